@@ -1,0 +1,111 @@
+"""Everything that Sluice itself raises.
+
+    SluiceError
+    ├── InvalidInput             the caller's fault; the same call would fail again
+    │   ├── NotAnImage           the bytes are no image that we decode
+    │   │   └── TruncatedImage   they end before the image does
+    │   ├── ImageTooLarge        too many bytes, or too many pixels
+    │   ├── UnknownModel         no such model is loaded
+    │   └── UnsupportedModel     the model says too little, or something we can't decode
+    ├── NotFound                 no prediction of that id is known
+    ├── Gone                     it was known; what was asked for has expired
+    ├── Conflict                 the prediction is not in a status that allows this
+    │   └── LeaseLost            this attempt no longer owns the prediction
+    ├── Unavailable              a part is away; the same call may succeed later
+    │   ├── RedisUnavailable
+    │   ├── BlobsUnavailable
+    │   ├── TritonUnavailable
+    │   └── DeadlineExceeded     a part did not answer within the time it was given
+    ├── ImageExpired             the image was removed before a worker could read it
+    ├── InferenceFailed          Triton took the request and the model failed on it
+    └── LocalStackError          `sluice up` can't start; says what to install or change
+
+An error carries a stable `code`, for programs, and `retryable`: whether the same work may succeed later. It never carries an
+HTTP status: `api/errors.py` maps classes to statuses. Messages are for people and say what to change.
+"""
+
+from typing import ClassVar
+
+
+class SluiceError(Exception):
+    """The root of the tree. `message` is safe to show to a client: it holds no secret and no address inside the network."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidInput(SluiceError):
+    code = "invalid_input"
+
+
+class NotAnImage(InvalidInput):
+    code = "not_an_image"
+
+
+class TruncatedImage(NotAnImage):
+    code = "truncated_image"
+
+
+class ImageTooLarge(InvalidInput):
+    code = "image_too_large"
+
+
+class UnknownModel(InvalidInput):
+    code = "unknown_model"
+
+
+class UnsupportedModel(InvalidInput):
+    code = "unsupported_model"
+
+
+class NotFound(SluiceError):
+    code = "not_found"
+
+
+class Gone(SluiceError):
+    code = "gone"
+
+
+class Conflict(SluiceError):
+    code = "conflict"
+
+
+class LeaseLost(Conflict):
+    code = "lease_lost"
+
+
+class Unavailable(SluiceError):
+    code = "unavailable"
+    retryable = True
+
+
+class RedisUnavailable(Unavailable):
+    code = "redis_unavailable"
+
+
+class BlobsUnavailable(Unavailable):
+    code = "blobs_unavailable"
+
+
+class TritonUnavailable(Unavailable):
+    code = "triton_unavailable"
+
+
+class DeadlineExceeded(Unavailable):
+    code = "deadline_exceeded"
+
+
+class ImageExpired(SluiceError):
+    code = "image_expired"
+
+
+class InferenceFailed(SluiceError):
+    code = "inference_failed"
+
+
+class LocalStackError(SluiceError):
+    code = "local_stack"
