@@ -1,0 +1,49 @@
+"""Blobs: bytes under a key with a time to live. The input image and the annotated one."""
+
+from typing import Protocol
+
+import redis
+
+from sluice.errors import BlobsUnavailable
+from sluice.redisio import translated
+
+
+class Blobs(Protocol):
+    """Every implementation passes `tests/contract/test_blobs.py`. All methods raise BlobsUnavailable when the store is away."""
+
+    def put(self, key: str, data: bytes, ttl_s: int) -> None:
+        """Store `data` for `ttl_s` seconds; replaces what was there."""
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes, or None when they were never stored, were deleted or have expired."""
+
+    def delete(self, key: str) -> None:
+        """No error when there is nothing."""
+
+
+def input_key(prediction_id: str) -> str:
+    return f"{prediction_id}/input"
+
+
+def annotated_key(prediction_id: str) -> str:
+    return f"{prediction_id}/annotated"
+
+
+class RedisBlobs:
+    """Each blob is one string, `blob:<key>`."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._redis = client
+
+    def put(self, key: str, data: bytes, ttl_s: int) -> None:
+        with translated(BlobsUnavailable):
+            self._redis.set(f"blob:{key}", data, ex=ttl_s)
+
+    def get(self, key: str) -> bytes | None:
+        with translated(BlobsUnavailable):
+            found = self._redis.get(f"blob:{key}")
+        return found if isinstance(found, bytes) else None
+
+    def delete(self, key: str) -> None:
+        with translated(BlobsUnavailable):
+            self._redis.unlink(f"blob:{key}")

@@ -1,0 +1,61 @@
+"""Waiting for a prediction's end without asking again and again: the ledger's events, heard once per process."""
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+
+import redis.asyncio
+import redis.exceptions
+
+log = logging.getLogger(__name__)
+
+_RECONNECT_S = 1.0
+
+
+class Events:
+    """One subscription to a queue's `{queue}:events`. An event may get lost, so whoever waits still looks now and then."""
+
+    def __init__(self, redis_url: str, queue: str, *, connect_timeout_s: float) -> None:
+        self._redis = redis.asyncio.Redis.from_url(
+            redis_url, socket_connect_timeout=connect_timeout_s, socket_keepalive=True, health_check_interval=5
+        )
+        self._channel = f"{{{queue}}}:events"
+        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Listen, on the running event loop."""
+        self._task = asyncio.create_task(self._listen())
+
+    async def stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._redis.aclose()
+
+    @contextlib.contextmanager
+    def expect(self, prediction_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the prediction ends; enter before you look at the record, or the end may fall in between."""
+        event = asyncio.Event()
+        self._waiting[prediction_id].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[prediction_id].discard(event)
+            if not self._waiting[prediction_id]:
+                del self._waiting[prediction_id]
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                    await subscription.subscribe(self._channel)
+                    async for message in subscription.listen():
+                        for event in self._waiting.get(message["data"].decode(), ()):
+                            event.set()
+            except (redis.exceptions.RedisError, OSError) as error:
+                log.debug("events are not heard: %s", error)
+            await asyncio.sleep(_RECONNECT_S)

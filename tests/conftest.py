@@ -1,0 +1,64 @@
+"""What all tests share. Real servers are started once a session, on free ports, and stopped by their own process ids."""
+
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+import redis
+
+ROOT = Path(__file__).parents[1]
+
+# The same examples on every run: a machine that is slow today must not fail, and a failure must come again.
+hypothesis.settings.register_profile("sluice", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("sluice")
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis with an append-only file."""
+    from sluice.local.redis import find_server
+
+    port = free_port()
+    directory = tmp_path_factory.mktemp("redis")
+    command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--appendonly", "yes"]
+    with (directory / "log").open("wb") as log, subprocess.Popen([*command, "--save", ""], stdout=log, stderr=log) as process:
+        client = redis.Redis(port=port)
+        until = time.monotonic() + 10
+        while True:
+            try:
+                client.ping()
+                break
+            except redis.exceptions.ConnectionError:
+                assert time.monotonic() < until, (directory / "log").read_text()
+                time.sleep(0.02)
+        yield f"redis://127.0.0.1:{port}/0"
+        process.terminate()
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator["redis.Redis"]:
+    """A client of an empty Redis."""
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The reference results; they belong to no release of ours, so they lie beside the checkout or nowhere."""
+    path = Path(os.environ.get("SLUICE_GOLDEN", ROOT.parent / "shared" / "golden"))
+    if not (path / "golden.json").exists():
+        pytest.skip(f"no golden results at {path}; SLUICE_GOLDEN names another place")
+    return path
