@@ -1,0 +1,26 @@
+from collections.abc import Callable
+
+import pytest
+
+from sluice.models import Layout, Model, Task, Tensor
+
+MakeModel = Callable[..., Model]
+
+
+@pytest.fixture
+def make_model() -> MakeModel:
+    """A model of a task and layout with `classes` classes, a square input and outputs named output0 and output1."""
+
+    def make(task: Task, layout: Layout = Layout.ANCHOR_FREE, classes: int = 3, side: int = 64) -> Model:
+        return Model(
+            name="shapes",
+            task=task,
+            layout=layout,
+            names=tuple(f"class {i}" for i in range(classes)),
+            imgsz=(side, side),
+            input=Tensor("images", "FP32", (3, side, side)),
+            outputs=(Tensor("output0", "FP32", (-1, -1)), Tensor("output1", "FP32", (-1, -1, -1))),
+            batched=True,
+        )
+
+    return make
