@@ -1,0 +1,1 @@
+"""The worker: claims predictions, runs them through Triton, records the results."""
