@@ -1,0 +1,1 @@
+"""The HTTP interface: takes images, answers with ids, shows results. Touches no pixel."""

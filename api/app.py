@@ -1,0 +1,48 @@
+"""The api process: `python -m api`, or `uvicorn --factory api.app:create_app`."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from api import deps, errors
+from api.routes import health, predictions
+from sluice.settings import Settings
+from sluice.telemetry import configure_logging
+
+_DESCRIPTION = """YOLO models behind a queue: submit an image, get an id in milliseconds, and read the result when it is there.
+Every error is an `application/problem+json` with a stable `code`."""
+
+
+def create_app(
+    settings: Settings | None = None,
+    build: Callable[[Settings], AbstractAsyncContextManager[deps.Services]] = deps.services,
+) -> FastAPI:
+    """The application. `settings` come from the environment when it starts, unless given; `build` makes what it works with."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with build(settings or Settings()) as services:
+            app.state.services = services
+            yield
+
+    app = FastAPI(title="Sluice", description=_DESCRIPTION, version="0.1.0", lifespan=lifespan)
+    errors.install(app)
+    app.include_router(predictions.router)
+    app.include_router(health.router)
+    return app
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; open requests get `SLUICE_API_DRAIN_S` to end. Raises ValueError for a wrong setting."""
+    settings = Settings()
+    configure_logging()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api.host,
+        port=settings.api.port,
+        timeout_graceful_shutdown=int(settings.api.drain_s),
+        access_log=False,
+        log_config=None,
+    )

@@ -1,0 +1,87 @@
+"""The one table from errors to HTTP statuses, and the one shape of an error: `application/problem+json`, RFC 9457."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from sluice import errors
+
+log = logging.getLogger(__name__)
+
+STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
+    errors.SluiceError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotAnImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.TruncatedImage: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnknownModel: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UnsupportedModel: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Gone: HTTPStatus.GONE,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.LeaseLost: HTTPStatus.CONFLICT,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.RedisUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.BlobsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TritonUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.DeadlineExceeded: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ImageExpired: HTTPStatus.GONE,
+    errors.InferenceFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.LocalStackError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+_RETRY_AFTER_S = 1
+
+
+def problem(
+    status: int, code: str, detail: str, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    body: dict[str, Any] = {
+        "type": f"urn:sluice:error:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    if errors:
+        body["errors"] = errors
+    return JSONResponse(body, status, headers=headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` as a problem."""
+    app.add_exception_handler(errors.SluiceError, _of_ours)
+    app.add_exception_handler(RequestValidationError, _of_validation)
+    app.add_exception_handler(ValidationError, _of_validation)
+    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(Exception, _of_a_fault)
+
+
+async def _of_ours(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.SluiceError)
+    headers = {"Retry-After": str(_RETRY_AFTER_S)} if error.retryable else None
+    return problem(STATUSES[type(error)], error.code, error.message, headers=headers)
+
+
+async def _of_validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError | ValidationError)
+    found = [{"field": ".".join(str(part) for part in entry["loc"]), "message": entry["msg"]} for entry in error.errors()]
+    detail = "; ".join(f"{entry['field']}: {entry['message']}" if entry["field"] else entry["message"] for entry in found)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidInput.code, detail, found)
+
+
+async def _of_http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+
+
+async def _of_a_fault(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed by a fault of ours", request.method, request.url.path, exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, errors.SluiceError.code, "an internal error; the api's log says more")
