@@ -1,0 +1,102 @@
+"""The two engines that run an ONNX graph on this machine's CPUs: ONNX Runtime and OpenVINO.
+
+Neither is imported before it is used: an import takes long, and Triton starts a process per model only to complete its
+configuration.
+"""
+
+import os
+from typing import Any, Protocol
+
+from signature import Signature
+
+PRECISIONS = {"FP32": "f32", "FP16": "f16", "BF16": "bf16"}
+
+
+class Engine(Protocol):
+    signature: Signature
+
+    def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
+        """The named outputs; they may be views of memory that the next run overwrites."""
+
+
+def cpu_count() -> int:
+    """How many CPUs this process may use; in a container that is fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+def integer(settings: dict[str, str], key: str, default: int) -> int:
+    """A setting that is a number; 0 or nothing means the default, as in the native backend. Raises ValueError."""
+    text = settings.get(key, "") or "0"
+    try:
+        return int(text) or default
+    except ValueError:
+        raise ValueError(f"parameter {key!r} must be a number, not {text!r}") from None
+
+
+def look(path: str) -> Signature:
+    """What the graph says of itself; nothing is optimized for it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return Signature.of_session(onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
+
+
+class OnnxRuntime:
+    """ONNX Runtime on the CPU. `settings` are the config's parameters, by the names that the native backend has for them."""
+
+    def __init__(self, path: str, settings: dict[str, str], threads: int) -> None:
+        """Raises ValueError for a setting, and ONNX Runtime's own exceptions for a graph that it can't load."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = integer(settings, "intra_op_thread_count", threads)
+        options.inter_op_num_threads = integer(settings, "inter_op_thread_count", 1)
+        if integer(settings, "execution_mode", 0) == 1:
+            options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+        options.enable_cpu_mem_arena = settings.get("enable_mem_arena", "1") not in ("0", "false")
+        options.enable_mem_pattern = settings.get("enable_mem_pattern", "1") not in ("0", "false")
+        # A thread that spins for its next task takes a core from the worker that prepares it, and there may be only two.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.signature = Signature.of_session(self._session)
+
+    def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
+        """The named outputs as new arrays."""
+        return list(self._session.run(outputs, feed))
+
+
+class OpenVino:
+    """OpenVINO on the CPU. `settings` are the accelerator's parameters, by the names of ONNX Runtime's OpenVINO provider."""
+
+    def __init__(self, path: str, settings: dict[str, str], threads: int) -> None:
+        """Raises ImportError without OpenVINO, ValueError for a setting, RuntimeError for a graph that it can't load."""
+        import openvino
+
+        precision = settings.get("precision", "FP32").upper()
+        if precision not in PRECISIONS:
+            raise ValueError(f"parameter 'precision' of openvino must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+        device = settings.get("device_type", "CPU").upper()
+        if device != "CPU":
+            raise ValueError(f"parameter 'device_type' of openvino must be CPU, not {device!r}")
+        options: dict[str, Any] = {
+            # Left alone, it takes bf16 on CPUs that have it, and boxes move by pixels.
+            "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
+            "INFERENCE_NUM_THREADS": integer(settings, "num_of_threads", threads),
+            "NUM_STREAMS": integer(settings, "num_streams", 1),
+        }
+        if settings.get("cache_dir"):
+            options["CACHE_DIR"] = settings["cache_dir"]
+        core = openvino.Core()
+        model = core.read_model(path)
+        self.signature = Signature.of_model(model)
+        compiled = core.compile_model(model, "CPU", options)
+        self._ports = {name: port for port in compiled.outputs for name in port.get_names()}
+        self._request = compiled.create_infer_request()
+
+    def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
+        """The named outputs, as views of memory that the next run overwrites."""
+        results = self._request.infer(feed, share_inputs=True, share_outputs=True)
+        return [results[self._ports[name]] for name in outputs]

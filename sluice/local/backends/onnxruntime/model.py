@@ -1,0 +1,133 @@
+"""A Triton backend named "onnxruntime", in Python, for the embedded Triton, which has no native one.
+
+It takes the `config.pbtxt` of Triton's native ONNX Runtime backend, so that one model repository loads in the public image and
+here. What a config may ask for, and what is done with it:
+
+    default_model_filename            the file in the version's folder; `model.onnx` when absent
+    input, output, max_batch_size     completed from the graph where absent
+    cpu_execution_accelerator         `openvino` runs the model in OpenVINO, in f32 unless its `precision` says otherwise
+    gpu_execution_accelerator         ignored, with a line in the log: the embedded Triton has no GPU
+    parameters                        intra_op_thread_count, inter_op_thread_count, execution_mode, enable_mem_arena,
+                                      enable_mem_pattern
+
+The requests that the dynamic batcher hands over together go through the engine in one run where their shapes agree.
+"""
+
+import json
+from pathlib import Path
+
+import batches
+import engines
+import tensors
+import triton_python_backend_utils as pb_utils
+
+DEFAULT_MAX_BATCH_SIZE = 4  # the native backend's
+
+
+class TritonPythonModel:
+    """One instance of one model; Triton gives it a process of its own."""
+
+    @staticmethod
+    def auto_complete_config(config):
+        """Add what the config leaves out. A complete config costs nothing: no engine is imported for it."""
+        have = config.as_dict()
+        if have["input"] and have["output"]:
+            return config
+        signature = engines.look(_path_of_stub())
+        if signature.batchable:
+            if have["max_batch_size"] == 0:
+                config.set_max_batch_size(DEFAULT_MAX_BATCH_SIZE)
+            if have["max_batch_size"] > 1 and "sequence_batching" not in have:
+                config.set_dynamic_batching()
+        elif have["max_batch_size"] > 0:
+            raise pb_utils.TritonModelException("the graph has no batch axis of open size on every tensor; set max_batch_size: 0")
+        batched = have["max_batch_size"] > 0
+        if not have["input"]:
+            for tensor in signature.inputs:
+                config.add_input(tensor.entry(batched))
+        if not have["output"]:
+            for tensor in signature.outputs:
+                config.add_output(tensor.entry(batched))
+        return config
+
+    def initialize(self, args):
+        """Load the graph. Raises ValueError where the config and the graph disagree, and the engine's own exceptions."""
+        config = json.loads(args["model_config"])
+        filename = config.get("default_model_filename") or "model.onnx"
+        path = str(Path(args["model_repository"], args["model_version"], filename))
+        self._batched = config["max_batch_size"] > 0
+        self._inputs = [entry["name"] for entry in config["input"]]
+        self._outputs = [entry["name"] for entry in config["output"]]
+        self._engine = _engine(path, config, f"model {args['model_name']!r}")
+
+    def execute(self, requests):
+        """One response for each request, in their order."""
+        responses = [None] * len(requests)
+        feeds = []
+        places = []  # of each feed, its request's index
+        for index, request in enumerate(requests):
+            try:
+                if request.is_cancelled():
+                    responses[index] = _failure("canceled by the client", pb_utils.TritonError.CANCELLED)
+                    continue
+                feeds.append({name: _array(request, name) for name in self._inputs})
+                places.append(index)
+            except Exception as error:
+                responses[index] = _failure(str(error), pb_utils.TritonError.INVALID_ARG)
+        together = batches.groups(feeds, self._batched)
+        for group in together:
+            members = [places[number] for number in group]
+            wanted = [set(requests[index].requested_output_names()) for index in members]
+            outputs = batches.union(wanted, self._outputs)
+            answers = batches.run_each(self._engine.run, outputs, [feeds[number] for number in group])
+            for index, names, answer in zip(members, wanted, answers, strict=True):
+                responses[index] = _response(answer, names, copy=len(together) > 1)
+        return responses
+
+
+def _engine(path, config, who):
+    """The engine that the config asks for, or ONNX Runtime where OpenVINO is missing. Raises ValueError as `initialize` does."""
+    parameters = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {})
+    for accelerator in accelerators.get("gpu_execution_accelerator", []):
+        pb_utils.Logger.log_info(f"{who}: {accelerator['name']} needs a GPU, which the embedded Triton does not use; ignored")
+    threads = engines.integer(parameters, "intra_op_thread_count", engines.cpu_count())
+    for accelerator in accelerators.get("cpu_execution_accelerator", []):
+        if accelerator["name"] != "openvino":
+            raise ValueError(f"unknown cpu_execution_accelerator {accelerator['name']!r}; only openvino is known")
+        try:
+            engine = engines.OpenVino(path, accelerator.get("parameters", {}), threads)
+        except ImportError as error:
+            pb_utils.Logger.log_warn(f"{who}: runs in ONNX Runtime, for OpenVINO can't be imported ({error})")
+            break
+        engine.signature.check(config)
+        pb_utils.Logger.log_info(f"{who}: runs in OpenVINO")
+        return engine
+    engine = engines.OnnxRuntime(path, parameters, threads)
+    engine.signature.check(config)
+    pb_utils.Logger.log_info(f"{who}: runs in ONNX Runtime")
+    return engine
+
+
+def _path_of_stub():
+    """The graph's path: Triton gives it to this process as its first argument, but to `auto_complete_config` not at all."""
+    return Path("/proc/self/cmdline").read_bytes().split(b"\0")[1].decode()
+
+
+def _array(request, name):
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    if tensor is None:
+        raise ValueError(f"input {name!r} is missing")
+    return tensors.array_of(tensor)
+
+
+def _response(answer, names, copy):
+    if isinstance(answer, Exception):
+        return _failure(str(answer), pb_utils.TritonError.INTERNAL)
+    # Triton copies a tensor when `execute` returns; by then another group may have run in the engine's memory.
+    arrays = {name: array.copy() if copy else array for name, array in answer.items() if name in names}
+    return pb_utils.InferenceResponse([tensors.tensor_of(pb_utils.Tensor, *item) for item in arrays.items()])
+
+
+def _failure(message, code):
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, code))
