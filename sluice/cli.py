@@ -1,0 +1,11 @@
+"""The `sluice` command."""
+
+import typer
+
+from sluice.demo import demo
+from sluice.local.command import setup, up
+
+app = typer.Typer(help="YOLO models behind a queue.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(up)
+app.command()(demo)
+app.command()(setup)
