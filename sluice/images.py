@@ -8,17 +8,15 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from sluice.errors import ImageTooLarge, NotAnImage, TruncatedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
-_EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
 class Header:
-    """`width` and `height` in pixels as stored; `orientation` is EXIF's 1 to 8, still to be applied."""
+    """`width` and `height` are pixels as stored, before EXIF's orientation is applied."""
 
     format: str
     width: int
     height: int
-    orientation: int
     alpha: bool
 
 
@@ -30,9 +28,11 @@ def inspect(data: bytes, max_pixels: int) -> Header:
     """
     if not data:
         raise NotAnImage("the image is empty (0 bytes)")
+    # RIFF says the size of all that follows, little-endian. Pillow opens no WebP that is cut short, and does not say why.
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+        raise _truncated(data, "WEBP")
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLarge(f"the image has more than {max_pixels:,} pixels; send a smaller one") from None
     except UnidentifiedImageError:
@@ -43,14 +43,17 @@ def inspect(data: bytes, max_pixels: int) -> Header:
     if width * height > max_pixels:
         raise ImageTooLarge(f"the image has {width} x {height} pixels; at most {max_pixels:,} are allowed")
     if _cut_short(image, data):
-        raise TruncatedImage(f"the image ends before its pixels do ({len(data):,} bytes of a {image.format}); send all of it")
+        raise _truncated(data, str(image.format))
     return Header(
         format=str(image.format),
         width=width,
         height=height,
-        orientation=orientation if orientation in range(1, 9) else 1,
         alpha="A" in image.getbands() or "transparency" in image.info,
     )
+
+
+def _truncated(data: bytes, name: str) -> TruncatedImage:
+    return TruncatedImage(f"the image ends before its pixels do ({len(data):,} bytes of a {name}); send all of it")
 
 
 def _cut_short(image: Image.Image, data: bytes) -> bool:
@@ -62,8 +65,6 @@ def _cut_short(image: Image.Image, data: bytes) -> bool:
             return data.find(b"\xff\xd9", start) < 0
         case "PNG":
             return data.rfind(b"IEND") < 0
-        case "WEBP":  # RIFF: the size of all that follows, little-endian
-            return int.from_bytes(data[4:8], "little") + 8 > len(data)
         case "BMP":
             codec, _, offset, args = image.tile[0]
             stride = args[1] if isinstance(args, tuple) else 0

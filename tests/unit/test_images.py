@@ -1,0 +1,81 @@
+"""What a header says, for every format and for the damaged."""
+
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from sluice.errors import ImageTooLarge, NotAnImage, SluiceError, TruncatedImage
+from sluice.images import inspect
+
+LIMIT = 10_000
+
+
+def _file(kind: str, size: tuple[int, int] = (40, 30), mode: str = "RGB", **options: object) -> bytes:
+    out = BytesIO()
+    Image.effect_noise(size, 100).convert(mode).save(out, kind, **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_every_format(kind: str) -> None:
+    header = inspect(_file(kind), LIMIT)
+    assert (header.format, header.width, header.height, header.alpha) == (kind, 40, 30, False)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("WEBP", "RGBA"), ("TIFF", "RGBA")])
+def test_alpha(kind: str, mode: str) -> None:
+    image = Image.effect_noise((40, 30), 100).convert(mode)
+    image.putalpha(128)
+    out = BytesIO()
+    image.save(out, kind)
+    assert inspect(out.getvalue(), LIMIT).alpha
+
+
+def test_a_transparent_palette_is_alpha() -> None:
+    assert inspect(_file("PNG", mode="P", transparency=3), LIMIT).alpha
+    assert not inspect(_file("PNG", mode="P"), LIMIT).alpha
+
+
+def test_pixels_are_bounded() -> None:
+    assert inspect(_file("PNG", (100, 100)), LIMIT).width == 100
+    with pytest.raises(ImageTooLarge, match="101 x 100 pixels; at most 10,000"):
+        inspect(_file("PNG", (101, 100)), LIMIT)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"GIF89a" + bytes(50), b"<svg/>", bytes(5000), b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
+def test_no_image(data: bytes) -> None:
+    with pytest.raises(NotAnImage):
+        inspect(data, LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_a_cut_end_is_seen(kind: str) -> None:
+    whole = _file(kind)
+    for length in (len(whole) - 20, len(whole) * 2 // 3):
+        with pytest.raises(TruncatedImage):
+            inspect(whole[:length], LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])
+def test_bytes_after_the_end_are_harmless(kind: str) -> None:
+    assert inspect(_file(kind) + b"trailing", LIMIT).format == kind
+
+
+def test_a_thumbnails_end_is_not_the_images() -> None:
+    """A JPEG within the EXIF data has an end mark of its own."""
+    thumbnail = _file("JPEG", (16, 12))
+    whole = _file("JPEG", exif=b"Exif\0\0" + thumbnail)
+    inspect(whole, LIMIT)
+    with pytest.raises(TruncatedImage):
+        inspect(whole[:-30], LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_any_prefix_is_an_answer_or_an_error_of_ours(kind: str) -> None:
+    whole = _file(kind)
+    for length in range(len(whole)):
+        try:
+            inspect(whole[:length], LIMIT)
+        except SluiceError:
+            continue

@@ -1,0 +1,82 @@
+"""A pipeline over the in-memory systems, and an engine that sees one box in every image."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from sluice.errors import UnknownModel
+from sluice.models import Layout, Model, Task, Tensor
+from sluice.prediction import Parameters
+from tests.fakes import MemoryBlobs, MemoryLedger
+from worker.pipeline import Pipeline
+
+
+def model(dtype: str = "UINT8", dims: tuple[int, ...] = (64, 64, 3)) -> Model:
+    """Of two classes; its rows are [x1, y1, x2, y2, score, class]."""
+    outputs = (Tensor("output0", "FP32", (2, 6)),)
+    return Model("codes", Task.DETECT, Layout.END_TO_END, ("cat", "dog"), (64, 64), Tensor("images", dtype, dims), outputs, True)
+
+
+@dataclass
+class FakeSlot:
+    input: npt.NDArray[Any]
+    engine: "FakeEngine"
+
+    def infer(self) -> Mapping[str, npt.NDArray[Any]]:
+        if self.engine.errors:
+            raise self.engine.errors.pop(0)
+        self.engine.seen.append(self.input.copy())
+        return {"output0": np.array([[16, 24, 48, 40, 0.9, 1], [0, 0, 8, 8, 0.1, 0]], np.float32)}
+
+
+@dataclass
+class FakeEngine:
+    """`errors` are raised by the next inferences, one each; `seen` keeps the inputs."""
+
+    known: Model = field(default_factory=model)
+    errors: list[Exception] = field(default_factory=list)
+    seen: list[npt.NDArray[Any]] = field(default_factory=list)
+
+    def model(self, name: str) -> Model:
+        if name != self.known.name:
+            raise UnknownModel(f"model {name!r} is not loaded")
+        return self.known
+
+    @contextlib.contextmanager
+    def slot(self, model: Model) -> Iterator[FakeSlot]:
+        dtype = {"UINT8": np.uint8, "FP32": np.float32, "FP16": np.float16, "INT32": np.int32}[model.input.dtype]
+        yield FakeSlot(np.zeros(model.input.dims, dtype), self)
+
+
+@dataclass
+class World:
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
+    engine: FakeEngine = field(default_factory=FakeEngine)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return Pipeline(self.blobs, self.engine, max_pixels=1_000_000, annotated_ttl_s=60)
+
+    def submit(self, prediction_id: str = "a", image: bytes | None = None, model: str = "codes", **asked: Any) -> None:
+        self.blobs.put(f"{prediction_id}/input", png() if image is None else image, 60)
+        self.ledger.create(prediction_id, model, Parameters(**asked))
+
+
+def png(width: int = 128, height: int = 64) -> bytes:
+    """Red above, blue below."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, :, 2] = 255
+    image[height // 2 :, :, 0] = 255
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()

@@ -1,0 +1,68 @@
+"""The result schema for every kind of result, and its drawing."""
+
+import cv2
+import numpy as np
+import pytest
+
+from sluice.heads import Classification, Detections
+from worker.annotate import annotate
+from worker.output import describe
+
+NAMES = ("cat", "dog")
+BOX = {"x": 30.0, "y": 25.0, "width": 40.0, "height": 30.0, "confidence": 0.8, "class": "dog", "class_id": 1, "detection_id": "p-0"}
+
+
+def _one(**more: object) -> Detections:
+    boxes = np.array([[10, 10, 50, 40]], np.float32)
+    return Detections(boxes, np.array([0.8], np.float32), np.array([1]), **more)  # type: ignore[arg-type]
+
+
+def test_boxes() -> None:
+    assert describe("p", _one(), NAMES, (60, 80)) == {"image": {"width": 80, "height": 60}, "predictions": [BOX]}
+
+
+def test_nothing() -> None:
+    empty = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
+    assert describe("p", empty, NAMES, (60, 80))["predictions"] == []
+
+
+def test_masks_corners_and_keypoints() -> None:
+    triangle = np.array([[10, 10], [50, 10], [30, 40]], np.float32)
+    points = [{"x": 10.0, "y": 10.0}, {"x": 50.0, "y": 10.0}, {"x": 30.0, "y": 40.0}]
+    (masked,) = describe("p", _one(polygons=[triangle]), NAMES, (60, 80))["predictions"]
+    assert masked == {**BOX, "points": points}
+    (turned,) = describe("p", _one(corners=triangle[None]), NAMES, (60, 80))["predictions"]
+    assert turned == {**BOX, "points": points}
+    (posed,) = describe("p", _one(keypoints=np.array([[[1, 2, 0.5]]], np.float32)), NAMES, (60, 80))["predictions"]
+    assert posed == {**BOX, "keypoints": [{"x": 1.0, "y": 2.0, "confidence": 0.5, "class_id": 0}]}
+
+
+def test_classes_of_a_whole_image() -> None:
+    output = describe("p", Classification(np.array([1, 0]), np.array([0.75, 0.25], np.float32)), NAMES, (60, 80))
+    assert output["top"] == "dog"
+    assert output["confidence"] == 0.75
+    assert [entry["class"] for entry in output["predictions"]] == ["dog", "cat"]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        _one(),
+        _one(polygons=[np.array([[10, 10], [50, 10], [30, 40]], np.float32)]),
+        _one(polygons=[np.empty((0, 2), np.float32)]),
+        _one(keypoints=np.array([[[20, 30, 0.5]]], np.float32)),
+        Classification(np.array([1, 0]), np.array([0.75, 0.25], np.float32)),
+    ],
+)
+def test_every_kind_is_drawn(result: Detections | Classification) -> None:
+    image = np.full((60, 80, 3), 128, np.uint8)
+    drawn = cv2.imdecode(np.frombuffer(annotate(image, describe("p", result, NAMES, (60, 80))), np.uint8), cv2.IMREAD_COLOR)
+    assert drawn.shape == (60, 80, 3)
+    assert np.abs(drawn.astype(int) - 128).max() > 60
+
+
+def test_colours_are_rgb_in_and_jpeg_out() -> None:
+    red = np.zeros((60, 80, 3), np.uint8)
+    red[:, :, 0] = 255
+    drawn = cv2.imdecode(np.frombuffer(annotate(red, {"predictions": []}), np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert np.abs(drawn.astype(int) - (254, 0, 0)).max() < 5

@@ -1,0 +1,113 @@
+"""The way of one image, with an engine that sees one box in every image."""
+
+import cv2
+import numpy as np
+import pytest
+
+from sluice.errors import ImageExpired, ImageTooLarge, InferenceFailed, InvalidInput, NotAnImage, UnknownModel, UnsupportedModel
+from sluice.prediction import Parameters, Prediction, Status
+from tests.unit.worker.conftest import World, model, png
+from worker.pipeline import Stages
+
+STAGES = {"fetch_time", "decode_time", "letterbox_time", "inference_time", "postprocess_time", "predict_time"}
+
+
+def _prediction(**asked: object) -> Prediction:
+    return Prediction(id="a", model="codes", status=Status.PROCESSING, parameters=Parameters(**asked), created_at=0)
+
+
+def test_boxes_are_where_they_are_in_the_source(world: World) -> None:
+    """128 x 64 on a canvas of 64 x 64: half the size, 16 rows of grey above."""
+    world.submit()
+    stages = Stages()
+    output = world.pipeline.run(_prediction(), stages)
+    assert output == {
+        "image": {"width": 128, "height": 64},
+        "predictions": [
+            {
+                "x": 64.0,
+                "y": 32.0,
+                "width": 64.0,
+                "height": 32.0,
+                "confidence": 0.9,
+                "class": "dog",
+                "class_id": 1,
+                "detection_id": "a-0",
+            }
+        ],
+    }
+    assert set(stages.seconds) == STAGES
+
+
+@pytest.mark.parametrize(
+    ("dtype", "dims", "one"),
+    [
+        ("UINT8", (64, 64, 3), 255),
+        ("UINT8", (3, 64, 64), 255),
+        ("FP32", (3, 64, 64), 1),
+        ("FP32", (64, 64, 3), 1),
+        ("FP16", (3, 64, 64), 1),
+    ],
+)
+def test_the_canvas_is_rgb_in_the_models_own_form(world: World, dtype: str, dims: tuple[int, ...], one: float) -> None:
+    world.engine.known = model(dtype, dims)
+    world.submit()
+    world.pipeline.run(_prediction(), Stages())
+    (seen,) = world.engine.seen
+    canvas = seen if dims[-1] == 3 else seen.transpose(1, 2, 0)
+    np.testing.assert_allclose(canvas[4, 4], np.full(3, 114 / 255 * one), rtol=1e-3)
+    np.testing.assert_allclose(canvas[24, 32], [one, 0, 0], atol=1e-3)
+    np.testing.assert_allclose(canvas[40, 32], [0, 0, one], atol=1e-3)
+
+
+def test_another_dtype_is_not_guessed_at(world: World) -> None:
+    world.engine.known = model("INT32")
+    world.submit()
+    with pytest.raises(UnsupportedModel, match="INT32"):
+        world.pipeline.run(_prediction(), Stages())
+
+
+def test_parameters_are_heeded(world: World) -> None:
+    world.submit()
+    run = world.pipeline.run
+    assert len(run(_prediction(confidence=0.05), Stages())["predictions"]) == 2
+    assert [x["class"] for x in run(_prediction(confidence=0.05, classes=("cat",)), Stages())["predictions"]] == ["cat"]
+    assert [x["class"] for x in run(_prediction(confidence=0.05, classes=(1,)), Stages())["predictions"]] == ["dog"]
+    assert len(run(_prediction(confidence=0.05, max_detections=1), Stages())["predictions"]) == 1
+    assert run(_prediction(confidence=0.95), Stages())["predictions"] == []
+    with pytest.raises(InvalidInput, match="it has cat, dog"):
+        run(_prediction(classes=("cow",)), Stages())
+
+
+def test_visualize_stores_a_drawing_before_the_end_is_told(world: World) -> None:
+    world.submit()
+    stages = Stages()
+    world.pipeline.run(_prediction(visualize=True), stages)
+    stored = world.blobs.get("a/annotated")
+    assert stored is not None
+    drawn = cv2.imdecode(np.frombuffer(stored, np.uint8), cv2.IMREAD_COLOR)
+    assert drawn.shape == (64, 128, 3)
+    plain = cv2.imdecode(np.frombuffer(png(), np.uint8), cv2.IMREAD_COLOR)
+    changed = np.abs(drawn.astype(int) - plain).max(axis=2) > 60
+    assert changed[32, 30:34].any(), "the box's left edge"
+    assert not changed[56:, 110:].any(), "far from it"
+    assert set(stages.seconds) == STAGES | {"annotate_time"}
+
+
+def test_what_goes_wrong_has_its_name(world: World) -> None:
+    with pytest.raises(ImageExpired):
+        world.pipeline.run(_prediction(), Stages())
+    world.submit(image=b"no image")
+    with pytest.raises(NotAnImage):
+        world.pipeline.run(_prediction(), Stages())
+    world.blobs.put("a/input", png(2000, 1000), 60)
+    with pytest.raises(ImageTooLarge):
+        world.pipeline.run(_prediction(), Stages())
+    world.blobs.put("a/input", png(), 60)
+    with pytest.raises(UnknownModel):
+        world.pipeline.run(_prediction().model_copy(update={"model": "other"}), Stages())
+    world.engine.errors = [InferenceFailed("out of memory")]
+    stages = Stages()
+    with pytest.raises(InferenceFailed):
+        world.pipeline.run(_prediction(), stages)
+    assert {"inference_time", "predict_time"} <= set(stages.seconds), "the time until a failure counts too"
