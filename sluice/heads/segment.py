@@ -38,9 +38,7 @@ def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, l
     return Detections(letterbox.to_source(rows.boxes), rows.scores, rows.class_ids, polygons=polygons)
 
 
-def draw_mask(
-    prototypes: Array, coefficients: Floats, box: Floats, network_hw: tuple[int, int]
-) -> tuple[Pixels, int, int]:
+def draw_mask(prototypes: Array, coefficients: Floats, box: Floats, network_hw: tuple[int, int]) -> tuple[Pixels, int, int]:
     """One detection's mask within its box: (h, w) uint8, 0 or 1, and its left and top on the network's canvas.
 
     `prototypes` (p, h, w) cover the canvas, whose sides are multiples of theirs; `coefficients` (p,) float32; `box`

@@ -42,10 +42,8 @@ def session_of(name: str) -> Any:
 def model_of(name: str) -> Model:
     session = session_of(name)
     said = session.get_modelmeta().custom_metadata_map
-    if said["end2end"] == "True":
-        layout = Layout.END_TO_END
-    else:
-        layout = Layout.ANCHORS if name.startswith("v5") else Layout.ANCHOR_FREE
+    unsuppressed = Layout.ANCHORS if name.startswith("v5") else Layout.ANCHOR_FREE
+    layout = Layout.END_TO_END if said["end2end"] == "True" else unsuppressed
     side = RESULTS[name]["imgsz"]
     return Model(
         name=name,
@@ -205,9 +203,7 @@ def test_end_to_end_rows_agree_with_the_reference() -> None:
         kept = cv2.dnn.NMSBoxesBatched(boxes, scores, class_ids, 0.01, settings["iou"])
         rows = np.zeros((300, 6), np.float32)
         kept = kept[:300]
-        rows[: len(kept)] = np.column_stack(
-            (corners[kept], corners[kept] + table[kept, 2:4], scores[kept], class_ids[kept])
-        )
+        rows[: len(kept)] = np.column_stack((corners[kept], corners[kept] + table[kept, 2:4], scores[kept], class_ids[kept]))
         found = heads.decode(model, {"output0": rows}, parameters_of(settings), view)
         assert isinstance(found, Detections)
         problems = list(disagreements(found, wanted["detections"], settings["conf"]))

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from sluice.geometry import (
     MAX_CANDIDATES,
     MAX_ROTATED,
-    PADDING,
     CentreCrop,
     Letterbox,
     box_iou,
@@ -53,9 +52,7 @@ class TestLetterbox:
             ((5000, 1), (640, 640), (640, 1), 0, 319),
         ],
     )
-    def test_fit(
-        self, source: tuple[int, int], network: tuple[int, int], resized: tuple[int, int], top: int, left: int
-    ) -> None:
+    def test_fit(self, source: tuple[int, int], network: tuple[int, int], resized: tuple[int, int], top: int, left: int) -> None:
         assert Letterbox.fit(source, network) == Letterbox(source, network, resized, top, left)
 
     @steady
@@ -85,7 +82,7 @@ class TestLetterbox:
     ) -> None:
         image, box = picture(seed, source), Letterbox.fit(source, network)
         canvas = box.apply(image)
-        expected = np.full((*network, 3), PADDING, np.uint8)
+        expected = np.full((*network, 3), 114, np.uint8)
         scaled = cv2.resize(image, box.resized_hw[::-1], interpolation=cv2.INTER_LINEAR)
         expected[box.top : box.top + box.resized_hw[0], box.left : box.left + box.resized_hw[1]] = scaled
         assert canvas.dtype == np.uint8
@@ -166,9 +163,7 @@ class TestCentreCrop:
             ((10, 10), (64, 32), (64, 64), 0, 16),
         ],
     )
-    def test_fit(
-        self, source: tuple[int, int], network: tuple[int, int], resized: tuple[int, int], top: int, left: int
-    ) -> None:
+    def test_fit(self, source: tuple[int, int], network: tuple[int, int], resized: tuple[int, int], top: int, left: int) -> None:
         assert CentreCrop.fit(source, network) == CentreCrop(source, network, resized, top, left)
 
     @steady
@@ -189,9 +184,7 @@ class TestCentreCrop:
             triangle(source[1], crop.resized_hw[1], crop.left + int(x)),
         ]
         for channel in range(3):
-            slow = sum(
-                a * b * int(image[i, j, channel]) for i, a in enumerate(weights[0]) for j, b in enumerate(weights[1])
-            )
+            slow = sum(a * b * int(image[i, j, channel]) for i, a in enumerate(weights[0]) for j, b in enumerate(weights[1]))
             assert canvas[y, x, channel] == pytest.approx(slow, abs=0.51)
 
     def test_an_image_of_the_networks_size_stays_as_it_is(self) -> None:
@@ -294,9 +287,7 @@ class TestOverlaps:
         assert corners.shape == (1, 4, 2)
         assert corners[0] == pytest.approx(np.array(expected), abs=1e-3)
 
-    rotated = st.tuples(
-        st.floats(0, 50), st.floats(0, 50), st.floats(1, 50), st.floats(1, 50), st.floats(-math.pi, math.pi)
-    )
+    rotated = st.tuples(st.floats(0, 50), st.floats(0, 50), st.floats(1, 50), st.floats(1, 50), st.floats(-math.pi, math.pi))
 
     @steady
     @given(rotated, rotated)
@@ -310,9 +301,7 @@ class TestOverlaps:
 
     def test_rotated_iou_of_known_boxes(self) -> None:
         a = floats([[0, 0, 10, 4, 0.3]])
-        others = floats(
-            [[0, 0, 10, 4, 0.3], [0, 0, 4, 10, 0.3 + math.pi / 2], [0, 0, 10, 4, 0.3 - math.pi], [900, 0, 9, 9, 0]]
-        )
+        others = floats([[0, 0, 10, 4, 0.3], [0, 0, 4, 10, 0.3 + math.pi / 2], [0, 0, 10, 4, 0.3 - math.pi], [900, 0, 9, 9, 0]])
         assert rotated_iou(a, others)[0] == pytest.approx([1, 1, 1, 0], abs=1e-3)
         assert rotated_iou(a, others[:0]).shape == (1, 0)
         assert np.isfinite(rotated_iou(floats([[0, 0, 0, 0, 0]]), floats([[0, 0, 0, 0, 0], [1, 1, 0, 5, 1]]))).all()
@@ -345,9 +334,7 @@ class TestSuppress:
         st.integers(1, 300),
         st.booleans(),
     )
-    def test_equals_the_textbook(
-        self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool
-    ) -> None:
+    def test_equals_the_textbook(self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool) -> None:
         boxes, (scores, class_ids) = crowd(seed, count), ranks(seed, count, classes)
         kept = suppress(boxes, scores, class_ids, iou=iou, max_detections=limit, class_agnostic=agnostic)
         table = [[slow_iou(a, b) for b in boxes.tolist()] for a in boxes.tolist()]
@@ -355,12 +342,8 @@ class TestSuppress:
         assert kept.tolist() == slow_suppress(table, scores.tolist(), class_ids.tolist(), iou, limit, agnostic)
 
     @settings(steady, max_examples=40)
-    @given(
-        seeds, st.integers(0, 300), st.integers(1, 3), st.sampled_from([0.2, 0.45]), st.integers(1, 60), st.booleans()
-    )
-    def test_rotated_equals_the_textbook(
-        self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool
-    ) -> None:
+    @given(seeds, st.integers(0, 300), st.integers(1, 3), st.sampled_from([0.2, 0.45]), st.integers(1, 60), st.booleans())
+    def test_rotated_equals_the_textbook(self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool) -> None:
         random = np.random.default_rng(seed)
         boxes = random.uniform((0, 0, 2, 2, -3), (60, 60, 30, 30, 3), (count, 5)).astype(np.float32)
         scores, class_ids = ranks(seed, count, classes)
@@ -393,9 +376,7 @@ class TestSuppress:
         assert suppress(straight, scores, class_ids, iou=0.5, max_detections=9).tolist() == [0, 2]
         assert suppress_rotated(rotated, scores, class_ids, iou=0.5, max_detections=9).tolist() == [0]
 
-    @pytest.mark.parametrize(
-        ("function", "limit", "width"), [(suppress, MAX_CANDIDATES, 4), (suppress_rotated, MAX_ROTATED, 5)]
-    )
+    @pytest.mark.parametrize(("function", "limit", "width"), [(suppress, MAX_CANDIDATES, 4), (suppress_rotated, MAX_ROTATED, 5)])
     def test_only_so_many_candidates_are_looked_at(self, function: Any, limit: int, width: int) -> None:
         boxes = np.tile(floats([0, 0, 9, 9, 0][:width]), (limit + 1, 1))
         boxes[[-2, -1], :4] = [[100, 100, 109, 109], [200, 200, 209, 209]]  # far from the others, and the least of them

@@ -50,9 +50,7 @@ def test_broken_numbers_are_left_out(make_model: MakeModel) -> None:
 
 
 def test_another_number_of_classes_is_explained(make_model: MakeModel) -> None:
-    with pytest.raises(
-        UnsupportedModel, match=r"classify with 3 classes: its output should be \(3,\), but it is \(4,\)"
-    ):
+    with pytest.raises(UnsupportedModel, match=r"classify with 3 classes: its output should be \(3,\), but it is \(4,\)"):
         decode(make_model(Task.CLASSIFY), [0.1, 0.6, 0.1, 0.2])
 
 

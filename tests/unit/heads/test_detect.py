@@ -23,9 +23,7 @@ SQUARE = Letterbox.fit((64, 64), (64, 64))
 LAYOUTS = list(Layout)
 
 
-def table_of(
-    layout: Layout, rows: list[tuple[tuple[float, float, float, float], int, float]], classes: int = 3
-) -> Floats:
+def table_of(layout: Layout, rows: list[tuple[tuple[float, float, float, float], int, float]], classes: int = 3) -> Floats:
     """An output that says of each row: its box as x1, y1, x2, y2, its class id and its score."""
     lines = []
     for (x1, y1, x2, y2), class_id, score in rows:
@@ -136,9 +134,7 @@ class TestEveryLayout:
         }[layout]
         model = make_model(Task.DETECT, layout)
         for shape in [(9, 9), (5, 100), (100, 5), (0, 0)]:
-            with pytest.raises(
-                UnsupportedModel, match=f"detect, {layout}, with 3 classes.* {expected}, but it is"
-            ) as error:
+            with pytest.raises(UnsupportedModel, match=f"detect, {layout}, with 3 classes.* {expected}, but it is") as error:
                 decode(model, np.zeros(shape, np.float32))
             assert str(shape) in error.value.message
 

@@ -47,9 +47,7 @@ def test_nothing_gives_empty_arrays(make_model: MakeModel, layout: Layout) -> No
 
 
 def test_keypoints_stay_with_their_boxes(make_model: MakeModel) -> None:
-    table = np.array(
-        [[10, 10, 8, 8, 0.5, 1, 1, 0.1], [10, 10, 8, 8, 0.4, 2, 2, 0.2], [40, 40, 8, 8, 0.9, 3, 3, 0.3]], np.float32
-    )
+    table = np.array([[10, 10, 8, 8, 0.5, 1, 1, 0.1], [10, 10, 8, 8, 0.4, 2, 2, 0.2], [40, 40, 8, 8, 0.9, 3, 3, 0.3]], np.float32)
     square = Letterbox.fit((64, 64), (64, 64))
     found = heads.decode(make_model(Task.POSE, classes=1), {"output0": table.T}, Parameters(), square)
     assert isinstance(found, Detections)

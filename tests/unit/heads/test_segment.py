@@ -101,12 +101,14 @@ def test_another_number_of_coefficients_is_explained(make_model: MakeModel) -> N
 
 class TestDrawMask:
     @steady
-    @given(seeds, st.tuples(*[st.floats(-20, 120, width=32)] * 4))
-    def test_equals_scaling_all_and_cutting_out_the_box(self, seed: int, box: tuple[float, ...]) -> None:
+    @given(seeds)
+    def test_equals_scaling_all_and_cutting_out_the_box(self, seed: int) -> None:
         random = np.random.default_rng(seed)
+        corner = random.uniform(-20, 90, 2)
+        box = np.concatenate((corner, corner + random.uniform(-5, 60, 2))).astype(np.float32)
         prototypes = random.normal(size=(4, 16, 24)).astype(np.float32)
         coefficients = random.normal(size=4).astype(np.float32)
-        mask, left, top = draw_mask(prototypes, coefficients, np.array(box, np.float32), (64, 96))
+        mask, left, top = draw_mask(prototypes, coefficients, box, (64, 96))
         found = np.zeros((64, 96), np.uint8)
         found[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
 
