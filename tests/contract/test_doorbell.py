@@ -1,0 +1,47 @@
+"""The doorbell on a real Redis: a ring is one message in the list that KEDA and the keeper count."""
+
+import json
+
+import pytest
+import redis
+
+from sluice import redisio
+from sluice.errors import RedisUnavailable
+from sluice.queue import TASK, CeleryDoorbell, Doorbell, make_app
+from tests.conftest import free_port
+from tests.fakes import CountingDoorbell
+
+
+def _celery(url: str) -> CeleryDoorbell:
+    client = redisio.connect(url, connect_timeout_s=0.3, timeout_s=0.5)
+    return CeleryDoorbell(make_app(url, "detect", connect_timeout_s=0.3, timeout_s=0.5), client, "detect")
+
+
+@pytest.fixture(params=["celery", "memory"])
+def doorbell(request: pytest.FixtureRequest) -> Doorbell:
+    if request.param == "memory":
+        return CountingDoorbell()
+    request.getfixturevalue("redis_client")
+    return _celery(request.getfixturevalue("redis_url"))
+
+
+def test_rings_wait_until_somebody_hears(doorbell: Doorbell) -> None:
+    assert doorbell.waiting() == 0
+    doorbell.ring()
+    doorbell.ring()
+    assert doorbell.waiting() == 2
+
+
+def test_a_message_names_the_task_and_nothing_else(redis_client: "redis.Redis", redis_url: str) -> None:
+    _celery(redis_url).ring()
+    message = json.loads(redis_client.lrange("detect", 0, -1)[0])
+    assert message["headers"]["task"] == TASK
+    assert len(json.dumps(message)) < 1500
+
+
+def test_an_absent_broker_is_told_at_once() -> None:
+    doorbell = _celery(f"redis://127.0.0.1:{free_port()}/0")
+    with pytest.raises(RedisUnavailable):
+        doorbell.ring()
+    with pytest.raises(RedisUnavailable):
+        doorbell.waiting()

@@ -1,0 +1,86 @@
+"""The api over the in-memory systems; they enter by the constructor."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from api.app import create_app
+from api.deps import Services
+from api.intake import Intake
+from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel
+from sluice.prediction import Parameters
+from sluice.settings import Settings
+from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
+
+
+@dataclass
+class FakeCatalog:
+    """Knows one model."""
+
+    away: bool = False
+
+    async def ready(self) -> None:
+        if self.away:
+            raise TritonUnavailable("Triton is unavailable; try again later")
+
+    async def check(self, name: str, parameters: Parameters) -> None:
+        if name != "codes":
+            raise UnknownModel(f"no model {name!r} is loaded; there is codes")
+        if parameters.classes == ("cat",):
+            raise InvalidInput("no class 'cat'")
+
+
+class FakeEvents:
+    """Rings when it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Event] = []
+
+    @contextlib.contextmanager
+    def expect(self, prediction_id: str) -> Iterator[asyncio.Event]:
+        event = asyncio.Event()
+        self.waiting.append(event)
+        try:
+            yield event
+        finally:
+            self.waiting.remove(event)
+
+
+@dataclass
+class World:
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
+    doorbell: CountingDoorbell = field(default_factory=CountingDoorbell)
+    catalog: FakeCatalog = field(default_factory=FakeCatalog)
+    events: FakeEvents = field(default_factory=FakeEvents)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def http(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+    monkeypatch.setenv("SLUICE_LIMITS_MAX_BYTES", "50000")
+
+    @contextlib.asynccontextmanager
+    async def build(settings: Settings) -> AsyncIterator[Services]:
+        intake = Intake(world.ledger, world.blobs, world.doorbell, blob_ttl_s=60)
+        yield Services(settings, world.ledger, world.blobs, intake, world.events, world.catalog)  # type: ignore[arg-type]
+
+    app = create_app(build=build)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
+    ):
+        yield client

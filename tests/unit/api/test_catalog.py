@@ -1,0 +1,85 @@
+"""What the api believes of Triton's models. Triton's HTTP answers come from a transport that httpx provides for tests."""
+
+import json
+from dataclasses import dataclass, field
+
+import httpx
+import pytest
+
+from api.catalog import Catalog
+from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel, UnsupportedModel
+from sluice.prediction import Parameters
+
+pytestmark = pytest.mark.anyio
+
+CODES = {
+    "name": "codes",
+    "input": [{"name": "images", "data_type": "TYPE_UINT8", "dims": [64, 64, 3]}],
+    "parameters": {"sluice.names": {"string_value": '["qr_code"]'}},
+}
+
+
+@dataclass
+class FakeTriton:
+    models: dict[str, object] = field(default_factory=lambda: {"codes": CODES, "silent": {"name": "silent"}})
+    away: bool = False
+    asked: list[str] = field(default_factory=list)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        if self.away:
+            raise httpx.ConnectError("refused")
+        if request.url.path == "/v2/repository/index":
+            assert json.loads(request.content) == {"ready": True}
+            return httpx.Response(200, json=[{"name": name, "version": "1", "state": "READY"} for name in self.models])
+        if request.url.path == "/v2/health/ready":
+            return httpx.Response(200)
+        return httpx.Response(200, json=self.models[request.url.path.split("/")[3]])
+
+
+def _catalog(triton: FakeTriton, ttl_s: float = 60) -> Catalog:
+    return Catalog(httpx.AsyncClient(transport=httpx.MockTransport(triton), base_url="http://triton"), ttl_s=ttl_s)
+
+
+async def test_known_and_unknown() -> None:
+    triton = FakeTriton()
+    catalog = _catalog(triton)
+    await catalog.check("codes", Parameters(classes=("qr_code",)))
+    with pytest.raises(UnknownModel, match="no model 'cats' is loaded; there is codes, silent"):
+        await catalog.check("cats", Parameters())
+    with pytest.raises(InvalidInput, match="it has qr_code"):
+        await catalog.check("codes", Parameters(classes=("cat",)))
+    with pytest.raises(UnsupportedModel, match="silent"):
+        await catalog.check("silent", Parameters())
+    assert triton.asked.count("/v2/repository/index") == 1
+
+
+async def test_what_was_seen_is_kept_while_triton_is_away() -> None:
+    triton = FakeTriton()
+    catalog = _catalog(triton, ttl_s=0)
+    await catalog.check("codes", Parameters())
+    triton.away = True
+    await catalog.check("codes", Parameters())
+    with pytest.raises(UnknownModel):
+        await catalog.check("cats", Parameters())
+    with pytest.raises(TritonUnavailable):
+        await catalog.ready()
+
+
+async def test_nothing_is_refused_before_anything_was_seen() -> None:
+    triton = FakeTriton(away=True)
+    catalog = _catalog(triton, ttl_s=0)
+    await catalog.check("cats", Parameters())
+    triton.away = False
+    await catalog.ready()
+    with pytest.raises(UnknownModel):
+        await catalog.check("cats", Parameters())
+
+
+async def test_a_new_model_is_seen() -> None:
+    triton = FakeTriton(models={})
+    catalog = _catalog(triton, ttl_s=0)
+    with pytest.raises(UnknownModel, match="none at all"):
+        await catalog.check("codes", Parameters())
+    triton.models["codes"] = CODES
+    await catalog.check("codes", Parameters())

@@ -1,0 +1,166 @@
+"""Submitting and following, over the in-memory systems."""
+
+import asyncio
+import base64
+import time
+from io import BytesIO
+
+import httpx
+import pytest
+from PIL import Image
+
+from sluice.blobs import annotated_key, input_key
+from sluice.errors import RedisUnavailable
+from sluice.prediction import Parameters, Problem, Status
+from tests.unit.api.conftest import World
+
+pytestmark = pytest.mark.anyio
+
+
+def _jpeg() -> bytes:
+    out = BytesIO()
+    Image.effect_noise((64, 48), 50).save(out, "JPEG")
+    return out.getvalue()
+
+
+JPEG = _jpeg()
+RAW = {"Content-Type": "image/jpeg"}
+
+
+async def test_what_is_accepted_is_stored_recorded_and_rung(http: httpx.AsyncClient, world: World) -> None:
+    answer = await http.post("/v1/predictions", content=JPEG, headers=RAW)
+    assert answer.status_code == 202
+    body = answer.json()
+    assert answer.headers["location"] == f"http://test/v1/predictions/{body['id']}"
+    assert world.blobs.get(input_key(body["id"])) == JPEG
+    assert world.ledger.get(body["id"]).status is Status.STARTING
+    assert world.doorbell.rings == 1
+    assert body["model"] == body["version"] == "codes"
+    assert body["output"] is body["error"] is body["completed_at"] is None
+
+
+async def test_a_bell_that_fails_does_not_refuse_what_is_on_record(http: httpx.AsyncClient, world: World) -> None:
+    world.doorbell.errors = [RedisUnavailable("away")]
+    answer = await http.post("/v1/predictions", content=JPEG, headers=RAW)
+    assert answer.status_code == 202
+    assert world.ledger.get(answer.json()["id"]).status is Status.STARTING
+
+
+async def test_parameters_are_the_same_in_every_form(http: httpx.AsyncClient, world: World) -> None:
+    uri = "data:image/png;base64," + base64.b64encode(JPEG).decode()
+    asked = {"confidence": 0.5, "max_detections": 7, "visualize": True, "class_agnostic": False}
+    fields = {"confidence": "0.5", "max_detections": "7", "visualize": "true", "class_agnostic": "0"}
+    answers = [
+        await http.post("/v1/predictions", json={"model": "codes", "input": {"image": uri, "classes": ["a", 2], **asked}}),
+        await http.post("/v1/predictions", files={"image": JPEG}, data={**fields, "classes": ["a", "2"]}),
+        await http.post("/v1/predictions", content=JPEG, headers=RAW, params={**fields, "classes": ["a", "2"]}),
+        await http.post("/v1/predictions", content=JPEG, headers={"Content-Type": "application/octet-stream"}, params=fields),
+    ]
+    found = [world.ledger.get(answer.json()["id"]).parameters for answer in answers]
+    expected = Parameters(confidence=0.5, max_detections=7, visualize=True, classes=("a", 2))
+    assert found[:3] == [expected] * 3
+    assert found[3] == expected.model_copy(update={"classes": None})
+
+
+async def test_an_image_is_as_large_as_allowed_in_every_form(http: httpx.AsyncClient) -> None:
+    """The bound is on the image, not on what a form adds to it."""
+    padded = JPEG + bytes(50_000 - len(JPEG))
+    for data, status in ((padded, 202), (padded + b"x", 413)):
+        uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
+        assert (await http.post("/v1/predictions", content=data, headers=RAW)).status_code == status
+        assert (await http.post("/v1/predictions", files={"image": data})).status_code == status
+        assert (await http.post("/v1/predictions", json={"input": {"image": uri}})).status_code == status
+
+
+async def test_a_client_that_asks_first_is_told_before_it_sends(http: httpx.AsyncClient) -> None:
+    """The body would never end; that there is an answer shows that it was not read."""
+
+    async def endless():  # noqa: ANN202
+        while True:
+            yield bytes(1000)
+            await asyncio.sleep(0)
+
+    headers = {**RAW, "Expect": "100-continue", "Content-Length": "60000"}
+    answer = await http.post("/v1/predictions", content=endless(), headers=headers)
+    assert answer.status_code == 413
+
+
+async def test_a_refusal_leaves_nothing(http: httpx.AsyncClient, world: World) -> None:
+    for content in (b"", b"text", JPEG[:-40]):
+        assert (await http.post("/v1/predictions", content=content, headers=RAW)).status_code in (415, 422)
+    assert (await http.post("/v1/predictions?model=other", content=JPEG, headers=RAW)).json()["code"] == "unknown_model"
+    assert (await http.post("/v1/predictions?classes=cat", content=JPEG, headers=RAW)).status_code == 422
+    assert world.ledger.backlog() == world.doorbell.rings == len(world.blobs._blobs) == 0
+
+
+async def test_get_tells_every_status(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.create("a", "codes", Parameters())
+    starting = await http.get("/v1/predictions/a")
+    assert starting.json()["status"] == "starting"
+    assert starting.headers["retry-after"] == "1"
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    assert (await http.get("/v1/predictions/a")).json()["status"] == "processing"
+    world.ledger.fail(claim, Problem(code="not_an_image", message="it is none"), {"predict_time": 0.5})
+    failed = await http.get("/v1/predictions/a?wait=5")
+    assert failed.json()["status"] == "failed"
+    assert failed.json()["error"] == "it is none"
+    assert failed.json()["error_code"] == "not_an_image"
+    assert failed.json()["metrics"] == {"predict_time": 0.5}
+    assert "retry-after" not in failed.headers
+
+
+async def test_a_wait_ends_with_the_prediction(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.create("a", "codes", Parameters())
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    waiting = asyncio.create_task(http.get("/v1/predictions/a?wait=60"))
+    while not world.events.waiting:
+        await asyncio.sleep(0.01)
+    world.ledger.succeed(claim, {"predictions": []}, {})
+    world.events.waiting[0].set()
+    assert (await waiting).json()["status"] == "succeeded"
+    assert not world.events.waiting
+
+
+async def test_a_lost_event_only_delays(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.create("a", "codes", Parameters())
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    waiting = asyncio.create_task(http.get("/v1/predictions/a?wait=60"))
+    while not world.events.waiting:
+        await asyncio.sleep(0.01)
+    world.ledger.succeed(claim, {"predictions": []}, {})
+    assert (await asyncio.wait_for(waiting, 30)).json()["status"] == "succeeded"
+
+
+async def test_a_wait_that_runs_out_tells_the_status(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.create("a", "codes", Parameters())
+    start = time.monotonic()
+    answer = await http.get("/v1/predictions/a?wait=0.2")
+    assert time.monotonic() - start >= 0.2
+    assert answer.status_code == 200
+    assert answer.json()["status"] == "starting"
+
+
+async def test_the_annotated_image(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.create("a", "codes", Parameters(visualize=True))
+    assert (await http.get("/v1/predictions/a/image")).status_code == 409
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    world.blobs.put(annotated_key("a"), JPEG, 60)
+    world.ledger.succeed(claim, {"predictions": []}, {})
+    image = await http.get("/v1/predictions/a/image")
+    assert (image.status_code, image.content, image.headers["content-type"]) == (200, JPEG, "image/jpeg")
+    assert (await http.get("/v1/predictions/a")).json()["urls"]["image"] == "http://test/v1/predictions/a/image"
+    world.blobs.delete(annotated_key("a"))
+    assert (await http.get("/v1/predictions/a/image")).status_code == 410
+
+
+async def test_readiness_names_the_part(http: httpx.AsyncClient, world: World) -> None:
+    assert (await http.get("/readyz")).status_code == 200
+    world.catalog.away = True
+    answer = await http.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"status": "unavailable", "redis": "ok", "triton": "Triton is unavailable; try again later"}
+    assert (await http.get("/healthz")).status_code == 200

@@ -1,0 +1,45 @@
+"""The table and the parameters."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from sluice.errors import Conflict
+from sluice.prediction import TRANSITIONS, Parameters, Status, check_transition, isoformat
+
+ENDS = {Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.ABORTED}
+
+
+def test_an_end_leads_nowhere() -> None:
+    assert {status for status in Status if status.terminal} == ENDS
+    for end in ENDS:
+        for status in Status:
+            with pytest.raises(Conflict, match=f"{end} can't become {status}"):
+                check_transition(end, status)
+
+
+def test_only_what_runs_can_succeed() -> None:
+    assert [before for before in Status if Status.SUCCEEDED in TRANSITIONS[before]] == [Status.PROCESSING]
+    check_transition(Status.PROCESSING, Status.SUCCEEDED)
+
+
+@given(st.builds(Parameters, confidence=st.floats(0, 1), iou=st.floats(0, 1), max_detections=st.integers(1, 1000)))
+def test_parameters_survive_the_ledger(parameters: Parameters) -> None:
+    assert Parameters.model_validate_json(parameters.model_dump_json()) == parameters
+
+
+def test_classes_keep_names_and_ids_apart() -> None:
+    asked = Parameters(classes=("1", 1))
+    assert Parameters.model_validate_json(asked.model_dump_json()).classes == ("1", 1)
+
+
+@pytest.mark.parametrize("wrong", [{"confidence": 2}, {"iou": -0.1}, {"max_detections": 1001}, {"confidence": "0.5"}, {"other": 1}])
+def test_wrong_parameters(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Parameters(**wrong)
+
+
+def test_times() -> None:
+    assert isoformat(None) is None
+    assert isoformat(0.25) == "1970-01-01T00:00:00.250000Z"
