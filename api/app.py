@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -34,11 +35,21 @@ def create_app(
     return app
 
 
+class _Server(uvicorn.Server):
+    """Ends long polls, with the status as it is, as soon as it is asked to stop; uvicorn itself would wait for them."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        app = self.config.app
+        if isinstance(app, FastAPI) and (services := getattr(app.state, "services", None)):
+            services.events.close()
+        super().handle_exit(sig, frame)
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT; open requests get `SLUICE_API_DRAIN_S` to end. Raises ValueError for a wrong setting."""
     settings = Settings()
     configure_logging()
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
         host=settings.api.host,
         port=settings.api.port,
@@ -46,3 +57,4 @@ def main() -> None:
         access_log=False,
         log_config=None,
     )
+    _Server(config).run()

@@ -10,10 +10,10 @@ import httpx
 from fastapi import Depends, Request
 
 from api.catalog import Catalog
-from api.intake import Intake
 from sluice import redisio
 from sluice.blobs import Blobs, RedisBlobs
 from sluice.events import Events
+from sluice.intake import Intake
 from sluice.ledger import Ledger, RedisLedger
 from sluice.queue import CeleryDoorbell, make_app
 from sluice.settings import Settings
@@ -43,7 +43,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         queue = settings.queue.name
         app = make_app(settings.redis_url, queue, **timeouts)
         stack.callback(app.close)
-        ledger, blobs = RedisLedger(client, queue, settings.queue.retention_s), RedisBlobs(blobs_client)
+        ledger, blobs = RedisLedger(client, settings.queue), RedisBlobs(blobs_client)
         events = Events(settings.redis_url, queue, connect_timeout_s=settings.redis.connect_timeout_s)
         events.start()
         stack.push_async_callback(events.stop)

@@ -17,12 +17,16 @@ class Blobs(Protocol):
     def get(self, key: str) -> bytes | None:
         """The bytes, or None when they were never stored, were deleted or have expired."""
 
+    def keep(self, key: str, ttl_s: int) -> None:
+        """Let a blob live `ttl_s` seconds from now. No error when there is nothing."""
+
     def delete(self, key: str) -> None:
         """No error when there is nothing."""
 
 
-def input_key(prediction_id: str) -> str:
-    return f"{prediction_id}/input"
+def input_key(prediction_id: str, digest: str) -> str:
+    """Two submissions that race for one id have a key each, so that neither can replace the other's image."""
+    return f"{prediction_id}/input-{digest[:16]}"
 
 
 def annotated_key(prediction_id: str) -> str:
@@ -43,6 +47,10 @@ class RedisBlobs:
         with translated(BlobsUnavailable):
             found = self._redis.get(f"blob:{key}")
         return found if isinstance(found, bytes) else None
+
+    def keep(self, key: str, ttl_s: int) -> None:
+        with translated(BlobsUnavailable):
+            self._redis.expire(f"blob:{key}", ttl_s)
 
     def delete(self, key: str) -> None:
         with translated(BlobsUnavailable):

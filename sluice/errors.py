@@ -10,8 +10,10 @@
     ├── NotFound                 no prediction of that id is known
     ├── Gone                     it was known; what was asked for has expired
     ├── Conflict                 the prediction is not in a status that allows this
+    │   ├── IdReused             the id belongs to a prediction with another image or other parameters
     │   └── LeaseLost            this attempt no longer owns the prediction
     ├── Unavailable              a part is away; the same call may succeed later
+    │   ├── QueueFull            what is queued has reached a bound; nothing is away, but the remedy is the same
     │   ├── RedisUnavailable
     │   ├── BlobsUnavailable
     │   ├── TritonUnavailable
@@ -74,6 +76,10 @@ class Conflict(SluiceError):
     code = "conflict"
 
 
+class IdReused(Conflict):
+    code = "id_reused"
+
+
 class LeaseLost(Conflict):
     code = "lease_lost"
 
@@ -81,6 +87,10 @@ class LeaseLost(Conflict):
 class Unavailable(SluiceError):
     code = "unavailable"
     retryable = True
+
+
+class QueueFull(Unavailable):
+    code = "queue_full"
 
 
 class RedisUnavailable(Unavailable):

@@ -24,6 +24,14 @@ class Events:
         self._channel = f"{{{queue}}}:events"
         self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._task: asyncio.Task[None] | None = None
+        self.closing = False
+
+    def close(self) -> None:
+        """Wake all who wait, and let nobody wait any more: the process is about to end."""
+        self.closing = True
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
 
     def start(self) -> None:
         """Listen, on the running event loop."""

@@ -8,6 +8,7 @@
 A status changes only along `TRANSITIONS`; every ledger enforces this same table.
 """
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -72,7 +73,11 @@ class Problem(BaseModel):
 
 
 class Prediction(BaseModel):
-    """The record. Times are seconds since the epoch by Redis's clock; `output` and `metrics` are as the API gives them."""
+    """The record. Times are seconds since the epoch by Redis's clock; `output` and `metrics` are as the API gives them.
+
+    `attempts` counts claims, `retries` those that were given back because a part was away. `digest` tells one submission under
+    an id from another; see `digest`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -84,9 +89,18 @@ class Prediction(BaseModel):
     started_at: float | None = None
     completed_at: float | None = None
     attempts: int = 0
+    retries: int = 0
+    digest: str = ""
     output: dict[str, Any] | None = None
     error: Problem | None = None
     metrics: dict[str, float] = {}
+
+
+def digest(image: bytes, model: str, parameters: Parameters) -> str:
+    """SHA-256 of all that makes a submission, in hex."""
+    found = hashlib.sha256(image)
+    found.update(f"\0{model}\0{parameters.model_dump_json()}".encode())
+    return found.hexdigest()
 
 
 class Claim(BaseModel):

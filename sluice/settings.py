@@ -39,10 +39,19 @@ class Queue(BaseSettings):
 
     name: str = Field("detect", pattern=r"^[a-z0-9-]+$")
     lease_s: float = Field(30.0, gt=0, description="A worker that is silent for longer than this loses its prediction.")
-    max_lapses: int = Field(3, ge=1, description="A prediction whose lease lapsed so many times fails.")
-    retry_for_s: float = Field(600.0, ge=0, description="How long after its creation a prediction is retried while a part is away.")
+    max_shared_lapses: int = Field(2, ge=1, description="After so many lapsed leases a prediction runs alone in its process.")
+    max_lone_lapses: int = Field(1, ge=1, description="After so many more, alone, it fails and is a dead letter.")
+    max_retries: int = Field(20, ge=0, description="How often a prediction is tried again while a part is away.")
+    retry_for_s: float = Field(600.0, ge=0, description="How long after its creation it is still tried again.")
+    start_within_s: float = Field(3000.0, gt=0, description="What has not started by then is aborted; less than blobs live.")
+    max_backlog: int = Field(10_000, ge=1, description="Predictions that are queued or running.")
+    max_bytes: int = Field(200_000_000, ge=1, description="Their images' bytes together.")
+    max_memory: float = Field(0.8, gt=0, le=1, description="Of Redis's maxmemory; the rest is for finishing what was accepted.")
+    max_dead: int = Field(1000, ge=1, description="Dead letters that are kept; the oldest go first.")
+    dead_retention_s: int = Field(7 * 24 * 3600, gt=0, description="How long a dead letter and its image are kept.")
     sweep_interval_s: float = Field(5.0, gt=0, description="How often each worker looks for lapsed leases and lost messages.")
     retention_s: int = Field(24 * 3600, gt=0, description="How long a prediction is kept after its end.")
+    tombstone_s: int = Field(24 * 3600, gt=0, description="How long after that its id is still answered 410 rather than 404.")
 
 
 class Limits(BaseSettings):
@@ -87,7 +96,11 @@ class Worker(BaseSettings):
     model_config = _env("WORKER_")
 
     ready_file: str | None = Field(None, description="Written when the worker takes work, removed when it stops.")
+    alive_file: str | None = Field(None, description="Touched every half second while the process is well.")
     concurrency: int = Field(4, ge=1, description="Predictions that one process runs side by side, on threads.")
+    max_run_s: float = Field(120.0, gt=0, description="A prediction that runs longer hangs: the process replaces itself.")
+    stuck_after_s: float = Field(60.0, gt=0, description="So does a process that takes nothing for so long while something waits.")
+    grace_s: float = Field(25.0, ge=0, description="After SIGTERM, what still runs then is queued again.")
     opencv_threads: int = Field(1, ge=0, description="Threads inside one OpenCV call; predictions already run side by side.")
 
 

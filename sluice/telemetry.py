@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+import warnings
 
 
 def configure_logging(level: str = "INFO") -> None:
@@ -12,4 +13,5 @@ def configure_logging(level: str = "INFO") -> None:
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    warnings.filterwarnings("ignore", module="PIL")  # of odd headers, which the reader of images judges itself
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request, and a health check is one every few seconds

@@ -2,6 +2,8 @@
 
 import os
 import socket
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -15,19 +17,23 @@ from sluice.settings import Settings
 from sluice.telemetry import configure_logging
 from sluice.triton import Triton
 from worker import tasks
+from worker.heart import Heart
 from worker.keeper import Keeper
 from worker.pipeline import Pipeline
-from worker.runner import Heart, Runner
+from worker.runner import Runner
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT, finishing what runs. Raises ValueError for a setting that is wrong."""
+    """Serve until SIGTERM or SIGINT. What then still runs after the grace is queued again, and the exit status is 0 all the same.
+
+    Raises ValueError for a setting that is wrong.
+    """
     settings = Settings()
     configure_logging()
     cv2.setNumThreads(settings.worker.opencv_threads)
     timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.worker_timeout_s}
     client = redisio.connect(settings.redis_url, **timeouts)
-    ledger = RedisLedger(client, settings.queue.name, settings.queue.retention_s)
+    ledger = RedisLedger(client, settings.queue)
     blobs = RedisBlobs(redisio.connect(settings.blobs_url, **timeouts))
     triton = Triton(
         settings.triton.grpc_url,
@@ -36,23 +42,33 @@ def main() -> None:
         models_ttl_s=settings.triton.models_ttl_s,
     )
     app = make_app(settings.redis_url, settings.queue.name, **timeouts)
-    heart = Heart(ledger, settings.queue.lease_s)
-    keeper = Keeper(
+    alive_file = settings.worker.alive_file
+    heart = Heart(
         ledger,
-        CeleryDoorbell(app, client, settings.queue.name),
-        max_lapses=settings.queue.max_lapses,
-        interval_s=settings.queue.sweep_interval_s,
+        lease_s=settings.queue.lease_s,
+        max_run_s=settings.worker.max_run_s,
+        alive_file=Path(alive_file) if alive_file else None,
     )
     runner = Runner(
         ledger,
         blobs,
         Pipeline(blobs, triton, settings.limits.max_pixels, settings.blobs.result_ttl_s),
         heart,
+        settings.queue,
         worker=f"{socket.gethostname()}/{os.getpid()}",
-        lease_s=settings.queue.lease_s,
-        retry_for_s=settings.queue.retry_for_s,
+    )
+    keeper = Keeper(
+        ledger,
+        blobs,
+        CeleryDoorbell(app, client, settings.queue.name),
+        runner,
+        heart,
+        interval_s=settings.queue.sweep_interval_s,
+        dead_retention_s=settings.queue.dead_retention_s,
+        stuck_after_s=settings.worker.stuck_after_s,
     )
     tasks.register(app, runner)
+    ready_file = Path(settings.worker.ready_file) if settings.worker.ready_file else None
 
     # Celery keeps weak references to receivers, and these live as long as `main` runs.
     @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery has no types
@@ -61,8 +77,12 @@ def main() -> None:
 
     @signals.worker_ready.connect  # type: ignore[untyped-decorator]
     def _ready(**_: object) -> None:
-        if settings.worker.ready_file:
-            Path(settings.worker.ready_file).write_text(f"{os.getpid()}\n")
+        if ready_file:
+            ready_file.write_text(f"{os.getpid()}\n")
+
+    @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
+    def _bound_the_grace(**_: object) -> None:
+        threading.Thread(target=_give_up_after, args=(settings.worker.grace_s, heart), name="grace", daemon=True).start()
 
     heart.start()
     keeper.start()
@@ -80,8 +100,15 @@ def main() -> None:
             ]
         )
     finally:
-        if settings.worker.ready_file:
-            Path(settings.worker.ready_file).unlink(missing_ok=True)
+        if ready_file:
+            ready_file.unlink(missing_ok=True)
         keeper.stop()
         heart.stop()
         triton.close()
+
+
+def _give_up_after(grace_s: float, heart: Heart) -> None:
+    """End the process when the grace is over, whatever still runs: it is queued again first."""
+    time.sleep(grace_s)
+    heart.give_back()
+    os._exit(0)

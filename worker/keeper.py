@@ -1,4 +1,4 @@
-"""Puts right what a crash left: lapsed leases, and predictions that wait while no message says so.
+"""Puts right what a crash left: lapsed leases, lost messages, passed deadlines, and this process itself when it hears nothing.
 
 Every worker keeps; a sweep is atomic, so that several at once do no harm, and a bell too many finds nothing to claim.
 """
@@ -6,36 +6,69 @@ Every worker keeps; a sweep is atomic, so that several at once do no harm, and a
 import logging
 import random
 import threading
+import time
+from collections.abc import Callable
 
-from sluice.errors import Unavailable
-from sluice.ledger import Ledger
+from sluice.blobs import Blobs, input_key
+from sluice.errors import SluiceError, Unavailable
+from sluice.ledger import Ledger, Swept
 from sluice.queue import Doorbell
+from worker.heart import Heart, replace_process
+from worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
-_RINGS_AT_MOST = 100  # a sweep; the next one rings again
+_RINGS_AT_MOST = 100  # a round; the next one rings again
 
 
-def keep(ledger: Ledger, doorbell: Doorbell, max_lapses: int) -> None:
-    """One round. Raises RedisUnavailable."""
-    swept = ledger.sweep(max_lapses)
+def keep(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int) -> Swept:
+    """One round. Raises Unavailable."""
+    swept = ledger.sweep()
     for prediction_id in swept.requeued:
         log.warning("prediction %s is queued again: its lease lapsed", prediction_id)
-    for prediction_id in swept.failed:
-        log.error("prediction %s failed: its lease lapsed %d times", prediction_id, max_lapses)
+    for prediction_id in swept.aborted:
+        log.warning("prediction %s is aborted: it did not start in time", prediction_id)
+    for prediction_id in swept.dead:
+        log.error("prediction %s is a dead letter: it took its worker down each time", prediction_id)
+        blobs.keep(input_key(prediction_id, ledger.get(prediction_id).digest), dead_retention_s)
+    for prediction_id in swept.aborted:
+        blobs.delete(input_key(prediction_id, ledger.get(prediction_id).digest))
     if swept.due:
         for _ in range(min(_RINGS_AT_MOST, swept.due - doorbell.waiting())):
             doorbell.ring()
+    return swept
 
 
 class Keeper:
-    """Calls `keep` every `interval_s`, a little off beat so that workers started together spread."""
+    """Keeps every `interval_s`, a little off beat so that workers started together spread.
 
-    def __init__(self, ledger: Ledger, doorbell: Doorbell, *, max_lapses: int, interval_s: float) -> None:
+    `on_stuck` is called when predictions wait and nothing has reached this process for `stuck_after_s`: its connection to the
+    broker hangs. While Redis is away no round gets so far, so that an outage is not taken for it.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        blobs: Blobs,
+        doorbell: Doorbell,
+        runner: Runner,
+        heart: Heart,
+        *,
+        interval_s: float,
+        dead_retention_s: int,
+        stuck_after_s: float = float("inf"),
+        on_stuck: Callable[[], None] = replace_process,
+    ) -> None:
         self._ledger = ledger
+        self._blobs = blobs
         self._doorbell = doorbell
-        self._max_lapses = max_lapses
+        self._runner = runner
+        self._heart = heart
         self._interval_s = interval_s
+        self._dead_retention_s = dead_retention_s
+        self._stuck_after_s = stuck_after_s
+        self._on_stuck = on_stuck
+        self._well_since = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
 
@@ -44,13 +77,28 @@ class Keeper:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(timeout=1)  # it may be waiting for what runs here; the process ends all the same
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval_s * random.uniform(0.8, 1.0)):
             try:
-                keep(self._ledger, self._doorbell, self._max_lapses)
+                swept = keep(self._ledger, self._blobs, self._doorbell, self._dead_retention_s)
+                self._look_after_itself(swept)
+                for _ in range(swept.due_alone):
+                    if self._stopped.is_set() or not self._runner.run_one_alone():
+                        break
             except Unavailable as error:
+                self._well_since = time.monotonic()
                 log.warning("the keeper skips a round: %s", error)
+            except SluiceError as error:
+                log.warning("the keeper's round ended early: %s", error)
             except Exception:
                 log.exception("the keeper's round failed; the next one comes")
+
+    def _look_after_itself(self, swept: Swept) -> None:
+        now = time.monotonic()
+        if not swept.due or self._heart.busy:
+            self._well_since = now
+        if now - max(self._well_since, self._runner.last_called_at) > self._stuck_after_s:
+            log.error("%d predictions wait and nothing reaches this process: it ends, to be started anew", swept.due)
+            self._on_stuck()

@@ -1,7 +1,7 @@
 """The way of one image: bytes, pixels, canvas, Triton, head, output. Knows no queue and no ledger."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -29,13 +29,18 @@ class Engine(Protocol):
 
 
 class Stages:
-    """Seconds spent in each stage, by the stage's name with `_time`, as the prediction's `metrics`."""
+    """Seconds spent in each stage, by the stage's name with `_time`, as the prediction's `metrics`.
 
-    def __init__(self) -> None:
+    `check` is called before each stage, and raises where there is no more use in going on.
+    """
+
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
         self.seconds: dict[str, float] = {}
+        self._check = check
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
+        self._check()
         start = time.perf_counter()
         try:
             yield
@@ -59,7 +64,7 @@ class Pipeline:
         """
         with stages("predict"):
             with stages("fetch"):
-                data = self.blobs.get(input_key(prediction.id))
+                data = self.blobs.get(input_key(prediction.id, prediction.digest))
             if data is None:
                 raise ImageExpired("the image was removed before a worker could read it; submit it again")
             with stages("decode"):

@@ -51,39 +51,70 @@ _BODY = {
 }
 
 
-@router.post(
-    "",
-    status_code=HTTPStatus.ACCEPTED,
-    response_model=PredictionAnswer,
-    openapi_extra=_BODY,
-    responses={
-        202: {"headers": {"Location": {"schema": {"type": "string"}}, "Retry-After": {"schema": {"type": "integer"}}}},
-        **_problems(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-        ),
-    },
-)
+_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"headers": {"Location": {"schema": {"type": "string"}}, "Retry-After": {"schema": {"type": "integer"}}}},
+    **_problems(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+}
+
+
+@router.post("", status_code=HTTPStatus.ACCEPTED, openapi_extra=_BODY, responses=_ACCEPTED)
 async def submit(request: Request, response: Response, services: ServicesDep) -> PredictionAnswer:
     """Submit one image: as JSON, as a multipart form with the file in `image`, or as the body itself.
 
     With a form, the parameters are fields beside the file; with the image as the body, they are in the query.
     """
+    return await _accept(request, response, services, None)
+
+
+@router.put("/{id}", status_code=HTTPStatus.ACCEPTED, openapi_extra=_BODY, responses=_ACCEPTED | _problems(HTTPStatus.GONE))
+async def put(prediction_id: Id, request: Request, response: Response, services: ServicesDep) -> PredictionAnswer:
+    """Submit one image under an id of your own, so that you may submit it again when an answer was lost.
+
+    The same submission under the same id changes nothing, and is answered with the prediction as it is now; another one is refused.
+    """
+    return await _accept(request, response, services, prediction_id)
+
+
+async def _accept(request: Request, response: Response, services: Services, prediction_id: str | None) -> PredictionAnswer:
     limits = services.settings.limits
     submission = await read_submission(request, limits.max_bytes)
     await anyio.to_thread.run_sync(inspect, submission.image, limits.max_pixels)
     model = submission.model or services.settings.api.model
     await services.catalog.check(model, submission.parameters)
-    prediction = await anyio.to_thread.run_sync(services.intake.accept, submission.image, model, submission.parameters)
+    accept = services.intake.accept
+    prediction = await anyio.to_thread.run_sync(accept, submission.image, model, submission.parameters, prediction_id)
     answer = PredictionAnswer.of(prediction, _base_url(request))
     response.headers["Location"] = answer.urls.get
     response.headers["Retry-After"] = str(_RETRY_AFTER_S)
     return answer
 
 
-@router.get("/{id}", responses=_problems(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE))
+@router.post(
+    "/{id}/cancel",
+    responses=_problems(
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.GONE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    ),
+)
+async def cancel(prediction_id: Id, request: Request, services: ServicesDep) -> PredictionAnswer:
+    """Cancel a prediction that waits or runs. What runs is stopped before its next stage, and its result is never recorded."""
+    prediction = await anyio.to_thread.run_sync(services.ledger.cancel, prediction_id)
+    return PredictionAnswer.of(prediction, _base_url(request))
+
+
+@router.get(
+    "/{id}",
+    responses=_problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+)
 async def get(
     prediction_id: Id,
     request: Request,
@@ -132,7 +163,7 @@ async def _wait(services: Services, prediction_id: str, wait_s: float) -> Predic
         while True:
             prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id)
             left_s = until - time.monotonic()
-            if prediction.status.terminal or left_s <= 0:
+            if prediction.status.terminal or left_s <= 0 or services.events.closing:
                 return prediction
             try:
                 with fail_after(min(left_s, _LOOK_AGAIN_S)):

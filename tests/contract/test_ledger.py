@@ -10,11 +10,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from sluice.errors import Conflict, LeaseLost, NotFound, SluiceError
-from sluice.ledger import WORKER_LOST, Ledger, RedisLedger
+from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, QueueFull, SluiceError
+from sluice.ledger import TOO_LATE, WORKER_LOST, Ledger, RedisLedger, Swept
 from sluice.prediction import TRANSITIONS, Claim, Parameters, Problem, Status
+from sluice.settings import Queue
 from tests.fakes import MemoryLedger
 
+# One lapse less than by default before each step, so that random calls get there.
+SETTINGS = Queue(max_shared_lapses=2, max_lone_lapses=2, max_backlog=3, max_bytes=250)
 PROBLEM = Problem(code="not_an_image", message="It is none.")
 
 
@@ -22,12 +25,14 @@ PROBLEM = Problem(code="not_an_image", message="It is none.")
 def ledger(request: pytest.FixtureRequest) -> Ledger:
     if request.param == "memory":
         return MemoryLedger()
-    return RedisLedger(request.getfixturevalue("redis_client"), "detect", retention_s=60)
+    return RedisLedger(request.getfixturevalue("redis_client"), Queue())
 
 
 def test_create_and_get(ledger: Ledger) -> None:
     asked = Parameters(confidence=0.5, classes=("qr_code", 2), visualize=True)
-    created = ledger.create("a", "codes", asked)
+    created, made = ledger.create("a", "codes", asked, "d1", 100)
+    assert made
+    assert created.digest == "d1"
     assert created.status is Status.STARTING
     assert created.parameters == asked
     assert abs(created.created_at - time.time()) < 60
@@ -35,11 +40,17 @@ def test_create_and_get(ledger: Ledger) -> None:
     assert ledger.backlog() == 1
 
 
-def test_an_id_is_taken_once(ledger: Ledger) -> None:
-    ledger.create("a", "codes", Parameters())
-    with pytest.raises(Conflict):
-        ledger.create("a", "other", Parameters())
-    assert ledger.get("a").model == "codes"
+def test_an_id_is_one_submissions(ledger: Ledger) -> None:
+    first, _ = ledger.create("a", "codes", Parameters(), "d1")
+    assert ledger.create("a", "codes", Parameters(), "d1") == (first, False)
+    with pytest.raises(IdReused):
+        ledger.create("a", "codes", Parameters(), "d2")
+    assert ledger.backlog() == 1
+    claim = ledger.claim("w", 10)
+    assert claim is not None
+    ledger.succeed(claim, {}, {})
+    assert ledger.create("a", "codes", Parameters(), "d1") == (ledger.get("a"), False)
+    assert ledger.claim("w", 10) is None
 
 
 def test_unknown(ledger: Ledger) -> None:
@@ -109,28 +120,160 @@ def test_requeue_waits_its_delay(ledger: Ledger) -> None:
     ledger.requeue(_claimed(ledger), 0.3)
     assert ledger.get("a").status is Status.STARTING
     assert ledger.claim("w2", 10) is None
-    assert ledger.sweep(3).due == 0
+    assert ledger.sweep().due == 0
     assert ledger.backlog() == 1
     time.sleep(0.35)
-    assert ledger.sweep(3).due == 1
+    assert ledger.sweep().due == 1
     assert ledger.claim("w2", 10) is not None
 
 
-def test_a_lapsed_lease_is_queued_again_until_it_is_enough(ledger: Ledger) -> None:
+def test_a_lapsed_lease_is_queued_again_then_runs_alone_then_is_dead(ledger: Ledger) -> None:
     ledger.create("a", "codes", Parameters())
-    claim = ledger.claim("w1", 0.05)
+    assert _lapse(ledger) == Swept(("a",), (), (), 1, 0)
+    assert _lapse(ledger) == Swept(("a",), (), (), 0, 1)
+    assert ledger.claim("w", 10) is None, "it may not run beside others any more"
+    assert ledger.dead() == []
+    assert _lapse(ledger, alone=True) == Swept((), ("a",), (), 0, 0)
+    ended = ledger.get("a")
+    assert ended.status is Status.FAILED
+    assert ended.error == WORKER_LOST
+    assert ended.attempts == 3
+    assert ledger.dead() == [ended]
+    assert ledger.sweep() == Swept((), (), (), 0, 0)
+    assert ledger.backlog() == 0
+
+
+def test_an_innocent_neighbour_survives_alone(ledger: Ledger) -> None:
+    ledger.create("a", "codes", Parameters())
+    _lapse(ledger)
+    _lapse(ledger)
+    claim = ledger.claim("w", 10, alone=True)
     assert claim is not None
-    time.sleep(0.1)
-    assert ledger.sweep(2) == (("a",), (), 1)
+    ledger.succeed(claim, {"found": 1}, {})
+    assert ledger.get("a").status is Status.SUCCEEDED
+    assert ledger.dead() == []
+
+
+def test_what_must_run_alone_does_so_after_a_retry_too(ledger: Ledger) -> None:
+    ledger.create("a", "codes", Parameters())
+    _lapse(ledger)
+    _lapse(ledger)
+    claim = ledger.claim("w", 10, alone=True)
+    assert claim is not None
+    ledger.requeue(claim, 0)
+    assert ledger.claim("w", 10) is None
+    assert ledger.claim("w", 10, alone=True) is not None
+
+
+def test_a_stale_owner_of_a_lapsed_lease_changes_nothing(ledger: Ledger) -> None:
+    ledger.create("a", "codes", Parameters())
+    claim = ledger.claim("w1", -1)
+    assert claim is not None
+    ledger.sweep()
     with pytest.raises(LeaseLost):
         ledger.succeed(claim, {}, {})
-    assert ledger.claim("w2", 0.05) is not None
-    time.sleep(0.1)
-    assert ledger.sweep(2) == ((), ("a",), 0)
-    assert ledger.get("a").status is Status.FAILED
-    assert ledger.get("a").error == WORKER_LOST
-    assert ledger.sweep(2) == ((), (), 0)
+    assert ledger.get("a").status is Status.STARTING
+
+
+def test_cancel_what_waits(ledger: Ledger) -> None:
+    ledger.create("a", "codes", Parameters())
+    canceled = ledger.cancel("a")
+    assert canceled.status is Status.CANCELED
+    assert canceled.completed_at is not None
+    assert canceled == ledger.get("a")
+    assert ledger.claim("w", 10) is None
     assert ledger.backlog() == 0
+
+
+def test_cancel_what_runs(ledger: Ledger) -> None:
+    claim = _claimed(ledger)
+    assert ledger.cancel("a").status is Status.CANCELED
+    for late in _every_way_to_move(ledger, claim):
+        with pytest.raises(LeaseLost):
+            late()
+    assert ledger.get("a").output is None
+    assert ledger.sweep() == Swept((), (), (), 0, 0)
+
+
+def test_cancel_what_has_ended_or_never_was(ledger: Ledger) -> None:
+    ledger.fail(_claimed(ledger), PROBLEM, {})
+    with pytest.raises(Conflict, match="ended"):
+        ledger.cancel("a")
+    assert ledger.get("a").status is Status.FAILED
+    with pytest.raises(NotFound):
+        ledger.cancel("b")
+
+
+def test_retries_are_counted_and_what_is_given_back_is_not(ledger: Ledger) -> None:
+    ledger.requeue(_claimed(ledger), 0)
+    assert ledger.get("a").retries == 1
+    claim = ledger.claim("w", 10)
+    assert claim is not None
+    assert claim.prediction.retries == 1
+    ledger.requeue(claim, 0, retry=False)
+    assert ledger.get("a").retries == 1
+
+
+def _limited(kind: str, request: pytest.FixtureRequest, limits: Queue) -> Ledger:
+    return MemoryLedger(limits) if kind == "memory" else RedisLedger(request.getfixturevalue("redis_client"), limits)
+
+
+@pytest.mark.parametrize("kind", ["redis", "memory"])
+def test_what_did_not_start_in_time_is_aborted(kind: str, request: pytest.FixtureRequest) -> None:
+    ledger = _limited(kind, request, Queue(start_within_s=0.2))
+    ledger.create("a", "codes", Parameters())
+    ledger.create("b", "codes", Parameters())
+    running = ledger.claim("w", 10)
+    assert running is not None
+    time.sleep(0.25)
+    assert ledger.sweep() == Swept((), (), ("b",), 0, 0)
+    assert ledger.get("b").status is Status.ABORTED
+    assert ledger.get("b").error == TOO_LATE
+    ledger.succeed(running, {}, {})
+    ledger.create("c", "codes", Parameters())
+    time.sleep(0.25)
+    assert ledger.claim("w", 10) is None, "nor is it started before a sweep has seen it"
+    assert ledger.get("c").status is Status.ABORTED
+    assert ledger.backlog() == 0
+
+
+@pytest.mark.parametrize("kind", ["redis", "memory"])
+def test_the_queue_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
+    ledger = _limited(kind, request, Queue(max_backlog=2, max_bytes=100))
+    ledger.create("large", "codes", Parameters(), size=500)  # alone, anything goes that a request may hold
+    with pytest.raises(QueueFull, match="bytes"):
+        ledger.create("a", "codes", Parameters(), size=1)
+    ledger.cancel("large")
+    ledger.create("a", "codes", Parameters(), size=60)
+    ledger.room(40)
+    with pytest.raises(QueueFull, match="bytes"):
+        ledger.room(41)
+    ledger.create("b", "codes", Parameters(), size=40)
+    with pytest.raises(QueueFull, match="predictions"):
+        ledger.room(0)
+    with pytest.raises(QueueFull, match="predictions"):
+        ledger.create("c", "codes", Parameters())
+    with pytest.raises(NotFound):
+        ledger.get("c")
+    assert ledger.create("a", "codes", Parameters(), size=60)[1] is False, "what is in already is not refused"
+    claim = ledger.claim("w", 10)
+    assert claim is not None
+    ledger.succeed(claim, {}, {})
+    ledger.create("c", "codes", Parameters(), size=60)
+
+
+def test_a_full_redis_takes_no_more_and_finishes_what_it_has(redis_client: "redis.Redis") -> None:
+    ledger = RedisLedger(redis_client, Queue(max_memory=0.8))
+    claim = _claimed(ledger)
+    used = redis_client.info("memory")["used_memory"]
+    redis_client.config_set("maxmemory", int(used / 0.9))
+    try:
+        time.sleep(0.6)
+        with pytest.raises(QueueFull, match="memory"):
+            ledger.room(0)
+        ledger.succeed(claim, {"found": "x" * 1000}, {})
+    finally:
+        redis_client.config_set("maxmemory", 0)
 
 
 def test_a_renewed_lease_does_not_lapse(ledger: Ledger) -> None:
@@ -139,30 +282,58 @@ def test_a_renewed_lease_does_not_lapse(ledger: Ledger) -> None:
     assert claim is not None
     ledger.renew(claim, 30)
     time.sleep(0.1)
-    assert ledger.sweep(3) == ((), (), 0)
+    assert ledger.sweep() == Swept((), (), (), 0, 0)
     ledger.succeed(claim, {}, {})
 
 
 def test_records_expire_after_their_end_and_not_before(redis_client: "redis.Redis") -> None:
-    ledger = RedisLedger(redis_client, "detect", retention_s=60)
+    ledger = RedisLedger(redis_client, Queue(retention_s=1, tombstone_s=60))
     claim = _claimed(ledger)
     assert redis_client.ttl("{detect}:prediction:a") == -1
     ledger.succeed(claim, {}, {})
-    assert 0 < redis_client.ttl("{detect}:prediction:a") <= 60
-    assert redis_client.keys("*") == [b"{detect}:prediction:a"]
+    assert sorted(redis_client.keys("*")) == [b"{detect}:gone:a", b"{detect}:prediction:a"], "no other key is left"
+    assert 1 < redis_client.ttl("{detect}:gone:a") <= 61
+    time.sleep(1.1)
+    with pytest.raises(Gone):
+        ledger.get("a")
+    with pytest.raises(Gone):
+        ledger.create("a", "codes", Parameters())
+    redis_client.delete("{detect}:gone:a")
+    with pytest.raises(NotFound):
+        ledger.get("a")
+
+
+def test_dead_letters_are_bounded(redis_client: "redis.Redis") -> None:
+    ledger = RedisLedger(redis_client, Queue(max_shared_lapses=1, max_lone_lapses=1, max_dead=2, dead_retention_s=100))
+    for name in "abc":
+        ledger.create(name, "codes", Parameters())
+        _lapse(ledger)
+        _lapse(ledger, alone=True)
+    ledger.sweep()
+    assert [letter.id for letter in ledger.dead()] == ["c", "b"]
+    assert 0 < redis_client.ttl("{detect}:prediction:c") <= 100
 
 
 def test_an_entry_without_a_record_is_dropped(redis_client: "redis.Redis") -> None:
-    ledger = RedisLedger(redis_client, "detect", retention_s=60)
-    redis_client.zadd("{detect}:queued", {"ghost": 0})
-    redis_client.zadd("{detect}:leases", {"shade": 0})
-    redis_client.zadd("{detect}:live", {"ghost": 0, "shade": 0})
+    ledger = RedisLedger(redis_client, Queue())
+    for name in ("queued", "alone", "deadlines", "live"):
+        redis_client.zadd(f"{{detect}}:{name}", {"ghost": 0})
+    for name in ("leases", "live"):
+        redis_client.zadd(f"{{detect}}:{name}", {"shade": 0})
     ledger.create("a", "codes", Parameters())
-    assert ledger.sweep(3) == ((), (), 2)
+    ledger.sweep()
+    assert ledger.claim("w0", 10, alone=True) is None
     claim = ledger.claim("w1", 10)
     assert claim is not None
     assert claim.prediction.id == "a"
     assert ledger.backlog() == 1
+    assert redis_client.keys("*alone") == redis_client.keys("*deadlines") == []
+
+
+def _lapse(ledger: Ledger, *, alone: bool = False) -> Swept:
+    """What a sweep finds of a worker that claimed and died."""
+    assert ledger.claim(uuid.uuid4().hex, -1, alone=alone) is not None
+    return ledger.sweep()
 
 
 def _claimed(ledger: Ledger) -> Claim:
@@ -183,14 +354,13 @@ class BothLedgers(RuleBasedStateMachine):
     """The same calls on the real ledger and the one in memory: the same answers, and no way outside the table."""
 
     client: "redis.Redis"
-    ids = Bundle("ids")
     claims = Bundle("claims")
 
     def __init__(self) -> None:
         super().__init__()
         self.client.flushall()
-        self.real = RedisLedger(self.client, "detect", retention_s=60)
-        self.model = MemoryLedger()
+        self.real = RedisLedger(self.client, SETTINGS)
+        self.model = MemoryLedger(SETTINGS)
         self.seen: dict[str, Status] = {}
 
     def _same(self, call: Callable[[Ledger], object]) -> object:
@@ -204,15 +374,18 @@ class BothLedgers(RuleBasedStateMachine):
         assert real == model
         return answers[0]
 
-    @rule(target=ids, name=st.sampled_from("abcd"))
-    def create(self, name: str) -> str:
-        self._same(lambda ledger: ledger.create(name, "codes", Parameters()))
-        return name
+    @rule(name=st.sampled_from("abcd"), mark=st.sampled_from(["d1", "d1", "d2"]))
+    def create(self, name: str, mark: str) -> None:
+        self._same(lambda ledger: ledger.create(name, "codes", Parameters(), mark, 100))
 
-    @rule(target=claims, lease_s=st.sampled_from([-1.0, 100.0]))
-    def claim(self, lease_s: float) -> object:
+    @rule(target=claims, lease_s=st.sampled_from([-1.0, -1.0, 100.0]), alone=st.booleans())
+    def claim(self, lease_s: float, alone: bool) -> object:
         owner = uuid.uuid4().hex
-        return self._same(lambda ledger: ledger.claim(owner, lease_s))
+        return self._same(lambda ledger: ledger.claim(owner, lease_s, alone=alone))
+
+    @rule(name=st.sampled_from("abcd"))
+    def cancel(self, name: str) -> None:
+        self._same(lambda ledger: ledger.cancel(name))
 
     @rule(claim=claims, how=st.sampled_from(["succeed", "fail", "requeue", "renew"]))
     def finish(self, claim: Claim | None, how: str) -> None:
@@ -226,15 +399,16 @@ class BothLedgers(RuleBasedStateMachine):
         }
         self._same(calls[how])
 
-    @rule(max_lapses=st.integers(1, 3))
-    def sweep(self, max_lapses: int) -> None:
-        self._same(lambda ledger: tuple(map(_sorted, ledger.sweep(max_lapses))))
+    @rule()
+    def sweep(self) -> None:
+        self._same(lambda ledger: tuple(map(_sorted, ledger.sweep())))
 
     @invariant()
     def same_records(self) -> None:
         for name in "abcd":
             self._same(lambda ledger, name=name: ledger.get(name))
         self._same(lambda ledger: ledger.backlog())
+        self._same(lambda ledger: [letter.id for letter in ledger.dead()])
 
     @invariant()
     def an_end_stays(self) -> None:
@@ -250,10 +424,13 @@ class BothLedgers(RuleBasedStateMachine):
     @invariant()
     def the_sets_agree_with_the_records(self) -> None:
         live = {x.decode() for x in self.client.zrange("{detect}:live", 0, -1)}
-        queued = {x.decode() for x in self.client.zrange("{detect}:queued", 0, -1)}
+        queued = {x.decode() for name in ("queued", "alone") for x in self.client.zrange(f"{{detect}}:{name}", 0, -1)}
+        deadlines = {x.decode() for x in self.client.zrange("{detect}:deadlines", 0, -1)}
         leased = {x.decode() for x in self.client.zrange("{detect}:leases", 0, -1)}
         assert live == {name for name, status in self.seen.items() if not status.terminal}
         assert queued == {name for name, status in self.seen.items() if status is Status.STARTING}
+        assert deadlines == queued
+        assert int(self.client.get("{detect}:bytes") or 0) == 100 * len(live)
         assert leased == {name for name, status in self.seen.items() if status is Status.PROCESSING}
 
 
@@ -263,6 +440,8 @@ def _sorted(value: object) -> object:
 
 def _shape(answer: object) -> object:
     """An answer without its times, which two clocks can't share."""
+    if isinstance(answer, tuple) and answer and hasattr(answer[0], "model_dump"):
+        return tuple(map(_shape, answer))
     if isinstance(answer, Claim):
         return ("claim", answer.owner, _shape(answer.prediction))
     if hasattr(answer, "model_dump"):

@@ -119,11 +119,11 @@ def test_nothing_is_left_behind_but_the_record(live: Live, client: Client, sampl
     prediction = client.wait(client.submit(sample)["id"], timeout_s=60)
     with redis.Redis.from_url(live.redis) as store:
         until = time.monotonic() + 10
-        while time.monotonic() < until and store.exists(f"blob:{prediction['id']}/input"):
+        while time.monotonic() < until and list(store.scan_iter(f"blob:{prediction['id']}/*")):
             time.sleep(0.05)
         found = {key.decode() for key in store.scan_iter(f"*{prediction['id']}*")}
-        assert found == {f"{{detect}}:prediction:{prediction['id']}"}
-        assert store.ttl(f"{{detect}}:prediction:{prediction['id']}") > 0
+        assert found == {f"{{detect}}:{name}:{prediction['id']}" for name in ("prediction", "gone")}
+        assert all(store.ttl(key) > 0 for key in found)
         assert store.zcard("{detect}:live") == 0
 
 

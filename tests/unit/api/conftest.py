@@ -10,10 +10,10 @@ import pytest
 
 from api.app import create_app
 from api.deps import Services
-from api.intake import Intake
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel
+from sluice.intake import Intake
 from sluice.prediction import Parameters
-from sluice.settings import Settings
+from sluice.settings import Queue, Settings
 from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
 
 
@@ -39,6 +39,7 @@ class FakeEvents:
 
     def __init__(self) -> None:
         self.waiting: list[asyncio.Event] = []
+        self.closing = False
 
     @contextlib.contextmanager
     def expect(self, prediction_id: str) -> Iterator[asyncio.Event]:
@@ -52,11 +53,15 @@ class FakeEvents:
 
 @dataclass
 class World:
-    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    settings: Queue = field(default_factory=lambda: Queue(max_backlog=4))
+    ledger: MemoryLedger = field(init=False)
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     doorbell: CountingDoorbell = field(default_factory=CountingDoorbell)
     catalog: FakeCatalog = field(default_factory=FakeCatalog)
     events: FakeEvents = field(default_factory=FakeEvents)
+
+    def __post_init__(self) -> None:
+        self.ledger = MemoryLedger(self.settings)
 
 
 @pytest.fixture

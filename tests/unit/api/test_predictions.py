@@ -32,8 +32,9 @@ async def test_what_is_accepted_is_stored_recorded_and_rung(http: httpx.AsyncCli
     assert answer.status_code == 202
     body = answer.json()
     assert answer.headers["location"] == f"http://test/v1/predictions/{body['id']}"
-    assert world.blobs.get(input_key(body["id"])) == JPEG
-    assert world.ledger.get(body["id"]).status is Status.STARTING
+    recorded = world.ledger.get(body["id"])
+    assert recorded.status is Status.STARTING
+    assert world.blobs.get(input_key(recorded.id, recorded.digest)) == JPEG
     assert world.doorbell.rings == 1
     assert body["model"] == body["version"] == "codes"
     assert body["output"] is body["error"] is body["completed_at"] is None
@@ -75,7 +76,7 @@ async def test_an_image_is_as_large_as_allowed_in_every_form(http: httpx.AsyncCl
 async def test_a_client_that_asks_first_is_told_before_it_sends(http: httpx.AsyncClient) -> None:
     """The body would never end; that there is an answer shows that it was not read."""
 
-    async def endless():  # noqa: ANN202
+    async def endless():
         while True:
             yield bytes(1000)
             await asyncio.sleep(0)
@@ -91,6 +92,55 @@ async def test_a_refusal_leaves_nothing(http: httpx.AsyncClient, world: World) -
     assert (await http.post("/v1/predictions?model=other", content=JPEG, headers=RAW)).json()["code"] == "unknown_model"
     assert (await http.post("/v1/predictions?classes=cat", content=JPEG, headers=RAW)).status_code == 422
     assert world.ledger.backlog() == world.doorbell.rings == len(world.blobs._blobs) == 0
+
+
+async def test_an_id_of_ones_own_may_come_again(http: httpx.AsyncClient, world: World) -> None:
+    first = await http.put("/v1/predictions/mine-1?confidence=0.5", content=JPEG, headers=RAW)
+    assert first.status_code == 202
+    assert first.json()["id"] == "mine-1"
+    again = await http.put("/v1/predictions/mine-1?confidence=0.5", content=JPEG, headers=RAW)
+    assert (again.status_code, again.json()) == (202, first.json())
+    uri = "data:image/png;base64," + base64.b64encode(JPEG).decode()
+    as_json = await http.put("/v1/predictions/mine-1", json={"input": {"image": uri, "confidence": 0.5}})
+    assert as_json.json() == first.json(), "the form does not matter"
+    assert world.doorbell.rings == world.ledger.backlog() == len(world.blobs._blobs) == 1
+    for other in ({"confidence": "0.6"}, {}):
+        refused = await http.put("/v1/predictions/mine-1", content=JPEG, headers=RAW, params=other)
+        assert (refused.status_code, refused.json()["code"]) == (422, "id_reused")
+    assert len(world.blobs._blobs) == 1
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    world.ledger.succeed(claim, {"predictions": []}, {})
+    ended = await http.put("/v1/predictions/mine-1?confidence=0.5", content=JPEG, headers=RAW)
+    assert (ended.status_code, ended.json()["status"]) == (202, "succeeded")
+
+
+async def test_cancel(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.create("a", "codes", Parameters())
+    canceled = await http.post("/v1/predictions/a/cancel")
+    assert (canceled.status_code, canceled.json()["status"]) == (200, "canceled")
+    again = await http.post("/v1/predictions/a/cancel")
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    assert (await http.post("/v1/predictions/b/cancel")).status_code == 404
+
+
+async def test_a_full_queue_says_so_and_takes_nothing(http: httpx.AsyncClient, world: World) -> None:
+    for number in range(world.settings.max_backlog):
+        world.ledger.create(f"p{number}", "codes", Parameters())
+    answer = await http.post("/v1/predictions", content=JPEG, headers=RAW)
+    assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert not world.blobs._blobs
+
+
+async def test_nobody_waits_in_a_process_that_ends(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.create("a", "codes", Parameters())
+    waiting = asyncio.create_task(http.get("/v1/predictions/a?wait=60"))
+    while not world.events.waiting:
+        await asyncio.sleep(0.01)
+    world.events.closing = True
+    world.events.waiting[0].set()
+    assert (await asyncio.wait_for(waiting, 10)).json()["status"] == "starting"
 
 
 async def test_get_tells_every_status(http: httpx.AsyncClient, world: World) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from sluice.blobs import input_key
 from sluice.errors import UnknownModel
 from sluice.models import Layout, Model, Task, Tensor
 from sluice.prediction import Parameters
@@ -65,7 +66,7 @@ class World:
         return Pipeline(self.blobs, self.engine, max_pixels=1_000_000, annotated_ttl_s=60)
 
     def submit(self, prediction_id: str = "a", image: bytes | None = None, model: str = "codes", **asked: Any) -> None:
-        self.blobs.put(f"{prediction_id}/input", png() if image is None else image, 60)
+        self.blobs.put(input_key(prediction_id, ""), png() if image is None else image, 60)
         self.ledger.create(prediction_id, model, Parameters(**asked))
 
 

@@ -1,20 +1,34 @@
 """What a crash left is put right, and the bell is rung for what nobody was told of."""
 
+import threading
 import time
+from dataclasses import dataclass, field
 
+import pytest
+
+from sluice.blobs import input_key
 from sluice.errors import RedisUnavailable
+from sluice.ledger import Swept
 from sluice.prediction import Parameters, Status
-from tests.fakes import CountingDoorbell, MemoryLedger
+from sluice.settings import Queue
+from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
+from tests.unit.worker.conftest import World
+from worker.heart import Heart
 from worker.keeper import Keeper, keep
+from worker.runner import Runner
+
+
+def _keep(ledger: MemoryLedger, doorbell: CountingDoorbell, blobs: MemoryBlobs | None = None) -> Swept:
+    return keep(ledger, blobs or MemoryBlobs(), doorbell, dead_retention_s=1000)
 
 
 def test_it_rings_for_what_no_message_speaks_of() -> None:
     ledger, doorbell = MemoryLedger(), CountingDoorbell(rings=1)
     for name in "abc":
         ledger.create(name, "codes", Parameters())
-    keep(ledger, doorbell, max_lapses=3)
+    _keep(ledger, doorbell)
     assert doorbell.waiting() == 3
-    keep(ledger, doorbell, max_lapses=3)
+    _keep(ledger, doorbell)
     assert doorbell.waiting() == 3, "who has been told is not told again"
 
 
@@ -23,28 +37,113 @@ def test_an_idle_service_is_not_asked_for_its_messages() -> None:
         def waiting(self) -> int:
             raise AssertionError
 
-    keep(MemoryLedger(), Silent(), max_lapses=3)
+    _keep(MemoryLedger(), Silent())
 
 
-def test_lapsed_leases_are_queued_again_and_rung_for() -> None:
+def test_a_lapsed_lease_is_queued_again_and_rung_for() -> None:
     ledger, doorbell = MemoryLedger(), CountingDoorbell()
     ledger.create("a", "codes", Parameters())
     ledger.claim("w", -1)
-    keep(ledger, doorbell, max_lapses=2)
+    _keep(ledger, doorbell)
     assert ledger.get("a").status is Status.STARTING
     assert doorbell.rings == 1
+
+
+def test_a_dead_letters_image_is_kept_and_an_aborted_ones_is_not() -> None:
+    now = [1000.0]
+    ledger, blobs = MemoryLedger(Queue(max_shared_lapses=1, start_within_s=50), lambda: now[0]), MemoryBlobs(lambda: now[0])
+    for name in ("dead", "late"):
+        blobs.put(input_key(name, ""), b"image", 100)
+        ledger.create(name, "codes", Parameters())
     ledger.claim("w", -1)
-    keep(ledger, doorbell, max_lapses=2)
-    assert ledger.get("a").status is Status.FAILED
+    _keep(ledger, CountingDoorbell(), blobs)
+    ledger.claim("w", -1, alone=True)
+    assert _keep(ledger, CountingDoorbell(), blobs).dead == ("dead",)
+    now[0] += 60
+    assert _keep(ledger, CountingDoorbell(), blobs).aborted == ("late",)
+    assert blobs.get(input_key("late", "")) is None
+    now[0] += 900
+    assert blobs.get(input_key("dead", "")) == b"image"
 
 
-def test_a_round_that_fails_is_not_the_last() -> None:
-    ledger, doorbell = MemoryLedger(), CountingDoorbell(errors=[RedisUnavailable("away"), ValueError("a fault")])
-    ledger.create("a", "codes", Parameters())
-    keeper = Keeper(ledger, doorbell, max_lapses=3, interval_s=0.02)
-    keeper.start()
+@dataclass
+class Process:
+    """A worker's parts, without Celery."""
+
+    world: World = field(default_factory=World)
+    doorbell: CountingDoorbell = field(default_factory=CountingDoorbell)
+    stuck: threading.Event = field(default_factory=threading.Event)
+
+    def keeper(self, stuck_after_s: float = 1000) -> Keeper:
+        self.heart = Heart(self.world.ledger, lease_s=10)
+        self.runner = Runner(self.world.ledger, self.world.blobs, self.world.pipeline, self.heart, Queue(), worker="host/1")
+        return Keeper(
+            self.world.ledger,
+            self.world.blobs,
+            self.doorbell,
+            self.runner,
+            self.heart,
+            interval_s=0.02,
+            dead_retention_s=1000,
+            stuck_after_s=stuck_after_s,
+            on_stuck=self.stuck.set,
+        )
+
+
+@pytest.fixture
+def process() -> Process:
+    return Process()
+
+
+def _until(condition) -> None:
     until = time.monotonic() + 20
-    while not doorbell.rings and time.monotonic() < until:
+    while not condition():
+        assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_a_round_that_fails_is_not_the_last(process: Process) -> None:
+    process.doorbell.errors = [RedisUnavailable("away"), ValueError("a fault")]
+    process.world.ledger.create("a", "codes", Parameters())
+    keeper = process.keeper()
+    keeper.start()
+    _until(lambda: process.doorbell.rings)
     keeper.stop()
-    assert doorbell.rings == 1
+    assert process.doorbell.rings == 1
+
+
+def test_it_runs_what_must_run_alone(process: Process) -> None:
+    ledger = process.world.ledger
+    process.world.submit("a")
+    for _ in range(2):
+        ledger.claim("dead", -1)
+        ledger.sweep()
+    keeper = process.keeper()
+    keeper.start()
+    _until(lambda: ledger.get("a").status.terminal)
+    keeper.stop()
+    assert ledger.get("a").status is Status.SUCCEEDED
+
+
+def test_a_process_that_hears_nothing_is_told_from_an_idle_and_a_busy_one(process: Process) -> None:
+    keeper = process.keeper(stuck_after_s=0.3)
+    keeper.start()
+    assert not process.stuck.wait(0.6), "nothing waits"
+    process.world.submit("a")
+    claim = process.world.ledger.claim("w", 100)
+    assert claim is not None
+    process.world.submit("b")
+    hold = process.heart.hold(claim)
+    assert not process.stuck.wait(0.6), "it is busy"
+    process.heart.release(hold)
+    assert process.stuck.wait(20)
+    keeper.stop()
+
+
+def test_an_outage_is_not_taken_for_it(process: Process) -> None:
+    process.world.submit("a")
+    process.doorbell.errors = [RedisUnavailable("away")] * 1000
+    keeper = process.keeper(stuck_after_s=0.3)
+    keeper.start()
+    assert not process.stuck.wait(0.8)
+    keeper.stop()

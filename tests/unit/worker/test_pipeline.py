@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from sluice.blobs import input_key
 from sluice.errors import ImageExpired, ImageTooLarge, InferenceFailed, InvalidInput, NotAnImage, UnknownModel, UnsupportedModel
 from sluice.prediction import Parameters, Prediction, Status
 from tests.unit.worker.conftest import World, model, png
@@ -100,10 +101,10 @@ def test_what_goes_wrong_has_its_name(world: World) -> None:
     world.submit(image=b"no image")
     with pytest.raises(NotAnImage):
         world.pipeline.run(_prediction(), Stages())
-    world.blobs.put("a/input", png(2000, 1000), 60)
+    world.blobs.put(input_key("a", ""), png(2000, 1000), 60)
     with pytest.raises(ImageTooLarge):
         world.pipeline.run(_prediction(), Stages())
-    world.blobs.put("a/input", png(), 60)
+    world.blobs.put(input_key("a", ""), png(), 60)
     with pytest.raises(UnknownModel):
         world.pipeline.run(_prediction().model_copy(update={"model": "other"}), Stages())
     world.engine.errors = [InferenceFailed("out of memory")]

@@ -1,20 +1,26 @@
 """One attempt, and what becomes of it."""
 
+import threading
 import time
 from typing import Any
 
 import pytest
 
+from sluice.blobs import input_key
 from sluice.errors import BlobsUnavailable, DeadlineExceeded, InferenceFailed, LeaseLost, TritonUnavailable, Unavailable
 from sluice.prediction import Claim, Status
-from tests.fakes import MemoryLedger
-from tests.unit.worker.conftest import World
-from worker.runner import Heart, Runner
+from sluice.settings import Queue
+from tests.fakes import MemoryBlobs, MemoryLedger
+from tests.unit.worker.conftest import World, png
+from worker.breaker import Breaker
+from worker.heart import Heart
+from worker.runner import Runner
 
 
 def _runner(world: World, **changes: Any) -> Runner:
-    options = {"worker": "host/1", "lease_s": 10.0, "retry_for_s": 60.0, "jitter": lambda: 1.0} | changes
-    return Runner(world.ledger, world.blobs, world.pipeline, Heart(world.ledger, 10), **options)
+    settings = Queue(**{"lease_s": 10.0, "retry_for_s": 60.0} | changes)
+    heart, breaker = Heart(world.ledger, lease_s=10), Breaker(threshold=1000)
+    return Runner(world.ledger, world.blobs, world.pipeline, heart, settings, worker="host/1", breaker=breaker, jitter=lambda: 1.0)
 
 
 def test_nothing_to_do(world: World) -> None:
@@ -29,7 +35,7 @@ def test_success_is_recorded_and_the_image_is_forgotten(world: World) -> None:
     assert ended.output is not None
     assert ended.output["predictions"][0]["class"] == "dog"
     assert {"queue_time", "predict_time"} <= set(ended.metrics)
-    assert world.blobs.get("a/input") is None
+    assert world.blobs.get(input_key("a", "")) is None
 
 
 @pytest.mark.parametrize(
@@ -52,12 +58,12 @@ def test_what_will_not_pass_fails_at_once(
     assert ended.error is not None
     assert ended.error.code == code
     assert "a fault of ours" not in ended.error.message
-    assert world.blobs.get("a/input") is None
+    assert world.blobs.get(input_key("a", "")) is None
 
 
 def test_an_image_that_expired(world: World) -> None:
     world.submit()
-    world.blobs.delete("a/input")
+    world.blobs.delete(input_key("a", ""))
     _runner(world).run_one()
     error = world.ledger.get("a").error
     assert error is not None
@@ -67,14 +73,14 @@ def test_an_image_that_expired(world: World) -> None:
 @pytest.mark.parametrize("error", [TritonUnavailable("away"), DeadlineExceeded("slow"), BlobsUnavailable("away")])
 def test_what_may_pass_is_tried_again_later(world: World, error: Unavailable) -> None:
     now = [1000.0]
-    world.ledger = MemoryLedger(lambda: now[0])
+    world.ledger = MemoryLedger(clock=lambda: now[0])
     world.submit()
     runner = _runner(world)
     world.engine.errors = [error, error]
     for delay_s in (1.0, 2.0):  # doubled each time
         assert runner.run_one()
         assert world.ledger.get("a").status is Status.STARTING
-        assert world.blobs.get("a/input") is not None
+        assert world.blobs.get(input_key("a", "")) is not None
         now[0] += delay_s - 0.01
         assert not runner.run_one()
         now[0] += 0.02
@@ -86,7 +92,7 @@ def test_what_may_pass_is_tried_again_later(world: World, error: Unavailable) ->
 
 def test_but_not_for_ever(world: World) -> None:
     now = [1000.0]
-    world.ledger = MemoryLedger(lambda: now[0])
+    world.ledger = MemoryLedger(clock=lambda: now[0])
     world.submit()
     runner = _runner(world)
     world.engine.errors = [TritonUnavailable("Triton is unavailable")] * 100
@@ -98,6 +104,15 @@ def test_but_not_for_ever(world: World) -> None:
     assert ended.error.code == "triton_unavailable"
     assert 60 <= now[0] - 1000 <= 100
     assert ended.attempts < 12, "the delays grow"
+    assert ended.retries == ended.attempts - 1
+
+
+def test_nor_more_often_than_is_allowed(world: World) -> None:
+    world.submit()
+    runner = _runner(world, max_retries=0)
+    world.engine.errors = [TritonUnavailable("Triton is unavailable")]
+    runner.run_one()
+    assert world.ledger.get("a").status is Status.FAILED
 
 
 class _Usurped(MemoryLedger):
@@ -112,25 +127,79 @@ def test_a_stale_result_is_dropped_and_the_image_is_kept(world: World) -> None:
     world.submit()
     assert _runner(world).run_one()
     assert world.ledger.get("a").status is Status.PROCESSING
-    assert world.blobs.get("a/input") is not None
+    assert world.blobs.get(input_key("a", "")) is not None
 
 
-def test_the_heart_keeps_what_it_holds_and_nothing_else(world: World) -> None:
+def test_what_was_canceled_stops_at_its_next_stage(world: World) -> None:
+    """The heart learns of it when it renews the lease; the inference that would come next is not asked for."""
+
+    class Slow(MemoryBlobs):
+        def get(self, key: str) -> bytes | None:
+            world.ledger.cancel("a")
+            until = time.monotonic() + 20
+            while not all(hold.lost for hold in heart._held()) and time.monotonic() < until:
+                time.sleep(0.01)
+            return super().get(key)
+
+    world.blobs = Slow()
+    world.submit()
     heart = Heart(world.ledger, lease_s=0.3)
-    for name in ("held", "let-go"):
-        world.submit(name)
-    claims = [world.ledger.claim(f"w{i}", 0.3) for i in range(2)]
     heart.start()
-    try:
-        for claim in claims:
-            assert claim is not None
-            heart.hold(claim)
-        assert claims[1] is not None
-        heart.release(claims[1])
-        until = time.monotonic() + 20
-        while not (swept := world.ledger.sweep(5)).requeued and time.monotonic() < until:
-            time.sleep(0.05)
-        assert swept.requeued == ("let-go",)
-        assert world.ledger.get("held").status is Status.PROCESSING
-    finally:
-        heart.stop()
+    runner = Runner(world.ledger, world.blobs, world.pipeline, heart, Queue(lease_s=0.3), worker="host/1")
+    assert runner.run_one()
+    heart.stop()
+    assert world.ledger.get("a").status is Status.CANCELED
+    assert world.engine.seen == []
+
+
+def test_while_a_part_is_away_predictions_wait(world: World) -> None:
+    """Three fail, and are tried again later; the rest are not even claimed, but for one now and then."""
+    now = [0.0]
+    for number in range(10):
+        world.submit(f"p{number}")
+    world.engine.errors = [TritonUnavailable("away")] * 4
+    breaker = Breaker(threshold=3, first_s=1, clock=lambda: now[0])
+    heart = Heart(world.ledger, lease_s=10)
+    runner = Runner(world.ledger, world.blobs, world.pipeline, heart, Queue(), worker="host/1", breaker=breaker, jitter=lambda: 1.0)
+    assert [runner.run_one() for _ in range(6)] == [True, True, True, False, False, False]
+    assert [world.ledger.get(f"p{number}").attempts for number in range(10)] == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    now[0] = 1.1
+    assert [runner.run_one() for _ in range(3)] == [True, False, False], "the probe fails, and the wait is longer"
+    now[0] = 2.2
+    assert not runner.run_one()
+    now[0] = 3.2
+    assert [runner.run_one() for _ in range(6)] == [True] * 6, "the probe succeeds, and the rest follow"
+
+
+def test_what_must_run_alone_waits_for_its_neighbours(world: World) -> None:
+    world.ledger = MemoryLedger(Queue(max_shared_lapses=1))
+    world.submit("poison")
+    world.ledger.claim("dead", -1)
+    world.ledger.sweep()
+    world.submit("neighbour")
+    inside, go_on = threading.Event(), threading.Event()
+    order = []
+
+    class Watched(MemoryBlobs):
+        def get(self, key: str) -> bytes | None:
+            order.append(key.partition("/")[0])
+            if key.startswith("neighbour"):
+                inside.set()
+                assert go_on.wait(20)
+                order.append("neighbour is done")
+            return png()
+
+    world.blobs = Watched()
+    runner = _runner(world)
+    threads = [threading.Thread(target=runner.run_one)]
+    threads[0].start()
+    assert inside.wait(20)
+    threads.append(threading.Thread(target=runner.run_one_alone))
+    threads[1].start()
+    time.sleep(0.1)
+    assert order == ["neighbour"]
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert order == ["neighbour", "neighbour is done", "poison"]
+    assert world.ledger.get("poison").status is Status.SUCCEEDED

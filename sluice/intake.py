@@ -1,0 +1,66 @@
+"""Taking a prediction in. The order is the promise: what was answered with 202 is stored and on record."""
+
+import base64
+import logging
+import secrets
+
+from sluice.blobs import Blobs, input_key
+from sluice.errors import Conflict, Gone, IdReused, NotFound, QueueFull, Unavailable
+from sluice.ledger import Ledger
+from sluice.prediction import Parameters, Prediction, digest
+from sluice.queue import Doorbell
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    def __init__(self, ledger: Ledger, blobs: Blobs, doorbell: Doorbell, *, blob_ttl_s: int) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._doorbell = doorbell
+        self._blob_ttl_s = blob_ttl_s
+
+    def accept(self, image: bytes, model: str, parameters: Parameters, prediction_id: str | None = None) -> Prediction:
+        """Store the image, record the prediction, ring. Blocks for a few milliseconds.
+
+        An id that the caller chose may come again: the same submission changes nothing and is answered with the prediction as
+        it is now. Raises IdReused, Gone, QueueFull or another Unavailable; then it is not accepted, but it may be on record where
+        Redis did not answer in time.
+        """
+        chosen = prediction_id or new_id()
+        mark = digest(image, model, parameters)
+        key = input_key(chosen, mark)
+        if prediction_id and (known := self._known(prediction_id, mark)):
+            return known
+        self._ledger.room(len(image))
+        self._blobs.put(key, image, self._blob_ttl_s)
+        try:
+            prediction, made = self._ledger.create(chosen, model, parameters, mark, len(image))
+        except (QueueFull, Conflict, Gone):
+            self._blobs.delete(key)
+            raise  # after any other error it may be on record: the image stays until it expires
+        if made:
+            self._ring(chosen)
+        return prediction
+
+    def _known(self, prediction_id: str, mark: str) -> Prediction | None:
+        """The prediction that has this id already. Raises IdReused, Gone."""
+        try:
+            found = self._ledger.get(prediction_id)
+        except NotFound:
+            return None
+        if found.digest != mark:
+            raise IdReused(f"the id {prediction_id!r} belongs to another submission; choose a new one")
+        return found
+
+    def _ring(self, prediction_id: str) -> None:
+        try:
+            self._doorbell.ring()
+        except Unavailable as error:
+            # It is on record, so it is accepted; the keeper rings for what nobody was told of.
+            log.warning("nobody was told of prediction %s yet: %s", prediction_id, error)
+
+
+def new_id() -> str:
+    """26 characters of a-z and 2-7 that nobody can guess: 130 bits, in the form of Replicate's ids."""
+    return base64.b32encode(secrets.token_bytes(17))[:26].decode().lower()

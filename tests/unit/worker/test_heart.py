@@ -1,0 +1,135 @@
+"""What beats in a worker: leases, the sign of life, and the end of a process that hangs."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.errors import LeaseLost, RedisUnavailable
+from sluice.prediction import Claim, Parameters, Status
+from tests.fakes import MemoryLedger
+from worker.heart import Heart
+
+
+def _claim(ledger: MemoryLedger, name: str, lease_s: float = 10) -> Claim:
+    ledger.create(name, "codes", Parameters())
+    claim = ledger.claim(f"owner of {name}", lease_s)
+    assert claim is not None
+    return claim
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_it_keeps_what_it_holds_and_nothing_else() -> None:
+    ledger = MemoryLedger()
+    heart = Heart(ledger, lease_s=0.6)
+    held, let_go = heart.hold(_claim(ledger, "held", 0.6)), heart.hold(_claim(ledger, "let-go", 0.6))
+    heart.start()
+    heart.release(let_go)
+    _until(lambda: ledger.sweep().requeued == ("let-go",))
+    assert ledger.get("held").status is Status.PROCESSING
+    held.check()
+    assert heart.busy
+    heart.release(held)
+    assert not heart.busy
+    heart.stop()
+
+
+def test_it_notices_what_is_no_longer_its_own() -> None:
+    ledger = MemoryLedger()
+    heart = Heart(ledger, lease_s=0.3)
+    hold = heart.hold(_claim(ledger, "a"))
+    heart.start()
+    hold.check()
+    ledger.cancel("a")
+    _until(lambda: hold.lost)
+    heart.stop()
+    with pytest.raises(LeaseLost):
+        hold.check()
+
+
+def test_an_outage_is_not_a_loss() -> None:
+    class Flaky(MemoryLedger):
+        away = True
+
+        def renew(self, claim: Claim, lease_s: float) -> None:
+            if self.away:
+                raise RedisUnavailable("away")
+            super().renew(claim, lease_s)
+
+    ledger = Flaky()
+    heart = Heart(ledger, lease_s=0.3)
+    hold = heart.hold(_claim(ledger, "a", 100))
+    before = hold.renewed_at
+    heart.start()
+    time.sleep(0.5)
+    assert hold.renewed_at == before
+    assert not hold.lost
+    ledger.away = False
+    _until(lambda: hold.renewed_at > before)
+    heart.stop()
+
+
+def test_what_is_given_back_waits_again_with_no_retry_counted() -> None:
+    ledger = MemoryLedger()
+    heart = Heart(ledger, lease_s=10)
+    holds = [heart.hold(_claim(ledger, name)) for name in "ab"]
+    ledger.cancel("b")
+    heart.give_back()
+    assert ledger.get("a").status is Status.STARTING
+    assert ledger.get("a").retries == 0
+    assert ledger.get("b").status is Status.CANCELED
+    assert all(hold.lost for hold in holds)
+
+
+def test_a_prediction_that_hangs_ends_the_process_and_spares_the_others() -> None:
+    ledger = MemoryLedger()
+    hung = threading.Event()
+    heart = Heart(ledger, lease_s=30, max_run_s=0.8, on_hang=hung.set)
+    stuck = heart.hold(_claim(ledger, "stuck"))
+    time.sleep(0.5)
+    heart.hold(_claim(ledger, "innocent"))
+    heart.start()
+    assert hung.wait(20)
+    heart.release(stuck)
+    heart.stop()
+    assert ledger.get("innocent").status is Status.STARTING
+    assert ledger.get("stuck").status is Status.PROCESSING, "its lease lapses, and that counts"
+
+
+def test_a_sign_of_life(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    heart = Heart(MemoryLedger(), lease_s=30, alive_file=alive)
+    heart.start()
+    _until(alive.exists)
+    first = alive.stat().st_mtime_ns
+    _until(lambda: alive.stat().st_mtime_ns > first)
+    heart.stop()
+
+
+def test_c_code_that_keeps_the_interpreters_lock_is_ended_too() -> None:
+    """In a process of its own: a regular expression that takes for ever runs in C and lets no other thread run."""
+    program = """
+import re, time
+import worker.heart
+worker.heart._SILENCE_S = 1.0
+from tests.fakes import MemoryLedger
+heart = worker.heart.Heart(MemoryLedger(), lease_s=30)
+heart.start()
+time.sleep(1.2)  # a beat or two
+print("stuck", flush=True)
+re.match("(a+)+$", "a" * 60 + "b")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == "stuck\n"
+    assert ended.returncode == 1
+    assert "re.match" in ended.stderr or "Timeout" in ended.stderr
