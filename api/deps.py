@@ -52,7 +52,13 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             settings,
             ledger,
             blobs,
-            Intake(ledger, blobs, CeleryDoorbell(app, client, queue), blob_ttl_s=settings.blobs.ttl_s),
+            Intake(
+                ledger,
+                blobs,
+                CeleryDoorbell(app, client, queue),
+                blob_ttl_s=settings.blobs.ttl_s,
+                orphan_ttl_s=settings.blobs.orphan_ttl_s,
+            ),
             events,
             Catalog(http, ttl_s=settings.triton.models_ttl_s),
         )

@@ -14,11 +14,12 @@ log = logging.getLogger(__name__)
 
 
 class Intake:
-    def __init__(self, ledger: Ledger, blobs: Blobs, doorbell: Doorbell, *, blob_ttl_s: int) -> None:
+    def __init__(self, ledger: Ledger, blobs: Blobs, doorbell: Doorbell, *, blob_ttl_s: int, orphan_ttl_s: int) -> None:
         self._ledger = ledger
         self._blobs = blobs
         self._doorbell = doorbell
         self._blob_ttl_s = blob_ttl_s
+        self._orphan_ttl_s = orphan_ttl_s
 
     def accept(self, image: bytes, model: str, parameters: Parameters, prediction_id: str | None = None) -> Prediction:
         """Store the image, record the prediction, ring. Blocks for a few milliseconds.
@@ -31,14 +32,16 @@ class Intake:
         mark = digest(image, model, parameters)
         key = input_key(chosen, mark)
         if prediction_id and (known := self._known(prediction_id, mark)):
+            self._blobs.keep(key, self._blob_ttl_s)  # whoever put it on record may have died before it came to this
             return known
         self._ledger.room(len(image))
-        self._blobs.put(key, image, self._blob_ttl_s)
+        self._blobs.put(key, image, self._orphan_ttl_s)
         try:
             prediction, made = self._ledger.create(chosen, model, parameters, mark, len(image))
         except (QueueFull, Conflict, Gone):
             self._blobs.delete(key)
-            raise  # after any other error it may be on record: the image stays until it expires
+            raise  # after any other error it may be on record, so the image stays for as long as an orphan does
+        self._blobs.keep(key, self._blob_ttl_s)
         if made:
             self._ring(chosen)
         return prediction

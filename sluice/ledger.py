@@ -144,7 +144,15 @@ class RedisLedger:
         self, prediction_id: str, model: str, parameters: Parameters, digest: str = "", size: int = 0
     ) -> tuple[Prediction, bool]:
         limits = self._settings
-        args: list[str | float] = [model, parameters.model_dump_json(), digest, size, limits.start_within_s, limits.max_backlog, limits.max_bytes]
+        args: list[str | float] = [
+            model,
+            parameters.model_dump_json(),
+            digest,
+            size,
+            limits.start_within_s,
+            limits.max_backlog,
+            limits.max_bytes,
+        ]
         answer = self._run("create", prediction_id, args).decode()
         if answer in _FULL:
             raise QueueFull(_FULL[answer])

@@ -31,6 +31,7 @@ class Blobs(BaseSettings):
 
     url: SecretStr | None = Field(None, description="The ledger's Redis where absent.")
     ttl_s: int = Field(3600, gt=0, description="How long an input image is kept at most.")
+    orphan_ttl_s: int = Field(300, gt=0, description="How long an image is kept whose prediction was not put on record.")
     result_ttl_s: int = Field(24 * 3600, gt=0, description="How long an annotated image is kept.")
 
 

@@ -80,7 +80,7 @@ async def http(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[h
 
     @contextlib.asynccontextmanager
     async def build(settings: Settings) -> AsyncIterator[Services]:
-        intake = Intake(world.ledger, world.blobs, world.doorbell, blob_ttl_s=60)
+        intake = Intake(world.ledger, world.blobs, world.doorbell, blob_ttl_s=60, orphan_ttl_s=10)
         yield Services(settings, world.ledger, world.blobs, intake, world.events, world.catalog)  # type: ignore[arg-type]
 
     app = create_app(build=build)

@@ -1,0 +1,87 @@
+"""The order of taking in is the promise."""
+
+from typing import Any
+
+import pytest
+
+from sluice.blobs import input_key
+from sluice.errors import BlobsUnavailable, IdReused, QueueFull, RedisUnavailable
+from sluice.intake import Intake, new_id
+from sluice.prediction import Parameters, Prediction, digest
+from sluice.settings import Queue
+from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
+
+PLAIN = Parameters()
+KEY = input_key("a", digest(b"image", "codes", PLAIN))
+
+
+def _intake(ledger: MemoryLedger, blobs: MemoryBlobs) -> Intake:
+    return Intake(ledger, blobs, CountingDoorbell(), blob_ttl_s=1000, orphan_ttl_s=10)
+
+
+class Lost(MemoryLedger):
+    """Records, and then does not answer in time."""
+
+    def create(self, *args: Any) -> tuple[Prediction, bool]:
+        super().create(*args)
+        raise RedisUnavailable("Redis did not answer in time")
+
+
+def test_an_image_without_a_record_goes_soon_and_one_with_a_record_stays() -> None:
+    now = [0.0]
+    blobs = MemoryBlobs(lambda: now[0])
+    with pytest.raises(RedisUnavailable):
+        _intake(Lost(), blobs).accept(b"image", "codes", PLAIN, "a")
+    assert blobs.get(KEY) == b"image", "it may be on record"
+    now[0] = 11
+    assert blobs.get(KEY) is None
+    _intake(MemoryLedger(), blobs).accept(b"image", "codes", PLAIN, "a")
+    now[0] = 900
+    assert blobs.get(KEY) == b"image"
+
+
+def test_whoever_comes_again_makes_up_for_an_answer_that_was_lost() -> None:
+    now = [0.0]
+    ledger, blobs = Lost(), MemoryBlobs(lambda: now[0])
+    with pytest.raises(RedisUnavailable):
+        _intake(ledger, blobs).accept(b"image", "codes", PLAIN, "a")
+    assert _intake(ledger, blobs).accept(b"image", "codes", PLAIN, "a").id == "a"
+    now[0] = 900
+    assert blobs.get(KEY) == b"image"
+    assert ledger.backlog() == 1
+
+
+def test_an_image_that_can_not_be_kept_is_not_accepted() -> None:
+    class Flaky(MemoryBlobs):
+        def keep(self, key: str, ttl_s: int) -> None:
+            raise BlobsUnavailable("away")
+
+    with pytest.raises(BlobsUnavailable):
+        _intake(MemoryLedger(), Flaky()).accept(b"image", "codes", PLAIN)
+
+
+def test_a_race_for_an_id_keeps_the_winners_image() -> None:
+    """The loser has looked before the winner was on record."""
+    ledger, blobs = MemoryLedger(), MemoryBlobs()
+    intake = _intake(ledger, blobs)
+    intake.accept(b"image", "codes", PLAIN, None)
+    (winner,) = ledger._rows
+    intake._known = lambda *_: None  # type: ignore[method-assign]  # as if it had not been there yet
+    with pytest.raises(IdReused):
+        intake.accept(b"another", "codes", PLAIN, winner)
+    assert [data for data, _ in blobs._blobs.values()] == [b"image"]
+
+
+def test_a_refusal_leaves_nothing() -> None:
+    blobs = MemoryBlobs()
+    intake = _intake(MemoryLedger(Queue(max_backlog=1)), blobs)
+    intake.accept(b"image", "codes", PLAIN)
+    with pytest.raises(QueueFull):
+        intake.accept(b"image", "codes", PLAIN)
+    assert len(blobs._blobs) == 1
+
+
+def test_ids_are_in_the_form_of_the_interface() -> None:
+    ids = {new_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(len(name) == 26 and set(name) <= set("abcdefghijklmnopqrstuvwxyz234567") for name in ids)
