@@ -2,6 +2,7 @@
 
 import typer
 
+from sluice import dead
 from sluice.demo import demo
 from sluice.local.command import setup, up
 
@@ -9,3 +10,4 @@ app = typer.Typer(help="YOLO models behind a queue.", no_args_is_help=True, add_
 app.command()(up)
 app.command()(demo)
 app.command()(setup)
+app.add_typer(dead.app, name="dead")

@@ -38,8 +38,9 @@ def make_app(redis_url: str, queue: str, *, connect_timeout_s: float, timeout_s:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            # Nothing renews it, so it is longer than any task; a lost message is the sweep's business, within seconds.
-            "visibility_timeout": 300,
+            # Nothing renews it, so that a long task's message comes again; here that is one ring too many, and no second run.
+            # What a killed worker had in hand is cleared away by it.
+            "visibility_timeout": 60,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
             "unacked_key": f"unacked:{queue}",

@@ -1,0 +1,225 @@
+"""Damage done to the live stack, one kind at a time; every prediction still ends once, and rightly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+import redis
+
+from sluice.client import Client, ServiceError
+from tests.integration.conftest import Live
+
+pytestmark = pytest.mark.integration
+
+IMAGE = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 256, (240, 320, 3), np.uint8))[1].tobytes()
+
+
+@pytest.fixture
+def store(live: Live) -> Iterator["redis.Redis"]:
+    with redis.Redis.from_url(live.redis) as client:
+        yield client
+
+
+def _until(condition: Callable[[], object], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.05)
+
+
+def _kill(pid: int, number: int = signal.SIGKILL) -> None:
+    """Only ever a process that the stack has started, by the id that it told."""
+    os.kill(pid, number)
+
+
+def _ready(live: Live) -> bool:
+    try:
+        return httpx.get(f"{live.api}/readyz", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@contextmanager
+def _frozen(pid: int) -> Iterator[None]:
+    _kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _kill(pid, signal.SIGCONT)
+
+
+def _all_succeed(client: Client, ids: list[str]) -> None:
+    assert [client.wait(name, timeout_s=90)["status"] for name in ids] == ["succeeded"] * len(ids)
+
+
+def test_workers_die_under_load(live: Live, client: Client) -> None:
+    ids = []
+    for round_ in range(4):
+        ids += [client.submit(IMAGE)["id"] for _ in range(10)]
+        _kill(live.pids()[f"worker-{round_ % 2 + 1}"])
+        time.sleep(0.5)
+    _all_succeed(client, ids)
+    _until(lambda: {"worker-1", "worker-2"} <= set(live.pids()))
+
+
+def test_lost_messages_are_rung_for(live: Live, client: Client, store: "redis.Redis") -> None:
+    """The rows are kept and every message is deleted, while nobody listens."""
+    pids = [pid for name, pid in live.pids().items() if name.startswith("worker")]
+    for pid in pids:
+        _kill(pid, signal.SIGSTOP)
+    ids = [client.submit(IMAGE)["id"] for _ in range(10)]
+    store.delete("detect")
+    for pid in pids:
+        _kill(pid, signal.SIGCONT)
+    _all_succeed(client, ids)
+
+
+def test_messages_too_many_do_no_harm(client: Client, store: "redis.Redis") -> None:
+    ids = [client.submit(IMAGE)["id"] for _ in range(3)]
+    for message in store.lrange("detect", 0, -1) * 5:
+        store.rpush("detect", message)
+    _all_succeed(client, ids)
+    assert [client.get(name)["metrics"].keys() >= {"predict_time"} for name in ids] == [True] * 3
+    _until(lambda: store.llen("detect") == 0)
+
+
+def test_triton_dies(live: Live, client: Client) -> None:
+    """Regions of shared memory are unknown to the new one; what it had in hand is tried again."""
+    _all_succeed(client, [client.submit(IMAGE)["id"] for _ in range(4)])
+    before = live.pids()["triton"]
+    _kill(before)
+    ids = [client.submit(IMAGE)["id"] for _ in range(10)]
+    _all_succeed(client, ids)
+    assert live.pids()["triton"] != before
+    _until(lambda: _ready(live))
+
+
+def test_triton_hangs_past_its_deadline(live: Live, client: Client) -> None:
+    with _frozen(live.pids()["triton"]):
+        ids = [client.submit(IMAGE)["id"] for _ in range(3)]
+        _until(lambda: any(client.get(name)["status"] == "processing" for name in ids))
+        time.sleep(6)  # past the deadline of 5 s
+        assert {client.get(name)["status"] for name in ids} <= {"starting", "processing"}
+    _all_succeed(client, ids)
+
+
+def test_redis_dies(live: Live, client: Client) -> None:
+    ids = [client.submit(IMAGE)["id"] for _ in range(10)]
+    before = live.pids()["redis"]
+    _kill(before)
+    _until(lambda: live.pids().get("redis") not in (before, None))
+    _until(lambda: _ready(live))
+    _all_succeed(client, ids)
+
+
+def test_redis_hangs(live: Live, client: Client) -> None:
+    """The api says so within a second, and is back by itself."""
+    ids = [client.submit(IMAGE)["id"] for _ in range(5)]
+    with _frozen(live.pids()["redis"]):
+        answer = httpx.post(f"{live.api}/v1/predictions", content=IMAGE, headers={"Content-Type": "image/jpeg"}, timeout=20)
+        assert (answer.status_code, answer.json()["code"]) == (503, "redis_unavailable")
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert "redis" in httpx.get(f"{live.api}/readyz", timeout=20).json()["redis"].lower()
+    _until(lambda: _ready(live))
+    _all_succeed(client, [*ids, client.submit(IMAGE)["id"]])
+
+
+def test_the_api_dies(live: Live, client: Client) -> None:
+    ids = [client.submit(IMAGE)["id"] for _ in range(5)]
+    _kill(live.pids()["api"])
+    _until(lambda: _ready(live))
+    _all_succeed(client, ids)
+
+
+def test_cancel_while_it_waits_and_while_it_runs(live: Live, client: Client) -> None:
+    with _frozen(live.pids()["triton"]):
+        ids = [client.submit(IMAGE)["id"] for _ in range(8)]
+        _until(lambda: any(client.get(name)["status"] == "processing" for name in ids))
+        before = {name: client.get(name)["status"] for name in ids}
+        assert set(before.values()) == {"starting", "processing"}
+        for name in ids:
+            answer = httpx.post(f"{live.api}/v1/predictions/{name}/cancel")
+            assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
+    time.sleep(2)  # those that ran come to their end, and are refused
+    for name in ids:
+        assert (client.get(name)["status"], client.get(name)["output"]) == ("canceled", None)
+        assert httpx.post(f"{live.api}/v1/predictions/{name}/cancel").status_code == 409
+
+
+def test_a_poisonous_prediction_and_its_neighbour(live: Live, client: Client, store: "redis.Redis") -> None:
+    """Whatever process runs the poison is killed. It ends as a dead letter after three times, and nobody else does."""
+
+    def runs_in() -> int | None:
+        owner = store.hget(f"{{detect}}:prediction:{poison}", "owner")
+        pid = int(owner.decode().split("/")[1]) if owner else None
+        return pid if pid in live.pids().values() else None
+
+    triton = live.pids()["triton"]
+    _kill(triton, signal.SIGSTOP)  # so that what runs keeps running until it is killed
+    try:
+        poison = client.submit(IMAGE, confidence=0.9)["id"]
+        neighbours = [client.submit(IMAGE)["id"] for _ in range(3)]
+        deaths = 0
+        until = time.monotonic() + 120
+        while not client.get(poison)["completed_at"]:
+            assert time.monotonic() < until
+            if pid := runs_in():
+                _kill(pid)
+                deaths += 1
+                _until(lambda pid=pid: pid not in live.pids().values())
+            time.sleep(0.05)
+    finally:
+        _kill(triton, signal.SIGCONT)
+    ended = client.get(poison)
+    assert (ended["status"], ended["error_code"]) == ("failed", "worker_lost")
+    assert deaths == 3
+    _all_succeed(client, neighbours)
+
+    environment = {**os.environ, "SLUICE_REDIS_URL": live.redis}
+
+    def dead(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "sluice", "dead", *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert poison in dead("list").stdout
+    assert '"worker_lost"' in dead("show", poison).stdout
+    again = dead("requeue", poison)
+    assert again.returncode == 0, again.stderr
+    _all_succeed(client, [again.stdout.strip()])
+    assert client.get(poison) == ended, "its end is final"
+    unknown = dead("show", "nobody")
+    assert unknown.returncode == 1
+    assert "sluice dead list" in unknown.stderr
+
+
+def test_a_repeated_submission_is_one_prediction(live: Live, client: Client) -> None:
+    """A client that times out and comes again with its id, several times at once."""
+    url = f"{live.api}/v1/predictions/again-{time.time_ns()}"
+    headers = {"Content-Type": "image/jpeg"}
+    with pytest.raises(httpx.TimeoutException):
+        httpx.put(url, content=IMAGE, headers=headers, timeout=httpx.Timeout(10, read=0.0001))
+    answers = [httpx.put(url, content=IMAGE, headers=headers) for _ in range(3)]
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.json()["created_at"] for answer in answers}) == 1
+    assert client.wait(answers[0].json()["id"], timeout_s=60)["status"] == "succeeded"
+    assert httpx.put(url, content=IMAGE, headers=headers, params={"confidence": 0.9}).json()["code"] == "id_reused"
+
+
+def test_a_clean_end_leaves_nothing_waiting(client: Client, store: "redis.Redis") -> None:
+    with pytest.raises(ServiceError):
+        client.get("nobody")
+    _until(lambda: store.zcard("{detect}:live") == 0)
+    for name in ("queued", "alone", "leases", "deadlines", "bytes"):
+        assert not store.exists(f"{{detect}}:{name}"), name
+    # Celery's own: its bindings, and what killed workers had in hand, which it clears away after its visibility timeout.
+    known = (b"_kombu", b"unacked", b"{detect}:dead")
+    endless = [key for key in store.scan_iter() if store.ttl(key) == -1 and not key.startswith(known)]
+    assert endless == []
