@@ -4,12 +4,13 @@ BIN := .venv/bin
 IMAGES ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help setup demo up test check bench clean constraints
+.PHONY: help setup demo up test check bench chaos clean constraints
 
 help:
 	@echo "make demo [IMAGES=...]  images through the whole pipeline, on real Redis and real Triton"
 	@echo "make up                 the same stack, until Ctrl-C"
 	@echo "make test | check       the tests | style, types, imports"
+	@echo "make chaos              five minutes of damage to the live stack, and a check of every promise"
 	@echo "make bench              timings, as ratios to a baseline"
 	@echo "make clean              remove what these made"
 
@@ -39,6 +40,9 @@ check: .venv/.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+chaos: setup
+	@$(BIN)/python -m tests.chaos --seconds 300
 
 bench: setup
 	@$(BIN)/python -m benchmarks

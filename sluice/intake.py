@@ -1,4 +1,4 @@
-"""Taking a prediction in. The order is the promise: what was answered with 202 is stored and on record."""
+"""Taking a prediction in, or back. The order is the promise: what was answered with 202 is stored and on record."""
 
 import base64
 import logging
@@ -32,7 +32,8 @@ class Intake:
         mark = digest(image, model, parameters)
         key = input_key(chosen, mark)
         if prediction_id and (known := self._known(prediction_id, mark)):
-            self._blobs.keep(key, self._blob_ttl_s)  # whoever put it on record may have died before it came to this
+            if not known.status.terminal:
+                self._blobs.keep(key, self._blob_ttl_s)  # whoever put it on record may have died before it came to this
             return known
         self._ledger.room(len(image))
         self._blobs.put(key, image, self._orphan_ttl_s)
@@ -41,10 +42,25 @@ class Intake:
         except (QueueFull, Conflict, Gone):
             self._blobs.delete(key)
             raise  # after any other error it may be on record, so the image stays for as long as an orphan does
+        if prediction.status.terminal:
+            self._forget(key)  # it ended between our look and our put, and took its image with it
+            return prediction
         self._blobs.keep(key, self._blob_ttl_s)
         if made:
             self._ring(chosen)
         return prediction
+
+    def cancel(self, prediction_id: str) -> Prediction:
+        """Cancel what waits or runs, and forget its image. Raises Conflict when it has ended, NotFound, Gone, RedisUnavailable."""
+        prediction = self._ledger.cancel(prediction_id)
+        self._forget(input_key(prediction_id, prediction.digest))
+        return prediction
+
+    def _forget(self, key: str) -> None:
+        try:
+            self._blobs.delete(key)
+        except Unavailable as error:
+            log.warning("an image that nobody needs stays until it expires: %s", error)
 
     def _known(self, prediction_id: str, mark: str) -> Prediction | None:
         """The prediction that has this id already. Raises IdReused, Gone."""

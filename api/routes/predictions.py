@@ -107,7 +107,7 @@ async def _accept(request: Request, response: Response, services: Services, pred
 )
 async def cancel(prediction_id: Id, request: Request, services: ServicesDep) -> PredictionAnswer:
     """Cancel a prediction that waits or runs. What runs is stopped before its next stage, and its result is never recorded."""
-    prediction = await anyio.to_thread.run_sync(services.ledger.cancel, prediction_id)
+    prediction = await anyio.to_thread.run_sync(services.intake.cancel, prediction_id)
     return PredictionAnswer.of(prediction, _base_url(request))
 
 

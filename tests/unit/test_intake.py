@@ -7,7 +7,7 @@ import pytest
 from sluice.blobs import input_key
 from sluice.errors import BlobsUnavailable, IdReused, QueueFull, RedisUnavailable
 from sluice.intake import Intake, new_id
-from sluice.prediction import Parameters, Prediction, digest
+from sluice.prediction import Parameters, Prediction, Status, digest
 from sluice.settings import Queue
 from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
 
@@ -70,6 +70,18 @@ def test_a_race_for_an_id_keeps_the_winners_image() -> None:
     with pytest.raises(IdReused):
         intake.accept(b"another", "codes", PLAIN, winner)
     assert [data for data, _ in blobs._blobs.values()] == [b"image"]
+
+
+def test_a_repetition_that_overtakes_the_end_leaves_no_image() -> None:
+    """The prediction is not there when it looks, and has ended by the time that it has put the image."""
+    ledger, blobs = MemoryLedger(), MemoryBlobs()
+    intake = _intake(ledger, blobs)
+    intake.accept(b"image", "codes", PLAIN, "a")
+    intake.cancel("a")
+    assert not blobs._blobs
+    intake._known = lambda *_: None  # type: ignore[method-assign]
+    assert intake.accept(b"image", "codes", PLAIN, "a").status is Status.CANCELED
+    assert not blobs._blobs
 
 
 def test_a_refusal_leaves_nothing() -> None:

@@ -116,8 +116,9 @@ async def test_an_id_of_ones_own_may_come_again(http: httpx.AsyncClient, world: 
 
 
 async def test_cancel(http: httpx.AsyncClient, world: World) -> None:
-    world.ledger.create("a", "codes", Parameters())
+    assert (await http.put("/v1/predictions/a", content=JPEG, headers=RAW)).status_code == 202
     canceled = await http.post("/v1/predictions/a/cancel")
+    assert not world.blobs._blobs, "its image is forgotten"
     assert (canceled.status_code, canceled.json()["status"]) == (200, "canceled")
     again = await http.post("/v1/predictions/a/cancel")
     assert (again.status_code, again.json()["code"]) == (409, "conflict")
