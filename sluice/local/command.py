@@ -2,6 +2,8 @@
 
 import json
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -21,7 +23,7 @@ STYLES = {Kind.READY: "green", Kind.DIED: "bold red", Kind.NOTE: "yellow", Kind.
 
 
 def up(
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The api's port; 0 for any. Default: 8080, or a free one.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The api's port; 0: any. Default: 8080 or a free one.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     concurrency: Annotated[int, typer.Option(min=1, help="Predictions side by side in each worker.")] = 4,
     state: Annotated[Path | None, typer.Option(help="Data and logs. Default: $XDG_STATE_HOME/sluice.")] = None,
@@ -38,25 +40,22 @@ def up(
         concurrency=concurrency,
     )
     stack = Stack(config, reporter.tell)
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        stack.request_stop()
-
-    before = {number: signal.signal(number, on_signal) for number in SIGNALS}
     try:
-        with reporter, stack:
-            if not stack.stop_requested:
-                reporter.ready(stack)
-                if as_json:
-                    print(json.dumps(stack.description()), flush=True)
-            stack.run_until_stopped()
-            reporter.say("stopping …")
+        with reporter:
+            with handled(_interrupt):
+                stack.prepare()
+            with handled(lambda number, frame: stack.request_stop()), stack:
+                if not stack.stop_requested:
+                    reporter.ready(stack)
+                    if as_json:
+                        typer.echo(json.dumps(stack.description()))
+                stack.run_until_stopped()
+                reporter.say("stopping …")
     except LocalStackError as error:
         reporter.fail(error)
         raise typer.Exit(1) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    except KeyboardInterrupt:
+        pass
     reporter.say("stopped; nothing is left running")
 
 
@@ -64,12 +63,30 @@ def setup() -> None:
     """Make the environment that holds Triton, so that `sluice up` needs no network."""
     reporter = Reporter()
     try:
-        with reporter:
+        with reporter, handled(_interrupt):
             environment = triton_env.ensure(progress=reporter.say)
     except LocalStackError as error:
         reporter.fail(error)
         raise typer.Exit(1) from None
     reporter.say(f"Triton's environment is ready: {environment.directory}")
+
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+@contextmanager
+def handled(handler: Handler) -> Iterator[None]:
+    """Have the signals that end a program call `handler` meanwhile."""
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 class Reporter:
@@ -115,4 +132,3 @@ class Reporter:
 
     def _print(self, text: str, style: str = "") -> None:
         self._console.print(escape(text), style=style or None)
-

@@ -1,4 +1,6 @@
-"""A process that outlives the supervisor, to end what the supervisor started if it is killed. Run as a file; it imports nothing of Sluice.
+"""A process that outlives the supervisor, to end what the supervisor started if that is killed.
+
+It is run as a file, and imports nothing of Sluice.
 
 It reads lines from its standard input, a pipe that the supervisor holds open: `+ PID` for each process group that begins,
 which the group's first process writes itself before it becomes the program, so that there is no moment at which it runs
@@ -11,7 +13,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 GONE_TIMEOUT_S = 3.0
 
@@ -23,31 +27,47 @@ def main(prefix: str) -> None:
     for line in sys.stdin:
         action, pid = line.split()
         (groups.add if action == "+" else groups.discard)(int(pid))
-    end = time.monotonic() + GONE_TIMEOUT_S
-    while alive(groups) and time.monotonic() < end:
+    end(groups)
+    for segment in Path("/dev/shm").iterdir():  # noqa: S108  the kernel's own name for where they are
+        if prefix and segment.name.startswith(prefix):
+            with contextlib.suppress(OSError):  # somebody else's, by an unlikely name, or gone meanwhile
+                segment.unlink()
+
+
+def end(groups: Collection[int]) -> None:
+    """Kill the processes of these groups, and wait until they are gone, but not for ever."""
+    until = time.monotonic() + GONE_TIMEOUT_S
+    while alive(groups) and time.monotonic() < until:
         for group in groups:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)
         time.sleep(0.01)
-    for name in os.listdir("/dev/shm"):
-        if prefix and name.startswith(prefix):
-            with contextlib.suppress(OSError):  # somebody else's, by an unlikely name, or gone meanwhile
-                os.unlink(os.path.join("/dev/shm", name))
 
 
 def alive(groups: Collection[int]) -> bool:
     """Whether a process of these groups still runs; one that is dead and waits for its parent to notice does not count."""
-    for name in os.listdir("/proc"):
-        if name.isdigit():
+    return any(process.group in groups and process.state not in "ZX" for process in processes())
+
+
+class Seen(NamedTuple):
+    pid: int
+    state: str  # Z and X are dead
+    parent: int
+    group: int
+    started: int  # clock ticks since boot; with the number, it tells a process from a later one of the same number
+
+
+def processes() -> Iterator[Seen]:
+    """All processes of this machine, from /proc."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
             try:
-                with open(f"/proc/{name}/stat") as file:
-                    # The name in parentheses may hold anything; after it come the state, the parent and the group.
-                    state, _, group = file.read().rpartition(")")[2].split()[:3]
+                # The name in parentheses may hold anything.
+                fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
             except OSError:
                 continue
-            if int(group) in groups and state not in "ZX":
-                return True
-    return False
+            if fields:
+                yield Seen(int(folder.name), fields[0], int(fields[1]), int(fields[2]), int(fields[19]))
 
 
 if __name__ == "__main__":

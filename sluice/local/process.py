@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.local import guard
@@ -32,7 +32,8 @@ class Spec:
     stop_signal: int = signal.SIGTERM
     grace_s: float = 1.0
     tier: int = 0  # the highest is stopped first, and one tier at a time
-    clean: Callable[[], None] = field(default=lambda: None)  # before each start and after the last end
+    clean: Callable[[], None] = lambda: None  # before each start and after the last end
+    trouble: Callable[[int], str | None] = lambda pid: None  # given its pid, why it must be started again though it runs
 
 
 class Process:
@@ -106,4 +107,3 @@ class Process:
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:  # another thread has reaped it
             return True
-

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-DIRECTORY = Path("/dev/shm")
+DIRECTORY = Path("/dev/shm")  # noqa: S108  the kernel's own name for where they are
 
 
 def segments(prefix: str) -> list[Path]:

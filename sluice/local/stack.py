@@ -1,7 +1,7 @@
 """The embedded stack as one thing: Redis, Triton, the api and workers, on this machine, by one call.
 
-    with Stack(StackConfig(state=directory, models=repository)) as stack:
-        httpx.get(f"{stack.addresses.api}/v1/models")
+with Stack(StackConfig(state=directory, models=repository)) as stack:
+    httpx.get(f"{stack.addresses.api}/v1/models")
 """
 
 import os
@@ -14,10 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
-
 from sluice.errors import LocalStackError
-from sluice.local import ports, redis, shm, triton, triton_env
+from sluice.local import ports, probe, redis, shm, triton, triton_env
 from sluice.local.process import Spec
 from sluice.local.state import State, default_directory
 from sluice.local.supervisor import Event, Kind, Supervisor
@@ -70,6 +68,7 @@ class Stack:
         self.state = State(config.state)
         self._tell = tell
         self._supervisor: Supervisor | None = None
+        self._environment: triton_env.TritonEnv | None = None
         self._addresses: Addresses | None = None
         self._stop_requested = False
         self._writing = threading.Lock()
@@ -94,16 +93,26 @@ class Stack:
     def shm_prefix(self) -> str:
         return self.state.shm_prefix
 
+    def prepare(self) -> None:
+        """Make what is slow to make, and only once: Triton's environment. `start` does it too.
+
+        Raises LocalStackError when the configuration is wrong, or it can't be made.
+        """
+        self._check()
+        if "triton" in self.config.parts:
+            self._environment = triton_env.ensure(self.config.triton_env, self._progress)
+
     def start(self) -> None:
         """Start everything and return when all of it is ready, or when `request_stop` was called meanwhile.
 
         Raises LocalStackError, with nothing left running, when that can't be done.
         """
-        self._check()
-        environment = triton_env.ensure(self.config.triton_env, self._progress) if "triton" in self.config.parts else None
+        self.prepare()
         lock = self.state.lock()
         try:
-            shm.remove(self.shm_prefix)  # of a stack that was killed with its guard
+            for pid in self.state.end_leftovers():
+                self._progress(f"ended process {pid}, left here by a stack that was killed")
+            shm.remove(self.shm_prefix)
             wanted: dict[str, int | None] = dict.fromkeys(ports.DEFAULTS)
             chosen = ports.choose(wanted | {"api": self.config.port}, self.config.host)
             for name, port in chosen.items():
@@ -116,10 +125,8 @@ class Stack:
                 triton_grpc=f"127.0.0.1:{chosen['triton_grpc']}",
                 metrics=f"http://127.0.0.1:{chosen['metrics']}/metrics",
             )
-            self._supervisor = Supervisor(
-                self.state.folder("logs"), self._hear, shm_prefix=self.shm_prefix, keep_open=[lock]
-            )
-            self._supervisor.start(self._specs(chosen, environment))
+            self._supervisor = Supervisor(self.state.folder("logs"), self._hear, shm_prefix=self.shm_prefix, keep_open=[lock])
+            self._supervisor.start(self._specs(chosen))
             self._wait_ready()
         except BaseException:
             self.stop()
@@ -167,12 +174,12 @@ class Stack:
         if self.config.workers < 1 or self.config.concurrency < 1:
             raise LocalStackError("--workers and --concurrency must be 1 or more")
 
-    def _specs(self, chosen: Mapping[str, int], environment: triton_env.TritonEnv | None) -> list[Spec]:
+    def _specs(self, chosen: Mapping[str, int]) -> list[Spec]:
         specs = []
         if "redis" in self.config.parts:
             specs.append(self._redis(chosen["redis"]))
-        if environment is not None:
-            specs.append(self._triton(chosen, environment))
+        if self._environment is not None:
+            specs.append(self._triton(chosen, self._environment))
         if "worker" in self.config.parts:
             specs += [self._worker(f"worker-{number}") for number in range(1, self.config.workers + 1)]
         if "api" in self.config.parts:
@@ -198,6 +205,7 @@ class Stack:
             stop_signal=9,
             tier=1,
             clean=lambda: shm.remove(prefix),
+            trouble=triton.lost_model,
         )
 
     def _worker(self, name: str) -> Spec:
@@ -215,18 +223,18 @@ class Stack:
         )
 
     def _api(self, port: int) -> Spec:
-        url = f"{self.addresses.api}/readyz"
-
-        def is_ready() -> bool:
-            try:
-                return httpx.get(url, timeout=1, trust_env=False).status_code == 200
-            except httpx.HTTPError:
-                return False
-
         # A request that waits for a result is cut off when everything is stopped within 5 s.
         drain = {"SLUICE_API_DRAIN_S": os.environ.get("SLUICE_API_DRAIN_S", "1")}
         own = drain | {"SLUICE_API_HOST": self.config.host, "SLUICE_API_PORT": str(port)}
-        return Spec("api", [sys.executable, "-m", "api"], self._env() | own, is_ready, cwd=ROOT, grace_s=3.0, tier=2)
+        return Spec(
+            "api",
+            [sys.executable, "-m", "api"],
+            self._env() | own,
+            lambda: probe.status(self.config.host, port, "/readyz") == 200,
+            cwd=ROOT,
+            grace_s=3.0,
+            tier=2,
+        )
 
     def _env(self) -> dict[str, str]:
         """The environment of the api and the workers: the user's own, and where the parts are."""
@@ -245,7 +253,8 @@ class Stack:
         end = time.monotonic() + START_TIMEOUT_S
         while not self._stop_requested and not self._supervisor.is_ready():
             if time.monotonic() > end:
-                raise LocalStackError(f"the stack was not ready after {START_TIMEOUT_S:.0f} s; the logs are in {self.state.folder('logs')}")
+                logs = self.state.folder("logs")
+                raise LocalStackError(f"the stack was not ready after {START_TIMEOUT_S:.0f} s; the logs are in {logs}")
             time.sleep(POLL_S)
 
     def _progress(self, text: str) -> None:
@@ -259,3 +268,4 @@ class Stack:
         with self._writing:
             if self._supervisor is not None:
                 self.state.write(self.description())
+                self.state.remember(self.pids.values())

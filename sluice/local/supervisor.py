@@ -17,6 +17,7 @@ from sluice.local import guard
 from sluice.local.process import Process, Spec
 
 POLL_S = 0.05
+WATCH_S = 1.0
 STOP_TIMEOUT_S = 4.5
 GIVE_UP_AFTER = 3  # deaths before it was ever ready
 LONGEST_BACKOFF_S = 10.0
@@ -48,9 +49,7 @@ class Supervisor:
     even when this process is killed.
     """
 
-    def __init__(
-        self, logs: Path, tell: Callable[[Event], None], *, shm_prefix: str = "", keep_open: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, logs: Path, tell: Callable[[Event], None], *, shm_prefix: str = "", keep_open: Sequence[int] = ()) -> None:
         self._logs = logs
         self._tell = tell
         self._shm_prefix = shm_prefix
@@ -129,21 +128,22 @@ class Supervisor:
             process = self._start(spec)
             if process is None:
                 return
+            trouble = f"was not ready after {spec.ready_timeout_s:.0f} s"
             if self._wait_ready(process):
                 was_ready = True
-                while not process.wait(0.5):
-                    pass
+                trouble = self._watch(process)
             if self._stopping.is_set():
                 return  # and `stop` ends the process
-            late = not process.wait(0)
+            if process.wait(0):
+                trouble = ""
             status = process.finish()
             with self._lock:
                 self._ready.discard(spec.name)
                 self._processes.pop(spec.name, None)
             deaths = 1 if time.monotonic() - started > STEADY_S and was_ready else deaths + 1
-            why = f"was not ready after {spec.ready_timeout_s:.0f} s" if late else _why(status)
-            text = "\n".join([f"{spec.name} {why}; the end of {process.log}:", *(f"  {line}" for line in process.last_lines())])
-            if not was_ready and (late or deaths >= GIVE_UP_AFTER):
+            head = f"{spec.name} {trouble or _why(status)}; the end of {process.log}:"
+            text = "\n  ".join([head, *process.last_lines()])
+            if not was_ready and (trouble or deaths >= GIVE_UP_AFTER):
                 self._failure = LocalStackError(text)
                 return
             self._tell(Event(Kind.DIED, spec.name, text))
@@ -176,6 +176,16 @@ class Supervisor:
                 self._tell(Event(Kind.READY, spec.name, f"{spec.name} is ready after {took:.1f} s", process.pid))
                 return True
         return False
+
+    def _watch(self, process: Process) -> str:
+        """Wait until it ends, or is in trouble twice in a row; then say which."""
+        before = None
+        while not process.wait(WATCH_S):
+            trouble = None if self._stopping.is_set() else process.spec.trouble(process.pid)
+            if trouble and trouble == before:
+                return trouble
+            before = trouble
+        return ""
 
     def _start_guard(self) -> None:
         read, self._guard_fd = os.pipe()

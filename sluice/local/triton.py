@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from sluice.errors import LocalStackError
+from sluice.local import guard, probe
 from sluice.local.triton_env import TritonEnv
 
 OURS = Path(__file__).with_name("backends")
@@ -85,23 +84,22 @@ def environment(env: TritonEnv, directory: Path, base: Mapping[str, str]) -> dic
 
 def is_ready(http_port: int) -> Callable[[], bool]:
     """A check whether it takes requests; it does only when each model has been loaded or has failed to load."""
-
-    def check() -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{http_port}/v2/health/ready", timeout=1, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    return check
+    return lambda: probe.status("127.0.0.1", http_port, "/v2/health/ready") == 200
 
 
 def failed_models(http_port: int) -> dict[str, str]:
     """Why, for each model that did not load; nothing when Triton can't be asked."""
     try:
-        answer = httpx.post(f"http://127.0.0.1:{http_port}/v2/repository/index", json={}, timeout=2, trust_env=False)
-        index = answer.raise_for_status().json()
-    except (httpx.HTTPError, ValueError):
+        index = probe.post("127.0.0.1", http_port, "/v2/repository/index")
+    except (OSError, ValueError):
         return {}
     # A traceback follows the reason, and is in the log.
     reasons = {str(entry["name"]): str(entry.get("reason", "")).split("\n")[0] for entry in index if entry.get("state") != "READY"}
     return {name: reason or "not loaded" for name, reason in reasons.items()}
+
+
+def lost_model(pid: int) -> str | None:
+    """What is wrong when a model's process has died under the server `pid`, which never starts it again, nor says that it is
+    not ready: each request to that model fails after a second."""
+    dead = [process.pid for process in guard.processes() if process.parent == pid and process.state == "Z"]
+    return f"lost the process of a model ({', '.join(map(str, dead))})" if dead else None

@@ -1,6 +1,6 @@
 """Triton's own virtual environment: the server from the nvidia-pytriton wheel, ONNX Runtime and OpenVINO.
 
-It is apart from Sluice's because Triton's Python backend needs numpy 1, as Triton has an image of its own elsewhere.
+It is apart from Sluice's, as Triton has an image of its own elsewhere: its Python backend is built for numpy 1.
 """
 
 import fcntl
@@ -136,14 +136,20 @@ def _make(directory: Path, progress: Progress) -> None:
 
 def _run(command: list[str], progress: Progress) -> None:
     lines: list[str] = []
-    env = {name: value for name, value in os.environ.items() if name not in ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_USER")}
+    foreign = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_USER")
+    env = {name: value for name, value in os.environ.items() if name not in foreign}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
         assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if line.lstrip().startswith(("Downloading", "Installing")):
-                progress(line.strip())
+        try:
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if line.lstrip().startswith(("Downloading", "Installing")):
+                    progress(line.strip())
+        except BaseException:  # as of Ctrl-C: without this, leaving the block would wait until all is installed
+            process.kill()
+            raise
     if process.returncode != 0:
-        hint = f"apt-get install python{sys.version_info.major}.{sys.version_info.minor}-venv" if "ensurepip" in "".join(lines) else ""
-        end = "\n  ".join(lines[-8:])
-        raise LocalStackError(f"Triton's environment can't be made{hint and f'; try {hint}'}: {' '.join(command)} said\n  {end}")
+        said = "\n  ".join(lines[-8:])
+        package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
+        hint = f" (Debian and Ubuntu: apt-get install {package})" if "ensurepip" in said else ""
+        raise LocalStackError(f"Triton's environment can't be made{hint}; {' '.join(command)} said\n  {said}")

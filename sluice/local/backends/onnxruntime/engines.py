@@ -35,7 +35,7 @@ def integer(settings: dict[str, str], key: str, default: int) -> int:
 
 def look(path: str) -> Signature:
     """What the graph says of itself; nothing is optimized for it."""
-    import onnxruntime
+    import onnxruntime  # noqa: PLC0415  see above
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -48,7 +48,7 @@ class OnnxRuntime:
 
     def __init__(self, path: str, settings: dict[str, str], threads: int) -> None:
         """Raises ValueError for a setting, and ONNX Runtime's own exceptions for a graph that it can't load."""
-        import onnxruntime
+        import onnxruntime  # noqa: PLC0415  see above
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
@@ -73,7 +73,7 @@ class OpenVino:
 
     def __init__(self, path: str, settings: dict[str, str], threads: int) -> None:
         """Raises ImportError without OpenVINO, ValueError for a setting, RuntimeError for a graph that it can't load."""
-        import openvino
+        import openvino  # noqa: PLC0415  see above
 
         precision = settings.get("precision", "FP32").upper()
         if precision not in PRECISIONS:

@@ -94,4 +94,3 @@ def _check(kind: str, tensor: Tensor, entry: dict[str, Any], batched: bool) -> N
     fits = len(said) == len(have) and all(theirs in (-1, ours) for ours, theirs in zip(said, have, strict=True))
     if not fits and "reshape" not in entry and not (have == [] and said == [1]):
         raise ValueError(f"{kind} {tensor.name!r} has dims {said} in the configuration and {have} in the graph")
-
