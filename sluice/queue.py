@@ -25,22 +25,23 @@ class Doorbell(Protocol):
         """How many rings no worker has heard yet. Raises RedisUnavailable."""
 
 
-def make_app(redis_url: str, queue: str, *, connect_timeout_s: float, timeout_s: float) -> Celery:
+def make_app(
+    redis_url: str, queue: str, *, connect_timeout_s: float, timeout_s: float, visibility_timeout_s: float = 60.0
+) -> Celery:
     """The Celery app of one process; connects on first use."""
     app = Celery("sluice", broker=redis_url)
     app.conf.update(
         task_default_queue=queue,
         task_ignore_result=True,
-        task_acks_late=True,
-        task_acks_on_failure_or_timeout=True,
-        task_reject_on_worker_lost=True,
+        # Early: nobody needs the message once it is heard. An acknowledgement that fails at a task's end, Redis being away, would
+        # take one of the places of `worker_disable_prefetch` for ever: Celery 5.7 then heard nothing any more.
+        task_acks_late=False,
         task_publish_retry_policy={"max_retries": 0},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            # Nothing renews it, so that a long task's message comes again; here that is one ring too many, and no second run.
-            # What a killed worker had in hand is cleared away by it.
-            "visibility_timeout": 60,
+            # What a killed worker had in hand comes again after so long: one ring too many.
+            "visibility_timeout": visibility_timeout_s,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
             "unacked_key": f"unacked:{queue}",

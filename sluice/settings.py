@@ -40,6 +40,7 @@ class Queue(BaseSettings):
 
     name: str = Field("detect", pattern=r"^[a-z0-9-]+$")
     lease_s: float = Field(30.0, gt=0, description="A worker that is silent for longer than this loses its prediction.")
+    visibility_timeout_s: float = Field(60.0, gt=0, description="After so long Celery rings again for a message not acknowledged.")
     max_shared_lapses: int = Field(2, ge=1, description="After so many lapsed leases a prediction runs alone in its process.")
     max_lone_lapses: int = Field(1, ge=1, description="After so many more, alone, it fails and is a dead letter.")
     max_retries: int = Field(20, ge=0, description="How often a prediction is tried again while a part is away.")
@@ -100,7 +101,7 @@ class Worker(BaseSettings):
     alive_file: str | None = Field(None, description="Touched every half second while the process is well.")
     concurrency: int = Field(4, ge=1, description="Predictions that one process runs side by side, on threads.")
     max_run_s: float = Field(120.0, gt=0, description="A prediction that runs longer hangs: the process replaces itself.")
-    stuck_after_s: float = Field(60.0, gt=0, description="So does a process that takes nothing for so long while something waits.")
+    stuck_after_s: float = Field(20.0, gt=0, description="So does a process that takes nothing for so long while something waits.")
     grace_s: float = Field(25.0, ge=0, description="After SIGTERM, what still runs then is queued again.")
     opencv_threads: int = Field(1, ge=0, description="Threads inside one OpenCV call; predictions already run side by side.")
 

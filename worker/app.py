@@ -41,7 +41,8 @@ def main() -> None:
         shared_memory=settings.triton.shared_memory == "auto",
         models_ttl_s=settings.triton.models_ttl_s,
     )
-    app = make_app(settings.redis_url, settings.queue.name, **timeouts)
+    visibility_timeout_s = settings.queue.visibility_timeout_s
+    app = make_app(settings.redis_url, settings.queue.name, visibility_timeout_s=visibility_timeout_s, **timeouts)
     alive_file = settings.worker.alive_file
     heart = Heart(
         ledger,

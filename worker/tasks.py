@@ -1,9 +1,14 @@
 """The Celery tasks: a few lines over functions that take their collaborators."""
 
+import logging
+
 from celery import Celery
 
+from sluice.errors import Unavailable
 from sluice.queue import TASK
 from worker.runner import Runner
+
+log = logging.getLogger(__name__)
 
 
 def register(app: Celery, runner: Runner) -> None:
@@ -11,4 +16,7 @@ def register(app: Celery, runner: Runner) -> None:
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery has no types
     def predict() -> None:
-        runner.run_one()
+        try:
+            runner.run_one()
+        except Unavailable as error:
+            log.warning("nothing was claimed, or its end was not recorded: %s", error)  # the keeper rings again

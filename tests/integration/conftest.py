@@ -66,6 +66,7 @@ def live(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
     command += ["--state", str(state), "--models", str(models)]
     # A worker that is killed is noticed in seconds, not in half a minute.
     quick = {"SLUICE_QUEUE_LEASE_S": "3", "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5", "SLUICE_TRITON_TIMEOUT_S": "5"}
+    quick["SLUICE_QUEUE_VISIBILITY_TIMEOUT_S"] = "2"
     quick["SLUICE_LIMITS_MAX_BYTES"] = "10000000"
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **quick}) as process:
         assert process.stdout is not None

@@ -91,6 +91,35 @@ def test_messages_too_many_do_no_harm(client: Client, store: "redis.Redis") -> N
     _until(lambda: store.llen("detect") == 0)
 
 
+def test_a_task_longer_than_the_visibility_timeout_runs_once(live: Live, client: Client) -> None:
+    """Celery delivers its message again after 2 s; nothing is left to claim then."""
+    with _frozen(live.pids()["triton"]):
+        name = client.submit(IMAGE)["id"]
+        _until(lambda: client.get(name)["status"] == "processing")
+        time.sleep(4)
+    _all_succeed(client, [name])
+    with redis.Redis.from_url(live.redis) as store:
+        assert store.hget(f"{{detect}}:prediction:{name}", "attempts") == b"1"
+
+
+def test_a_full_redis_refuses_and_loses_nothing(live: Live, client: Client, store: "redis.Redis") -> None:
+    with _frozen(live.pids()["triton"]):
+        ids = [client.submit(IMAGE)["id"] for _ in range(10)]
+        used = store.info("memory")["used_memory"]
+        before = store.config_get("maxmemory")["maxmemory"]
+        store.config_set("maxmemory", int(used / 0.92))
+        time.sleep(1)
+        with pytest.raises(ServiceError, match="memory") as caught:
+            client.submit(IMAGE)
+        assert caught.value.status == 429
+    try:
+        _all_succeed(client, ids)
+    finally:
+        store.config_set("maxmemory", before)
+    time.sleep(1)
+    _all_succeed(client, [client.submit(IMAGE)["id"]])
+
+
 def test_triton_dies(live: Live, client: Client) -> None:
     """Regions of shared memory are unknown to the new one; what it had in hand is tried again."""
     _all_succeed(client, [client.submit(IMAGE)["id"] for _ in range(4)])

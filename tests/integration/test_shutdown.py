@@ -1,0 +1,133 @@
+"""A worker that is told to stop. These workers are the test's own, on a queue of their own, beside the live stack's."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import redis
+
+from sluice import redisio
+from sluice.blobs import RedisBlobs
+from sluice.intake import Intake
+from sluice.ledger import RedisLedger
+from sluice.prediction import Parameters, Prediction, Status
+from sluice.queue import CeleryDoorbell, make_app
+from sluice.settings import Queue
+from tests.conftest import ROOT
+from tests.integration.conftest import Live
+
+pytestmark = pytest.mark.integration
+
+IMAGE = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 256, (240, 320, 3), np.uint8))[1].tobytes()
+TIMEOUTS = {"connect_timeout_s": 1, "timeout_s": 10}
+
+
+class Bench:
+    """A queue, and workers that serve it."""
+
+    def __init__(self, live: Live, name: str, directory: Path) -> None:
+        client = redisio.connect(live.redis, **TIMEOUTS)
+        self.ledger = RedisLedger(client, Queue(name=name))
+        doorbell = CeleryDoorbell(make_app(live.redis, name, **TIMEOUTS), client, name)
+        self._intake = Intake(self.ledger, RedisBlobs(client), doorbell, blob_ttl_s=600, orphan_ttl_s=600)
+        self._directory = directory
+        self._environment = {
+            **os.environ,
+            "SLUICE_REDIS_URL": live.redis,
+            "SLUICE_TRITON_GRPC_URL": live.triton_grpc,
+            "SLUICE_TRITON_HTTP_URL": live.triton_http,
+            "SLUICE_TRITON_TIMEOUT_S": "60",
+            "SLUICE_QUEUE_NAME": name,
+            "SLUICE_QUEUE_LEASE_S": "120",  # so that nothing is put right by a lapse that the stop has left wrong
+        }
+        self._started = 0
+
+    def submit(self) -> str:
+        return self._intake.accept(IMAGE, "codes", Parameters()).id
+
+    @contextmanager
+    def workers(self, count: int = 1, **settings: str) -> Iterator[list["subprocess.Popen[bytes]"]]:
+        """Some that are ready; they are ended with the context if the test has not done so."""
+        with ExitStack() as stack:
+            log = stack.enter_context((self._directory / "log").open("ab"))
+            processes, files = [], []
+            for _ in range(count):
+                self._started += 1
+                files.append(self._directory / f"ready-{self._started}")
+                environment = {**self._environment, "SLUICE_WORKER_READY_FILE": str(files[-1]), **settings}
+                command = [sys.executable, "-m", "worker"]
+                process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+                stack.callback(process.wait)
+                stack.callback(process.kill)
+                processes.append(process)
+            self.until(lambda: all(file.exists() for file in files) or any(process.poll() is not None for process in processes))
+            assert all(process.poll() is None for process in processes), self.log()
+            yield processes
+
+    def until(self, condition: Callable[[], object], seconds: float = 90) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, self.log()
+            time.sleep(0.02)
+
+    def end(self, processes: list["subprocess.Popen[bytes]"]) -> None:
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(timeout=60) for process in processes] == [0] * len(processes), self.log()
+
+    def log(self) -> str:
+        return (self._directory / "log").read_text()[-4000:]
+
+
+@pytest.fixture
+def bench(live: Live, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(live, "bench", tmp_path)
+    yield bench
+    with redis.Redis.from_url(live.redis) as client:
+        client.delete("bench")  # rings that nobody is left to hear
+
+
+def test_sigterm_under_load_thirty_times(bench: Bench) -> None:
+    """Nothing is lost, nothing runs twice, and the exit status is 0 each time."""
+    ids: list[str] = []
+    for _ in range(15):
+        with bench.workers(2, SLUICE_WORKER_CONCURRENCY="4") as processes:
+            # They are told as soon as the first is done, with others in hand.
+            new = [bench.submit() for _ in range(16)]
+            ids += new
+            bench.until(lambda new=new: bench.ledger.get(new[0]).status.terminal)
+            bench.end(processes)
+        assert [name for name in ids if bench.ledger.get(name).status is Status.PROCESSING] == []
+    with bench.workers() as processes:
+        bench.until(lambda: bench.ledger.backlog() == 0)
+        bench.end(processes)
+    ended: list[Prediction] = [bench.ledger.get(name) for name in ids]
+    assert {prediction.status for prediction in ended} == {Status.SUCCEEDED}
+    assert {prediction.attempts for prediction in ended} == {1}
+
+
+def test_a_grace_that_is_shorter_than_the_task(live: Live, bench: Bench) -> None:
+    """What still runs when it is over is queued again, with nothing counted against it."""
+    name = bench.submit()
+    triton = live.pids()["triton"]
+    os.kill(triton, signal.SIGSTOP)
+    try:
+        with bench.workers(SLUICE_WORKER_GRACE_S="1") as processes:
+            bench.until(lambda: bench.ledger.get(name).status is Status.PROCESSING)
+            bench.end(processes)
+        given_back = bench.ledger.get(name)
+        assert (given_back.status, given_back.attempts, given_back.retries) == (Status.STARTING, 1, 0)
+    finally:
+        os.kill(triton, signal.SIGCONT)
+    with bench.workers() as processes:
+        bench.until(lambda: bench.ledger.get(name).status.terminal)
+        bench.end(processes)
+    assert bench.ledger.get(name).status is Status.SUCCEEDED
