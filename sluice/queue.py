@@ -33,8 +33,8 @@ def make_app(
     app.conf.update(
         task_default_queue=queue,
         task_ignore_result=True,
-        # Early: nobody needs the message once it is heard. An acknowledgement that fails at a task's end, Redis being away, would
-        # take one of the places of `worker_disable_prefetch` for ever: Celery 5.7 then heard nothing any more.
+        # Early: nobody needs the message once it is heard. Neither this nor the prefetch goes with `worker_disable_prefetch`; the
+        # decision says what happened.
         task_acks_late=False,
         task_publish_retry_policy={"max_retries": 0},
         broker_connection_retry_on_startup=True,
@@ -54,7 +54,6 @@ def make_app(
         },
         worker_pool="threads",  # gRPC does not survive a fork, and threads were faster
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
         worker_enable_remote_control=False,

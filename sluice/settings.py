@@ -45,6 +45,7 @@ class Queue(BaseSettings):
     max_lone_lapses: int = Field(1, ge=1, description="After so many more, alone, it fails and is a dead letter.")
     max_retries: int = Field(20, ge=0, description="How often a prediction is tried again while a part is away.")
     retry_for_s: float = Field(600.0, ge=0, description="How long after its creation it is still tried again.")
+    model_grace_s: float = Field(30.0, ge=0, description="How long after its creation a prediction waits for its model to load.")
     start_within_s: float = Field(3000.0, gt=0, description="What has not started by then is aborted; less than blobs live.")
     max_backlog: int = Field(10_000, ge=1, description="Predictions that are queued or running.")
     max_bytes: int = Field(200_000_000, ge=1, description="Their images' bytes together.")

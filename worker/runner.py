@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 
 from sluice.blobs import Blobs, input_key
-from sluice.errors import ImageExpired, InferenceFailed, InvalidInput, LeaseLost, SluiceError, Unavailable
+from sluice.errors import ImageExpired, InferenceFailed, InvalidInput, LeaseLost, SluiceError, Unavailable, UnknownModel
 from sluice.ledger import Ledger
 from sluice.prediction import Claim, Prediction, Problem
 from sluice.settings import Queue
@@ -86,6 +86,12 @@ class Runner:
             output = self._pipeline.run(prediction, stages)
         except LeaseLost:
             raise
+        except UnknownModel as error:
+            # A Triton that has just started answers so until its models are loaded, and the api had seen this one.
+            if waited_s < self._settings.model_grace_s:
+                self._retry(claim, error)
+                return
+            self._fail(claim, error, stages)
         except Unavailable as error:
             self._breaker.failed()
             if prediction.retries < self._settings.max_retries and waited_s < self._settings.retry_for_s:
@@ -103,7 +109,7 @@ class Runner:
             log.info("prediction %s succeeded in %.3f s", prediction.id, stages.seconds["predict_time"])
         self._forget_input(prediction)
 
-    def _retry(self, claim: Claim, error: Unavailable) -> None:
+    def _retry(self, claim: Claim, error: SluiceError) -> None:
         """Full jitter: anything up to a delay that doubles."""
         longest_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(30, claim.prediction.retries))
         delay_s = longest_s * self._jitter()

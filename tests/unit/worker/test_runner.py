@@ -42,7 +42,6 @@ def test_success_is_recorded_and_the_image_is_forgotten(world: World) -> None:
     ("image", "model", "errors", "code"),
     [
         (b"no image", "codes", [], "not_an_image"),
-        (None, "other", [], "unknown_model"),
         (None, "codes", [InferenceFailed("the model failed")], "inference_failed"),
         (None, "codes", [ZeroDivisionError("a fault of ours")], "internal"),
     ],
@@ -105,6 +104,22 @@ def test_but_not_for_ever(world: World) -> None:
     assert 60 <= now[0] - 1000 <= 100
     assert ended.attempts < 12, "the delays grow"
     assert ended.retries == ended.attempts - 1
+
+
+def test_a_model_may_still_be_loading(world: World) -> None:
+    now = [1000.0]
+    world.ledger = MemoryLedger(clock=lambda: now[0])
+    world.submit(model="other")
+    runner = _runner(world, model_grace_s=20)
+    runner.run_one()
+    assert world.ledger.get("a").status is Status.STARTING
+    while not world.ledger.get("a").status.terminal:
+        runner.run_one()
+        now[0] += 5
+    error = world.ledger.get("a").error
+    assert error is not None
+    assert error.code == "unknown_model"
+    assert 1020 <= now[0] <= 1060
 
 
 def test_nor_more_often_than_is_allowed(world: World) -> None:

@@ -1,0 +1,50 @@
+"""What the benchmarks share: a stack without api and workers, an image, and the worker process under test."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sluice import redisio
+from sluice.local.stack import ROOT, Stack, StackConfig
+
+IMAGE = (ROOT / "samples" / "desk.jpg").read_bytes()
+TIMEOUTS = {"connect_timeout_s": 1.0, "timeout_s": 10.0}
+
+
+@contextmanager
+def stack(*parts: str, **options: object) -> Iterator[Stack]:
+    """An embedded stack of these parts, under a directory that goes with it."""
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as state:
+        config = StackConfig(state=Path(state), port=0, parts=frozenset(parts), **options)  # type: ignore[arg-type]
+        with Stack(config) as running:
+            yield running
+
+
+def client(running: Stack) -> "redisio.redis.Redis":
+    return redisio.connect(running.addresses.redis, **TIMEOUTS)
+
+
+@contextmanager
+def process(*command: str, environment: dict[str, str]) -> Iterator[None]:
+    """A Python process of ours, ended with the context."""
+    with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=os.environ | environment, stderr=subprocess.DEVNULL) as running:
+        try:
+            yield
+        finally:
+            running.terminate()
+            running.wait(timeout=60)
+
+
+def drained(left: Callable[[], int], total: int) -> float:
+    """Items per second from the moment at which the first is gone to that at which the last is."""
+    while left() >= total:
+        time.sleep(0.002)
+    first, before = time.perf_counter(), left()
+    while left():
+        time.sleep(0.002)
+    return before / (time.perf_counter() - first)

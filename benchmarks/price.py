@@ -1,0 +1,98 @@
+"""What the ledger costs: predictions per second of one worker, against Celery alone doing the same work.
+
+Celery alone has its message and nothing else: late acknowledgement, no result backend, the id as its argument. With the ledger
+there are a doorbell, a claim, a record of the end, and the removal of the image. The work is nothing at all, or the real pipeline.
+"""
+
+import os
+import statistics
+import sys
+from typing import Any
+
+from benchmarks.common import IMAGE, TIMEOUTS, client, drained, process, stack
+from sluice import redisio
+from sluice.blobs import RedisBlobs, input_key
+from sluice.intake import Intake
+from sluice.ledger import RedisLedger
+from sluice.prediction import Parameters, Prediction, Status
+from sluice.queue import CeleryDoorbell, make_app
+from sluice.settings import Queue
+from sluice.triton import Triton
+from worker import tasks
+from worker.heart import Heart
+from worker.pipeline import Pipeline, Stages
+from worker.runner import Runner
+
+QUEUE = "price"
+CONCURRENCY = 2
+ROUNDS = 5
+COUNTS = {"nothing": 1500, "pipeline": 300}
+
+
+def main() -> None:
+    with stack("redis", "triton") as running:
+        for work, count in COUNTS.items():
+            ratios = []
+            for _ in range(ROUNDS):
+                speeds = {mode: _speed(running, mode, work, count) for mode in ("celery", "ledger")}
+                ratios.append(speeds["ledger"] / speeds["celery"])
+                print(
+                    f"{work}: celery {speeds['celery']:.0f}/s, ledger {speeds['ledger']:.0f}/s, ratio {ratios[-1]:.2f}", flush=True
+                )
+            print(f"{work}: median ratio {statistics.median(ratios):.2f}", flush=True)
+
+
+def _speed(running: Any, mode: str, work: str, count: int) -> float:
+    redis = client(running)
+    redis.flushall()
+    app = make_app(running.addresses.redis, QUEUE, **TIMEOUTS)
+    ledger, blobs = RedisLedger(redis, Queue(name=QUEUE, max_bytes=10**10)), RedisBlobs(redis)
+    intake = Intake(ledger, blobs, CeleryDoorbell(app, redis, QUEUE), blob_ttl_s=3600, orphan_ttl_s=3600)
+    for number in range(count):
+        if mode == "ledger":
+            intake.accept(IMAGE if work == "pipeline" else b"x", "codes", Parameters())
+        else:
+            blobs.put(input_key(str(number), ""), IMAGE if work == "pipeline" else b"x", 3600)
+            app.send_task("plain", [str(number)], queue=QUEUE, retry=False)
+    environment = {"PRICE_REDIS": running.addresses.redis, "PRICE_TRITON": running.addresses.triton_grpc}
+
+    def left() -> int:
+        return ledger.backlog() if mode == "ledger" else int(redis.llen(QUEUE)) + int(redis.hlen(f"unacked:{QUEUE}"))
+
+    with process("-m", "benchmarks.price", mode, work, environment=environment):
+        return drained(left, count)
+
+
+class Nothing:
+    def run(self, prediction: Prediction, stages: Stages) -> dict[str, Any]:
+        stages.seconds["predict_time"] = 0.0
+        return {}
+
+
+def _serve(mode: str, work: str) -> None:
+    """The worker under test; the same process but for what it does with a message."""
+    url = os.environ["PRICE_REDIS"]
+    redis = redisio.connect(url, **TIMEOUTS)
+    blobs = RedisBlobs(redis)
+    pipeline: Any = Nothing()
+    if work == "pipeline":
+        pipeline = Pipeline(blobs, Triton(os.environ["PRICE_TRITON"], timeout_s=30), 50_000_000, 3600)
+    app = make_app(url, QUEUE, **TIMEOUTS)
+    if mode == "ledger":
+        ledger = RedisLedger(redis, Queue(name=QUEUE))
+        heart = Heart(ledger, lease_s=30)
+        heart.start()
+        tasks.register(app, Runner(ledger, blobs, pipeline, heart, Queue(name=QUEUE), worker="bench"))
+    else:
+        app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True)
+
+        @app.task(name="plain")
+        def plain(prediction_id: str) -> None:
+            pipeline.run(Prediction(id=prediction_id, model="codes", status=Status.PROCESSING, created_at=0), Stages())
+
+    options = ["--pool=threads", f"--concurrency={CONCURRENCY}", "--loglevel=ERROR"]
+    app.worker_main(["--quiet", "worker", *options, "--without-gossip", "--without-mingle", "--without-heartbeat"])
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])

@@ -1,0 +1,68 @@
+"""Memory over 50,000 predictions of 100 kB with a Redis of 256 MB: it must not grow.
+
+Old records are let go after a minute, as after a day in production, so that what is seen is a steady state. Prints the resident
+memory of every process, and Redis's own count, after each tenth.
+"""
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.common import client, stack
+from sluice.client import Client, ServiceError
+
+TOTAL = int(os.environ.get("SOAK_TOTAL", "50000"))
+SIZE = 100_000
+CLIENTS = 8
+
+
+def main() -> None:
+    environment = {"SLUICE_QUEUE_RETENTION_S": "60", "SLUICE_QUEUE_TOMBSTONE_S": "60", "SLUICE_QUEUE_MAX_BYTES": "100000000"}
+    image = _image()
+    with stack("redis", "triton", "worker", "api", redis_max_memory="256mb", env=environment) as running, client(running) as redis:
+        refused = 0
+
+        def one(_: int) -> int:
+            again = 0
+            while True:
+                try:
+                    service.submit(image, confidence=0.9)
+                    return again
+                except ServiceError as error:
+                    if error.status not in (429, 503):
+                        raise
+                    again += 1
+                    time.sleep(0.5)
+
+        start = time.monotonic()
+        with Client(running.addresses.api, timeout_s=30) as service, ThreadPoolExecutor(CLIENTS) as pool:
+            for tenth in range(1, 11):
+                refused += sum(pool.map(one, range(TOTAL // 10)))
+                while redis.zcard("{detect}:live"):
+                    time.sleep(0.1)
+                sizes = {name: _resident_mb(pid) for name, pid in running.pids.items()}
+                used = redis.info("memory")["used_memory"] / 1e6
+                line = ", ".join(f"{name} {size:.0f}" for name, size in sizes.items())
+                done, taken = tenth * TOTAL // 10, time.monotonic() - start
+                print(f"{done} in {taken:.0f} s, {refused} refused meanwhile; MB: {line}; Redis's own {used:.0f}", flush=True)
+
+
+def _image() -> bytes:
+    """A JPEG of about 100 kB, small in pixels so that decoding does not dominate."""
+    noise = np.random.default_rng(1).integers(0, 256, (240, 320, 3), np.uint8)
+    out = BytesIO()
+    Image.fromarray(noise).save(out, "JPEG", quality=95)
+    return out.getvalue() + bytes(max(0, SIZE - out.tell()))
+
+
+def _resident_mb(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/status").read_text().split("VmRSS:")
+    except OSError:
+        return 0.0
+    return int(fields[1].split()[0]) / 1000 if len(fields) > 1 else 0.0
