@@ -15,11 +15,12 @@ from sluice.errors import RedisUnavailable
 from sluice.redisio import translated
 
 TASK = "sluice.predict"
+ENOUGH = 64  # whoever is woken goes on until nothing is due, so that more would find nothing
 
 
 class Doorbell(Protocol):
     def ring(self) -> None:
-        """Wake one worker. Raises RedisUnavailable."""
+        """Wake one worker, unless `ENOUGH` rings wait already. Raises RedisUnavailable."""
 
     def waiting(self) -> int:
         """How many rings no worker has heard yet. Raises RedisUnavailable."""
@@ -72,6 +73,8 @@ class CeleryDoorbell:
         self._queue = queue
 
     def ring(self) -> None:
+        if self.waiting() >= ENOUGH:
+            return
         try:
             self._app.send_task(TASK, queue=self._queue, retry=False)
         except OperationalError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
 from sluice.ledger import TOO_LATE, WORKER_LOST, Swept
 from sluice.prediction import Claim, Parameters, Prediction, Problem, Status, check_transition
+from sluice.queue import ENOUGH
 from sluice.settings import Queue
 
 
@@ -193,7 +194,8 @@ class CountingDoorbell:
     def ring(self) -> None:
         if self.errors:
             raise self.errors.pop(0)
-        self.rings += 1
+        if self.waiting() < ENOUGH:
+            self.rings += 1
 
     def waiting(self) -> int:
         return self.rings - self.heard

@@ -83,6 +83,7 @@ def main() -> None:
 
     @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
     def _bound_the_grace(**_: object) -> None:
+        runner.stop()
         threading.Thread(target=_give_up_after, args=(settings.worker.grace_s, heart), name="grace", daemon=True).start()
 
     heart.start()

@@ -12,13 +12,11 @@ from collections.abc import Callable
 from sluice.blobs import Blobs, input_key
 from sluice.errors import SluiceError, Unavailable
 from sluice.ledger import Ledger, Swept
-from sluice.queue import Doorbell
+from sluice.queue import ENOUGH, Doorbell
 from worker.heart import Heart, replace_process
 from worker.runner import Runner
 
 log = logging.getLogger(__name__)
-
-_RINGS_AT_MOST = 100  # a round; the next one rings again
 
 
 def keep(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int) -> Swept:
@@ -34,7 +32,7 @@ def keep(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int
     for prediction_id in swept.aborted:
         blobs.delete(input_key(prediction_id, ledger.get(prediction_id).digest))
     if swept.due:
-        for _ in range(min(_RINGS_AT_MOST, swept.due - doorbell.waiting())):
+        for _ in range(min(ENOUGH, swept.due) - doorbell.waiting()):
             doorbell.ring()
     return swept
 

@@ -45,7 +45,12 @@ class Runner:
         self._breaker = breaker or Breaker()
         self._jitter = jitter
         self._gate = Gate()
+        self._stopping = False
         self.last_called_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Claim nothing more; what runs goes on."""
+        self._stopping = True
 
     def run_one(self) -> bool:
         """Claim and run the prediction that waits longest; False when none is due, or while a part is known to be away.
@@ -62,7 +67,7 @@ class Runner:
             return self._claim_and_run(alone=True)
 
     def _claim_and_run(self, *, alone: bool) -> bool:
-        if not self._breaker.allows():
+        if self._stopping or not self._breaker.allows():
             return False
         claim = self._ledger.claim(f"{self._worker}/{uuid.uuid4().hex}", self._settings.lease_s, alone=alone)
         if claim is None:

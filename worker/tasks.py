@@ -17,6 +17,7 @@ def register(app: Celery, runner: Runner) -> None:
     @app.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery has no types
     def predict() -> None:
         try:
-            runner.run_one()
+            while runner.run_one():
+                pass
         except Unavailable as error:
             log.warning("nothing was claimed, or its end was not recorded: %s", error)  # the keeper rings again

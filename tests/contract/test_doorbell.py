@@ -7,7 +7,7 @@ import redis
 
 from sluice import redisio
 from sluice.errors import RedisUnavailable
-from sluice.queue import TASK, CeleryDoorbell, Doorbell, make_app
+from sluice.queue import ENOUGH, TASK, CeleryDoorbell, Doorbell, make_app
 from tests.conftest import free_port
 from tests.fakes import CountingDoorbell
 
@@ -30,6 +30,12 @@ def test_rings_wait_until_somebody_hears(doorbell: Doorbell) -> None:
     doorbell.ring()
     doorbell.ring()
     assert doorbell.waiting() == 2
+
+
+def test_more_than_enough_rings_are_not_rung(doorbell: Doorbell) -> None:
+    for _ in range(ENOUGH + 10):
+        doorbell.ring()
+    assert doorbell.waiting() == ENOUGH
 
 
 def test_a_message_names_the_task_and_nothing_else(redis_client: "redis.Redis", redis_url: str) -> None:

@@ -218,3 +218,11 @@ def test_what_must_run_alone_waits_for_its_neighbours(world: World) -> None:
         thread.join(20)
     assert order == ["neighbour", "neighbour is done", "poison"]
     assert world.ledger.get("poison").status is Status.SUCCEEDED
+
+
+def test_a_process_that_stops_claims_nothing_more(world: World) -> None:
+    world.submit()
+    runner = _runner(world)
+    runner.stop()
+    assert not runner.run_one()
+    assert world.ledger.get("a").status is Status.STARTING

@@ -1,9 +1,12 @@
-"""A worker that is told to stop. These workers are the test's own, on a queue of their own, beside the live stack's."""
+"""Workers of the test's own, on a queue of their own, beside the live stack's: told to stop, and cut off."""
 
+import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +24,7 @@ from sluice.ledger import RedisLedger
 from sluice.prediction import Parameters, Prediction, Status
 from sluice.queue import CeleryDoorbell, make_app
 from sluice.settings import Queue
+from tests.chaos.proxy import Proxy
 from tests.conftest import ROOT
 from tests.integration.conftest import Live
 
@@ -131,3 +135,49 @@ def test_a_grace_that_is_shorter_than_the_task(live: Live, bench: Bench) -> None
         bench.until(lambda: bench.ledger.get(name).status.terminal)
         bench.end(processes)
     assert bench.ledger.get(name).status is Status.SUCCEEDED
+
+
+class Proxied:
+    """A proxy before the live stack's Redis, on an event loop in a thread."""
+
+    def __init__(self, live: Live) -> None:
+        self._loop = asyncio.new_event_loop()
+        host, _, port = live.redis.removeprefix("redis://").removesuffix("/0").partition(":")
+        self.proxy = Proxy("redis", lambda: (host, int(port)))
+        self._thread = threading.Thread(target=self._loop.run_forever)
+
+    def __enter__(self) -> "Proxied":
+        self._thread.start()
+        self.url = f"redis://127.0.0.1:{asyncio.run_coroutine_threadsafe(self.proxy.start(), self._loop).result(10)}/0"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self.proxy.stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def silence(self) -> None:
+        """Every connection that is open is swallowed from now on and never told of an end; new ones go through."""
+
+        def hole() -> None:
+            self.proxy.hole(random.Random(1), share=1.0)
+            self.proxy.heal_hole()
+
+        self._loop.call_soon_threadsafe(hole)
+
+
+def test_half_open_connections(live: Live, bench: Bench) -> None:
+    """No packet says that they are dead. The worker finds out by its time-outs, and goes on by itself."""
+    with Proxied(live) as proxied:
+        settings = {"SLUICE_REDIS_URL": proxied.url, "SLUICE_REDIS_WORKER_TIMEOUT_S": "3", "SLUICE_QUEUE_LEASE_S": "6"}
+        settings |= {"SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5", "SLUICE_BLOBS_URL": live.redis}
+        with bench.workers(**settings) as processes:
+            names = [bench.submit()]
+            bench.until(lambda: bench.ledger.get(names[0]).status.terminal)
+            for _ in range(3):
+                proxied.silence()
+                names += [bench.submit() for _ in range(3)]
+                bench.until(lambda: bench.ledger.backlog() == 0)
+            bench.end(processes)
+    assert {bench.ledger.get(name).status for name in names} == {Status.SUCCEEDED}
