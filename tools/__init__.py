@@ -1,0 +1,1 @@
+"""What is used to build this repository and is not part of the service."""
