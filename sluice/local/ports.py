@@ -1,5 +1,6 @@
 """Ports for the embedded stack: the usual one where it is free, another where it is not."""
 
+import random
 import socket
 from collections.abc import Mapping
 
@@ -17,8 +18,8 @@ def choose(wanted: Mapping[str, int | None], host: str = "127.0.0.1") -> dict[st
     held: dict[str, socket.socket] = {}  # until all are chosen, so that none is chosen twice
     try:
         for name, port in wanted.items():
-            found = _bind(host, DEFAULTS[name] if port is None else port)
-            if found is None and port is not None:
+            found = None if port == 0 else _bind(host, DEFAULTS[name] if port is None else port)
+            if found is None and port:
                 raise LocalStackError(f"port {port} for {name} is taken on {host}; stop what listens there, or ask for another")
             held[name] = found or _any(host)
         return {name: int(held[name].getsockname()[1]) for name in wanted}
@@ -41,7 +42,11 @@ def _bind(host: str, port: int) -> socket.socket | None:
 
 
 def _any(host: str) -> socket.socket:
-    sock = _bind(host, 0)
-    if sock is None:
-        raise LocalStackError(f"no port is free on {host}")
-    return sock
+    """Below the ports that Linux gives to outgoing connections (from 32768): a part that is down for a moment must find its own free.
+
+    At random, since a port is only bound seconds later, and another stack may be choosing now.
+    """
+    for _ in range(1000):
+        if sock := _bind(host, random.randrange(20_000, 32_000)):
+            return sock
+    raise LocalStackError(f"no port is free on {host}")

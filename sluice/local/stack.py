@@ -113,10 +113,11 @@ class Stack:
             for pid in self.state.end_leftovers():
                 self._progress(f"ended process {pid}, left here by a stack that was killed")
             shm.remove(self.shm_prefix)
-            wanted: dict[str, int | None] = dict.fromkeys(ports.DEFAULTS)
+            # Who wants any port for the api has other stacks beside this one: any port for all parts, then.
+            wanted: dict[str, int | None] = dict.fromkeys(ports.DEFAULTS, 0 if self.config.port == 0 else None)
             chosen = ports.choose(wanted | {"api": self.config.port}, self.config.host)
             for name, port in chosen.items():
-                if wanted.get(name, 0) is None and port != ports.DEFAULTS[name] and not (name == "api" and self.config.port == 0):
+                if (wanted | {"api": self.config.port})[name] is None and port != ports.DEFAULTS[name]:
                     self._progress(f"port {ports.DEFAULTS[name]} is taken; {name} listens on {port}")
             self._addresses = Addresses(
                 api=f"http://{self.config.host}:{chosen['api']}",

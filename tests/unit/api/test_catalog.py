@@ -1,5 +1,6 @@
 """What the api believes of Triton's models. Triton's HTTP answers come from a transport that httpx provides for tests."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 
@@ -23,10 +24,13 @@ CODES = {
 class FakeTriton:
     models: dict[str, object] = field(default_factory=lambda: {"codes": CODES, "silent": {"name": "silent"}})
     away: bool = False
+    hangs: bool = False
     asked: list[str] = field(default_factory=list)
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request.url.path)
+        if self.hangs:
+            await asyncio.sleep(3600)
         if self.away:
             raise httpx.ConnectError("refused")
         if request.url.path == "/v2/repository/index":
@@ -64,6 +68,18 @@ async def test_what_was_seen_is_kept_while_triton_is_away() -> None:
         await catalog.check("cats", Parameters())
     with pytest.raises(TritonUnavailable):
         await catalog.ready()
+
+
+async def test_nobody_waits_for_a_triton_that_hangs() -> None:
+    triton = FakeTriton()
+    catalog = _catalog(triton, ttl_s=0)
+    await catalog.check("codes", Parameters())
+    triton.hangs = True
+    async with asyncio.timeout(10):
+        for _ in range(5):
+            await catalog.check("codes", Parameters())
+            await asyncio.sleep(0)
+    assert triton.asked.count("/v2/repository/index") == 2, "one is asking, and the others do not ask too"
 
 
 async def test_nothing_is_refused_before_anything_was_seen() -> None:
