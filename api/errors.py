@@ -21,6 +21,7 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.NotAnImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.TruncatedImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.OutputTooLarge: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnknownModel: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedModel: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFound: HTTPStatus.NOT_FOUND,

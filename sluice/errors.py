@@ -5,6 +5,7 @@
     │   ├── NotAnImage           the bytes are no image that we decode
     │   │   └── TruncatedImage   they end before the image does
     │   ├── ImageTooLarge        too many bytes, or too many pixels
+    │   ├── OutputTooLarge       so much was found that the result would not fit
     │   ├── UnknownModel         no such model is loaded
     │   └── UnsupportedModel     the model says too little, or something we can't decode
     ├── NotFound                 no prediction of that id is known
@@ -54,6 +55,10 @@ class TruncatedImage(NotAnImage):
 
 class ImageTooLarge(InvalidInput):
     code = "image_too_large"
+
+
+class OutputTooLarge(InvalidInput):
+    code = "output_too_large"
 
 
 class UnknownModel(InvalidInput):

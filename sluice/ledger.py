@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, Protocol
 
 import redis
 
-from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, QueueFull
+from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, OutputTooLarge, QueueFull
 from sluice.ledger_scripts import CANCEL, CLAIM, CREATE, FINISH, RENEW, REQUEUE, SWEEP
 from sluice.prediction import Claim, Parameters, Prediction, Problem, Status
 from sluice.redisio import translated
@@ -83,7 +83,9 @@ class Ledger(Protocol):
         """Hold a claim for `lease_s` more seconds from now. Raises LeaseLost."""
 
     def succeed(self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        """`processing → succeeded`. Raises LeaseLost when the claim is no longer the owner's; nothing is changed then."""
+        """`processing → succeeded`. Raises LeaseLost when the claim is no longer the owner's, or OutputTooLarge; nothing is changed
+        then.
+        """
 
     def fail(self, claim: Claim, problem: Problem, metrics: Mapping[str, float]) -> None:
         """`processing → failed`. Raises LeaseLost likewise."""
@@ -202,7 +204,9 @@ class RedisLedger:
         self._owned(claim, self._run("renew", claim.prediction.id, [claim.owner, lease_s]))
 
     def succeed(self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        self._finish(claim, Status.SUCCEEDED, "output", json.dumps(output), metrics)
+        text = json.dumps(output)
+        check_size(text, self._settings.max_output_bytes)
+        self._finish(claim, Status.SUCCEEDED, "output", text, metrics)
 
     def fail(self, claim: Claim, problem: Problem, metrics: Mapping[str, float]) -> None:
         self._finish(claim, Status.FAILED, "error", problem.model_dump_json(), metrics)
@@ -258,6 +262,12 @@ class RedisLedger:
         keys = [self._tag, prediction_id]
         with translated():
             return self._scripts[script](keys=[f"{self._tag}:live"], args=[*keys, *args])
+
+
+def check_size(output: str, max_bytes: int) -> None:
+    """Raises OutputTooLarge for an output, as JSON, of more than `max_bytes`."""
+    if len(output) > max_bytes:
+        raise OutputTooLarge(f"the result has {len(output):,} bytes; at most {max_bytes:,} are kept: ask for fewer detections")
 
 
 def _prediction(prediction_id: str, fields: Mapping[bytes, bytes]) -> Prediction:

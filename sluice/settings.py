@@ -49,6 +49,7 @@ class Queue(BaseSettings):
     start_within_s: float = Field(3000.0, gt=0, description="What has not started by then is aborted; less than blobs live.")
     max_backlog: int = Field(10_000, ge=1, description="Predictions that are queued or running.")
     max_bytes: int = Field(200_000_000, ge=1, description="Their images' bytes together.")
+    max_output_bytes: int = Field(1_000_000, ge=1000, description="One result, as JSON.")
     max_memory: float = Field(0.8, gt=0, le=1, description="Of Redis's maxmemory; the rest is for finishing what was accepted.")
     max_dead: int = Field(1000, ge=1, description="Dead letters that are kept; the oldest go first.")
     dead_retention_s: int = Field(7 * 24 * 3600, gt=0, description="How long a dead letter and its image are kept.")

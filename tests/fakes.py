@@ -1,5 +1,6 @@
 """In-memory versions of the outside systems. They enter by constructors, and pass the same contract tests as the real ones."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -7,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
-from sluice.ledger import TOO_LATE, WORKER_LOST, Swept
+from sluice.ledger import TOO_LATE, WORKER_LOST, Swept, check_size
 from sluice.prediction import Claim, Parameters, Prediction, Problem, Status, check_transition
 from sluice.queue import ENOUGH
 from sluice.settings import Queue
@@ -93,6 +94,7 @@ class MemoryLedger:
 
     def succeed(self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         with self._lock:
+            check_size(json.dumps(output), self._settings.max_output_bytes)
             self._end(self._owned(claim), Status.SUCCEEDED, output=dict(output), metrics=dict(metrics))
 
     def fail(self, claim: Claim, problem: Problem, metrics: Mapping[str, float]) -> None:

@@ -7,7 +7,16 @@ import uuid
 from collections.abc import Callable
 
 from sluice.blobs import Blobs, input_key
-from sluice.errors import ImageExpired, InferenceFailed, InvalidInput, LeaseLost, SluiceError, Unavailable, UnknownModel
+from sluice.errors import (
+    ImageExpired,
+    InferenceFailed,
+    InvalidInput,
+    LeaseLost,
+    RedisUnavailable,
+    SluiceError,
+    Unavailable,
+    UnknownModel,
+)
 from sluice.ledger import Ledger
 from sluice.prediction import Claim, Prediction, Problem
 from sluice.settings import Queue
@@ -89,8 +98,10 @@ class Runner:
         stages.seconds["queue_time"] = round(waited_s, 6)
         try:
             output = self._pipeline.run(prediction, stages)
-        except LeaseLost:
-            raise
+            hold.check()
+            self._ledger.succeed(claim, output, stages.seconds)
+        except (LeaseLost, RedisUnavailable):
+            raise  # whether an end is on record is not known after the second; the lease will tell
         except UnknownModel as error:
             # A Triton that has just started answers so until its models are loaded, and the api had seen this one.
             if waited_s < self._settings.model_grace_s:
@@ -110,7 +121,6 @@ class Runner:
             self._fail(claim, SluiceError("an internal error; the worker's log says more"), stages)
         else:
             self._breaker.succeeded()
-            self._ledger.succeed(claim, output, stages.seconds)
             log.info("prediction %s succeeded in %.3f s", prediction.id, stages.seconds["predict_time"])
         self._forget_input(prediction)
 

@@ -23,7 +23,9 @@ STYLES = {Kind.READY: "green", Kind.DIED: "bold red", Kind.NOTE: "yellow", Kind.
 
 
 def up(
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The api's port; 0: any. Default: 8080 or a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The api's; 0: any, for all parts. Default: 8080 or another.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
     concurrency: Annotated[int, typer.Option(min=1, help="Predictions side by side in each worker.")] = 4,
     state: Annotated[Path | None, typer.Option(help="Data and logs. Default: $XDG_STATE_HOME/sluice.")] = None,

@@ -42,7 +42,7 @@ def _bind(host: str, port: int) -> socket.socket | None:
 
 
 def _any(host: str) -> socket.socket:
-    """Below the ports that Linux gives to outgoing connections (from 32768), since a part that is down must find its own free again.
+    """Below the ports that Linux gives to outgoing connections (from 32768), as a part that is down must find its own free again.
 
     At random, since a port is only bound seconds later, and another stack may be choosing now.
     """

@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, QueueFull, SluiceError
+from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, OutputTooLarge, QueueFull, SluiceError
 from sluice.ledger import TOO_LATE, WORKER_LOST, Ledger, RedisLedger, Swept
 from sluice.prediction import TRANSITIONS, Claim, Parameters, Problem, Status
 from sluice.settings import Queue
@@ -82,6 +82,16 @@ def test_succeed(ledger: Ledger) -> None:
     assert ended.completed_at is not None
     assert ended.completed_at >= (ended.started_at or 0) >= ended.created_at
     assert ledger.backlog() == 0
+
+
+@pytest.mark.parametrize("kind", ["redis", "memory"])
+def test_a_result_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
+    ledger = _limited(kind, request, Queue(max_output_bytes=1000))
+    claim = _claimed(ledger)
+    with pytest.raises(OutputTooLarge, match="fewer detections"):
+        ledger.succeed(claim, {"found": "x" * 1000}, {})
+    assert ledger.get("a").status is Status.PROCESSING
+    ledger.succeed(claim, {"found": "x" * 900}, {})
 
 
 def test_fail(ledger: Ledger) -> None:

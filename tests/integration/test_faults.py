@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import cv2
@@ -173,6 +174,21 @@ def test_the_api_dies(live: Live, client: Client) -> None:
     _kill(live.pids()["api"])
     _until(lambda: _ready(live))
     _all_succeed(client, ids)
+
+
+def test_an_api_that_is_told_to_stop_answers_who_waits(live: Live, client: Client) -> None:
+    """A long poll ends with the status as it is, and not with a connection that breaks."""
+    with _frozen(live.pids()["triton"]), ThreadPoolExecutor() as pool:
+        name = client.submit(IMAGE)["id"]
+        waiting = pool.submit(httpx.get, f"{live.api}/v1/predictions/{name}?wait=30", timeout=60)
+        time.sleep(1)
+        before = live.pids()["api"]
+        _kill(before, signal.SIGTERM)
+        answer = waiting.result(30)
+        assert (answer.status_code, answer.json()["completed_at"]) == (200, None)
+    _until(lambda: live.pids().get("api") not in (before, None))
+    _until(lambda: _ready(live))
+    _all_succeed(client, [name])
 
 
 def test_cancel_while_it_waits_and_while_it_runs(live: Live, client: Client) -> None:

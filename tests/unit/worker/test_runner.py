@@ -1,5 +1,6 @@
 """One attempt, and what becomes of it."""
 
+import dataclasses
 import threading
 import time
 from typing import Any
@@ -58,6 +59,16 @@ def test_what_will_not_pass_fails_at_once(
     assert ended.error.code == code
     assert "a fault of ours" not in ended.error.message
     assert world.blobs.get(input_key("a", "")) is None
+
+
+def test_too_much_found_is_a_failure_that_says_so(world: World) -> None:
+    world.ledger = MemoryLedger(Queue(max_output_bytes=1000))
+    world.submit(confidence=0.0)
+    world.engine.known = dataclasses.replace(world.engine.known, names=("c" * 600, "d" * 600))
+    _runner(world).run_one()
+    error = world.ledger.get("a").error
+    assert error is not None
+    assert error.code == "output_too_large"
 
 
 def test_an_image_that_expired(world: World) -> None:
