@@ -1,0 +1,212 @@
+"""Ten bugs, each planted into a copy of the checkout, and each of which the harness must find there.
+
+python -m tests.chaos.bugs [NAME ...]     plants them one after another; exits 1 when one is not found
+python -m tests.chaos.bugs --control      the same faults on an unharmed copy, where nothing may be found
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("sluice", "api", "worker", "model_repository", "tests/__init__.py", "tests/chaos")
+TIMEOUT_S = 420.0
+
+
+@dataclass(frozen=True)
+class Edit:
+    """`old` occurs exactly once in the file."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Bug:
+    """`kinds`: it is found when the checker reports one of these; `only`: the faults that bring it out."""
+
+    name: str
+    says: str
+    edits: Sequence[Edit]
+    kinds: frozenset[str]
+    only: Sequence[str]
+    seconds: float = 25.0
+    every_s: float = 3.0
+
+
+BUGS = [
+    Bug(
+        "keeper-asleep",
+        "the sweep does not look for lapsed leases: what a killed worker ran stays processing",
+        [Edit("sluice/ledger_scripts.py", "leases, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME", "leases, '-inf', '-inf'")],
+        frozenset({"stuck"}),
+        ["ambush:worker", "ambush:workers"],
+    ),
+    Bug(
+        "retry-in-milliseconds",
+        "a delay in seconds is taken for another unit: what is tried again after an outage waits for hours",
+        [Edit("sluice/ledger_scripts.py", "enqueue(id, now + ARGV[4])", "enqueue(id, now + 1000 * ARGV[4])")],
+        frozenset({"stuck"}),
+        ["kill:triton", "freeze:triton", "hole:worker-triton"],
+        every_s=4.0,
+    ),
+    Bug(
+        "redis-forgets",
+        "Redis keeps nothing on disk: a restart forgets what was accepted",
+        [Edit("sluice/local/redis.py", '"appendonly": "yes"', '"appendonly": "no"')],
+        frozenset({"lost"}),
+        ["kill:redis"],
+        every_s=8.0,
+    ),
+    Bug(
+        "retry-overwrites",
+        "an id that is taken is recorded anew: of two submissions under one key, each starts the prediction",
+        [Edit("sluice/ledger_scripts.py", "> 0 then return 'taken' end", "> 9 then return 'taken' end")],
+        frozenset({"recreated", "changed", "revived"}),
+        ["stall:front", "stall:api-redis", "cut:front"],
+    ),
+    Bug(
+        "payload-unchecked",
+        "another payload under a known id is answered with the prediction of the first",
+        [
+            Edit("sluice/intake.py", "if found.digest != mark:", "if False:"),
+            Edit("sluice/ledger.py", "if found.digest != digest:", "if False:"),
+        ],
+        frozenset({"mixed_up"}),
+        ["stall:front", "kill:api"],
+        seconds=15.0,
+    ),
+    Bug(
+        "image-removed-early",
+        "the image is removed once it has been read, and not once the end is on record: a second attempt has none",
+        [
+            Edit(
+                "worker/pipeline.py",
+                "data = self.blobs.get(input_key(prediction.id, prediction.digest))\n",
+                "data = self.blobs.get(input_key(prediction.id, prediction.digest))\n"
+                "                self.blobs.delete(input_key(prediction.id, prediction.digest))\n",
+            )
+        ],
+        frozenset({"failed"}),
+        ["ambush:worker", "ambush:workers", "kill:triton"],
+    ),
+    Bug(
+        "stale-owner-wins",
+        "whoever finishes writes the end: an attempt that was canceled, or lost its lease in a frozen worker, too",
+        [
+            Edit(
+                "sluice/ledger_scripts.py",
+                "if not owned(ARGV[3]) or not move(id, ARGV[4]) then return 0 end\nfinish",
+                "redis.call('HSET', record(id), 'status', ARGV[4])\nfinish",
+            )
+        ],
+        frozenset({"uncanceled", "changed"}),
+        ["freeze:worker", "freeze:workers", "freeze:triton"],
+    ),
+    Bug(
+        "no-timeouts",
+        "Redis is waited for without end: a connection that a black hole took holds its thread for ever",
+        [
+            Edit("sluice/redisio.py", "socket_timeout=timeout_s,", "socket_timeout=None,"),
+            Edit("sluice/queue.py", '"socket_timeout": timeout_s,', '"socket_timeout": None,'),
+        ],
+        frozenset({"stuck", "unanswered"}),
+        ["hole:worker-redis", "hole:api-redis"],
+    ),
+    Bug(
+        "timeout-ignored",
+        "an inference that timed out is taken for done: the shared region still holds the result of the picture before",
+        [
+            Edit(
+                "sluice/triton.py",
+                "        except _RegionLost:  #",
+                "        except DeadlineExceeded:\n            answer = None\n        except _RegionLost:  #",
+            )
+        ],
+        frozenset({"wrong"}),
+        ["freeze:triton", "stall:worker-triton"],
+        every_s=4.0,
+    ),
+    Bug(
+        "records-for-ever",
+        "what has ended gets no time to live: Redis fills up",
+        [Edit("sluice/ledger_scripts.py", "  redis.call('EXPIRE', record(of), retention)\n", "")],
+        frozenset({"left_over"}),
+        ["kill:worker"],
+        seconds=10.0,
+    ),
+]
+
+
+def plant(bug: Bug, checkout: Path) -> None:
+    """Raises ValueError where the code is no longer what the bug was made for."""
+    for edit in bug.edits:
+        path = checkout / edit.file
+        text = path.read_text()
+        if text.count(edit.old) != 1:
+            raise ValueError(f"{bug.name}: {edit.old!r} occurs {text.count(edit.old)} times in {edit.file}")
+        path.write_text(text.replace(edit.old, edit.new))
+
+
+def copy(target: Path) -> None:
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / name)
+
+
+def run(bug: Bug, seed: int, workdir: Path, *, planted: bool = True) -> tuple[int, Counter[str]]:
+    """The harness's exit status, and how many breaches of each kind it reported."""
+    checkout = workdir / "checkout"
+    copy(checkout)
+    if planted:
+        plant(bug, checkout)
+    command = [sys.executable, "-m", "tests.chaos", "--seed", str(seed), "--workdir", str(workdir / "run")]
+    command += ["--seconds", str(bug.seconds), "--every", str(bug.every_s), "--bound", "40", "--only", *bug.only]
+    with (workdir / "output").open("w") as output:
+        status = subprocess.run(command, cwd=checkout, stdout=output, stderr=output, timeout=TIMEOUT_S, check=False).returncode
+    report = workdir / "run" / "report.json"
+    breaches = json.loads(report.read_text())["breaches"] if report.exists() else []
+    return status, Counter(breach["kind"] for breach in breaches)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.bugs", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(f"{bug.name}: {bug.says}" for bug in BUGS))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workdir", type=Path, help="for the copies and their runs (a new one)")
+    parser.add_argument("--control", action="store_true", help="plant nothing")
+    asked = parser.parse_args()
+    base = asked.workdir or Path(tempfile.mkdtemp(prefix="sluice-bugs-"))
+    good = True
+    for bug in BUGS:
+        if asked.names and bug.name not in asked.names:
+            continue
+        workdir = base / bug.name
+        shutil.rmtree(workdir, ignore_errors=True)
+        started = time.monotonic()
+        status, kinds = run(bug, asked.seed, workdir, planted=not asked.control)
+        right = status == 0 if asked.control else status == 1 and bool(bug.kinds & set(kinds))
+        good = good and right
+        found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "nothing"
+        verdict = ("unharmed" if right else "FALSE ALARM") if asked.control else ("found" if right else "NOT FOUND")
+        sys.stdout.write(f"{bug.name:<22} {verdict:<11} in {time.monotonic() - started:4.0f} s, exit {status}: {found}\n")
+        sys.stdout.flush()
+    sys.stdout.write(f"the runs are in {base}\n")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

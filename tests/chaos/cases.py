@@ -1,0 +1,70 @@
+"""What the clients submit: pictures drawn here, with some sets of parameters, and pictures that only a decoder finds bad."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with its parameters, and how a prediction of it must end whatever happens meanwhile."""
+
+    name: str
+    image: bytes
+    content_type: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    ends: str = "succeeded"
+    code: str | None = None
+
+    @property
+    def visualize(self) -> bool:
+        return self.parameters.get("visualize") == "true"
+
+
+def cases() -> list[Case]:
+    """The same on every call, on every machine."""
+    rng = np.random.default_rng(20)
+    pictures = [_picture(rng, number) for number in range(5)]
+    jpegs = [_encoded(".jpg", picture) for picture in pictures]
+    low = {"confidence": "0.05", "max_detections": "12"}  # so that even a young model finds something to compare
+    good = [Case(f"plain-{number}", jpeg, "image/jpeg", low) for number, jpeg in enumerate(jpegs)]
+    good += [
+        Case("drawn-0", jpegs[0], "image/jpeg", {**low, "visualize": "true"}),
+        Case("drawn-1", jpegs[1], "image/jpeg", {**low, "visualize": "true", "max_detections": "3"}),
+        Case("strict-2", jpegs[2], "image/jpeg", {"confidence": "0.4"}),
+        Case("merged-3", jpegs[3], "image/jpeg", {**low, "iou": "0.1", "class_agnostic": "true"}),
+        Case("one-class-4", jpegs[4], "image/jpeg", {**low, "classes": "0"}),
+        Case("png-0", _encoded(".png", pictures[0][:200, :240]), "image/png", low),
+    ]
+    png = bytearray(_encoded(".png", pictures[1][:160, :160]))
+    png[len(png) // 2 : len(png) // 2 + 200] = bytes(200)
+    whole = _encoded(".png", pictures[2][:160, :160])
+    bad = [
+        Case("damaged-png", bytes(png), "image/png", low, "failed", "not_an_image"),
+        Case("cut-png", whole[: len(whole) // 2] + whole[-12:], "image/png", low, "failed", "not_an_image"),
+    ]
+    return good + bad
+
+
+def _picture(rng: np.random.Generator, number: int) -> Picture:
+    """A few codes on a smooth background, (height, width, 3) uint8."""
+    height, width = 320 + 40 * number, 480 - 30 * number
+    coarse = rng.integers(60, 200, (6, 8, 3), np.uint8)
+    picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    encoder = cv2.QRCodeEncoder.create()
+    for text in range(2 + number % 3):
+        code = cv2.copyMakeBorder(encoder.encode(f"CHAOS-{number}-{text}"), 3, 3, 3, 3, cv2.BORDER_CONSTANT, value=255)
+        side = int(rng.integers(70, 130))
+        code = cv2.resize(code, (side, side), interpolation=cv2.INTER_NEAREST)
+        x, y = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))
+        picture[y : y + side, x : x + side] = code[:, :, None]
+    return np.asarray(picture, np.uint8)
+
+
+def _encoded(suffix: str, picture: Picture) -> bytes:
+    return bytes(cv2.imencode(suffix, picture)[1])

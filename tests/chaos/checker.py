@@ -1,0 +1,319 @@
+"""Reads a run's log and says what was broken. It knows the service's promises, and nothing of its code.
+
+    lost          accepted, and later not known
+    stuck         accepted, and not seen terminal within the bound after the last fault
+    changed       seen terminal in two ways: another status, time, result or reason
+    revived       seen running after its end was seen or told
+    uncanceled    the cancel was confirmed, and it ended otherwise
+    unasked       canceled, though nobody asked for that by then
+    failed        failed or aborted, though the same work succeeds without faults; or for another reason than it must
+    wrong         another result than without faults, or a result for what can't be read
+    recreated     one id with two creation times
+    mixed_up      one id for two submissions: two payloads under one id, or one id given out twice; or the same payload refused
+    malformed     an answer that contradicts itself, or that no client could expect
+    fault         500, or an error that is no problem document: a fault of the service's own
+    unanswered    no answer, or 503, though the last fault is long over; or a submission that was never accepted
+    down          a part of the stack that is not running at the end
+    left_over     in Redis past its time
+
+Any of them is one too many; what may be left in Redis, and for how long, is in `leftovers.py`.
+"""
+
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.leftovers import left_over
+from tests.chaos.outputs import difference
+
+TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
+RUNNING = {"starting", "processing"}
+EXPECTED = {
+    "put": {202, 422, 429, 503},
+    "post": {202, 429, 503},
+    "get": {200, 404, 503},
+    "cancel": {200, 404, 409, 503},
+    "image": {200, 404, 409, 503},
+}
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Breach:
+    kind: str
+    id: str | None
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind:<11} {self.id or '-'}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request and its answer; `status` is None where there was none."""
+
+    op: str
+    id: str | None
+    case: str | None
+    asked: float
+    answered: float
+    status: int | None
+    code: str | None
+    prediction: Record | None
+    sha: str | None
+
+    @property
+    def state(self) -> str | None:
+        return self.prediction["status"] if self.prediction else None
+
+    @property
+    def terminal(self) -> bool:
+        return self.state in TERMINAL
+
+
+@dataclass
+class Report:
+    breaches: list[Breach] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    slowest_s: float = 0.0  # from the last fault to the last end of a prediction that a client then saw
+
+
+@dataclass
+class _Run:
+    """The log, sorted into what the rules ask for."""
+
+    exchanges: list[Exchange]
+    of: dict[str, list[Exchange]]
+    cases: dict[str, Record]
+    calm: float
+    bound_s: float
+    recovery_s: float
+    ends: list[Record]
+
+    @property
+    def accepted(self) -> dict[str, Exchange]:
+        """By id, the first answer that took it on."""
+        found: dict[str, Exchange] = {}
+        for exchange in sorted(self.exchanges, key=lambda one: one.answered):
+            if exchange.op in ("put", "post") and exchange.status == 202 and exchange.id:
+                found.setdefault(exchange.id, exchange)
+        return found
+
+
+def check(records: Iterable[Record]) -> Report:
+    """Every breach in a whole log, in the rules' order."""
+    records = list(records)
+    run = _sort(records)
+    report = Report(counts=_counts(records, run))
+    for rule in (_answers, _never_accepted, _identity, _histories, _endings, _images):
+        report.breaches += rule(run)
+    for end in run.ends:
+        report.breaches += [Breach("down", None, f"{part} was not running at the end") for part in end.get("down", ())]
+    for audit in (record for record in records if record["what"] == "audit"):
+        doubtful = sum(1 for one in run.exchanges if one.op == "post" and one.status != 202)
+        done = sum(1 for record in records if record["what"] == "fault" and not record["text"].startswith("healed"))
+        report.breaches += [Breach("left_over", None, text) for text in left_over(audit, set(run.of), doubtful, done)]
+    last = max((e.answered for es in run.of.values() for e in [_first_end(es)] if e), default=run.calm)
+    report.slowest_s = max(0.0, last - run.calm)
+    return report
+
+
+def _sort(records: Sequence[Record]) -> _Run:
+    start = next(record for record in records if record["what"] == "start")
+    calm = next((record["t"] for record in records if record["what"] == "calm"), float("inf"))
+    asks = {record["n"]: record for record in records if record["what"] == "ask"}
+    exchanges = []
+    for record in records:
+        if record["what"] not in ("answer", "silence"):
+            continue
+        ask = asks[record["n"]]
+        prediction = record.get("prediction")
+        exchanges.append(
+            Exchange(
+                op=ask["op"],
+                id=ask.get("id") or (prediction or {}).get("id"),
+                case=ask.get("case"),
+                asked=ask["t"],
+                answered=record["t"],
+                status=record.get("status"),
+                code=record.get("code") if record["what"] == "answer" else record["error"],
+                prediction=prediction,
+                sha=record.get("sha"),
+            )
+        )
+    of: dict[str, list[Exchange]] = defaultdict(list)
+    for exchange in exchanges:
+        if exchange.id:
+            of[exchange.id].append(exchange)
+    return _Run(
+        exchanges,
+        of,
+        cases={record["case"]: record for record in records if record["what"] == "case"},
+        calm=calm,
+        bound_s=start["bound_s"],
+        recovery_s=start["recovery_s"],
+        ends=[record for record in records if record["what"] == "end"],
+    )
+
+
+def _answers(run: _Run) -> Iterator[Breach]:
+    """Each answer by itself."""
+    late = run.calm + run.recovery_s
+    accepted = run.accepted
+    for one in run.exchanges:
+        if one.asked > late and (one.status is None or one.status == 503):
+            after = one.asked - run.calm
+            yield Breach("unanswered", one.id, f"{one.op} got {one.status or one.code}, {after:.0f} s after the last fault")
+        if one.status is None:
+            continue
+        if one.status == 500 or (one.status >= 400 and one.code is None):
+            yield Breach("fault", one.id, f"{one.op} was answered {one.status} {one.code or 'without a problem document'}")
+        elif one.status not in EXPECTED[one.op]:
+            gone = one.status == 410 and one.id in accepted
+            yield Breach("lost" if gone else "malformed", one.id, f"{one.op} was answered {one.status} {one.code}")
+        elif one.status == 404 and one.op != "image" and one.id in accepted and one.asked > (since := accepted[one.id].answered):
+            yield Breach("lost", one.id, f"{one.op} was answered 404 at {one.asked:.1f} s, accepted at {since:.1f} s")
+        if one.prediction and (problem := _contradiction(one)):
+            yield Breach("malformed", one.id, problem)
+
+
+def _contradiction(one: Exchange) -> str | None:
+    seen = one.prediction or {}
+    if one.state not in TERMINAL | RUNNING:
+        return f"unknown status {one.state!r}"
+    if (seen.get("completed_at") is not None) != one.terminal:
+        return f"{one.state} with completed_at {seen.get('completed_at')}"
+    if (seen.get("output") is not None) != (one.state == "succeeded"):
+        return f"{one.state} {'with' if seen.get('output') is not None else 'without'} output"
+    if (seen.get("error_code") is not None) and one.state not in ("failed", "aborted", "canceled"):
+        return f"{one.state} with error code {seen['error_code']}"
+    if seen.get("id") != one.id:
+        return f"asked for {one.id}, answered with {seen.get('id')}"
+    return None
+
+
+def _never_accepted(run: _Run) -> Iterator[Breach]:
+    accepted = run.accepted
+    for prediction_id, exchanges in run.of.items():
+        if any(one.op == "put" for one in exchanges) and prediction_id not in accepted:
+            last = max(exchanges, key=lambda one: one.answered)
+            yield Breach("unanswered", prediction_id, f"never accepted; the last answer was {last.status} {last.code}")
+
+
+def _identity(run: _Run) -> Iterator[Breach]:
+    """One id, one payload, one creation."""
+    accepted = run.accepted
+    for prediction_id, exchanges in run.of.items():
+        created = {one.prediction["created_at"] for one in exchanges if one.prediction}
+        if len(created) > 1:
+            yield Breach("recreated", prediction_id, f"created at {' and at '.join(sorted(map(str, created)))}")
+        if prediction_id not in accepted:
+            continue
+        owner = accepted[prediction_id].case
+        if sum(1 for one in exchanges if one.op == "post") > 1:
+            yield Breach("mixed_up", prediction_id, "given to two submissions")
+        for one in exchanges:
+            if one.op == "put" and one.status == 202 and one.case != owner:
+                yield Breach("mixed_up", prediction_id, f"{one.case} was accepted under the id of {owner}")
+            if one.op == "put" and one.status == 422 and one.case == owner:
+                yield Breach("mixed_up", prediction_id, f"the same payload was refused: {one.code}")
+
+
+def _first_end(exchanges: Iterable[Exchange]) -> Exchange | None:
+    return min((one for one in exchanges if one.terminal), key=lambda one: one.answered, default=None)
+
+
+def _histories(run: _Run) -> Iterator[Breach]:
+    """One end for each that was accepted, within the bound, and never another."""
+    for prediction_id, exchanges in run.of.items():
+        end = _first_end(exchanges)
+        if prediction_id in run.accepted and (end is None or end.answered > run.calm + run.bound_s):
+            last = max((one for one in exchanges if one.prediction), key=lambda one: one.answered)
+            when = "never" if end is None else f"{end.answered - run.calm:.0f} s after the last fault"
+            yield Breach("stuck", prediction_id, f"{last.state} at {last.answered:.1f} s; seen terminal: {when}")
+        if end is None or end.prediction is None:
+            continue
+        for one in exchanges:
+            if one.terminal and one.prediction and (what := _differs(end.prediction, one.prediction)):
+                confirmed = any(x.op == "cancel" and x.status == 200 for x in exchanges)
+                kind = "uncanceled" if confirmed and "status" in what else "changed"
+                yield Breach(kind, prediction_id, f"{what} between {end.answered:.1f} s and {one.answered:.1f} s")
+                break
+        told = [one.answered for one in exchanges if one.terminal or (one.op == "cancel" and one.status == 409)]
+        for one in exchanges:
+            if one.state in RUNNING and one.asked > min(told):
+                yield Breach("revived", prediction_id, f"{one.state} at {one.asked:.1f} s, its end was told at {min(told):.1f} s")
+                break
+
+
+def _differs(one: Record, other: Record) -> str | None:
+    for name in ("status", "completed_at", "error_code", "output"):
+        if one.get(name) != other.get(name):
+            said = "" if name == "output" else f": {one.get(name)}, {other.get(name)}"
+            return f"{name} differs{said}"
+    return None
+
+
+def _endings(run: _Run) -> Iterator[Breach]:
+    """What it ended as, against what it must end as."""
+    accepted = run.accepted
+    for prediction_id, exchanges in run.of.items():
+        end = _first_end(exchanges)
+        if end is None or end.prediction is None or prediction_id not in accepted:
+            continue
+        case = run.cases[str(accepted[prediction_id].case)]
+        cancels = [one for one in exchanges if one.op == "cancel"]
+        if any(one.status == 200 and one.state != "canceled" for one in cancels):
+            yield Breach("uncanceled", prediction_id, "the cancel was confirmed with another status than canceled")
+        if end.state == "canceled":
+            if not any(one.asked <= end.answered for one in cancels):
+                yield Breach("unasked", prediction_id, "canceled, and nobody had asked for that")
+        elif end.state in ("failed", "aborted"):
+            said = end.prediction.get("error_code")
+            if (end.state, said) != (case["ends"], case.get("code")):
+                yield Breach("failed", prediction_id, f"{end.state} with {said}; {case['case']} must end {case['ends']}")
+        elif case["ends"] != "succeeded":
+            yield Breach("wrong", prediction_id, f"{case['case']} succeeded, and must end {case['ends']}")
+        elif what := difference(case.get("output"), end.prediction.get("output")):
+            yield Breach("wrong", prediction_id, f"{case['case']}: {what}")
+
+
+def _images(run: _Run) -> Iterator[Breach]:
+    accepted = run.accepted
+    for one in run.exchanges:
+        if one.op == "image" and one.status == 200 and one.id in accepted:
+            expected = run.cases[str(accepted[one.id].case)].get("sha")
+            if one.sha != expected:
+                yield Breach("wrong", one.id, "the annotated image is another one than without faults")
+        elif one.op == "image" and one.status in (404, 409):
+            yield Breach("lost", one.id, f"the annotated image of what succeeded: {one.status} {one.code}")
+
+
+def _counts(records: Sequence[Record], run: _Run) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for one in run.exchanges:
+        counts[f"{one.op} {one.status or one.code}"] += 1
+    ends = Counter((_first_end(run.of[prediction_id]) or run.of[prediction_id][0]).state or "?" for prediction_id in run.accepted)
+    counts.update({f"ended {state}": count for state, count in ends.items()})
+    counts["accepted"] = len(run.accepted)
+    counts["asked"] = sum(1 for record in records if record["what"] == "ask")
+    counts.update(f"fault {record['text'].split(':')[0]}" for record in records if record["what"] == "fault")
+    counts.update(f"restart {record['name']}" for record in records if record["what"] == "restart")
+    keys = [key for record in records if record["what"] == "audit" for key in record["keys"]]
+    counts["attempts beyond the first"] = sum(max(0, key.get("attempts", 0) - 1) for key in keys)
+    return counts
+
+
+def read(path: Path) -> list[Record]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+if __name__ == "__main__":
+    found = check(read(Path(sys.argv[1])))
+    sys.stdout.writelines(f"{line}\n" for line in [*found.breaches, *sorted(found.counts.items())])
+    sys.exit(1 if found.breaches else 0)

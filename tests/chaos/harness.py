@@ -1,0 +1,227 @@
+"""One run: the stack behind proxies, the reference results, the chaos, the calm, and the looks at what is left."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import redis.asyncio
+
+from sluice.local.process import Spec
+from sluice.local.stack import Stack, StackConfig
+from sluice.local.supervisor import Event, Kind
+from tests.chaos import clients, faults
+from tests.chaos.cases import Case, cases
+from tests.chaos.clients import Caller, Crowd
+from tests.chaos.log import Log
+from tests.chaos.proxy import Proxy
+
+QUEUE = "detect"
+TAIL_S = 10.0  # the clients go on submitting for so long after the last fault
+QUIET_S = 5.0  # between the two last looks at every prediction
+# What is slow by default is quick here, so that a minute holds many recoveries. Nothing else is changed.
+QUICK = {
+    "SLUICE_QUEUE_NAME": QUEUE,
+    "SLUICE_QUEUE_LEASE_S": "3",
+    "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5",
+    "SLUICE_QUEUE_RETENTION_S": "7200",
+    "SLUICE_QUEUE_TOMBSTONE_S": "3600",
+    # The harness kills workers whatever they run: it runs alone then, but no prediction is to be blamed for that.
+    "SLUICE_QUEUE_MAX_LONE_LAPSES": "1000",
+    "SLUICE_BLOBS_TTL_S": "3600",
+    "SLUICE_BLOBS_ORPHAN_TTL_S": "60",
+    "SLUICE_BLOBS_RESULT_TTL_S": "7200",
+    "SLUICE_TRITON_TIMEOUT_S": "3",
+    "SLUICE_REDIS_WORKER_TIMEOUT_S": "3",
+    "SLUICE_WORKER_STUCK_AFTER_S": "10",
+    "SLUICE_WORKER_MAX_RUN_S": "20",
+}
+LONGEST_S = {"prediction": 7200, "gone": 7200 + 3600, "input": 3600, "orphan": 60, "annotated": 7200}
+
+
+@dataclass(frozen=True)
+class Options:
+    """`bound_s`: everything accepted is terminal so long after the last fault. `recovery_s`: every request is answered."""
+
+    workdir: Path
+    seconds: float
+    seed: int
+    rate: float = 6.0
+    every_s: float = 4.0
+    bound_s: float = 60.0
+    recovery_s: float = 20.0
+    workers: int = 2
+    concurrency: int = 2
+    only: Sequence[str] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+class Harness:
+    """`say` hears a line for people now and then. The log is `workdir/log.jsonl`; the stack's own logs are in `workdir/state`."""
+
+    def __init__(self, options: Options, say: Callable[[str], None]) -> None:
+        self._options = options
+        self._say = say
+        self._log = Log(options.workdir / "log.jsonl")
+        self._state = options.workdir / "state"
+        self._stack: Stack
+        self._loop: asyncio.AbstractEventLoop
+        self._start = 0.0  # of the chaos
+        self._proxies = {
+            "front": Proxy("front", lambda: self._at("api")),
+            "api-redis": Proxy("api-redis", lambda: self._at("redis")),
+            "api-triton": Proxy("api-triton", lambda: self._at("triton_http")),
+            "worker-redis": Proxy("worker-redis", lambda: self._at("redis")),
+            "worker-triton": Proxy("worker-triton", lambda: self._at("triton_grpc")),
+        }
+
+    async def run(self) -> Path:
+        """The whole run; returns the log's path. Raises LocalStackError when the stack can't start."""
+        options = self._options
+        self._loop = asyncio.get_running_loop()
+        self._log.write("start", seed=options.seed, seconds=options.seconds, bound_s=options.bound_s, recovery_s=options.recovery_s)
+        links = {name: await proxy.start() for name, proxy in self._proxies.items()}
+        self._stack = _Proxied(self._config(), links, self._hear)
+        try:
+            await asyncio.to_thread(self._stack.start)
+            limits = httpx.Limits(max_connections=1000, max_keepalive_connections=20)
+            url = f"http://127.0.0.1:{links['front']}"
+            async with httpx.AsyncClient(base_url=url, limits=limits, trust_env=False) as http:
+                await self._drive(Caller(http, self._log, cases()))
+                await self._audit()
+            pids = self._stack.pids
+            wanted = {"redis", "triton", "api", *(f"worker-{number}" for number in range(1, options.workers + 1))}
+            self._log.write("end", down=sorted(wanted - set(pids)))
+        finally:
+            await asyncio.to_thread(self._stack.stop)
+            for proxy in self._proxies.values():
+                await proxy.stop()
+            self._log.close()
+        return self._log.path
+
+    def _config(self) -> StackConfig:
+        options = self._options
+        return StackConfig(
+            state=self._state, port=0, workers=options.workers, concurrency=options.concurrency, env={**QUICK, **options.env}
+        )
+
+    def _at(self, part: str) -> tuple[str, int]:
+        """Where a part of the stack listens."""
+        address = getattr(self._stack.addresses, part)
+        url = urlsplit(address if "//" in address else f"//{address}")
+        return str(url.hostname), int(url.port or 0)
+
+    async def _drive(self, caller: Caller) -> None:
+        """References, chaos, calm, the last looks."""
+        options = self._options
+        crowd = Crowd(caller, options.seed)
+        self._say("reference: each image with its parameters, without faults")
+        for case in cases():
+            await self._reference(caller, crowd, case)
+        plans = clients.draw(options.seed, options.seconds + TAIL_S, options.rate, cases())
+        schedule = faults.draw(options.seed, options.seconds, options.every_s, options.only)
+        self._say(f"chaos: {len(plans)} predictions, {len(schedule)} faults in {options.seconds:.0f} s; the seed is {options.seed}")
+        for fault in schedule:
+            self._say(f"  drawn {fault}")
+        damage = faults.Damage(self._state, self._proxies, options.seed, self._note)
+        start = self._start = time.monotonic()
+        living = asyncio.create_task(crowd.run(plans, start))
+        await damage.run(schedule, start)
+        await asyncio.sleep(max(0.0, start + options.seconds - time.monotonic()))
+        self._log.write("calm")
+        crowd.until = time.monotonic() + options.bound_s
+        self._say(f"{options.seconds:8.1f}  calm: everything must have ended within {options.bound_s:.0f} s")
+        await living
+        self._say(f"{time.monotonic() - start:8.1f}  the clients are done; too busy for {crowd.skipped} of their plans")
+        await self._look_at_all(caller, crowd)
+        await asyncio.sleep(QUIET_S)
+        await self._look_at_all(caller, crowd)
+
+    async def _reference(self, caller: Caller, crowd: Crowd, case: Case) -> None:
+        """Its result, and its annotated image's digest, on the log. Raises RuntimeError where it does not end as it must."""
+        prediction_id = f"reference-{case.name}"
+        accepted = await caller.submit(prediction_id, case.name)
+        if accepted is None or accepted.status != 202:
+            raise RuntimeError(f"{case.name} was answered {accepted}")
+        crowd.until = time.monotonic() + self._options.bound_s
+        ended = await crowd.follow(prediction_id)
+        crowd.until = float("inf")
+        if ended is None or (ended["status"], ended["error_code"]) != (case.ends, case.code):
+            raise RuntimeError(f"{case.name} ended as {ended}")
+        image = await caller.image(prediction_id) if case.visualize else None
+        self._log.write(
+            "case", case=case.name, ends=case.ends, code=case.code, output=ended["output"], sha=image.sha if image else None
+        )
+
+    async def _look_at_all(self, caller: Caller, crowd: Crowd) -> None:
+        """Every prediction once more, and the annotated images of those that succeeded."""
+        gate = asyncio.Semaphore(10)
+
+        async def look(prediction_id: str, drawn: bool) -> None:
+            async with gate:
+                answer = await caller.get(prediction_id)
+                if drawn and answer and answer.body.get("status") == "succeeded":
+                    await caller.image(prediction_id)
+
+        drawn = {case.name for case in cases() if case.visualize}
+        await asyncio.gather(*(look(prediction_id, case in drawn) for prediction_id, case in caller.accepted.items()))
+
+    async def _audit(self) -> None:
+        """What is in Redis, asked directly."""
+        client = redis.asyncio.Redis.from_url(self._stack.addresses.redis, socket_timeout=10)
+        keys = []
+        async with client:
+            async for name in client.scan_iter(count=1000):
+                async with client.pipeline(transaction=False) as pipe:
+                    kind = (await client.type(name)).decode()
+                    if kind == "none":  # its time has just come
+                        continue
+                    size = {"string": "strlen", "list": "llen", "hash": "hlen", "zset": "zcard", "set": "scard"}[kind]
+                    getattr(pipe.ttl(name), size)(name)
+                    ttl_s, count = await pipe.execute()
+                key = {"name": name.decode(), "type": kind, "ttl_s": ttl_s, "size": count}
+                if kind == "hash":
+                    fields = [(field or b"").decode() for field in await client.hmget(name, ["status", "attempts"])]
+                    key |= {"status": fields[0], "attempts": int(fields[1] or 0)}
+                keys.append(key)
+        self._log.write("audit", queue=QUEUE, longest_s=LONGEST_S, keys=keys)
+
+    def _note(self, text: str) -> None:
+        self._log.write("fault", text=text)
+        self._say(f"{time.monotonic() - self._start:8.1f}  {text}")
+
+    def _hear(self, event: Event) -> None:
+        """Called from the stack's threads."""
+        if event.kind is Kind.DIED:
+            self._loop.call_soon_threadsafe(self._restarted, event)
+
+    def _restarted(self, event: Event) -> None:
+        self._log.write("restart", name=event.name)
+        self._say(f"          {event.text.splitlines()[0].split(';')[0]}, and is started again")
+
+
+class _Proxied(Stack):
+    """The embedded stack with a proxy on each of its links: the api's processes and the workers' have their own to Redis."""
+
+    def __init__(self, config: StackConfig, links: Mapping[str, int], tell: Callable[[Event], None]) -> None:
+        super().__init__(config, tell)
+        self._links = links
+
+    def _specs(self, *args: Any) -> list[Spec]:
+        return [replace(spec, env={**spec.env, **self._through(spec.name)}) for spec in super()._specs(*args)]
+
+    def _through(self, name: str) -> dict[str, str]:
+        if name in ("redis", "triton"):
+            return {}
+        redis_url = f"redis://127.0.0.1:{self._links['api-redis' if name == 'api' else 'worker-redis']}/0"
+        return {
+            "SLUICE_REDIS_URL": redis_url,
+            "SLUICE_BLOBS_URL": redis_url,
+            "SLUICE_TRITON_HTTP_URL": f"http://127.0.0.1:{self._links['api-triton']}",
+            # On loopback, so that the tensors still go through shared memory.
+            "SLUICE_TRITON_GRPC_URL": f"127.0.0.1:{self._links['worker-triton']}",
+        }

@@ -1,0 +1,53 @@
+"""The harness for a minute, on the live stack; and what can be tried of it without one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import clients, faults
+from tests.chaos.bugs import BUGS, copy, plant
+from tests.chaos.cases import cases
+from tests.conftest import ROOT
+
+SECONDS, SEED = 60, 7
+
+
+@pytest.mark.integration
+def test_a_minute_of_chaos(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.chaos", "--seconds", str(SECONDS), "--seed", str(SEED), "--every", "3"]
+    with (tmp_path / "output").open("w") as output:
+        done = subprocess.run(
+            [*command, "--workdir", str(tmp_path)], cwd=ROOT, stdout=output, stderr=output, timeout=400, check=False
+        )
+    assert done.returncode == 0, (tmp_path / "output").read_text()
+
+
+def test_the_seed_draws_everything() -> None:
+    assert faults.draw(3, 300, 4) == faults.draw(3, 300, 4) != faults.draw(4, 300, 4)
+    assert clients.draw(3, 60, 6, cases()) == clients.draw(3, 60, 6, cases()) != clients.draw(4, 60, 6, cases())
+    assert cases() == cases()
+
+
+def test_every_fault_is_drawn_before_the_end_and_is_over_by_then() -> None:
+    drawn = faults.draw(1, 300, 4)
+    assert {(fault.kind, fault.target) for fault in drawn} == {card for card in faults.DECK if card[0] != "ambush"}
+    assert all(fault.at_s + fault.lasts_s <= 300.01 for fault in drawn)
+
+
+def test_the_clients_do_all_that_they_can() -> None:
+    drawn = clients.draw(1, 300, 6, cases())
+    assert {plan.case for plan in drawn} == {case.name for case in cases()}
+    for does in ("give_up_s", "twin", "cancel_after_s", "other_case", "again_after_s", "wait_s"):
+        assert sum(1 for plan in drawn if getattr(plan, does)) > 50, does
+    assert any(plan.id is None for plan in drawn)
+    assert any(plan.cancel_after_s == 0 for plan in drawn)
+
+
+def test_ten_bugs_can_be_planted(tmp_path: Path) -> None:
+    """They still fit the code. `python -m tests.chaos.bugs` runs the harness on each."""
+    assert len({bug.name for bug in BUGS}) == 10
+    copy(tmp_path)
+    for bug in BUGS:
+        plant(bug, tmp_path)

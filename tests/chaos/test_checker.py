@@ -1,0 +1,356 @@
+"""The checker on logs made by hand: a good one, and one for each way in which it can be broken."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.chaos import checker
+from tests.chaos.checker import check
+from tests.chaos.leftovers import left_over
+
+OUTPUT = {"image": {"width": 8, "height": 6}, "predictions": [{"x": 1.5, "confidence": 0.5, "detection_id": "reference-0"}]}
+LONGEST_S = {"prediction": 60, "gone": 70, "input": 80, "orphan": 20, "annotated": 60}
+CALM, BOUND_S, RECOVERY_S = 100.0, 60.0, 20.0
+
+
+class Script:
+    """A log, line by line. The first lines are a run's usual ones, and one prediction `a` that does well."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = [
+            {"what": "start", "t": 0.0, "bound_s": BOUND_S, "recovery_s": RECOVERY_S},
+            {"what": "case", "t": 1.0, "case": "good", "ends": "succeeded", "code": None, "output": OUTPUT, "sha": "abc"},
+            {"what": "case", "t": 1.0, "case": "other", "ends": "succeeded", "code": None, "output": None, "sha": None},
+            {"what": "case", "t": 1.0, "case": "bad", "ends": "failed", "code": "not_an_image", "output": None, "sha": None},
+            {"what": "calm", "t": CALM},
+        ]
+        self.put("a", 2.0)
+        self.get("a", 4.0, "processing")
+        self.get("a", 6.0, "succeeded")
+        self.get("a", 160.0, "succeeded")
+
+    def say(
+        self, t: float, op: str, prediction_id: str | None, *, case: str | None = None, took: float = 1.0, **answer: Any
+    ) -> None:
+        n = len(self.records)
+        self.records.append({"what": "ask", "t": t, "n": n, "op": op, "id": prediction_id, "case": case})
+        what = "answer" if "status" in answer else "silence"
+        self.records.append({"what": what, "t": t + took, "n": n, **answer})
+
+    def put(self, prediction_id: str, t: float, status: str = "starting", case: str = "good", **fields: Any) -> None:
+        self.say(t, "put", prediction_id, case=case, status=202, prediction=seen(prediction_id, status, **fields))
+
+    def get(self, prediction_id: str, t: float, status: str, took: float = 1.0, **fields: Any) -> None:
+        self.say(t, "get", prediction_id, took=took, status=200, prediction=seen(prediction_id, status, **fields))
+
+    def cancel(self, prediction_id: str, t: float, status: int = 200, state: str = "canceled") -> None:
+        fields = {"prediction": seen(prediction_id, state)} if status == 200 else {"code": "conflict"}
+        self.say(t, "cancel", prediction_id, status=status, **fields)
+
+
+def seen(prediction_id: str, status: str, **fields: Any) -> dict[str, Any]:
+    output = copy.deepcopy(OUTPUT)
+    output["predictions"][0]["detection_id"] = f"{prediction_id}-0"
+    return {
+        "id": prediction_id,
+        "status": status,
+        "created_at": "2026-01-01T00:00:00Z",
+        "completed_at": "2026-01-01T00:00:05Z" if status in checker.TERMINAL else None,
+        "output": output if status == "succeeded" else None,
+        "error_code": "not_an_image" if status == "failed" else None,
+        **fields,
+    }
+
+
+def test_a_good_run() -> None:
+    script = Script()
+    script.say(10.0, "put", "b", case="good", error="ReadTimeout")  # gave up, and tried again
+    script.say(11.0, "put", "b", case="good", status=503, code="redis_unavailable")
+    script.put("b", 12.0)
+    script.say(13.0, "put", "b", case="other", status=422, code="id_reused")
+    script.get("b", 14.0, "starting", took=20.0)  # asked before its end was told, answered after
+    script.get("b", 15.0, "processing")
+    script.get("b", 16.0, "starting")  # its worker died
+    script.get("b", 17.0, "succeeded")
+    script.say(18.0, "cancel", "b", status=409, code="conflict")
+    script.say(19.0, "image", "b", status=200, sha="abc")
+    script.put("c", 20.0, case="bad")
+    script.get("c", 22.0, "failed")
+    script.put("d", 23.0)
+    script.cancel("d", 24.0)
+    script.put("d", 26.0, "canceled")  # the same again: as it is now
+    script.put("e", 27.0)
+    script.say(28.0, "cancel", "e", error="ReadError")  # unknown; it was done
+    script.get("e", 30.0, "canceled")
+    script.say(31.0, "post", None, case="good", status=202, prediction=seen("named-by-the-service", "starting"))
+    script.get("named-by-the-service", 33.0, "succeeded")
+    script.records += [audit(), {"what": "end", "t": 170.0, "down": []}]
+    report = check(script.records)
+    assert report.breaches == []
+    assert report.counts["accepted"] == 6
+    assert report.counts["ended canceled"] == 2
+
+
+def audit(*keys: dict[str, Any]) -> dict[str, Any]:
+    return {"what": "audit", "t": 165.0, "queue": "detect", "longest_s": LONGEST_S, "keys": list(keys)}
+
+
+def key(name: str, ttl_s: int = 50, size: int = 1, status: str | None = None) -> dict[str, Any]:
+    return {"name": name, "type": "hash", "ttl_s": ttl_s, "size": size, "status": status}
+
+
+def lost_by_404(s: Script) -> None:
+    s.say(9.0, "get", "a", status=404, code="not_found")
+
+
+def lost_by_410(s: Script) -> None:
+    s.say(9.0, "get", "a", status=410, code="gone")
+
+
+def stuck_for_ever(s: Script) -> None:
+    s.put("b", 10.0)
+    s.get("b", 170.0, "processing")
+
+
+def stuck_beyond_the_bound(s: Script) -> None:
+    s.put("b", 10.0)
+    s.get("b", CALM + BOUND_S + 1, "succeeded")
+
+
+def changed_status(s: Script) -> None:
+    s.get("a", 165.0, "failed")
+
+
+def changed_output(s: Script) -> None:
+    s.get("a", 165.0, "succeeded", output={**OUTPUT, "predictions": []})
+
+
+def changed_time(s: Script) -> None:
+    s.get("a", 165.0, "succeeded", completed_at="2026-01-01T00:00:06Z")
+
+
+def revived(s: Script) -> None:
+    s.get("a", 165.0, "starting")
+
+
+def revived_after_409(s: Script) -> None:
+    s.put("b", 10.0)
+    s.cancel("b", 12.0, 409)
+    s.get("b", 14.0, "processing")
+    s.get("b", 16.0, "succeeded")
+
+
+def uncanceled(s: Script) -> None:
+    s.put("b", 10.0)
+    s.cancel("b", 12.0)
+    s.get("b", 14.0, "succeeded")
+
+
+def uncanceled_at_once(s: Script) -> None:
+    s.put("b", 10.0)
+    s.cancel("b", 12.0, state="processing")
+    s.get("b", 14.0, "succeeded")
+
+
+def unasked(s: Script) -> None:
+    s.put("b", 10.0)
+    s.get("b", 12.0, "canceled")
+    s.cancel("b", 14.0, 409)
+
+
+def failed(s: Script) -> None:
+    s.put("b", 10.0)
+    s.get("b", 12.0, "failed", error_code="worker_lost")
+
+
+def failed_for_another_reason(s: Script) -> None:
+    s.put("b", 10.0, case="bad")
+    s.get("b", 12.0, "failed", error_code="image_expired")
+
+
+def aborted(s: Script) -> None:
+    s.put("b", 10.0)
+    s.get("b", 12.0, "aborted")
+
+
+def wrong_output(s: Script) -> None:
+    s.put("b", 10.0)
+    s.get("b", 12.0, "succeeded", output={**OUTPUT, "predictions": [{"x": 1.6, "confidence": 0.5}]})
+
+
+def wrong_as_it_must_fail(s: Script) -> None:
+    s.put("b", 10.0, case="bad")
+    s.get("b", 12.0, "succeeded")
+
+
+def wrong_image(s: Script) -> None:
+    s.say(12.0, "image", "a", status=200, sha="def")
+
+
+def recreated(s: Script) -> None:
+    s.get("a", 165.0, "succeeded", created_at="2026-01-01T00:00:03Z")
+
+
+def mixed_up_payloads(s: Script) -> None:
+    s.put("a", 10.0, "succeeded", case="other")
+
+
+def mixed_up_by_a_refusal(s: Script) -> None:
+    s.say(10.0, "put", "a", case="good", status=422, code="id_reused")
+
+
+def mixed_up_ids(s: Script) -> None:
+    for t in (10.0, 12.0):
+        s.say(t, "post", None, case="good", status=202, prediction=seen("same", "starting"))
+    s.get("same", 14.0, "succeeded")
+
+
+def malformed_without_time(s: Script) -> None:
+    s.put("b", 10.0)
+    s.get("b", 12.0, "succeeded", completed_at=None)
+
+
+def malformed_with_output(s: Script) -> None:
+    s.put("b", 10.0, case="bad")
+    s.get("b", 12.0, "failed", error_code="not_an_image", output=OUTPUT)
+
+
+def malformed_status(s: Script) -> None:
+    s.get("a", 5.0, "queued")
+
+
+def malformed_answer(s: Script) -> None:
+    s.say(10.0, "get", "a", status=405, code="method_not_allowed")
+
+
+def fault(s: Script) -> None:
+    s.say(10.0, "get", "a", status=500, code="internal")
+
+
+def fault_without_a_problem(s: Script) -> None:
+    s.say(10.0, "get", "a", status=503)
+
+
+def unanswered(s: Script) -> None:
+    s.say(CALM + RECOVERY_S + 1, "get", "a", error="ReadTimeout")
+
+
+def unanswered_with_503(s: Script) -> None:
+    s.say(CALM + RECOVERY_S + 1, "get", "a", status=503, code="redis_unavailable")
+
+
+def unanswered_for_ever(s: Script) -> None:
+    s.say(10.0, "put", "b", case="good", error="ReadTimeout")
+
+
+def down(s: Script) -> None:
+    s.records.append({"what": "end", "t": 170.0, "down": ["worker-2"]})
+
+
+def left_over_in_redis(s: Script) -> None:
+    s.records.append(audit(key("{detect}:live")))
+
+
+BREACHES: list[tuple[str, Callable[[Script], None]]] = [
+    ("lost", lost_by_404),
+    ("lost", lost_by_410),
+    ("stuck", stuck_for_ever),
+    ("stuck", stuck_beyond_the_bound),
+    ("changed", changed_status),
+    ("changed", changed_output),
+    ("changed", changed_time),
+    ("revived", revived),
+    ("revived", revived_after_409),
+    ("uncanceled", uncanceled),
+    ("uncanceled", uncanceled_at_once),
+    ("unasked", unasked),
+    ("failed", failed),
+    ("failed", failed_for_another_reason),
+    ("failed", aborted),
+    ("wrong", wrong_output),
+    ("wrong", wrong_as_it_must_fail),
+    ("wrong", wrong_image),
+    ("recreated", recreated),
+    ("mixed_up", mixed_up_payloads),
+    ("mixed_up", mixed_up_by_a_refusal),
+    ("mixed_up", mixed_up_ids),
+    ("malformed", malformed_without_time),
+    ("malformed", malformed_with_output),
+    ("malformed", malformed_status),
+    ("malformed", malformed_answer),
+    ("fault", fault),
+    ("fault", fault_without_a_problem),
+    ("unanswered", unanswered),
+    ("unanswered", unanswered_with_503),
+    ("unanswered", unanswered_for_ever),
+    ("down", down),
+    ("left_over", left_over_in_redis),
+]
+
+
+@pytest.mark.parametrize(("kind", "break_it"), BREACHES, ids=[break_it.__name__ for _, break_it in BREACHES])
+def test_it_finds(kind: str, break_it: Callable[[Script], None]) -> None:
+    script = Script()
+    break_it(script)
+    kinds = {breach.kind for breach in check(script.records).breaches}
+    assert kind in kinds
+    assert kinds <= {kind, "changed"}, "nothing else is blamed; another end is also a change"
+
+
+def test_every_kind_is_tried_and_told_of() -> None:
+    kinds = {kind for kind, _ in BREACHES}
+    assert checker.__doc__ is not None
+    assert kinds == {line.split()[0] for line in checker.__doc__.splitlines() if line.startswith("    ") and line[4] != " "}
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (key("{detect}:queued", size=2), "holds 2"),
+        (key("{detect}:prediction:a", status="processing"), "is processing"),
+        (key("{detect}:prediction:a", ttl_s=-1, status="failed"), "no time to live"),
+        (key("{detect}:prediction:a", ttl_s=70, status="failed"), "60 s is the longest"),
+        (key("{detect}:prediction:b", status="failed"), "no client knows"),
+        (key("{detect}:gone:a", ttl_s=80), "70 s is the longest"),
+        (key("blob:c/input-0123", ttl_s=30), "20 s is the longest"),
+        (key("something", ttl_s=-1), "no time to live"),
+    ],
+)
+def test_left_over(found: dict[str, Any], words: str) -> None:
+    texts = list(left_over(audit(found), {"a"}, doubtful=0, faults=0))
+    assert len(texts) == 1
+    assert words in texts[0]
+
+
+def test_left_over_images() -> None:
+    """One for each fault at most."""
+    keys = [key("{detect}:prediction:a", status="canceled"), key("blob:a/input-0123")]
+    assert not list(left_over(audit(*keys), {"a"}, doubtful=0, faults=1))
+    (text,) = left_over(audit(*keys), {"a"}, doubtful=0, faults=0)
+    assert "whose prediction is canceled" in text
+
+
+def test_nothing_is_left_over() -> None:
+    keys = [
+        key("{detect}:prediction:a", status="succeeded"),
+        key("{detect}:prediction:b", status="succeeded"),  # of a submission whose answer was lost
+        key("{detect}:gone:a", ttl_s=70),
+        key("blob:a/annotated"),
+        key("blob:c/input-0123", ttl_s=20),  # never recorded
+        key("_kombu.binding.detect", ttl_s=-1),
+        key("unacked:detect", ttl_s=-1),
+    ]
+    assert list(left_over(audit(*keys), {"a"}, doubtful=1, faults=0)) == []
+
+
+def test_it_knows_nothing_of_the_service() -> None:
+    import ast
+    from pathlib import Path
+
+    for module in ("checker", "leftovers", "outputs"):
+        tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text())
+        names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        assert not {name for name in names if name.split(".")[0] in ("sluice", "api", "worker")}
