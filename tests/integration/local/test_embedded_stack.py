@@ -125,12 +125,14 @@ def test_a_repository_that_is_missing(start: Callable[..., Stack], tmp_path: Pat
         start(tmp_path / "nowhere")
 
 
-def test_two_stacks_side_by_side(start: Callable[..., Stack], models: Path, tmp_path: Path):
-    first = start(models, parts=frozenset({"redis"}))
+def test_two_stacks_side_by_side(models: Path, tmp_path: Path):
+    """Whoever leaves the ports open gets the usual ones, and is told where they are taken."""
+    only_redis = frozenset({"redis"})
     said: list[str] = []
-    other = StackConfig(state=tmp_path / "other", models=models, port=0, parts=frozenset({"redis"}))
-    with Stack(other, tell=lambda event: said.append(event.text)) as second:
-        assert first.addresses.redis != second.addresses.redis
+    first = StackConfig(state=tmp_path / "first", models=models, parts=only_redis)
+    other = StackConfig(state=tmp_path / "other", models=models, parts=only_redis)
+    with Stack(first) as one, Stack(other, tell=lambda event: said.append(event.text)) as two:
+        assert one.addresses.redis != two.addresses.redis
         assert any("port 6379 is taken; redis listens on" in line for line in said)
 
 
