@@ -29,7 +29,7 @@ SAVE_EVERY = 100
 class Recipe:
     """What a run is made of; the defaults are those of the delivered file."""
 
-    steps: int = 7850
+    steps: int = 8650
     batch: int = 24
     rate: float = 3e-3
     """Learning rate on the plateau."""
@@ -50,9 +50,11 @@ class Recipe:
         (6750, 1.0),
         (6790, 0.6),
         (7850, 1.0),
+        (7880, 0.62),
+        (8650, 1.0),
     )
     """Steps, and how far down the cosine the rate then is: a plateau, a fall that was slowed as the time allowed
-    more steps, two shorter falls, and two restarts. Mosaics and focal weights last as long as the plateau."""
+    more steps, two shorter falls, and three restarts. Mosaics and focal weights last as long as the plateau."""
     decay: float = 0.02
     ema: float = 0.998
     jobs: int = 2
