@@ -76,6 +76,9 @@ class Triton(BaseSettings):
     shared_memory: Literal["auto", "off"] = Field(
         "auto", description="auto: through system shared memory where Triton runs on this host and that works."
     )
+    region_prefix: str = Field(
+        "sluice-", pattern=r"^[A-Za-z0-9._-]+$", description="What the names of shared memory begin with, for whoever cleans up."
+    )
     models_ttl_s: float = Field(5.0, gt=0, description="How long the list of models is believed.")
 
     @field_validator("http_url")

@@ -1,7 +1,7 @@
 """Inference on Triton over gRPC. The only file that imports tritonclient, and the one where its errors become ours.
 
 Where Triton runs on this host the tensors go through system shared memory: a float32 image of 640 x 640 took 45 ms a call as
-bytes, 20 ms so. A region has no name in /dev/shm once Triton has it open, so nothing can be left behind, whoever is killed.
+bytes, 20 ms so. A region has a name in /dev/shm only until Triton has it open, so that whoever is killed later leaves nothing behind.
 """
 
 import logging
@@ -65,25 +65,27 @@ class _Place:
 class Triton:
     """Thread-safe; one lazy channel per process. `close` gives Triton's mappings back."""
 
-    def __init__(self, grpc_url: str, *, timeout_s: float, shared_memory: bool = True, models_ttl_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        grpc_url: str,
+        *,
+        timeout_s: float,
+        shared_memory: bool = True,
+        models_ttl_s: float = 5.0,
+        region_prefix: str = "sluice-",
+    ) -> None:
         channel = list(_CHANNEL)
         if "://" in grpc_url:  # dns:///service: one connection to each address, not all calls down the first
             channel.append(("grpc.lb_policy_name", "round_robin"))
         self._client = grpcclient.InferenceServerClient(grpc_url, channel_args=channel)
         self._timeout_s = timeout_s
         self._models_ttl_s = models_ttl_s
+        self._region_prefix = region_prefix
         self._shared_memory = shared_memory and _same_host(grpc_url)
         self._lock = threading.Lock()
         self._models: dict[str, tuple[float, Model]] = {}
         self._idle: dict[Model, list[_SharedSlot]] = {}
         self._retired: list[tuple[float, _SharedSlot]] = []
-
-    def ready(self) -> bool:
-        """Whether Triton takes requests. Raises nothing."""
-        try:
-            return bool(self._client.is_server_ready(client_timeout=self._timeout_s))
-        except InferenceServerException:
-            return False
 
     def model(self, name: str) -> Model:
         """What the loaded model says of itself. Raises UnknownModel, UnsupportedModel, TritonUnavailable, DeadlineExceeded."""
@@ -205,7 +207,7 @@ class _SharedSlot:
 
     def _open(self) -> None:
         """Make a region that Triton has open too, and no name for it. Raises OSError, or what Triton answers."""
-        self._name = f"sluice-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._name = f"{self._triton._region_prefix}{os.getpid()}-{uuid.uuid4().hex[:12]}"
         path = Path("/dev/shm", self._name)  # noqa: S108  # where shm_open(3) keeps them
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:

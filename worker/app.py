@@ -40,6 +40,7 @@ def main() -> None:
         timeout_s=settings.triton.timeout_s,
         shared_memory=settings.triton.shared_memory == "auto",
         models_ttl_s=settings.triton.models_ttl_s,
+        region_prefix=settings.triton.region_prefix,
     )
     visibility_timeout_s = settings.queue.visibility_timeout_s
     app = make_app(settings.redis_url, settings.queue.name, visibility_timeout_s=visibility_timeout_s, **timeouts)

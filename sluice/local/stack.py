@@ -211,7 +211,17 @@ class Stack:
 
     def _worker(self, name: str) -> Spec:
         ready = self.state.folder("run") / f"{name}.ready"
-        own = {"SLUICE_WORKER_READY_FILE": str(ready), "SLUICE_WORKER_CONCURRENCY": str(self.config.concurrency)}
+        prefix = f"{self.shm_prefix}{name}-"
+        own = {
+            "SLUICE_WORKER_READY_FILE": str(ready),
+            "SLUICE_WORKER_CONCURRENCY": str(self.config.concurrency),
+            "SLUICE_TRITON_REGION_PREFIX": prefix,
+        }
+
+        def clean() -> None:
+            ready.unlink(missing_ok=True)
+            shm.remove(prefix)  # of a worker that was killed before Triton had a region open
+
         return Spec(
             name,
             [sys.executable, "-m", "worker"],
@@ -220,7 +230,7 @@ class Stack:
             cwd=ROOT,
             grace_s=3.0,
             tier=2,
-            clean=lambda: ready.unlink(missing_ok=True),
+            clean=clean,
         )
 
     def _api(self, port: int) -> Spec:

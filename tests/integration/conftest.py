@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from sluice.client import Client
+from sluice.local import shm
+from sluice.local.state import State
 from tests.conftest import ROOT
 
 # Of the reference models, those whose head the pipeline is held against; the configuration is what a person would write.
@@ -78,6 +80,7 @@ def live(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
         assert process.stdout.read() == ""
+        assert shm.segments(State(state).shm_prefix) == []
 
 
 @pytest.fixture(scope="session")

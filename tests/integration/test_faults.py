@@ -16,6 +16,8 @@ import pytest
 import redis
 
 from sluice.client import Client, ServiceError
+from sluice.local import shm
+from sluice.local.state import State
 from tests.integration.conftest import Live
 
 pytestmark = pytest.mark.integration
@@ -265,10 +267,12 @@ def test_a_repeated_submission_is_one_prediction(live: Live, client: Client) -> 
     assert httpx.put(url, content=IMAGE, headers=headers, params={"confidence": 0.9}).json()["code"] == "id_reused"
 
 
-def test_a_clean_end_leaves_nothing_waiting(client: Client, store: "redis.Redis") -> None:
+def test_a_clean_end_leaves_nothing_waiting(live: Live, client: Client, store: "redis.Redis") -> None:
     with pytest.raises(ServiceError):
         client.get("nobody")
     _until(lambda: store.zcard("{detect}:live") == 0)
+    workers = f"{State(live.state).shm_prefix}worker-"
+    _until(lambda: not shm.segments(workers))  # the killed ones had made some that Triton had not opened yet
     for name in ("queued", "alone", "leases", "deadlines", "bytes"):
         assert not store.exists(f"{{detect}}:{name}"), name
     # Celery's own: its bindings, and what killed workers had in hand, which it clears away after its visibility timeout.

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import redis
 
 from sluice.client import Client, ServiceError
 from sluice.geometry import Letterbox
+from sluice.local import shm
 from sluice.triton import Triton
 from tests.conftest import ROOT
 from tests.integration.conftest import GOLDEN_LAYOUTS, Live
@@ -130,8 +132,9 @@ def test_nothing_is_left_behind_but_the_record(live: Live, client: Client, sampl
 def test_shared_memory_and_bytes_agree(live: Live, sample: bytes) -> None:
     image = cv2.imdecode(np.frombuffer(sample, np.uint8), cv2.IMREAD_COLOR_RGB)
     outputs = []
+    prefix = f"sluice-test-{os.getpid()}-"
     for shared in (True, False):
-        triton = Triton(live.triton_grpc, timeout_s=20, shared_memory=shared)
+        triton = Triton(live.triton_grpc, timeout_s=20, shared_memory=shared, region_prefix=prefix)
         model = triton.model("codes")
         for _ in range(2):  # the second time in the same region
             with triton.slot(model) as slot:
@@ -144,7 +147,7 @@ def test_shared_memory_and_bytes_agree(live: Live, sample: bytes) -> None:
         assert len(statuses) - len(regions) == (1 if shared else 0)
     for other in outputs[1:]:
         np.testing.assert_array_equal(other["output0"], outputs[0]["output0"])
-    assert not list(Path("/dev/shm").glob("sluice-*-*-*-never")), "a region keeps no name"
+    assert shm.segments(prefix) == [], "a region keeps no name"
 
 
 @pytest.mark.parametrize("model", GOLDEN_LAYOUTS)
