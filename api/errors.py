@@ -1,6 +1,7 @@
 """The one table from errors to HTTP statuses, and the one shape of an error: `application/problem+json`, RFC 9457."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -21,9 +22,13 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.NotAnImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.TruncatedImage: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.ImageNotFetched: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.AddressNotAllowed: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.UploadTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.OutputTooLarge: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnknownModel: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedModel: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Gone: HTTPStatus.GONE,
     errors.Conflict: HTTPStatus.CONFLICT,
@@ -31,15 +36,16 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.LeaseLost: HTTPStatus.CONFLICT,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.RedisUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BlobsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TritonUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ImageUnreachable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.DeadlineExceeded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ImageExpired: HTTPStatus.GONE,
     errors.InferenceFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.LocalStackError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
-_RETRY_AFTER_S = 1
 
 
 def problem(
@@ -68,7 +74,11 @@ def install(app: FastAPI) -> None:
 
 async def _of_ours(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.SluiceError)
-    headers = {"Retry-After": str(_RETRY_AFTER_S)} if error.retryable else None
+    headers = {}
+    if isinstance(error, errors.Unavailable):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, errors.Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     return problem(STATUSES[type(error)], error.code, error.message, headers=headers)
 
 

@@ -5,9 +5,13 @@
     │   ├── NotAnImage           the bytes are no image that we decode
     │   │   └── TruncatedImage   they end before the image does
     │   ├── ImageTooLarge        too many bytes, or too many pixels
+    │   ├── ImageNotFetched      its URL does not lead to an image
+    │   ├── AddressNotAllowed    a URL leads to an address that requests may not reach
+    │   ├── UploadTooSlow        the request's body stalled, or took too long
     │   ├── OutputTooLarge       so much was found that the result would not fit
     │   ├── UnknownModel         no such model is loaded
     │   └── UnsupportedModel     the model says too little, or something we can't decode
+    ├── Unauthorized             the request has no valid key
     ├── NotFound                 no prediction of that id is known
     ├── Gone                     it was known; what was asked for has expired
     ├── Conflict                 the prediction is not in a status that allows this
@@ -15,9 +19,11 @@
     │   └── LeaseLost            this attempt no longer owns the prediction
     ├── Unavailable              a part is away; the same call may succeed later
     │   ├── QueueFull            what is queued has reached a bound; nothing is away, but the remedy is the same
+    │   ├── RateLimited          this caller submits faster than it may
     │   ├── RedisUnavailable
     │   ├── BlobsUnavailable
     │   ├── TritonUnavailable
+    │   ├── ImageUnreachable     the server that an image's URL names does not answer, or says that it can't now
     │   └── DeadlineExceeded     a part did not answer within the time it was given
     ├── ImageExpired             the image was removed before a worker could read it
     ├── InferenceFailed          Triton took the request and the model failed on it
@@ -57,6 +63,18 @@ class ImageTooLarge(InvalidInput):
     code = "image_too_large"
 
 
+class ImageNotFetched(InvalidInput):
+    code = "image_not_fetched"
+
+
+class AddressNotAllowed(InvalidInput):
+    code = "address_not_allowed"
+
+
+class UploadTooSlow(InvalidInput):
+    code = "upload_too_slow"
+
+
 class OutputTooLarge(InvalidInput):
     code = "output_too_large"
 
@@ -67,6 +85,10 @@ class UnknownModel(InvalidInput):
 
 class UnsupportedModel(InvalidInput):
     code = "unsupported_model"
+
+
+class Unauthorized(SluiceError):
+    code = "unauthorized"
 
 
 class NotFound(SluiceError):
@@ -90,12 +112,22 @@ class LeaseLost(Conflict):
 
 
 class Unavailable(SluiceError):
+    """`retry_after_s` is when the same call may succeed, as far as that is known."""
+
     code = "unavailable"
     retryable = True
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class QueueFull(Unavailable):
     code = "queue_full"
+
+
+class RateLimited(Unavailable):
+    code = "rate_limited"
 
 
 class RedisUnavailable(Unavailable):
@@ -108,6 +140,10 @@ class BlobsUnavailable(Unavailable):
 
 class TritonUnavailable(Unavailable):
     code = "triton_unavailable"
+
+
+class ImageUnreachable(Unavailable):
+    code = "image_unreachable"
 
 
 class DeadlineExceeded(Unavailable):

@@ -1,0 +1,49 @@
+"""Who calls. A route that takes `CallerDep` or `SubmitterDep` asks for a key, before it reads the body."""
+
+from typing import Annotated
+
+import anyio.to_thread
+from fastapi import Depends, Security
+from fastapi.requests import HTTPConnection
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
+
+from api.deps import ServicesDep
+from sluice.keys import Caller
+
+
+class _Scheme(HTTPBearer):
+    """Also takes `Token`, which older clients of Replicate say for `Bearer`."""
+
+    async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials | None:
+        scheme, key = get_authorization_scheme_param(request.headers.get("Authorization"))
+        if scheme.lower() not in ("bearer", "token"):
+            return None
+        return HTTPAuthorizationCredentials(scheme=scheme, credentials=key)
+
+
+_SCHEME = _Scheme(
+    bearerFormat="sluice_…",
+    scheme_name="key",
+    description="A key that `sluice keys create` made; a key sees only its name's own predictions. A service that is reached only"
+    " from its own machine, or through something that asks for keys of its own, may ask for none, and then takes any.",
+    auto_error=False,
+)
+
+
+async def caller(services: ServicesDep, given: Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)]) -> Caller:
+    """Whose key the request has. Raises Unauthorized."""
+    return services.keys.caller(given.credentials if given else None)
+
+
+CallerDep = Annotated[Caller, Depends(caller)]
+
+
+async def submitter(services: ServicesDep, caller: CallerDep) -> Caller:
+    """The caller, whose submission this is. Raises Unauthorized, RateLimited, RedisUnavailable."""
+    if caller.rate:
+        await anyio.to_thread.run_sync(services.limiter.take, caller.name, *caller.rate)
+    return caller
+
+
+SubmitterDep = Annotated[Caller, Depends(submitter)]

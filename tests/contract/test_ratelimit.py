@@ -1,0 +1,224 @@
+"""What every rate limiter does, the one in Redis and the one in memory, on a clock of the test's own and on the real one."""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sluice import redisio
+from sluice.errors import RateLimited, RedisUnavailable
+from sluice.ratelimit import RateLimiter, RedisRateLimiter
+from tests.conftest import free_port
+from tests.fakes import MemoryRateLimiter
+
+NOW_US = 1_800_000_000_000_000
+
+RATES = st.integers(1, 1_000_000_000).map(lambda per_s: per_s / 1000) | st.sampled_from([0.001, 1 / 3, 3.0, 7.0, 1_000_000.0])
+BURSTS = st.integers(1, 20) | st.just(1_000_000)
+STEPS_US = st.lists(st.integers(0, 3) | st.integers(0, 2_000_000) | st.integers(0, 10**13), min_size=1, max_size=30)
+
+
+@dataclass
+class World:
+    """A limiter on a clock that stands until it is set."""
+
+    limiter: RateLimiter
+    tell: Callable[[int], Any]
+    now_us: int = NOW_US
+
+    def set(self, now_us: int) -> None:
+        self.now_us = now_us
+        self.tell(now_us)
+
+    def wait_us(self, name: str, rate_per_s: float, burst: int) -> int:
+        """0 where a submission is counted."""
+        try:
+            self.limiter.take(name, rate_per_s, burst)
+        except RateLimited as error:
+            return round(error.retry_after_s * 1_000_000)
+        return 0
+
+
+def _redis_world(client: "redis.Redis") -> World:
+    limiter = RedisRateLimiter(client, "detect", "redis.call('HMGET', '{detect}:clock', 's', 'us')")
+    return World(limiter, lambda now: client.hset("{detect}:clock", mapping={"s": now // 10**6, "us": now % 10**6}))
+
+
+def _memory_world() -> World:
+    world = World(MemoryRateLimiter(lambda: world.now_us), lambda now: None)
+    return world
+
+
+@pytest.fixture(params=["redis", "memory"])
+def world(request: pytest.FixtureRequest) -> World:
+    found = _memory_world() if request.param == "memory" else _redis_world(request.getfixturevalue("redis_client"))
+    found.set(NOW_US)
+    return found
+
+
+@pytest.fixture(params=["redis", "memory"])
+def limiter(request: pytest.FixtureRequest) -> RateLimiter:
+    """On the real clock."""
+    if request.param == "memory":
+        return MemoryRateLimiter()
+    return RedisRateLimiter(request.getfixturevalue("redis_client"), "detect")
+
+
+def test_a_burst_and_then_the_rate(world: World) -> None:
+    assert [world.wait_us("a", 4, 3) for _ in range(4)] == [0, 0, 0, 250_000]
+    world.set(NOW_US + 249_999)
+    assert world.wait_us("a", 4, 3) == 1
+    world.set(NOW_US + 250_000)
+    assert [world.wait_us("a", 4, 3) for _ in range(2)] == [0, 250_000]
+    world.set(NOW_US + 10_000_000)
+    assert [world.wait_us("a", 4, 3) for _ in range(4)] == [0, 0, 0, 250_000]
+
+
+def test_what_is_refused_does_not_count(world: World) -> None:
+    assert [world.wait_us("a", 1, 1) for _ in range(5)] == [0, *[1_000_000] * 4]
+    world.set(NOW_US + 1_000_000)
+    assert world.wait_us("a", 1, 1) == 0
+
+
+def test_names_are_apart(world: World) -> None:
+    assert [world.wait_us(name, 1, 1) for name in ("a", "b", "a")] == [0, 0, 1_000_000]
+
+
+def test_limits_that_change_count_at_once(world: World) -> None:
+    assert [world.wait_us("a", 1, 3) for _ in range(3)] == [0, 0, 0]
+    assert world.wait_us("a", 1, 2) == 2_000_000
+    assert world.wait_us("a", 10, 2) == 200_000
+    assert world.wait_us("a", 10, 4) == 0
+
+
+def test_a_clock_that_is_set_back_refuses_nobody_for_long(world: World) -> None:
+    assert world.wait_us("a", 1, 1) == 0
+    world.set(NOW_US - 3_600_000_000)
+    assert world.wait_us("a", 1, 1) == 1_000_000
+    world.set(NOW_US - 3_599_000_000)
+    assert world.wait_us("a", 1, 1) == 0
+
+
+def test_the_error_says_when(world: World) -> None:
+    world.limiter.take("a", 0.25, 1)
+    with pytest.raises(RateLimited, match=r"0\.25 a second; try again in 4\.000 s") as caught:
+        world.limiter.take("a", 0.25, 1)
+    assert caught.value.retry_after_s == 4
+
+
+def test_no_window_has_more_than_the_burst_and_the_rate(world: World) -> None:
+    @given(RATES, BURSTS.filter(lambda burst: burst <= 20), STEPS_US)
+    def holds(rate_per_s: float, burst: int, steps_us: list[int]) -> None:
+        name, taken, now = uuid.uuid4().hex, [], NOW_US
+        for step in steps_us:
+            now += step
+            world.set(now)
+            for _ in range(3):
+                if world.wait_us(name, rate_per_s, burst) == 0:
+                    taken.append(now)
+        exact = Fraction(round(rate_per_s * 1000), 1000)
+        for first in range(len(taken)):
+            for last in range(first, len(taken)):
+                assert last - first + 1 <= burst + exact * (taken[last] - taken[first]) / 10**6
+
+    holds()
+
+
+def test_who_waits_as_told_is_never_refused_and_waits_no_longer_than_needed(world: World) -> None:
+    @given(RATES, BURSTS.filter(lambda burst: burst <= 20), STEPS_US)
+    def holds(rate_per_s: float, burst: int, steps_us: list[int]) -> None:
+        name, now = uuid.uuid4().hex, NOW_US
+        world.set(now)
+        for step in steps_us:
+            now += step
+            world.set(now)
+            wait = world.wait_us(name, rate_per_s, burst)
+            if wait:
+                world.set(now + wait - 1)
+                assert world.wait_us(name, rate_per_s, burst) == 1
+                now += wait
+                world.set(now)
+                assert world.wait_us(name, rate_per_s, burst) == 0
+
+    holds()
+
+
+@pytest.mark.parametrize("rate_per_s", [3, 7, 999_983])
+def test_nothing_drifts(world: World, rate_per_s: int) -> None:
+    """Thousands of submissions, each as soon as it is allowed: the last one is on time to the microsecond.
+
+    Not so with a burst of 1: what a caller loses to the clock's own steps, it then never gets back.
+    """
+    now, count, burst = NOW_US, 3000, 2
+    for _ in range(count):
+        while wait := world.wait_us("a", rate_per_s, burst):
+            now += wait
+            world.set(now)
+    assert now - NOW_US == -(-(count - burst) * 10**6 // rate_per_s)
+
+
+def test_both_answer_the_same(redis_client: "redis.Redis") -> None:
+    real, fake = _redis_world(redis_client), _memory_world()
+
+    @given(st.lists(st.tuples(st.sampled_from("ab"), RATES, BURSTS, st.integers(-(10**7), 10**7)), max_size=30))
+    def holds(calls: list[tuple[str, float, int, int]]) -> None:
+        run, now = uuid.uuid4().hex, NOW_US
+        for name, rate_per_s, burst, step in calls:
+            now += step
+            real.set(now)
+            fake.set(now)
+            assert real.wait_us(run + name, rate_per_s, burst) == fake.wait_us(run + name, rate_per_s, burst)
+
+    holds()
+
+
+def test_many_at_once(limiter: RateLimiter) -> None:
+    ready, taken = threading.Barrier(8), []
+
+    def hurry() -> None:
+        ready.wait(10)
+        for _ in range(10):
+            try:
+                limiter.take("a", 0.001, 20)
+                taken.append(1)
+            except RateLimited:
+                pass
+
+    with ThreadPoolExecutor(8) as pool:
+        for one in [pool.submit(hurry) for _ in range(8)]:
+            one.result()
+    assert len(taken) == 20
+
+
+def test_on_the_real_clock(limiter: RateLimiter) -> None:
+    limiter.take("a", 20, 1)
+    for _ in range(5):
+        with pytest.raises(RateLimited) as caught:
+            limiter.take("a", 1, 1)
+        assert 0 < caught.value.retry_after_s <= 1
+        time.sleep(0.05)
+        limiter.take("a", 20, 1)
+
+
+def test_a_level_is_kept_as_long_as_it_counts(redis_client: "redis.Redis") -> None:
+    limiter = RedisRateLimiter(redis_client, "detect")
+    for _ in range(3):
+        limiter.take("camera-7", 0.01, 5)
+    assert redis_client.keys("*") == [b"{detect}:rate:camera-7"]
+    assert 300 < redis_client.ttl("{detect}:rate:camera-7") <= 360
+
+
+def test_an_absent_redis_is_ours_to_name() -> None:
+    client = redisio.connect(f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2)
+    with pytest.raises(RedisUnavailable) as caught:
+        RedisRateLimiter(client, "detect").take("a", 1, 1)
+    assert "secret" not in str(caught.value)
