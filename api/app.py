@@ -8,7 +8,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from api import deps, errors
-from api.routes import health, predictions
+from api.routes import health, predictions, queue, submissions, webhooks
+from sluice import keys
 from sluice.settings import Settings
 from sluice.telemetry import configure_logging
 
@@ -30,7 +31,10 @@ def create_app(
 
     app = FastAPI(title="Sluice", description=_DESCRIPTION, version="0.1.0", lifespan=lifespan)
     errors.install(app)
+    app.include_router(submissions.router)
     app.include_router(predictions.router)
+    app.include_router(queue.router)
+    app.include_router(webhooks.router)
     app.include_router(health.router)
     return app
 
@@ -48,6 +52,7 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM or SIGINT; open requests get `SLUICE_API_DRAIN_S` to end. Raises ValueError for a wrong setting."""
     settings = Settings()
+    keys.check(settings.api)
     configure_logging()
     config = uvicorn.Config(
         create_app(settings),

@@ -1,154 +1,236 @@
-"""A submission in its three forms: JSON with a `data:` URI, multipart, or the image itself as the body."""
+"""A submission in its three forms: JSON with a `data:` URI or a URL, multipart, or the image itself as the body."""
 
 import base64
 import binascii
+import json
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
 import anyio.to_thread
+from anyio import fail_after
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from starlette.datastructures import UploadFile
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from sluice.errors import ImageTooLarge, InvalidInput
-from sluice.prediction import Parameters
+from sluice.errors import ImageTooLarge, InvalidInput, UploadTooSlow
+from sluice.prediction import Parameters, Priority
+from sluice.settings import Limits
 
 _DRAIN_S = 10.0  # how long a body that is refused is still read, so that its sender gets to read the answer
 _ENVELOPE_BYTES = 65_536  # what JSON or multipart may add around an image
+_METADATA_BYTES = 4096
+Event = Literal["start", "output", "logs", "completed"]
+
+
+Image = Annotated[
+    str,
+    Field(
+        description="A `data:` URI in base64, `data:image/jpeg;base64,…`, or an `http(s)` URL that a worker fetches.", min_length=1
+    ),
+]
 
 
 class Input(Parameters):
     """The image and what is asked of it."""
 
-    image: str = Field(description="The image as a `data:` URI, base64: `data:image/jpeg;base64,…`", min_length=1)
+    image: Image
 
 
-class PredictionRequest(BaseModel):
+class Options(BaseModel):
+    """What a submission may say beside its input. With a form they are fields, with the image as the body they are in the query."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description="The model's name; the service's default where absent.")
+    version: str | None = Field(None, description="The same as `model`, for clients that call it so.")
+    priority: Priority = Field(Priority.NORMAL, description="Which of this service's predictions go first.")
+    metadata: dict[str, JsonValue] = Field(
+        {}, description="Anything of yours, 4 kB as JSON at most; it comes back with the prediction."
+    )
+    webhook: str | None = Field(None, description="An `http(s)` URL that is told of the prediction's events, signed.")
+    webhook_events_filter: tuple[Event, ...] | None = Field(None, description="Which events; all where absent.")
+    stream: bool | None = Field(None, description="Heeded by nothing: every prediction can be streamed.")
+
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        if self.model and self.version and self.model != self.version:
+            raise ValueError("give model or version, not two different ones")
+        return self
+
+    @field_validator("metadata")
+    @classmethod
+    def _small(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if len(json.dumps(value)) > _METADATA_BYTES:
+            raise ValueError(f"keep it under {_METADATA_BYTES:,} bytes as JSON")
+        return value
+
+
+class PredictionRequest(Options):
     """A submission as JSON."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        strict=True,
         json_schema_extra={
             "examples": [{"model": "codes", "input": {"image": "data:image/jpeg;base64,/9j/4AAQSkZJRg…", "confidence": 0.4}}]
         },
     )
 
-    model: str | None = Field(None, description="The model's name; the service's default where absent.")
-    version: str | None = Field(None, description="The same as `model`, for clients that call it so.")
     input: Input
-
-    @model_validator(mode="after")
-    def _one_name(self) -> "PredictionRequest":
-        if self.model and self.version and self.model != self.version:
-            raise ValueError("give model or version, not two different ones")
-        return self
 
 
 @dataclass(frozen=True)
-class Submission:
-    """`image` is the file's bytes; `model` is None where the caller leaves it to the service."""
+class Upload:
+    """A request's body. `image` is the file's bytes, or its URL."""
 
-    image: bytes
-    model: str | None
+    image: bytes | str
+    options: Options
     parameters: Parameters
 
 
-async def read_submission(request: Request, max_bytes: int) -> Submission:
+async def read_upload(request: Request, limits: Limits) -> Upload:
     """Read a request's body, whichever form it has.
 
-    Raises InvalidInput or pydantic.ValidationError for what is wrong in it, ImageTooLarge beyond `max_bytes` of image, and
-    HTTPException 415 for a content type that is none of the three.
+    Raises InvalidInput or pydantic.ValidationError for what is wrong in it, ImageTooLarge, UploadTooSlow, and HTTPException 415 for
+    a content type that is none of the three.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = content_type(request)
     if kind == "application/json":
-        body = await _read(request, max_bytes * 4 // 3 + _ENVELOPE_BYTES)
-        submission = await anyio.to_thread.run_sync(_from_json, body)
+        body = await read_body(request, limits, limits.max_bytes * 4 // 3 + _ENVELOPE_BYTES)
+        upload = await anyio.to_thread.run_sync(_from_json, body)
     elif kind == "multipart/form-data":
-        submission = await _from_multipart(request, await _read(request, max_bytes + _ENVELOPE_BYTES))
+        upload = await _from_multipart(request, await read_body(request, limits, limits.max_bytes + _ENVELOPE_BYTES))
     elif kind.startswith("image/") or kind == "application/octet-stream":
         query = request.query_params
         fields = {name: query.getlist(name) for name in query}
-        submission = _from_fields(await _read(request, max_bytes), fields)
+        upload = _from_fields(await read_body(request, limits, limits.max_bytes), fields)
     else:
         raise HTTPException(
             415, f"content type {kind or '(none)'!r}: send application/json, multipart/form-data, or the image itself as image/jpeg"
         )
-    if len(submission.image) > max_bytes:
-        raise _too_large(max_bytes)
-    return submission
+    if isinstance(upload.image, bytes) and len(upload.image) > limits.max_bytes:
+        raise too_large(limits.max_bytes)
+    return upload
 
 
-def _from_json(body: bytes) -> Submission:
+def content_type(request: Request) -> str:
+    """The media type of the body, without its parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _from_json(body: bytes) -> Upload:
     asked = PredictionRequest.model_validate_json(body)
     parameters = Parameters(**asked.input.model_dump(exclude={"image"}))
-    return Submission(_data_uri(asked.input.image), asked.model or asked.version, parameters)
+    return Upload(read_image(asked.input.image), asked, parameters)
+
+
+def read_image(text: str) -> bytes | str:
+    """The bytes of a `data:` URI, or the URL itself. Raises InvalidInput."""
+    if text.startswith("data:"):
+        return _data_uri(text)
+    if text.startswith(("http://", "https://")):
+        return text
+    raise InvalidInput("input.image: give a data URI in base64, 'data:image/jpeg;base64,…', or an http(s) URL")
 
 
 def _data_uri(text: str) -> bytes:
     """The bytes of a base64 `data:` URI (RFC 2397). Raises InvalidInput."""
     head, comma, data = text.partition(",")
     if not (head.startswith("data:") and head.endswith(";base64") and comma):
-        raise InvalidInput("input.image: give a data URI, 'data:image/jpeg;base64,…'")
+        raise InvalidInput("input.image: give a data URI in base64, 'data:image/jpeg;base64,…'")
     try:
         return base64.b64decode(data, validate=True)
     except binascii.Error as error:
         raise InvalidInput(f"input.image: not valid base64: {error}") from None
 
 
-async def _from_multipart(request: Request, body: bytes) -> Submission:
-    async def once() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    try:
-        form = await MultiPartParser(request.headers, once(), max_files=1, max_fields=100).parse()
-    except (MultiPartException, KeyError) as error:
-        raise InvalidInput(f"the multipart body can't be read: {getattr(error, 'message', 'it has no boundary')}") from None
+async def _from_multipart(request: Request, body: bytes) -> Upload:
+    form = await read_form(request, body, max_files=1)
     try:
         file = form.get("image")
-        if not isinstance(file, UploadFile):
-            raise InvalidInput("the multipart body has no file in a field named 'image'")
+        if isinstance(file, UploadFile):
+            image: bytes | str = await file.read()
+        elif file:
+            image = read_image(file)
+        else:
+            raise InvalidInput("the multipart body has neither a file nor a URL in a field named 'image'")
         fields = {name: [str(value) for value in form.getlist(name)] for name in form if name != "image"}
-        return _from_fields(await file.read(), fields)
+        return _from_fields(image, fields)
     finally:
         await form.close()
 
 
-def _from_fields(image: bytes, fields: dict[str, list[str]]) -> Submission:
-    """The image, with parameters that came as text: a field each, `classes` once for each class."""
-    classes = fields.pop("classes", None)
+async def read_form(request: Request, body: bytes, *, max_files: int) -> FormData:
+    """A multipart body's fields; close it after use. Raises InvalidInput."""
+
+    async def once() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        return await MultiPartParser(request.headers, once(), max_files=max_files, max_fields=100).parse()
+    except (MultiPartException, KeyError) as error:
+        raise InvalidInput(f"the multipart body can't be read: {getattr(error, 'message', 'it has no boundary')}") from None
+
+
+def _from_fields(image: bytes | str, fields: dict[str, list[str]]) -> Upload:
+    """The image, with options and parameters that came as text: a field each, or one for each of several values."""
+    options, parameters = read_fields(fields)
+    return Upload(image, options, parameters)
+
+
+def read_fields(fields: dict[str, list[str]]) -> tuple[Options, Parameters]:
+    """Options and parameters that came as text. Raises pydantic.ValidationError, InvalidInput."""
+    several = {name: fields.pop(name) for name in ("classes", "webhook_events_filter") if name in fields}
     single = {name: values[-1] for name, values in fields.items()}
-    model, version = single.pop("model", None), single.pop("version", None)
+    beside: dict[str, Any] = {name: single.pop(name) for name in Options.model_fields if name in single}
+    if "metadata" in beside:
+        try:
+            beside["metadata"] = json.loads(beside["metadata"])
+        except ValueError:
+            raise InvalidInput("metadata: give a JSON object") from None
+    if "webhook_events_filter" in several:
+        beside["webhook_events_filter"] = several["webhook_events_filter"]
     parameters = Parameters.model_validate_strings(single, strict=False)
-    if classes:
-        chosen = tuple(int(item) if item.isdecimal() else item for item in classes)
+    if "classes" in several:
+        chosen = tuple(int(item) if item.isdecimal() else item for item in several["classes"])
         parameters = Parameters(**parameters.model_dump(exclude={"classes"}), classes=chosen)
-    return Submission(image, model or version, parameters)
+    return Options.model_validate(beside), parameters
 
 
-async def _read(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises ImageTooLarge beyond `max_bytes`, by its declared length where there is one."""
+async def read_body(request: Request, limits: Limits, max_bytes: int) -> bytes:
+    """The whole body. Raises ImageTooLarge beyond `max_bytes`, by its declared length where there is one; UploadTooSlow."""
     declared = request.headers.get("content-length", "0")
     refused = declared.isdecimal() and int(declared) > max_bytes
     if refused and "expect" in request.headers:  # the client asks before it sends
-        raise _too_large(max_bytes)
-    chunks, size, until = [], 0, time.monotonic() + _DRAIN_S
-    async for chunk in request.stream():
+        raise too_large(max_bytes)
+    chunks: list[bytes] = []
+    size = 0
+    until = time.monotonic() + (_DRAIN_S if refused else limits.upload_s)
+    stream = request.stream()
+    while True:
+        try:
+            with fail_after(max(0.0, min(limits.upload_idle_s, until - time.monotonic()))):
+                chunk = await anext(stream, b"")
+        except TimeoutError:
+            if refused:
+                break
+            raise UploadTooSlow(
+                f"the body did not arrive: nothing came for {limits.upload_idle_s:g} s, or it took more than {limits.upload_s:g} s"
+            ) from None
+        if not chunk:
+            break
         size += len(chunk)
-        refused = refused or size > max_bytes
+        if not refused and size > max_bytes:
+            refused, until = True, time.monotonic() + _DRAIN_S
+            chunks.clear()
         if not refused:
             chunks.append(chunk)
-        elif time.monotonic() > until:
-            break
-        else:
-            chunks.clear()
     if refused:
-        raise _too_large(max_bytes)
+        raise too_large(max_bytes)
     return b"".join(chunks)
 
 
-def _too_large(max_bytes: int) -> ImageTooLarge:
+def too_large(max_bytes: int) -> ImageTooLarge:
     return ImageTooLarge(f"the image is larger than {max_bytes:,} bytes; send a smaller one")

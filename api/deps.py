@@ -10,13 +10,19 @@ import httpx
 from fastapi import Depends, Request
 
 from api.catalog import Catalog
-from sluice import redisio
-from sluice.blobs import Blobs, RedisBlobs
+from api.pace import Pace
+from sluice.blobs import Blobs
+from sluice.deliveries import Deliveries, RedisDeliveries
 from sluice.events import Events
+from sluice.history import History, RedisHistory
 from sluice.intake import Intake
-from sluice.ledger import Ledger, RedisLedger
-from sluice.queue import CeleryDoorbell, make_app
+from sluice.keys import Keys
+from sluice.ledger import Ledger
+from sluice.netguard import Guard
+from sluice.ratelimit import RateLimiter, RedisRateLimiter
 from sluice.settings import Settings
+from sluice.stores import Stores
+from sluice.webhook_secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
 
@@ -29,38 +35,39 @@ class Services:
     intake: Intake
     events: Events
     catalog: Catalog
+    keys: Keys
+    limiter: RateLimiter
+    history: History
+    guard: Guard
+    pace: Pace
+    deliveries: Deliveries
+    secrets: Secrets
 
 
 @asynccontextmanager
 async def services(settings: Settings) -> AsyncIterator[Services]:
     """Everything that the api holds open, connected on first use and closed at the end."""
-    timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.timeout_s}
     async with AsyncExitStack() as stack:
-        client = redisio.connect(settings.redis_url, **timeouts)
-        stack.push_async_callback(anyio.to_thread.run_sync, client.close)
-        blobs_client = redisio.connect(settings.blobs_url, **timeouts)
-        stack.push_async_callback(anyio.to_thread.run_sync, blobs_client.close)
-        queue = settings.queue.name
-        app = make_app(settings.redis_url, queue, **timeouts)
-        stack.callback(app.close)
-        ledger, blobs = RedisLedger(client, settings.queue), RedisBlobs(blobs_client)
-        events = Events(settings.redis_url, queue, connect_timeout_s=settings.redis.connect_timeout_s)
+        stores = Stores.open(settings, settings.redis.timeout_s)
+        stack.push_async_callback(anyio.to_thread.run_sync, stores.close)
+        events = Events(settings.redis_url, settings.queue.name, connect_timeout_s=settings.redis.connect_timeout_s)
         events.start()
         stack.push_async_callback(events.stop)
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S))
         yield Services(
-            settings,
-            ledger,
-            blobs,
-            Intake(
-                ledger,
-                blobs,
-                CeleryDoorbell(app, client, queue),
-                blob_ttl_s=settings.blobs.ttl_s,
-                orphan_ttl_s=settings.blobs.orphan_ttl_s,
-            ),
-            events,
-            Catalog(http, ttl_s=settings.triton.models_ttl_s),
+            settings=settings,
+            ledger=stores.ledger,
+            blobs=stores.blobs,
+            intake=stores.intake,
+            events=events,
+            catalog=Catalog(http, ttl_s=settings.triton.models_ttl_s),
+            keys=Keys(settings.api.keys_file),
+            limiter=RedisRateLimiter(stores.redis, settings.queue.name),
+            history=RedisHistory(stores.redis, settings.queue.name),
+            guard=Guard(settings.netguard.allow),
+            pace=Pace(stores.ledger),
+            deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
+            secrets=RedisSecrets(stores.redis, settings.queue.name),
         )
 
 
@@ -70,3 +77,9 @@ def _services(request: Request) -> Services:
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
+
+
+def base_url(request: Request) -> str:
+    """Where the client reaches the api, with no slash at its end."""
+    services: Services = request.app.state.services
+    return services.settings.api.public_url or str(request.base_url).rstrip("/")

@@ -48,3 +48,12 @@ def drained(left: Callable[[], int], total: int) -> float:
     while left():
         time.sleep(0.002)
     return before / (time.perf_counter() - first)
+
+
+def resident_mb(pid: int) -> float:
+    """The memory of a process in MB; 0 where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/status").read_text().split("VmRSS:")
+    except OSError:
+        return 0.0
+    return int(fields[1].split()[0]) / 1000 if len(fields) > 1 else 0.0

@@ -9,14 +9,11 @@ import statistics
 import sys
 from typing import Any
 
-from benchmarks.common import IMAGE, TIMEOUTS, client, drained, process, stack
-from sluice import redisio
-from sluice.blobs import RedisBlobs, input_key
-from sluice.intake import Intake
-from sluice.ledger import RedisLedger
-from sluice.prediction import Parameters, Prediction, Status
-from sluice.queue import CeleryDoorbell, make_app
+from benchmarks.common import IMAGE, client, drained, process, stack
+from sluice.blobs import input_key
+from sluice.prediction import Prediction, Status, Submission
 from sluice.settings import Queue
+from sluice.stores import Stores
 from sluice.triton import Triton
 from worker import tasks
 from worker.heart import Heart
@@ -45,19 +42,17 @@ def main() -> None:
 def _speed(running: Any, mode: str, work: str, count: int) -> float:
     redis = client(running)
     redis.flushall()
-    app = make_app(running.addresses.redis, QUEUE, **TIMEOUTS)
-    ledger, blobs = RedisLedger(redis, Queue(name=QUEUE, max_bytes=10**10)), RedisBlobs(redis)
-    intake = Intake(ledger, blobs, CeleryDoorbell(app, redis, QUEUE), blob_ttl_s=3600, orphan_ttl_s=3600)
+    stores = Stores.connect(running.addresses.redis, Queue(name=QUEUE, max_bytes=10**10))
     for number in range(count):
         if mode == "ledger":
-            intake.accept(IMAGE if work == "pipeline" else b"x", "codes", Parameters())
+            stores.intake.accept(IMAGE if work == "pipeline" else b"x", Submission(model="codes"))
         else:
-            blobs.put(input_key(str(number), ""), IMAGE if work == "pipeline" else b"x", 3600)
-            app.send_task("plain", [str(number)], queue=QUEUE, retry=False)
+            stores.blobs.put(input_key(str(number), ""), IMAGE if work == "pipeline" else b"x", 3600)
+            stores.celery.send_task("plain", [str(number)], queue=QUEUE, retry=False)
     environment = {"PRICE_REDIS": running.addresses.redis, "PRICE_TRITON": running.addresses.triton_grpc}
 
     def left() -> int:
-        return ledger.backlog() if mode == "ledger" else int(redis.llen(QUEUE)) + int(redis.hlen(f"unacked:{QUEUE}"))
+        return stores.ledger.backlog() if mode == "ledger" else int(redis.llen(QUEUE)) + int(redis.hlen(f"unacked:{QUEUE}"))
 
     with process("-m", "benchmarks.price", mode, work, environment=environment):
         return drained(left, count)
@@ -72,14 +67,12 @@ class Nothing:
 def _serve(mode: str, work: str) -> None:
     """The worker under test; the same process but for what it does with a message."""
     url = os.environ["PRICE_REDIS"]
-    redis = redisio.connect(url, **TIMEOUTS)
-    blobs = RedisBlobs(redis)
+    stores = Stores.connect(url, Queue(name=QUEUE))
+    ledger, blobs, app = stores.ledger, stores.blobs, stores.celery
     pipeline: Any = Nothing()
     if work == "pipeline":
-        pipeline = Pipeline(blobs, Triton(os.environ["PRICE_TRITON"], timeout_s=30), 50_000_000, 3600)
-    app = make_app(url, QUEUE, **TIMEOUTS)
+        pipeline = Pipeline(blobs, Triton(os.environ["PRICE_TRITON"], timeout_s=30), 50_000_000, 3600, fetch=str.encode)
     if mode == "ledger":
-        ledger = RedisLedger(redis, Queue(name=QUEUE))
         heart = Heart(ledger, lease_s=30)
         heart.start()
         tasks.register(app, Runner(ledger, blobs, pipeline, heart, Queue(name=QUEUE), worker="bench"))

@@ -35,7 +35,7 @@ def main() -> None:
             return call
 
         def whole(shared: bool) -> Callable[[], object]:
-            pipeline = Pipeline(blobs, engines[shared], 50_000_000, 3600)
+            pipeline = Pipeline(blobs, engines[shared], 50_000_000, 3600, fetch=str.encode)
             return lambda: pipeline.run(prediction, Stages())
 
         seconds = _interleaved({"bytes": infer(False), "shared": infer(True), "pipeline": whole(True)})

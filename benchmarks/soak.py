@@ -8,12 +8,11 @@ import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.common import client, stack
+from benchmarks.common import client, resident_mb, stack
 from sluice.client import Client, ServiceError
 
 TOTAL = int(os.environ.get("SOAK_TOTAL", "50000"))
@@ -45,7 +44,7 @@ def main() -> None:
                 refused += sum(pool.map(one, range(TOTAL // 10)))
                 while redis.zcard("{detect}:live"):
                     time.sleep(0.1)
-                sizes = {name: _resident_mb(pid) for name, pid in running.pids.items()}
+                sizes = {name: resident_mb(pid) for name, pid in running.pids.items()}
                 used = redis.info("memory")["used_memory"] / 1e6
                 line = ", ".join(f"{name} {size:.0f}" for name, size in sizes.items())
                 done, taken = tenth * TOTAL // 10, time.monotonic() - start
@@ -58,11 +57,3 @@ def _image() -> bytes:
     out = BytesIO()
     Image.fromarray(noise).save(out, "JPEG", quality=95)
     return out.getvalue() + bytes(max(0, SIZE - out.tell()))
-
-
-def _resident_mb(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/status").read_text().split("VmRSS:")
-    except OSError:
-        return 0.0
-    return int(fields[1].split()[0]) / 1000 if len(fields) > 1 else 0.0

@@ -2,7 +2,7 @@
 
 import typer
 
-from sluice import dead
+from sluice import dead, keys_command, webhooks_command
 from sluice.demo import demo
 from sluice.local.command import setup, up
 
@@ -11,3 +11,5 @@ app.command()(up)
 app.command()(demo)
 app.command()(setup)
 app.add_typer(dead.app, name="dead")
+app.add_typer(keys_command.app, name="keys")
+app.add_typer(webhooks_command.app, name="webhooks")

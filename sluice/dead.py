@@ -9,14 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sluice import redisio
-from sluice.blobs import RedisBlobs, input_key
+from sluice.blobs import input_key
 from sluice.errors import NotFound, SluiceError
-from sluice.intake import Intake
-from sluice.ledger import RedisLedger
-from sluice.prediction import Prediction, isoformat
-from sluice.queue import CeleryDoorbell, make_app
+from sluice.prediction import Prediction, Submission, isoformat
 from sluice.settings import Settings
+from sluice.stores import Stores
 
 app = typer.Typer(
     help="Dead letters: predictions that took their workers down each time. Reads SLUICE_REDIS_URL.", no_args_is_help=True
@@ -29,17 +26,11 @@ class DeadLetters:
     """The dead letters of one queue. Every method raises Unavailable when Redis is away."""
 
     def __init__(self, settings: Settings) -> None:
-        timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.worker_timeout_s}
-        client = redisio.connect(settings.redis_url, **timeouts)
-        doorbell = CeleryDoorbell(make_app(settings.redis_url, settings.queue.name, **timeouts), client, settings.queue.name)
-        self._ledger = RedisLedger(client, settings.queue)
-        self._blobs = RedisBlobs(redisio.connect(settings.blobs_url, **timeouts))
-        ttls = {"blob_ttl_s": settings.blobs.ttl_s, "orphan_ttl_s": settings.blobs.orphan_ttl_s}
-        self._intake = Intake(self._ledger, self._blobs, doorbell, **ttls)
+        self._stores = Stores.open(settings, settings.redis.worker_timeout_s)
 
     def all(self) -> list[Prediction]:
         """The newest first."""
-        return self._ledger.dead()
+        return self._stores.ledger.dead()
 
     def one(self, prediction_id: str) -> Prediction:
         """Raises NotFound."""
@@ -51,10 +42,11 @@ class DeadLetters:
     def requeue(self, prediction_id: str) -> Prediction:
         """Submit the same image once more, as a new prediction: the old one's end is final. Raises NotFound."""
         letter = self.one(prediction_id)
-        image = self._blobs.get(input_key(letter.id, letter.digest))
-        if image is None:
+        image = self._stores.blobs.get(input_key(letter.id, letter.digest))
+        if image is None and letter.image_url is None:
             raise NotFound(f"the image of {prediction_id!r} is not kept any more")
-        return self._intake.accept(image, letter.model, letter.parameters)
+        submission = Submission(**{name: getattr(letter, name) for name in Submission.model_fields if name != "batch"})
+        return self._stores.intake.accept(image or b"", submission)
 
 
 @app.command("list")

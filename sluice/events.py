@@ -1,4 +1,4 @@
-"""Waiting for a prediction's end without asking again and again: the ledger's events, heard once per process."""
+"""Waiting for a prediction's end, or its next change, without asking again and again: the ledger's events, heard once a process."""
 
 import asyncio
 import contextlib
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import redis.asyncio
 import redis.exceptions
+
+from sluice.prediction import Status
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ class Events:
             redis_url, socket_connect_timeout=connect_timeout_s, socket_keepalive=True, health_check_interval=5
         )
         self._channel = f"{{{queue}}}:events"
-        self._waiting: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: dict[str, dict[asyncio.Event, bool]] = defaultdict(dict)  # and whether any change will do
         self._task: asyncio.Task[None] | None = None
         self.closing = False
 
@@ -45,14 +47,17 @@ class Events:
         await self._redis.aclose()
 
     @contextlib.contextmanager
-    def expect(self, prediction_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when the prediction ends; enter before you look at the record, or the end may fall in between."""
+    def expect(self, prediction_id: str, *, every_change: bool = False) -> Iterator[asyncio.Event]:
+        """An event that is set when the prediction ends, or at every change of its status; who waits for the next one clears it.
+
+        Enter before you look at the record, or what you wait for may fall in between.
+        """
         event = asyncio.Event()
-        self._waiting[prediction_id].add(event)
+        self._waiting[prediction_id][event] = every_change
         try:
             yield event
         finally:
-            self._waiting[prediction_id].discard(event)
+            del self._waiting[prediction_id][event]
             if not self._waiting[prediction_id]:
                 del self._waiting[prediction_id]
 
@@ -62,8 +67,10 @@ class Events:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(self._channel)
                     async for message in subscription.listen():
-                        for event in self._waiting.get(message["data"].decode(), ()):
-                            event.set()
+                        prediction_id, status = message["data"].decode().split(" ")
+                        for event, every_change in self._waiting.get(prediction_id, {}).items():
+                            if every_change or Status(status).terminal:
+                                event.set()
             except (redis.exceptions.RedisError, OSError) as error:
                 log.debug("events are not heard: %s", error)
             await asyncio.sleep(_RECONNECT_S)

@@ -7,7 +7,7 @@ import secrets
 from sluice.blobs import Blobs, input_key
 from sluice.errors import Conflict, Gone, IdReused, NotFound, QueueFull, Unavailable
 from sluice.ledger import Ledger
-from sluice.prediction import Parameters, Prediction, digest
+from sluice.prediction import Prediction, Submission, digest
 from sluice.queue import Doorbell
 
 log = logging.getLogger(__name__)
@@ -21,24 +21,27 @@ class Intake:
         self._blob_ttl_s = blob_ttl_s
         self._orphan_ttl_s = orphan_ttl_s
 
-    def accept(self, image: bytes, model: str, parameters: Parameters, prediction_id: str | None = None) -> Prediction:
-        """Store the image, record the prediction, ring. Blocks for a few milliseconds.
+    def accept(
+        self, image: bytes, submission: Submission, prediction_id: str | None = None, *, max_backlog: int | None = None
+    ) -> Prediction:
+        """Store the image, record the prediction, ring. Blocks for a few milliseconds. With an `image_url`, `image` is empty.
 
-        An id that the caller chose may come again: the same submission changes nothing and is answered with the prediction as
-        it is now. Raises IdReused, Gone, QueueFull or another Unavailable; then it is not accepted, but it may be on record where
-        Redis did not answer in time.
+        `max_backlog` bounds what is live of the submission's key. An id that the caller chose may come again: the same submission
+        changes nothing and is answered with the prediction as it is now. Raises IdReused, Gone, QueueFull or another Unavailable;
+        then it is not accepted, but it may be on record where Redis did not answer in time.
         """
         chosen = prediction_id or new_id()
-        mark = digest(image, model, parameters)
+        mark = digest(image, submission)
         key = input_key(chosen, mark)
         if prediction_id and (known := self._known(prediction_id, mark)):
             if not known.status.terminal:
                 self._blobs.keep(key, self._blob_ttl_s)  # whoever put it on record may have died before it came to this
             return known
-        self._ledger.room(len(image))
-        self._blobs.put(key, image, self._orphan_ttl_s)
+        self._ledger.room(len(image), submission.key, max_backlog)
+        if image:
+            self._blobs.put(key, image, self._orphan_ttl_s)
         try:
-            prediction, made = self._ledger.create(chosen, model, parameters, mark, len(image))
+            prediction, made = self._ledger.create(chosen, submission, mark, len(image), max_backlog=max_backlog)
         except (QueueFull, Conflict, Gone):
             self._blobs.delete(key)
             raise  # after any other error it may be on record, so the image stays for as long as an orphan does
@@ -50,9 +53,12 @@ class Intake:
             self._ring(chosen)
         return prediction
 
-    def cancel(self, prediction_id: str) -> Prediction:
-        """Cancel what waits or runs, and forget its image. Raises Conflict when it has ended, NotFound, Gone, RedisUnavailable."""
-        prediction = self._ledger.cancel(prediction_id)
+    def cancel(self, prediction_id: str, key: str | None = None) -> Prediction:
+        """Cancel what waits or runs, and forget its image. With `key`, another key's prediction is unknown.
+
+        Raises Conflict when it has ended, NotFound, Gone, RedisUnavailable.
+        """
+        prediction = self._ledger.cancel(prediction_id, key)
         self._forget(input_key(prediction_id, prediction.digest))
         return prediction
 

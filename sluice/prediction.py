@@ -63,6 +63,36 @@ class Parameters(BaseModel):
     visualize: bool = Field(False, description="Also draw the detections; see `GET /v1/predictions/{id}/image`.")
 
 
+class Priority(StrEnum):
+    """Within the queue; see `CLAIM` in `ledger_scripts.py` for how much each gets."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Submission(BaseModel):
+    """What a caller submits, but for the image's bytes.
+
+    `image_url` is where a worker gets the image, where it did not come with the request. `start_within_s` is the deadline, counted
+    from the submission. `webhook_events` are those that `webhook` is told of. `base_url` is where the caller reached the api.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    parameters: Parameters = Parameters()
+    key: str = "default"
+    priority: Priority = Priority.NORMAL
+    metadata: dict[str, Any] = {}
+    image_url: str | None = None
+    start_within_s: float | None = None
+    webhook: str | None = None
+    webhook_events: tuple[str, ...] = ()
+    base_url: str = ""
+    batch: str | None = None
+
+
 class Problem(BaseModel):
     """Why a prediction failed: a stable code for programs, a sentence for people."""
 
@@ -72,19 +102,15 @@ class Problem(BaseModel):
     message: str
 
 
-class Prediction(BaseModel):
+class Prediction(Submission):
     """The record. Times are seconds since the epoch by Redis's clock; `output` and `metrics` are as the API gives them.
 
     `attempts` counts claims, `retries` those that were given back because a part was away. `digest` tells one submission under
-    an id from another; see `digest`.
+    an id from another; see `digest`. `logs` has a line for each attempt.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     id: str
-    model: str
     status: Status
-    parameters: Parameters = Parameters()
     created_at: float
     started_at: float | None = None
     completed_at: float | None = None
@@ -94,12 +120,14 @@ class Prediction(BaseModel):
     output: dict[str, Any] | None = None
     error: Problem | None = None
     metrics: dict[str, float] = {}
+    logs: str = ""
+    canceled_from: Status | None = None
 
 
-def digest(image: bytes, model: str, parameters: Parameters) -> str:
-    """SHA-256 of all that makes a submission, in hex."""
+def digest(image: bytes, submission: Submission) -> str:
+    """SHA-256 of all that makes a submission, in hex. Where the api was reached is no part of it."""
     found = hashlib.sha256(image)
-    found.update(f"\0{model}\0{parameters.model_dump_json()}".encode())
+    found.update(b"\0" + submission.model_dump_json(exclude={"base_url"}).encode())
     return found.hexdigest()
 
 

@@ -3,10 +3,13 @@
 Only entry points build them; a library takes what it needs as an argument.
 """
 
-from typing import Literal
+import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 def _env(prefix: str) -> SettingsConfigDict:
@@ -65,6 +68,40 @@ class Limits(BaseSettings):
 
     max_bytes: int = Field(20_000_000, gt=0, description="A request's body, in bytes.")
     max_pixels: int = Field(50_000_000, gt=0, description="An image's width times height; a worker holds 3 bytes for each.")
+    upload_idle_s: float = Field(10.0, gt=0, description="A request whose body stalls for longer is cut off.")
+    upload_s: float = Field(60.0, gt=0, description="So is one whose body takes longer than this as a whole.")
+
+
+class Netguard(BaseSettings):
+    """Which addresses inside the network clients may have requests sent to. Everything public is allowed anyway."""
+
+    model_config = _env("NETGUARD_")
+
+    allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (), description="Networks in CIDR notation, with commas between them: 10.1.0.0/16,fd00:1::/64"
+    )
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        networks = []
+        for entry in filter(None, map(str.strip, value.split(","))):
+            try:
+                networks.append(ip_network(entry))
+            except ValueError as error:
+                raise ValueError(f"{entry!r} is not a network such as 10.1.0.0/16: {error}") from error
+        return tuple(networks)
+
+
+class Fetch(BaseSettings):
+    """Fetching images that were submitted by URL. Their size is bounded by `Limits.max_bytes`."""
+
+    model_config = _env("FETCH_")
+
+    timeout_s: float = Field(10.0, gt=0, description="For the whole fetch: names, connections, redirects and the last byte.")
+    max_redirects: int = Field(3, ge=0)
 
 
 class Triton(BaseSettings):
@@ -91,12 +128,15 @@ class Api(BaseSettings):
     model_config = _env("API_")
 
     host: str = Field(
-        "127.0.0.1", description="0.0.0.0 to be reached from outside; there are no keys yet, so put a proxy before it."
+        "127.0.0.1", description="0.0.0.0 to be reached from outside; then the api starts only with keys, or with `open`."
     )
     port: int = Field(8080, ge=1, le=65535)
+    keys_file: Path | None = Field(None, description="Who may call, as `sluice keys` writes it; without it anybody may.")
+    open: bool = Field(False, description="Something in front of the api decides who may call it, so that it needs no keys.")
     drain_s: float = Field(3.0, ge=0, description="How long open requests may go on after SIGTERM.")
     model: str = Field("codes", description="The model of a request that names none.")
     max_wait_s: float = Field(60.0, gt=0, description="The longest that a request may wait for a result.")
+    public_url: str | None = Field(None, description="Where clients reach the api, for URLs in webhooks; else as they did.")
 
 
 class Worker(BaseSettings):
@@ -111,20 +151,71 @@ class Worker(BaseSettings):
     opencv_threads: int = Field(1, ge=0, description="Threads inside one OpenCV call; predictions already run side by side.")
 
 
-class Settings:
-    """All groups, read once from the environment.
+class Webhooks(BaseSettings):
+    """Telling receivers of predictions. Times are seconds."""
 
-    Raises pydantic.ValidationError (a ValueError), naming the variable that is wrong.
+    model_config = _env("WEBHOOKS_")
+
+    schedule_s: Annotated[tuple[float, ...], NoDecode] = Field(
+        (5, 300, 1800, 7200, 18_000, 36_000, 36_000),
+        description="How long after each failed attempt the next one comes, with commas between them; then it is a dead delivery.",
+    )
+    jitter: float = Field(0.1, ge=0, le=1, description="Each of these is longer or shorter by up to this share of it.")
+    timeout_s: float = Field(15.0, gt=0, description="For a whole attempt, from the lookup of the name to the end of the answer.")
+    lease_s: float = Field(30.0, gt=0, description="A sender that is silent for longer loses its deliveries; more than timeout_s.")
+    max_per_receiver: int = Field(5, ge=1, description="Attempts at one receiver (a host, for one key) at a time, of all senders.")
+    concurrency: int = Field(100, ge=1, description="Attempts of one sender at a time.")
+    pause_after: int = Field(10, ge=1, description="After so many failures in a row a receiver is paused, and probed then.")
+    first_pause_s: float = Field(5.0, gt=0, description="Each pause is twice as long as the one before it.")
+    longest_pause_s: float = Field(300.0, gt=0)
+    max_retry_after_s: float = Field(3600.0, ge=0, description="A receiver's Retry-After is heeded up to this.")
+    stop_s: int = Field(24 * 3600, gt=0, description="How long a URL that answered 410 is sent nothing.")
+    give_up_s: float = Field(31 * 3600.0, gt=0, description="What was tried, or whose receiver fails, for so long is dead.")
+    keep_s: int = Field(3 * 24 * 3600, gt=0, description="How long what is not delivered is kept, and what is dead.")
+    retention_s: int = Field(24 * 3600, gt=0, description="How long the log of what is delivered is kept.")
+    max_dead: int = Field(1000, ge=1, description="Dead deliveries that are listed; the oldest go first.")
+    max_logged: int = Field(20, ge=1, description="Attempts in one delivery's log; the oldest go first.")
+    max_output_bytes: int = Field(20_000, ge=0, description="An `output` that is longer, as JSON, is left out of the payload.")
+    poll_s: float = Field(1.0, gt=0, description="How often a sender looks for what is due, should it not be told.")
+    sweep_interval_s: float = Field(5.0, gt=0, description="How often each sender looks for what other senders lost.")
+    grace_s: float = Field(10.0, ge=0, description="After SIGTERM, attempts that still run then are given back.")
+    signing_key: SecretStr | None = Field(None, description="`whsk_…`: also sign by Ed25519; see `sluice webhooks keypair`.")
+    ready_file: Path | None = Field(None, description="Written when the sender is ready, removed when it stops.")
+    alive_file: Path | None = Field(None, description="Touched while the sender is well.")
+
+    @field_validator("schedule_s", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _lease_outlives_an_attempt(self) -> "Webhooks":
+        if self.lease_s <= self.timeout_s:
+            raise ValueError("SLUICE_WEBHOOKS_LEASE_S must be more than SLUICE_WEBHOOKS_TIMEOUT_S")
+        return self
+
+
+class Settings:
+    """All groups, read once from the environment. What is secret may come from files instead: `SLUICE_SECRETS_DIR` holds
+    `sluice_redis_url` and `sluice_blobs_url`, as Docker and Kubernetes mount secrets.
+
+    Raises ValueError (pydantic.ValidationError is one), naming the variable that is wrong.
     """
 
     def __init__(self) -> None:
-        self.redis = Redis()
-        self.blobs = Blobs()
+        secrets = os.environ.get("SLUICE_SECRETS_DIR")
+        if secrets and not Path(secrets).is_dir():
+            raise ValueError(f"SLUICE_SECRETS_DIR: there is no directory {secrets}")
+        self.redis = Redis(_secrets_dir=secrets)
+        self.blobs = Blobs(_secrets_dir=secrets)
         self.queue = Queue()
         self.limits = Limits()
+        self.netguard = Netguard()
+        self.fetch = Fetch()
         self.triton = Triton()
         self.api = Api()
         self.worker = Worker()
+        self.webhooks = Webhooks(_secrets_dir=secrets)
 
     @property
     def redis_url(self) -> str:

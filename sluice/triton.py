@@ -1,7 +1,7 @@
 """Inference on Triton over gRPC. The only file that imports tritonclient, and the one where its errors become ours.
 
 Where Triton runs on this host the tensors go through system shared memory: a float32 image of 640 x 640 took 45 ms a call as
-bytes, 20 ms so. A region has a name in /dev/shm only until Triton has it open, so that whoever is killed later leaves nothing behind.
+bytes, 20 ms so. A region has a name in /dev/shm only until Triton has it open: whoever is killed later leaves nothing behind.
 """
 
 import logging
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _CHANNEL: list[tuple[str, int | str]] = [
     ("grpc.max_reconnect_backoff_ms", 1000),  # the default lets a worker sit out two minutes after Triton is back
+    ("grpc.dns_min_time_between_resolutions_ms", 5000),  # of 30 s: that long the addresses of pods that are gone would be tried
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]

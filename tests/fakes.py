@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
-from sluice.ledger import TOO_LATE, WORKER_LOST, Swept, check_size
-from sluice.prediction import Claim, Parameters, Prediction, Problem, Status, check_transition
+from sluice.history import EVERYTHING, Filter, Page, Place
+from sluice.ledger import TOO_LATE, WORKER_LOST, Load, Swept, check_size
+from sluice.prediction import Claim, Prediction, Priority, Problem, Status, Submission, check_transition
 from sluice.queue import ENOUGH
+from sluice.ratelimit import too_fast
 from sluice.settings import Queue
 
 
@@ -25,6 +27,19 @@ class _Row:
     lapses: int = 0
     lone_lapses: int | None = None  # None until it must run alone
 
+    @property
+    def queue(self) -> tuple[Priority, str]:
+        return self.prediction.priority, self.prediction.key
+
+    @property
+    def place(self) -> tuple[float, str]:
+        """In its queue."""
+        return self.due or 0.0, self.prediction.id
+
+
+def _more(row: _Row, logs: str) -> str:
+    return f"{row.prediction.logs}{logs}\n" if logs else row.prediction.logs
+
 
 class MemoryLedger:
     """`clock` gives seconds since the epoch. Keeps everything: retention is Redis's business."""
@@ -34,19 +49,24 @@ class MemoryLedger:
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._dead: list[str] = []
+        self._turns: dict[tuple[Priority, str], float] = {}  # when a key that has something ready last had its turn
+        self._claims = 0
+        self._workers: dict[str, float] = {}
         self._lock = threading.RLock()
 
-    def room(self, size: int) -> None:
+    def room(self, size: int, key: str = "default", max_backlog: int | None = None) -> None:
         with self._lock:
-            live = [row for row in self._rows.values() if not row.prediction.status.terminal]
+            live = self._live()
             if len(live) >= self._settings.max_backlog:
                 raise QueueFull("too many predictions")
+            if max_backlog is not None and sum(row.prediction.key == key for row in live) >= max_backlog:
+                raise QueueFull("too many predictions of this key")
             held = sum(row.size for row in live)
             if held and held + size > self._settings.max_bytes:
                 raise QueueFull("too many bytes")
 
     def create(
-        self, prediction_id: str, model: str, parameters: Parameters, digest: str = "", size: int = 0
+        self, prediction_id: str, submission: Submission, digest: str = "", size: int = 0, *, max_backlog: int | None = None
     ) -> tuple[Prediction, bool]:
         with self._lock:
             if prediction_id in self._rows:
@@ -54,34 +74,40 @@ class MemoryLedger:
                 if found.digest != digest:
                     raise IdReused("another submission's")
                 return found, False
-            self.room(size)
+            self.room(size, submission.key, max_backlog)
             now = self._clock()
-            prediction = Prediction(
-                id=prediction_id, model=model, status=Status.STARTING, parameters=parameters, created_at=now, digest=digest
-            )
-            self._rows[prediction_id] = _Row(prediction, size, now + self._settings.start_within_s, due=now)
+            prediction = Prediction(id=prediction_id, status=Status.STARTING, created_at=now, digest=digest, **dict(submission))
+            within_s = min(self._settings.start_within_s, submission.start_within_s or float("inf"))
+            self._rows[prediction_id] = _Row(prediction, size, now + within_s, due=now)
+            self._refresh()
             return prediction, True
 
-    def get(self, prediction_id: str) -> Prediction:
+    def get(self, prediction_id: str, key: str | None = None) -> Prediction:
         with self._lock:
-            if prediction_id not in self._rows:
+            row = self._rows.get(prediction_id)
+            if row is None or (key is not None and row.prediction.key != key):
                 raise NotFound("no such prediction")
-            return self._rows[prediction_id].prediction
+            return row.prediction
 
-    def cancel(self, prediction_id: str) -> Prediction:
+    def cancel(self, prediction_id: str, key: str | None = None) -> Prediction:
         with self._lock:
-            if self.get(prediction_id).status.terminal:
+            before = self.get(prediction_id, key).status
+            if before.terminal:
                 raise Conflict("has ended already")
-            self._end(self._rows[prediction_id], Status.CANCELED)
+            self._end(self._rows[prediction_id], Status.CANCELED, canceled_from=before)
             return self.get(prediction_id)
 
     def claim(self, owner: str, lease_s: float, *, alone: bool = False) -> Claim | None:
         with self._lock:
             now = self._clock()
-            while due := self._due(now, alone=alone):
-                row = min(due, key=lambda row: (row.due, row.prediction.id))
+            self._refresh()
+            if not alone and self._live():
+                self._claims += 1
+            for row in self._in_turn(alone=alone):
+                if not alone:
+                    self._turns[row.queue] = time.monotonic()
                 if row.deadline <= now:
-                    self._end(row, Status.ABORTED, error=TOO_LATE)
+                    row.due = float("inf")  # passed over until a sweep aborts it
                     continue
                 self._move(row, Status.PROCESSING, started_at=now, attempts=row.prediction.attempts + 1)
                 row.due, row.owner, row.lapses_at = None, owner, now + lease_s
@@ -92,19 +118,21 @@ class MemoryLedger:
         with self._lock:
             self._owned(claim).lapses_at = self._clock() + lease_s
 
-    def succeed(self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    def succeed(self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float], logs: str = "") -> None:
         with self._lock:
             check_size(json.dumps(output), self._settings.max_output_bytes)
-            self._end(self._owned(claim), Status.SUCCEEDED, output=dict(output), metrics=dict(metrics))
+            row = self._owned(claim)
+            self._end(row, Status.SUCCEEDED, output=dict(output), metrics=dict(metrics), logs=_more(row, logs))
 
-    def fail(self, claim: Claim, problem: Problem, metrics: Mapping[str, float]) -> None:
-        with self._lock:
-            self._end(self._owned(claim), Status.FAILED, error=problem, metrics=dict(metrics))
-
-    def requeue(self, claim: Claim, delay_s: float, *, retry: bool = True) -> None:
+    def fail(self, claim: Claim, problem: Problem, metrics: Mapping[str, float], logs: str = "") -> None:
         with self._lock:
             row = self._owned(claim)
-            self._queue(row, self._clock() + delay_s, retries=row.prediction.retries + retry)
+            self._end(row, Status.FAILED, error=problem, metrics=dict(metrics), logs=_more(row, logs))
+
+    def requeue(self, claim: Claim, delay_s: float, *, retry: bool = True, logs: str = "") -> None:
+        with self._lock:
+            row = self._owned(claim)
+            self._queue(row, self._clock() + delay_s, retries=row.prediction.retries + retry, logs=_more(row, logs))
 
     def sweep(self) -> Swept:
         with self._lock:
@@ -116,19 +144,80 @@ class MemoryLedger:
                 if row.due is not None and row.deadline <= now:
                     self._end(row, Status.ABORTED, error=TOO_LATE)
                     aborted.append(row.prediction.id)
-            counts = len(self._due(now, alone=False)), len(self._due(now, alone=True))
+            counts = len(self._ready()), len(self._in_turn(alone=True))
+            self._refresh()
             return Swept(tuple(again), tuple(dead), tuple(aborted), *counts)
 
     def backlog(self) -> int:
         with self._lock:
-            return sum(not row.prediction.status.terminal for row in self._rows.values())
+            return len(self._live())
+
+    def ahead(self, prediction_id: str) -> int | None:
+        with self._lock:
+            self._refresh()
+            row = self._rows[prediction_id]
+            if row.lone_lapses is not None or row.due is None or row.due > self._clock():
+                return None
+            order = sorted(self._ready(), key=lambda other: list(Priority).index(other.prediction.priority))
+            queues: dict[tuple[Priority, str], int] = {}
+            rank = sum(other.queue == row.queue and other.place < row.place for other in order)
+            for other in order:
+                queues[other.queue] = queues.get(other.queue, 0) + 1
+            found = rank
+            for (priority, key), count in queues.items():
+                if list(Priority).index(priority) < list(Priority).index(row.prediction.priority):
+                    found += count
+                elif priority is row.prediction.priority and key != row.prediction.key:
+                    found += min(count, rank + (self._turns[priority, key] < self._turns[row.queue]))
+            return found
+
+    def beat(self, worker: str, counts_s: float) -> None:
+        self._workers[worker] = self._clock() + counts_s
+
+    def load(self) -> Load:
+        with self._lock:
+            now, live = self._clock(), self._live()
+            oldest_s = max((now - row.prediction.created_at for row in live), default=0.0)
+            running = sum(row.owner is not None for row in live)
+            recent = [row for row in self._rows.values() if now - (row.prediction.completed_at or 0) < 10]
+            return Load(len(live), running, sum(until > now for until in self._workers.values()), oldest_s, len(recent) / 10)
 
     def dead(self) -> list[Prediction]:
         with self._lock:
             return [self._rows[name].prediction for name in reversed(self._dead)]
 
+    def _live(self) -> list[_Row]:
+        return [row for row in self._rows.values() if not row.prediction.status.terminal]
+
+    def _ready(self) -> list[_Row]:
+        now = self._clock()
+        return [row for row in self._rows.values() if row.due is not None and row.due <= now and row.lone_lapses is None]
+
+    def _refresh(self) -> None:
+        """A key with nothing ready has no turn; one that has something again comes last."""
+        ready = {row.queue for row in self._ready()}
+        self._turns = {queue: at for queue, at in self._turns.items() if queue in ready}
+        for row in sorted(self._ready(), key=lambda row: row.place):
+            self._turns.setdefault(row.queue, time.monotonic())
+        if not self._live():
+            self._claims = 0
+
+    def _in_turn(self, *, alone: bool) -> list[_Row]:
+        now = self._clock()
+        if alone:
+            lone = [row for row in self._rows.values() if row.lone_lapses is not None and row.due is not None and row.due <= now]
+            return sorted(lone, key=lambda row: row.place)
+        first = {0: Priority.LOW, 5: Priority.NORMAL}.get(self._claims % 10)
+        order = ([first] if first else []) + [priority for priority in Priority if priority is not first]
+        if first is Priority.LOW:
+            order = [Priority.LOW, Priority.NORMAL, Priority.HIGH]
+        return sorted(self._ready(), key=lambda row: (order.index(row.prediction.priority), self._turns[row.queue], row.place))
+
     def _lapse(self, row: _Row, now: float) -> bool:
         """Whether that was one too many."""
+        row.prediction = row.prediction.model_copy(
+            update={"logs": _more(row, f"attempt {row.prediction.attempts}: its worker fell silent")}
+        )
         if row.lone_lapses is None:
             row.lapses += 1
             row.lone_lapses = 0 if row.lapses >= self._settings.max_shared_lapses else None
@@ -141,11 +230,6 @@ class MemoryLedger:
         self._queue(row, now)
         return False
 
-    def _due(self, now: float, *, alone: bool) -> list[_Row]:
-        return [
-            row for row in self._rows.values() if row.due is not None and row.due <= now and (row.lone_lapses is not None) is alone
-        ]
-
     def _move(self, row: _Row, status: Status, **fields: Any) -> None:
         check_transition(row.prediction.status, status)
         row.prediction = row.prediction.model_copy(update={"status": status, **fields})
@@ -153,16 +237,50 @@ class MemoryLedger:
     def _queue(self, row: _Row, due: float, **fields: Any) -> None:
         self._move(row, Status.STARTING, **fields)
         row.due, row.owner, row.lapses_at = due, None, None
+        self._refresh()
 
     def _end(self, row: _Row, status: Status, **fields: Any) -> None:
         self._move(row, status, completed_at=self._clock(), **fields)
         row.due, row.owner, row.lapses_at = None, None, None
+        self._refresh()
 
     def _owned(self, claim: Claim) -> _Row:
         row = self._rows.get(claim.prediction.id)
         if row is None or row.owner != claim.owner:
             raise LeaseLost("no longer this attempt's")
         return row
+
+
+class MemoryHistory:
+    """Of what is in a `MemoryLedger`."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger = ledger
+
+    def page(self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING) -> Page:
+        place = Place.parse(cursor) if cursor else Place(True, float("inf"), "")
+        found = [row.prediction for row in self._ledger._rows.values() if _wanted(row.prediction, key, wanted)]
+        found.sort(key=lambda one: (one.created_at, one.id), reverse=True)
+        beyond = [one for one in found if _is_beyond(one, place)]
+        results = beyond[:limit] if place.older else beyond[-limit:]
+        more = len(beyond) > limit
+        if not results:
+            return Page([], None, None)
+        newer = Place(False, results[0].created_at, results[0].id).cursor()
+        older = Place(True, results[-1].created_at, results[-1].id).cursor()
+        if place.older:
+            return Page(results, newer if cursor else None, older if more else None)
+        return Page(results, newer if more else None, older)
+
+
+def _wanted(one: Prediction, key: str, wanted: Filter) -> bool:
+    passes = wanted.status in (None, one.status) and wanted.model in (None, one.model) and one.created_at >= (wanted.since or 0)
+    return passes and one.key == key and one.batch is None
+
+
+def _is_beyond(one: Prediction, place: Place) -> bool:
+    here = (one.created_at, one.id)
+    return here < place[1:] if place.older else here > place[1:]
 
 
 class MemoryBlobs:
@@ -201,3 +319,23 @@ class CountingDoorbell:
 
     def waiting(self) -> int:
         return self.rings - self.heard
+
+
+class MemoryRateLimiter:
+    """`clock_us` gives whole microseconds since the epoch. A level is a caller's, in whole billionths, and when it was so."""
+
+    def __init__(self, clock_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        self._clock_us = clock_us
+        self._levels: dict[str, tuple[int, int]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, name: str, rate_per_s: float, burst: int) -> None:
+        with self._lock:
+            now, per_s = self._clock_us(), round(rate_per_s * 1000)
+            level, at = self._levels.get(name, (0, now))
+            level = max(0, level - max(0, now - at) * per_s)
+            over = level + 10**9 - burst * 10**9
+            if over <= 0 or now < at:
+                self._levels[name] = (level if over > 0 else level + 10**9, now)
+            if over > 0:
+                raise too_fast(rate_per_s, -(-over // per_s) / 1_000_000)

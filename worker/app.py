@@ -9,11 +9,10 @@ from pathlib import Path
 import cv2
 from celery import signals
 
-from sluice import redisio
-from sluice.blobs import RedisBlobs
-from sluice.ledger import RedisLedger
-from sluice.queue import CeleryDoorbell, make_app
+from sluice.fetch import Fetcher
+from sluice.netguard import Guard
 from sluice.settings import Settings
+from sluice.stores import Stores
 from sluice.telemetry import configure_logging
 from sluice.triton import Triton
 from worker import tasks
@@ -31,10 +30,8 @@ def main() -> None:
     settings = Settings()
     configure_logging()
     cv2.setNumThreads(settings.worker.opencv_threads)
-    timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.worker_timeout_s}
-    client = redisio.connect(settings.redis_url, **timeouts)
-    ledger = RedisLedger(client, settings.queue)
-    blobs = RedisBlobs(redisio.connect(settings.blobs_url, **timeouts))
+    stores = Stores.open(settings, settings.redis.worker_timeout_s)
+    ledger, blobs, app = stores.ledger, stores.blobs, stores.celery
     triton = Triton(
         settings.triton.grpc_url,
         timeout_s=settings.triton.timeout_s,
@@ -42,8 +39,6 @@ def main() -> None:
         models_ttl_s=settings.triton.models_ttl_s,
         region_prefix=settings.triton.region_prefix,
     )
-    visibility_timeout_s = settings.queue.visibility_timeout_s
-    app = make_app(settings.redis_url, settings.queue.name, visibility_timeout_s=visibility_timeout_s, **timeouts)
     alive_file = settings.worker.alive_file
     heart = Heart(
         ledger,
@@ -51,10 +46,16 @@ def main() -> None:
         max_run_s=settings.worker.max_run_s,
         alive_file=Path(alive_file) if alive_file else None,
     )
+    fetcher = Fetcher(
+        Guard(settings.netguard.allow),
+        max_bytes=settings.limits.max_bytes,
+        timeout_s=settings.fetch.timeout_s,
+        max_redirects=settings.fetch.max_redirects,
+    )
     runner = Runner(
         ledger,
         blobs,
-        Pipeline(blobs, triton, settings.limits.max_pixels, settings.blobs.result_ttl_s),
+        Pipeline(blobs, triton, settings.limits.max_pixels, settings.blobs.result_ttl_s, fetcher.get),
         heart,
         settings.queue,
         worker=f"{socket.gethostname()}/{os.getpid()}",
@@ -62,7 +63,7 @@ def main() -> None:
     keeper = Keeper(
         ledger,
         blobs,
-        CeleryDoorbell(app, client, settings.queue.name),
+        stores.doorbell,
         runner,
         heart,
         interval_s=settings.queue.sweep_interval_s,

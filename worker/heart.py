@@ -1,13 +1,12 @@
 """What beats in a worker process: renews leases, shows that the process is alive, and ends it when it hangs."""
 
-import contextlib
 import faulthandler
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.errors import LeaseLost, Unavailable
@@ -18,6 +17,7 @@ log = logging.getLogger(__name__)
 
 HUNG = 70  # the exit status, EX_SOFTWARE of sysexits.h; a supervisor starts the process anew
 _BEAT_S = 0.5
+_RENEW_S = 1.0  # more often than a lease needs: it is also how a cancellation is noticed
 _SILENCE_S = 30.0  # when not even this thread gets to run: C code keeps the interpreter's lock
 
 
@@ -28,7 +28,11 @@ class Hold:
     claim: Claim
     since: float
     renewed_at: float
-    lost: bool = field(default=False)
+    lost: bool = False
+
+    def line(self, text: str) -> str:
+        """What this attempt adds to the prediction's logs."""
+        return f"attempt {self.claim.prediction.attempts}: {text}"
 
     def check(self) -> None:
         """Raises LeaseLost once the claim is known to be gone: canceled, or another's."""
@@ -95,11 +99,12 @@ class Heart:
         for hold in self._held():
             if hold is but:
                 continue
-            with contextlib.suppress(LeaseLost):
-                try:
-                    self._ledger.requeue(hold.claim, 0, retry=False)
-                except Unavailable as error:
-                    log.warning("prediction %s waits for its lease to lapse: %s", hold.claim.prediction.id, error)
+            try:
+                self._ledger.requeue(hold.claim, 0, retry=False, logs=hold.line("its worker stopped; queued again"))
+            except LeaseLost:
+                pass  # it has ended, or is another's already
+            except Unavailable as error:
+                log.warning("prediction %s waits for its lease to lapse: %s", hold.claim.prediction.id, error)
             hold.lost = True
 
     def _run(self) -> None:
@@ -117,7 +122,7 @@ class Heart:
             log.error("prediction %s hangs; this process gives the others back and ends", hold.claim.prediction.id)
             self.give_back(but=hold)
             self._on_hang()
-        if hold.lost or now - hold.renewed_at < self._lease_s / 3:
+        if hold.lost or now - hold.renewed_at < min(_RENEW_S, self._lease_s / 3):
             return
         try:
             self._ledger.renew(hold.claim, self._lease_s)

@@ -1,6 +1,7 @@
 """Puts right what a crash left: lapsed leases, lost messages, passed deadlines, and this process itself when it hears nothing.
 
-Every worker keeps; a sweep is atomic, so that several at once do no harm, and a bell too many finds nothing to claim.
+Every worker keeps, and so does a process of its own (`keeper_app.py`); a sweep is atomic, so that several at once do no harm, and a
+bell too many finds nothing to claim.
 """
 
 import logging
@@ -24,16 +25,15 @@ def keep(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int
     swept = ledger.sweep()
     for prediction_id in swept.requeued:
         log.warning("prediction %s is queued again: its lease lapsed", prediction_id)
-    for prediction_id in swept.aborted:
-        log.warning("prediction %s is aborted: it did not start in time", prediction_id)
+    if swept.due:  # before what needs the blob store, which may be away
+        for _ in range(min(ENOUGH, swept.due) - doorbell.waiting()):
+            doorbell.ring()
     for prediction_id in swept.dead:
         log.error("prediction %s is a dead letter: it took its worker down each time", prediction_id)
         blobs.keep(input_key(prediction_id, ledger.get(prediction_id).digest), dead_retention_s)
     for prediction_id in swept.aborted:
+        log.warning("prediction %s is aborted: it did not start in time", prediction_id)
         blobs.delete(input_key(prediction_id, ledger.get(prediction_id).digest))
-    if swept.due:
-        for _ in range(min(ENOUGH, swept.due) - doorbell.waiting()):
-            doorbell.ring()
     return swept
 
 

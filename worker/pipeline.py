@@ -38,6 +38,11 @@ class Stages:
         self.seconds: dict[str, float] = {}
         self._check = check
 
+    def text(self) -> str:
+        """The stages so far on one line."""
+        stages = {name.removesuffix("_time"): seconds for name, seconds in self.seconds.items()}
+        return ", ".join(f"{name} {seconds * 1000:.1f} ms" for name, seconds in stages.items())
+
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
         self._check()
@@ -50,12 +55,13 @@ class Stages:
 
 @dataclass
 class Pipeline:
-    """Runs predictions, several at a time on threads."""
+    """Runs predictions, several at a time on threads. `fetch` gets the bytes at a URL, see `sluice.fetch`."""
 
     blobs: Blobs
     engine: Engine
     max_pixels: int
     annotated_ttl_s: int
+    fetch: Callable[[str], bytes]
 
     def run(self, prediction: Prediction, stages: Stages) -> dict[str, Any]:
         """The prediction's output. With `visualize`, the annotated image is stored before this returns.
@@ -64,7 +70,10 @@ class Pipeline:
         """
         with stages("predict"):
             with stages("fetch"):
-                data = self.blobs.get(input_key(prediction.id, prediction.digest))
+                if prediction.image_url:
+                    data: bytes | None = self.fetch(prediction.image_url)
+                else:
+                    data = self.blobs.get(input_key(prediction.id, prediction.digest))
             if data is None:
                 raise ImageExpired("the image was removed before a worker could read it; submit it again")
             with stages("decode"):

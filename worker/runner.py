@@ -9,6 +9,7 @@ from collections.abc import Callable
 from sluice.blobs import Blobs, input_key
 from sluice.errors import (
     ImageExpired,
+    ImageUnreachable,
     InferenceFailed,
     InvalidInput,
     LeaseLost,
@@ -99,40 +100,44 @@ class Runner:
         try:
             output = self._pipeline.run(prediction, stages)
             hold.check()
-            self._ledger.succeed(claim, output, stages.seconds)
+            self._ledger.succeed(claim, output, stages.seconds, hold.line(stages.text()))
         except (LeaseLost, RedisUnavailable):
             raise  # whether an end is on record is not known after the second; the lease will tell
         except UnknownModel as error:
             # A Triton that has just started answers so until its models are loaded, and the api had seen this one.
             if waited_s < self._settings.model_grace_s:
-                self._retry(claim, error)
+                self._retry(hold, error)
                 return
-            self._fail(claim, error, stages)
+            self._fail(hold, error, stages)
         except Unavailable as error:
-            self._breaker.failed()
+            if not isinstance(error, ImageUnreachable):  # that is no part of ours: it says nothing about other predictions
+                self._breaker.failed()
             if prediction.retries < self._settings.max_retries and waited_s < self._settings.retry_for_s:
-                self._retry(claim, error)
+                self._retry(hold, error)
                 return
-            self._fail(claim, error, stages)
+            self._fail(hold, error, stages)
         except (InvalidInput, ImageExpired, InferenceFailed) as error:
-            self._fail(claim, error, stages)
+            self._fail(hold, error, stages)
         except Exception:
             log.exception("prediction %s failed by a fault of ours", prediction.id)
-            self._fail(claim, SluiceError("an internal error; the worker's log says more"), stages)
+            self._fail(hold, SluiceError("an internal error; the worker's log says more"), stages)
         else:
             self._breaker.succeeded()
             log.info("prediction %s succeeded in %.3f s", prediction.id, stages.seconds["predict_time"])
         self._forget_input(prediction)
 
-    def _retry(self, claim: Claim, error: SluiceError) -> None:
+    def _retry(self, hold: Hold, error: SluiceError) -> None:
         """Full jitter: anything up to a delay that doubles."""
+        claim = hold.claim
         longest_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(30, claim.prediction.retries))
         delay_s = longest_s * self._jitter()
-        self._ledger.requeue(claim, delay_s)
+        self._ledger.requeue(claim, delay_s, logs=hold.line(f"{error.code}: {error.message}; again in {delay_s:.1f} s"))
         log.warning("prediction %s is tried again in %.1f s: %s", claim.prediction.id, delay_s, error)
 
-    def _fail(self, claim: Claim, error: SluiceError, stages: Stages) -> None:
-        self._ledger.fail(claim, Problem(code=error.code, message=error.message), stages.seconds)
+    def _fail(self, hold: Hold, error: SluiceError, stages: Stages) -> None:
+        claim = hold.claim
+        logs = hold.line(f"{error.code}: {error.message}")
+        self._ledger.fail(claim, Problem(code=error.code, message=error.message), stages.seconds, logs)
         log.info("prediction %s failed: %s: %s", claim.prediction.id, error.code, error.message)
 
     def _forget_input(self, prediction: Prediction) -> None:

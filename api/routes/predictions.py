@@ -1,132 +1,126 @@
-"""Predictions: submit, follow, and look at what was found."""
+"""Predictions that have been submitted: follow them, list them, cancel them, and look at what was found."""
 
-import time
+import hashlib
+from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
+from urllib.parse import urlencode
 
 import anyio.to_thread
-from anyio import fail_after
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
-from api.body import PredictionRequest, read_submission
-from api.deps import Services, ServicesDep
-from api.schemas import PredictionAnswer, ProblemAnswer
+from api.auth import CallerDep
+from api.deps import ServicesDep, base_url
+from api.describe import ETAG, RETRY_AFTER, problems
+from api.follow import KINDS, events, wait
+from api.pace import clamp
+from api.routes.submissions import ID
+from api.schemas import PredictionPage
+from sluice.answers import PredictionAnswer
 from sluice.blobs import annotated_key
-from sluice.errors import Conflict, Gone, NotFound
-from sluice.images import inspect
-from sluice.prediction import Parameters, Prediction, Status
+from sluice.errors import Conflict, Gone, InvalidInput, NotFound
+from sluice.history import Filter
+from sluice.prediction import Status
 
 router = APIRouter(prefix="/v1/predictions", tags=["predictions"])
 
-_LOOK_AGAIN_S = 2.0  # while waiting, in case the news of an end was lost with a connection
-_RETRY_AFTER_S = 1
-
-Id = Annotated[str, Path(alias="id", pattern="^[a-z0-9-]{1,64}$", description="As the submission's answer gave it.")]
+Id = Annotated[str, Path(alias="id", pattern=ID, description="As the submission's answer gave it.")]
 
 
-def _problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    content = {"application/problem+json": {"schema": ProblemAnswer.model_json_schema()}}
-    return {int(status): {"description": status.phrase, "content": content} for status in statuses}
+@router.get("", responses=problems())
+async def list_(
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    cursor: Annotated[str | None, Query(description="From `next` or `previous` of another page.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    status: Annotated[Status | None, Query(description="Only those with this status.")] = None,
+    model: Annotated[str | None, Query(description="Only those of this model.")] = None,
+    since: Annotated[datetime | None, Query(description="Only those submitted then or later.")] = None,
+) -> PredictionPage:
+    """Your predictions, the newest first, as long as they are kept; those of batches are in their batches."""
+    wanted = Filter(status, model, since.timestamp() if since else None)
+    page = await anyio.to_thread.run_sync(services.history.page, caller.name, cursor, limit, wanted)
 
+    def link(other: str | None) -> str | None:
+        kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
+        return f"{base_url(request)}/v1/predictions?{urlencode([*kept, ('cursor', other)])}" if other else None
 
-_FORM = {
-    "type": "object",
-    "required": ["image"],
-    "properties": {
-        "image": {"type": "string", "format": "binary"},
-        "model": {"type": "string"},
-        **Parameters.model_json_schema()["properties"],
-    },
-}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": PredictionRequest.model_json_schema(ref_template="#/components/schemas/{model}")},
-            "multipart/form-data": {"schema": _FORM},
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        },
-    }
-}
-
-
-_ACCEPTED: dict[int | str, dict[str, Any]] = {
-    202: {"headers": {"Location": {"schema": {"type": "string"}}, "Retry-After": {"schema": {"type": "integer"}}}},
-    **_problems(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
-}
-
-
-@router.post("", status_code=HTTPStatus.ACCEPTED, openapi_extra=_BODY, responses=_ACCEPTED)
-async def submit(request: Request, response: Response, services: ServicesDep) -> PredictionAnswer:
-    """Submit one image: as JSON, as a multipart form with the file in `image`, or as the body itself.
-
-    With a form, the parameters are fields beside the file; with the image as the body, they are in the query.
-    """
-    return await _accept(request, response, services, None)
-
-
-@router.put("/{id}", status_code=HTTPStatus.ACCEPTED, openapi_extra=_BODY, responses=_ACCEPTED | _problems(HTTPStatus.GONE))
-async def put(prediction_id: Id, request: Request, response: Response, services: ServicesDep) -> PredictionAnswer:
-    """Submit one image under an id of your own, so that you may submit it again when an answer was lost.
-
-    The same submission under the same id changes nothing, and is answered with the prediction as it is now; another one is refused.
-    """
-    return await _accept(request, response, services, prediction_id)
-
-
-async def _accept(request: Request, response: Response, services: Services, prediction_id: str | None) -> PredictionAnswer:
-    limits = services.settings.limits
-    submission = await read_submission(request, limits.max_bytes)
-    await anyio.to_thread.run_sync(inspect, submission.image, limits.max_pixels)
-    model = submission.model or services.settings.api.model
-    await services.catalog.check(model, submission.parameters)
-    accept = services.intake.accept
-    prediction = await anyio.to_thread.run_sync(accept, submission.image, model, submission.parameters, prediction_id)
-    answer = PredictionAnswer.of(prediction, _base_url(request))
-    response.headers["Location"] = answer.urls.get
-    response.headers["Retry-After"] = str(_RETRY_AFTER_S)
-    return answer
-
-
-@router.post(
-    "/{id}/cancel",
-    responses=_problems(
-        HTTPStatus.NOT_FOUND,
-        HTTPStatus.CONFLICT,
-        HTTPStatus.GONE,
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-    ),
-)
-async def cancel(prediction_id: Id, request: Request, services: ServicesDep) -> PredictionAnswer:
-    """Cancel a prediction that waits or runs. What runs is stopped before its next stage, and its result is never recorded."""
-    prediction = await anyio.to_thread.run_sync(services.intake.cancel, prediction_id)
-    return PredictionAnswer.of(prediction, _base_url(request))
+    results = [PredictionAnswer.of(prediction, base_url(request)) for prediction in page.results]
+    return PredictionPage(previous=link(page.previous), next=link(page.next), results=results)
 
 
 @router.get(
     "/{id}",
-    responses=_problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE),
+    response_model=PredictionAnswer,
+    responses={
+        200: {"headers": {**ETAG, **RETRY_AFTER}},
+        304: {"description": "It is as `If-None-Match` says.", "headers": ETAG},
+        **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
+    },
 )
 async def get(
     prediction_id: Id,
     request: Request,
-    response: Response,
     services: ServicesDep,
-    wait: Annotated[float, Query(ge=0, description="Seconds to hold the answer at most, until the prediction has ended.")] = 0,
-) -> PredictionAnswer:
+    caller: CallerDep,
+    wait_s: Annotated[
+        float, Query(alias="wait", ge=0, description="Seconds to hold the answer at most, until the prediction has ended.")
+    ] = 0,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
     """A prediction as it is now, or as it is when it ends."""
-    prediction = await _wait(services, prediction_id, min(wait, services.settings.api.max_wait_s))
+    prediction = await wait(services, prediction_id, caller.name, min(wait_s, services.settings.api.max_wait_s))
+    queued = await services.pace.queued(prediction)
+    body = PredictionAnswer.of(prediction, base_url(request), queued).model_dump_json().encode()
+    headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
     if not prediction.status.terminal:
-        response.headers["Retry-After"] = str(_RETRY_AFTER_S)
-    return PredictionAnswer.of(prediction, _base_url(request))
+        headers["Retry-After"] = str(clamp(queued.estimated_wait_s))
+    known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
+    if headers["ETag"] in known or "*" in known:
+        return Response(None, HTTPStatus.NOT_MODIFIED, headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+@router.post("/{id}/cancel", response_model=PredictionAnswer, responses=problems(*map(HTTPStatus, (404, 409, 410))))
+async def cancel(prediction_id: Id, request: Request, services: ServicesDep, caller: CallerDep) -> Response:
+    """Cancel a prediction that waits or runs; `canceled_from` says which. One that waits never starts. One that runs stops before
+    its next stage, and its result is never recorded.
+    """
+    prediction = await anyio.to_thread.run_sync(services.intake.cancel, prediction_id, caller.name)
+    return Response(PredictionAnswer.of(prediction, base_url(request)).model_dump_json(), media_type="application/json")
+
+
+@router.get(
+    "/{id}/stream",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
+    },
+)
+async def stream(
+    prediction_id: Id,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    kinds: Annotated[
+        str, Query(alias="events", description=f"Which, with commas between them: {', '.join(KINDS)}.", examples=["status,done"])
+    ] = ",".join(KINDS),
+) -> StreamingResponse:
+    """Server-sent events until the prediction has ended.
+
+    `status` at each change of the status or of `queue_position`, `logs` as they grow, then `output` or `error`, then `done`.
+    """
+    chosen = kinds.split(",")
+    if unknown := set(chosen) - set(KINDS):
+        raise InvalidInput(f"events: there is no {', '.join(sorted(unknown))!r}; choose from {', '.join(KINDS)}")
+    prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id, caller.name)
+    lines = events(services, prediction, base_url(request), chosen)
+    return StreamingResponse(
+        lines, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
 
 
 @router.get(
@@ -134,18 +128,12 @@ async def get(
     response_class=Response,
     responses={
         200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
-        **_problems(
-            HTTPStatus.NOT_FOUND,
-            HTTPStatus.CONFLICT,
-            HTTPStatus.GONE,
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            HTTPStatus.SERVICE_UNAVAILABLE,
-        ),
+        **problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
     },
 )
-async def image(prediction_id: Id, services: ServicesDep) -> Response:
+async def image(prediction_id: Id, services: ServicesDep, caller: CallerDep) -> Response:
     """The image with what was found drawn on it, where `visualize` asked for it."""
-    prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id)
+    prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id, caller.name)
     if not prediction.parameters.visualize:
         raise NotFound("there is no annotated image: submit with `visualize` to have one")
     if prediction.status is not Status.SUCCEEDED:
@@ -154,23 +142,3 @@ async def image(prediction_id: Id, services: ServicesDep) -> Response:
     if data is None:
         raise Gone("the annotated image has expired; submit the image again")
     return Response(data, media_type="image/jpeg")
-
-
-async def _wait(services: Services, prediction_id: str, wait_s: float) -> Prediction:
-    """The record, once it is terminal or `wait_s` are over. Raises NotFound, RedisUnavailable."""
-    until = time.monotonic() + wait_s
-    with services.events.expect(prediction_id) as ended:
-        while True:
-            prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id)
-            left_s = until - time.monotonic()
-            if prediction.status.terminal or left_s <= 0 or services.events.closing:
-                return prediction
-            try:
-                with fail_after(min(left_s, _LOOK_AGAIN_S)):
-                    await ended.wait()
-            except TimeoutError:
-                pass
-
-
-def _base_url(request: Request) -> str:
-    return str(request.base_url).rstrip("/")

@@ -21,7 +21,7 @@ from sluice.local.state import State, default_directory
 from sluice.local.supervisor import Event, Kind, Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]  # where the packages api and worker lie beside sluice
-ALL_PARTS = frozenset({"redis", "triton", "worker", "api"})
+ALL_PARTS = frozenset({"redis", "triton", "worker", "webhooks", "api"})
 START_TIMEOUT_S = 120.0
 POLL_S = 0.05
 
@@ -35,7 +35,7 @@ def default_models() -> Path:
 @dataclass(frozen=True)
 class StackConfig:
     """What to run. `port` is the api's: None for the usual one or a free one, 0 for any free one. `env` is added to the
-    environment of the api and the workers. `parts` is for tests that need less."""
+    environment of the api, the workers and the sender of webhooks. `parts` is for tests that need less."""
 
     state: Path = field(default_factory=default_directory)
     models: Path = field(default_factory=default_models)
@@ -82,7 +82,7 @@ class Stack:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process ids by name, now: redis, triton, worker-1 …, api, and the guard that cleans up after a SIGKILL."""
+        """The process ids by name, now: redis, triton, worker-1 …, webhooks, api, and the guard that cleans up after a SIGKILL."""
         return self._supervisor.pids if self._supervisor else {}
 
     @property
@@ -183,6 +183,8 @@ class Stack:
             specs.append(self._triton(chosen, self._environment))
         if "worker" in self.config.parts:
             specs += [self._worker(f"worker-{number}") for number in range(1, self.config.workers + 1)]
+        if "webhooks" in self.config.parts:
+            specs.append(self._webhooks())
         if "api" in self.config.parts:
             specs.append(self._api(chosen["api"]))
         return specs
@@ -233,6 +235,20 @@ class Stack:
             clean=clean,
         )
 
+    def _webhooks(self) -> Spec:
+        ready = self.state.folder("run") / "webhooks.ready"
+        return Spec(
+            "webhooks",
+            [sys.executable, "-m", "worker", "webhooks"],
+            # What it has under way is given back when everything is stopped within 5 s.
+            {"SLUICE_WEBHOOKS_GRACE_S": "2"} | self._env() | {"SLUICE_WEBHOOKS_READY_FILE": str(ready)},
+            ready.exists,
+            cwd=ROOT,
+            grace_s=3.0,
+            tier=2,
+            clean=lambda: ready.unlink(missing_ok=True),
+        )
+
     def _api(self, port: int) -> Spec:
         # A request that waits for a result is cut off when everything is stopped within 5 s.
         drain = {"SLUICE_API_DRAIN_S": os.environ.get("SLUICE_API_DRAIN_S", "1")}
@@ -248,7 +264,7 @@ class Stack:
         )
 
     def _env(self) -> dict[str, str]:
-        """The environment of the api and the workers: the user's own, and where the parts are."""
+        """The environment of the parts that are ours: the user's own, and where the others are."""
         # Each of them runs many requests on threads of its own, on cores that it shares with Triton.
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         where = {

@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 
 from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, OutputTooLarge, QueueFull, SluiceError
 from sluice.ledger import TOO_LATE, WORKER_LOST, Ledger, RedisLedger, Swept
-from sluice.prediction import TRANSITIONS, Claim, Parameters, Problem, Status
+from sluice.prediction import TRANSITIONS, Claim, Parameters, Priority, Problem, Status, Submission
 from sluice.settings import Queue
 from tests.fakes import MemoryLedger
 
@@ -30,7 +30,7 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
 
 def test_create_and_get(ledger: Ledger) -> None:
     asked = Parameters(confidence=0.5, classes=("qr_code", 2), visualize=True)
-    created, made = ledger.create("a", "codes", asked, "d1", 100)
+    created, made = ledger.create("a", Submission(model="codes", parameters=asked), "d1", 100)
     assert made
     assert created.digest == "d1"
     assert created.status is Status.STARTING
@@ -41,15 +41,15 @@ def test_create_and_get(ledger: Ledger) -> None:
 
 
 def test_an_id_is_one_submissions(ledger: Ledger) -> None:
-    first, _ = ledger.create("a", "codes", Parameters(), "d1")
-    assert ledger.create("a", "codes", Parameters(), "d1") == (first, False)
+    first, _ = ledger.create("a", Submission(model="codes"), "d1")
+    assert ledger.create("a", Submission(model="codes"), "d1") == (first, False)
     with pytest.raises(IdReused):
-        ledger.create("a", "codes", Parameters(), "d2")
+        ledger.create("a", Submission(model="codes"), "d2")
     assert ledger.backlog() == 1
     claim = ledger.claim("w", 10)
     assert claim is not None
     ledger.succeed(claim, {}, {})
-    assert ledger.create("a", "codes", Parameters(), "d1") == (ledger.get("a"), False)
+    assert ledger.create("a", Submission(model="codes"), "d1") == (ledger.get("a"), False)
     assert ledger.claim("w", 10) is None
 
 
@@ -60,7 +60,7 @@ def test_unknown(ledger: Ledger) -> None:
 
 def test_claims_come_in_order_and_once(ledger: Ledger) -> None:
     for name in "abc":
-        ledger.create(name, "codes", Parameters())
+        ledger.create(name, Submission(model="codes"))
         time.sleep(0.002)
     claims = [ledger.claim(f"w{i}", 10) for i in range(4)]
     assert [claim and claim.prediction.id for claim in claims] == ["a", "b", "c", None]
@@ -138,7 +138,7 @@ def test_requeue_waits_its_delay(ledger: Ledger) -> None:
 
 
 def test_a_lapsed_lease_is_queued_again_then_runs_alone_then_is_dead(ledger: Ledger) -> None:
-    ledger.create("a", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
     assert _lapse(ledger) == Swept(("a",), (), (), 1, 0)
     assert _lapse(ledger) == Swept(("a",), (), (), 0, 1)
     assert ledger.claim("w", 10) is None, "it may not run beside others any more"
@@ -154,7 +154,7 @@ def test_a_lapsed_lease_is_queued_again_then_runs_alone_then_is_dead(ledger: Led
 
 
 def test_an_innocent_neighbour_survives_alone(ledger: Ledger) -> None:
-    ledger.create("a", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
     _lapse(ledger)
     _lapse(ledger)
     claim = ledger.claim("w", 10, alone=True)
@@ -165,7 +165,7 @@ def test_an_innocent_neighbour_survives_alone(ledger: Ledger) -> None:
 
 
 def test_what_must_run_alone_does_so_after_a_retry_too(ledger: Ledger) -> None:
-    ledger.create("a", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
     _lapse(ledger)
     _lapse(ledger)
     claim = ledger.claim("w", 10, alone=True)
@@ -176,7 +176,7 @@ def test_what_must_run_alone_does_so_after_a_retry_too(ledger: Ledger) -> None:
 
 
 def test_a_stale_owner_of_a_lapsed_lease_changes_nothing(ledger: Ledger) -> None:
-    ledger.create("a", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
     claim = ledger.claim("w1", -1)
     assert claim is not None
     ledger.sweep()
@@ -186,7 +186,7 @@ def test_a_stale_owner_of_a_lapsed_lease_changes_nothing(ledger: Ledger) -> None
 
 
 def test_cancel_what_waits(ledger: Ledger) -> None:
-    ledger.create("a", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
     canceled = ledger.cancel("a")
     assert canceled.status is Status.CANCELED
     assert canceled.completed_at is not None
@@ -231,8 +231,8 @@ def _limited(kind: str, request: pytest.FixtureRequest, limits: Queue) -> Ledger
 @pytest.mark.parametrize("kind", ["redis", "memory"])
 def test_what_did_not_start_in_time_is_aborted(kind: str, request: pytest.FixtureRequest) -> None:
     ledger = _limited(kind, request, Queue(start_within_s=0.2))
-    ledger.create("a", "codes", Parameters())
-    ledger.create("b", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
+    ledger.create("b", Submission(model="codes"))
     running = ledger.claim("w", 10)
     assert running is not None
     time.sleep(0.25)
@@ -240,36 +240,36 @@ def test_what_did_not_start_in_time_is_aborted(kind: str, request: pytest.Fixtur
     assert ledger.get("b").status is Status.ABORTED
     assert ledger.get("b").error == TOO_LATE
     ledger.succeed(running, {}, {})
-    ledger.create("c", "codes", Parameters())
+    ledger.create("c", Submission(model="codes"))
     time.sleep(0.25)
     assert ledger.claim("w", 10) is None, "nor is it started before a sweep has seen it"
-    assert ledger.get("c").status is Status.ABORTED
+    assert ledger.sweep().aborted == ("c",)
     assert ledger.backlog() == 0
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
 def test_the_queue_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
     ledger = _limited(kind, request, Queue(max_backlog=2, max_bytes=100))
-    ledger.create("large", "codes", Parameters(), size=500)  # alone, anything goes that a request may hold
+    ledger.create("large", Submission(model="codes"), size=500)  # alone, anything goes that a request may hold
     with pytest.raises(QueueFull, match="bytes"):
-        ledger.create("a", "codes", Parameters(), size=1)
+        ledger.create("a", Submission(model="codes"), size=1)
     ledger.cancel("large")
-    ledger.create("a", "codes", Parameters(), size=60)
+    ledger.create("a", Submission(model="codes"), size=60)
     ledger.room(40)
     with pytest.raises(QueueFull, match="bytes"):
         ledger.room(41)
-    ledger.create("b", "codes", Parameters(), size=40)
+    ledger.create("b", Submission(model="codes"), size=40)
     with pytest.raises(QueueFull, match="predictions"):
         ledger.room(0)
     with pytest.raises(QueueFull, match="predictions"):
-        ledger.create("c", "codes", Parameters())
+        ledger.create("c", Submission(model="codes"))
     with pytest.raises(NotFound):
         ledger.get("c")
-    assert ledger.create("a", "codes", Parameters(), size=60)[1] is False, "what is in already is not refused"
+    assert ledger.create("a", Submission(model="codes"), size=60)[1] is False, "what is in already is not refused"
     claim = ledger.claim("w", 10)
     assert claim is not None
     ledger.succeed(claim, {}, {})
-    ledger.create("c", "codes", Parameters(), size=60)
+    ledger.create("c", Submission(model="codes"), size=60)
 
 
 def test_a_full_redis_takes_no_more_and_finishes_what_it_has(redis_client: "redis.Redis") -> None:
@@ -286,8 +286,113 @@ def test_a_full_redis_takes_no_more_and_finishes_what_it_has(redis_client: "redi
         redis_client.config_set("maxmemory", 0)
 
 
+@pytest.mark.parametrize("kind", ["redis", "memory"])
+def test_a_deadline_of_its_own_is_never_later_than_the_queues(kind: str, request: pytest.FixtureRequest) -> None:
+    ledger = _limited(kind, request, Queue(start_within_s=0.2))
+    ledger.create("a", Submission(model="codes", start_within_s=0.1))
+    ledger.create("b", Submission(model="codes", start_within_s=3600))
+    time.sleep(0.12)
+    assert ledger.sweep().aborted == ("a",)
+    time.sleep(0.12)
+    assert ledger.sweep().aborted == ("b",)
+
+
+def test_keys_have_their_turns(ledger: Ledger) -> None:
+    for number in range(6):
+        ledger.create(f"flood-{number}", Submission(model="codes", key="flood"))
+        time.sleep(0.001)
+    for number in range(2):
+        ledger.create(f"few-{number}", Submission(model="codes", key="few"))
+        time.sleep(0.001)
+    assert [ledger.ahead(name) for name in ("flood-0", "few-0", "flood-1", "few-1", "flood-5")] == [0, 1, 2, 3, 7]
+    order = []
+    while claim := ledger.claim(uuid.uuid4().hex, 10):
+        order.append(claim.prediction.id)
+    assert order == ["flood-0", "few-0", "flood-1", "few-1", "flood-2", "flood-3", "flood-4", "flood-5"]
+    assert ledger.ahead("flood-0") is None
+
+
+def test_higher_priorities_go_first_and_lower_ones_are_not_starved(ledger: Ledger) -> None:
+    for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
+        for number in range(20):
+            ledger.create(f"{priority}-{number}", Submission(model="codes", priority=priority))
+    assert ledger.ahead("high-0") == 0
+    assert ledger.ahead("low-3") == 43
+    order = [claim.prediction.priority for _ in range(20) if (claim := ledger.claim(uuid.uuid4().hex, 10))]
+    assert order[:4] == [Priority.HIGH] * 4
+    assert [order.count(priority) for priority in Priority] == [16, 2, 2]
+    assert ledger.backlog() == 60
+
+
+def test_a_keys_backlog_is_bounded(ledger: Ledger) -> None:
+    mine = Submission(model="codes", key="mine")
+    ledger.create("a", mine, max_backlog=1)
+    with pytest.raises(QueueFull, match="key"):
+        ledger.room(0, "mine", 1)
+    with pytest.raises(QueueFull, match="key"):
+        ledger.create("b", mine, max_backlog=1)
+    ledger.room(0, "other", 1)
+    ledger.create("c", Submission(model="codes", key="other"), max_backlog=1)
+    ledger.cancel("a")
+    ledger.create("b", mine, max_backlog=1)
+
+
+def test_another_keys_prediction_is_unknown(ledger: Ledger) -> None:
+    ledger.create("a", Submission(model="codes", key="mine"))
+    assert ledger.get("a", "mine").id == "a"
+    with pytest.raises(NotFound):
+        ledger.get("a", "other")
+    with pytest.raises(NotFound):
+        ledger.cancel("a", "other")
+    assert ledger.cancel("a", "mine").status is Status.CANCELED
+
+
+def test_all_that_was_asked_is_on_record(ledger: Ledger) -> None:
+    asked = Submission(
+        model="codes",
+        key="mine",
+        priority=Priority.LOW,
+        metadata={"line": [1, "ä"]},
+        image_url="https://example.com/a.jpg?sig=1",
+        start_within_s=2.5,
+        webhook="https://example.com/hook",
+        webhook_events=("start", "completed"),
+        base_url="https://sluice.example.com",
+    )
+    created, _ = ledger.create("a", asked, "d")
+    assert created == ledger.get("a")
+    assert {name: getattr(created, name) for name in dict(asked)} == dict(asked)
+
+
+def test_logs_have_a_line_for_each_attempt(ledger: Ledger) -> None:
+    ledger.requeue(_claimed(ledger), 0, logs="attempt 1: Triton is away")
+    assert ledger.claim("w2", -1) is not None
+    ledger.sweep()
+    claim = ledger.claim("w3", 10)
+    assert claim is not None
+    ledger.succeed(claim, {}, {}, logs="attempt 3: done")
+    assert ledger.get("a").logs == "attempt 1: Triton is away\nattempt 2: its worker fell silent\nattempt 3: done\n"
+
+
+def test_load(ledger: Ledger) -> None:
+    assert ledger.load() == (0, 0, 0, 0.0, 0.0)
+    claim = _claimed(ledger)
+    ledger.create("b", Submission(model="codes"))
+    ledger.beat("w1", 30)
+    ledger.beat("w2", 0.01)
+    time.sleep(0.02)
+    load = ledger.load()
+    assert load[:3] == (2, 1, 1)
+    assert 0.01 < load.oldest_s < 60
+    assert load.wait_s(0) is None
+    ledger.succeed(claim, {}, {})
+    time.sleep(2)  # the rate of a span that has just begun says nothing
+    assert 0 < ledger.load().per_s <= 1
+    assert ledger.load().live == 1
+
+
 def test_a_renewed_lease_does_not_lapse(ledger: Ledger) -> None:
-    ledger.create("a", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
     claim = ledger.claim("w1", 0.05)
     assert claim is not None
     ledger.renew(claim, 30)
@@ -301,13 +406,20 @@ def test_records_expire_after_their_end_and_not_before(redis_client: "redis.Redi
     claim = _claimed(ledger)
     assert redis_client.ttl("{detect}:prediction:a") == -1
     ledger.succeed(claim, {}, {})
-    assert sorted(redis_client.keys("*")) == [b"{detect}:gone:a", b"{detect}:prediction:a"], "no other key is left"
+    names = [name.decode().removeprefix("{detect}:") for name in redis_client.keys("*")]
+    ended = [name for name in names if name.startswith("ended:")]
+    assert sorted(names) == sorted(["gone:a", "prediction:a", "index:default", "expiring", *ended]), "no other key is left"
+    assert all(redis_client.ttl(f"{{detect}}:{name}") > 0 for name in names)
     assert 1 < redis_client.ttl("{detect}:gone:a") <= 61
     time.sleep(1.1)
     with pytest.raises(Gone):
         ledger.get("a")
+    with pytest.raises(NotFound):
+        ledger.get("a", "another")
+    ledger.sweep()
+    assert not redis_client.exists("{detect}:index:default", "{detect}:expiring")
     with pytest.raises(Gone):
-        ledger.create("a", "codes", Parameters())
+        ledger.create("a", Submission(model="codes"))
     redis_client.delete("{detect}:gone:a")
     with pytest.raises(NotFound):
         ledger.get("a")
@@ -316,7 +428,7 @@ def test_records_expire_after_their_end_and_not_before(redis_client: "redis.Redi
 def test_dead_letters_are_bounded(redis_client: "redis.Redis") -> None:
     ledger = RedisLedger(redis_client, Queue(max_shared_lapses=1, max_lone_lapses=1, max_dead=2, dead_retention_s=100))
     for name in "abc":
-        ledger.create(name, "codes", Parameters())
+        ledger.create(name, Submission(model="codes"))
         _lapse(ledger)
         _lapse(ledger, alone=True)
     ledger.sweep()
@@ -326,11 +438,12 @@ def test_dead_letters_are_bounded(redis_client: "redis.Redis") -> None:
 
 def test_an_entry_without_a_record_is_dropped(redis_client: "redis.Redis") -> None:
     ledger = RedisLedger(redis_client, Queue())
-    for name in ("queued", "alone", "deadlines", "live"):
+    for name in ("ready:normal:default", "delayed", "alone", "deadlines", "live"):
         redis_client.zadd(f"{{detect}}:{name}", {"ghost": 0})
+    redis_client.zadd("{detect}:turns:normal", {"default": 0})
     for name in ("leases", "live"):
         redis_client.zadd(f"{{detect}}:{name}", {"shade": 0})
-    ledger.create("a", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
     ledger.sweep()
     assert ledger.claim("w0", 10, alone=True) is None
     claim = ledger.claim("w1", 10)
@@ -347,7 +460,7 @@ def _lapse(ledger: Ledger, *, alone: bool = False) -> Swept:
 
 
 def _claimed(ledger: Ledger) -> Claim:
-    ledger.create("a", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
     claim = ledger.claim("w1", 10)
     assert claim is not None
     return claim
@@ -384,9 +497,15 @@ class BothLedgers(RuleBasedStateMachine):
         assert real == model
         return answers[0]
 
-    @rule(name=st.sampled_from("abcd"), mark=st.sampled_from(["d1", "d1", "d2"]))
-    def create(self, name: str, mark: str) -> None:
-        self._same(lambda ledger: ledger.create(name, "codes", Parameters(), mark, 100))
+    @rule(
+        name=st.sampled_from("abcd"),
+        mark=st.sampled_from(["d1", "d1", "d2"]),
+        key=st.sampled_from(["k1", "k2"]),
+        priority=st.sampled_from(Priority),
+    )
+    def create(self, name: str, mark: str, key: str, priority: Priority) -> None:
+        submission = Submission(model="codes", key=key, priority=priority)
+        self._same(lambda ledger: ledger.create(name, submission, mark, 100, max_backlog=2))
 
     @rule(target=claims, lease_s=st.sampled_from([-1.0, -1.0, 100.0]), alone=st.booleans())
     def claim(self, lease_s: float, alone: bool) -> object:
@@ -417,6 +536,8 @@ class BothLedgers(RuleBasedStateMachine):
     def same_records(self) -> None:
         for name in "abcd":
             self._same(lambda ledger, name=name: ledger.get(name))
+            if self.seen.get(name) is Status.STARTING:
+                self._same(lambda ledger, name=name: ledger.ahead(name))
         self._same(lambda ledger: ledger.backlog())
         self._same(lambda ledger: [letter.id for letter in ledger.dead()])
 
@@ -434,12 +555,20 @@ class BothLedgers(RuleBasedStateMachine):
     @invariant()
     def the_sets_agree_with_the_records(self) -> None:
         live = {x.decode() for x in self.client.zrange("{detect}:live", 0, -1)}
-        queued = {x.decode() for name in ("queued", "alone") for x in self.client.zrange(f"{{detect}}:{name}", 0, -1)}
+        waiting = [*self.client.keys("{detect}:ready:*"), b"{detect}:delayed", b"{detect}:alone"]
+        queued = {x.decode() for name in waiting for x in self.client.zrange(name, 0, -1)}
+        turns = {
+            b"ready:" + b":".join((name[15:], key))
+            for name in self.client.keys("{detect}:turns:*")
+            for key in self.client.zrange(name, 0, -1)
+        }
         deadlines = {x.decode() for x in self.client.zrange("{detect}:deadlines", 0, -1)}
         leased = {x.decode() for x in self.client.zrange("{detect}:leases", 0, -1)}
         assert live == {name for name, status in self.seen.items() if not status.terminal}
         assert queued == {name for name, status in self.seen.items() if status is Status.STARTING}
         assert deadlines == queued
+        assert turns == {name.removeprefix(b"{detect}:") for name in self.client.keys("{detect}:ready:*")}
+        assert sum(int(count) for count in self.client.hvals("{detect}:backlogs")) == len(live)
         assert int(self.client.get("{detect}:bytes") or 0) == 100 * len(live)
         assert leased == {name for name, status in self.seen.items() if status is Status.PROCESSING}
 

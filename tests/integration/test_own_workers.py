@@ -17,13 +17,9 @@ import numpy as np
 import pytest
 import redis
 
-from sluice import redisio
-from sluice.blobs import RedisBlobs
-from sluice.intake import Intake
-from sluice.ledger import RedisLedger
-from sluice.prediction import Parameters, Prediction, Status
-from sluice.queue import CeleryDoorbell, make_app
+from sluice.prediction import Prediction, Status, Submission
 from sluice.settings import Queue
+from sluice.stores import Stores
 from tests.chaos.proxy import Proxy
 from tests.conftest import ROOT
 from tests.integration.conftest import Live
@@ -31,17 +27,14 @@ from tests.integration.conftest import Live
 pytestmark = pytest.mark.integration
 
 IMAGE = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 256, (240, 320, 3), np.uint8))[1].tobytes()
-TIMEOUTS = {"connect_timeout_s": 1, "timeout_s": 10}
 
 
 class Bench:
     """A queue, and workers that serve it."""
 
     def __init__(self, live: Live, name: str, directory: Path) -> None:
-        client = redisio.connect(live.redis, **TIMEOUTS)
-        self.ledger = RedisLedger(client, Queue(name=name))
-        doorbell = CeleryDoorbell(make_app(live.redis, name, **TIMEOUTS), client, name)
-        self._intake = Intake(self.ledger, RedisBlobs(client), doorbell, blob_ttl_s=600, orphan_ttl_s=600)
+        stores = Stores.connect(live.redis, Queue(name=name))
+        self.ledger, self._intake = stores.ledger, stores.intake
         self._directory = directory
         self._environment = {
             **os.environ,
@@ -55,7 +48,7 @@ class Bench:
         self._started = 0
 
     def submit(self) -> str:
-        return self._intake.accept(IMAGE, "codes", Parameters()).id
+        return self._intake.accept(IMAGE, Submission(model="codes")).id
 
     @contextmanager
     def workers(self, count: int = 1, **settings: str) -> Iterator[list["subprocess.Popen[bytes]"]]:

@@ -7,12 +7,12 @@ import pytest
 from sluice.blobs import input_key
 from sluice.errors import BlobsUnavailable, IdReused, QueueFull, RedisUnavailable
 from sluice.intake import Intake, new_id
-from sluice.prediction import Parameters, Prediction, Status, digest
+from sluice.prediction import Prediction, Status, Submission, digest
 from sluice.settings import Queue
 from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
 
-PLAIN = Parameters()
-KEY = input_key("a", digest(b"image", "codes", PLAIN))
+PLAIN = Submission(model="codes")
+KEY = input_key("a", digest(b"image", PLAIN))
 
 
 def _intake(ledger: MemoryLedger, blobs: MemoryBlobs) -> Intake:
@@ -22,8 +22,8 @@ def _intake(ledger: MemoryLedger, blobs: MemoryBlobs) -> Intake:
 class Lost(MemoryLedger):
     """Records, and then does not answer in time."""
 
-    def create(self, *args: Any) -> tuple[Prediction, bool]:
-        super().create(*args)
+    def create(self, *args: Any, **options: Any) -> tuple[Prediction, bool]:
+        super().create(*args, **options)
         raise RedisUnavailable("Redis did not answer in time")
 
 
@@ -31,11 +31,11 @@ def test_an_image_without_a_record_goes_soon_and_one_with_a_record_stays() -> No
     now = [0.0]
     blobs = MemoryBlobs(lambda: now[0])
     with pytest.raises(RedisUnavailable):
-        _intake(Lost(), blobs).accept(b"image", "codes", PLAIN, "a")
+        _intake(Lost(), blobs).accept(b"image", PLAIN, "a")
     assert blobs.get(KEY) == b"image", "it may be on record"
     now[0] = 11
     assert blobs.get(KEY) is None
-    _intake(MemoryLedger(), blobs).accept(b"image", "codes", PLAIN, "a")
+    _intake(MemoryLedger(), blobs).accept(b"image", PLAIN, "a")
     now[0] = 900
     assert blobs.get(KEY) == b"image"
 
@@ -44,8 +44,8 @@ def test_whoever_comes_again_makes_up_for_an_answer_that_was_lost() -> None:
     now = [0.0]
     ledger, blobs = Lost(), MemoryBlobs(lambda: now[0])
     with pytest.raises(RedisUnavailable):
-        _intake(ledger, blobs).accept(b"image", "codes", PLAIN, "a")
-    assert _intake(ledger, blobs).accept(b"image", "codes", PLAIN, "a").id == "a"
+        _intake(ledger, blobs).accept(b"image", PLAIN, "a")
+    assert _intake(ledger, blobs).accept(b"image", PLAIN, "a").id == "a"
     now[0] = 900
     assert blobs.get(KEY) == b"image"
     assert ledger.backlog() == 1
@@ -57,18 +57,18 @@ def test_an_image_that_can_not_be_kept_is_not_accepted() -> None:
             raise BlobsUnavailable("away")
 
     with pytest.raises(BlobsUnavailable):
-        _intake(MemoryLedger(), Flaky()).accept(b"image", "codes", PLAIN)
+        _intake(MemoryLedger(), Flaky()).accept(b"image", PLAIN)
 
 
 def test_a_race_for_an_id_keeps_the_winners_image() -> None:
     """The loser has looked before the winner was on record."""
     ledger, blobs = MemoryLedger(), MemoryBlobs()
     intake = _intake(ledger, blobs)
-    intake.accept(b"image", "codes", PLAIN, None)
+    intake.accept(b"image", PLAIN, None)
     (winner,) = ledger._rows
     intake._known = lambda *_: None  # type: ignore[method-assign]  # as if it had not been there yet
     with pytest.raises(IdReused):
-        intake.accept(b"another", "codes", PLAIN, winner)
+        intake.accept(b"another", PLAIN, winner)
     assert [data for data, _ in blobs._blobs.values()] == [b"image"]
 
 
@@ -76,20 +76,20 @@ def test_a_repetition_that_overtakes_the_end_leaves_no_image() -> None:
     """The prediction is not there when it looks, and has ended by the time that it has put the image."""
     ledger, blobs = MemoryLedger(), MemoryBlobs()
     intake = _intake(ledger, blobs)
-    intake.accept(b"image", "codes", PLAIN, "a")
+    intake.accept(b"image", PLAIN, "a")
     intake.cancel("a")
     assert not blobs._blobs
     intake._known = lambda *_: None  # type: ignore[method-assign]
-    assert intake.accept(b"image", "codes", PLAIN, "a").status is Status.CANCELED
+    assert intake.accept(b"image", PLAIN, "a").status is Status.CANCELED
     assert not blobs._blobs
 
 
 def test_a_refusal_leaves_nothing() -> None:
     blobs = MemoryBlobs()
     intake = _intake(MemoryLedger(Queue(max_backlog=1)), blobs)
-    intake.accept(b"image", "codes", PLAIN)
+    intake.accept(b"image", PLAIN)
     with pytest.raises(QueueFull):
-        intake.accept(b"image", "codes", PLAIN)
+        intake.accept(b"image", PLAIN)
     assert len(blobs._blobs) == 1
 
 

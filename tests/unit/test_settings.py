@@ -1,5 +1,7 @@
 """Settings come from the environment, and hide what is secret."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -21,6 +23,15 @@ def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.queue.lease_s == 2.5
     assert settings.triton.http_url == "http://triton:8000"
     assert "hunter2" not in repr(settings.blobs)
+
+
+def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sluice_redis_url").write_text("redis://:hunter2@redis:6379/0\n")
+    monkeypatch.setenv("SLUICE_SECRETS_DIR", str(tmp_path))
+    assert Settings().redis_url == "redis://:hunter2@redis:6379/0"
+    monkeypatch.setenv("SLUICE_SECRETS_DIR", str(tmp_path / "typo"))
+    with pytest.raises(ValueError, match="SLUICE_SECRETS_DIR"):
+        Settings()
 
 
 @pytest.mark.parametrize(

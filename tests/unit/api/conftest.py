@@ -10,11 +10,15 @@ import pytest
 
 from api.app import create_app
 from api.deps import Services
+from api.pace import Pace
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel
 from sluice.intake import Intake
+from sluice.keys import Keys
+from sluice.netguard import Guard
 from sluice.prediction import Parameters
 from sluice.settings import Queue, Settings
-from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
+from tests.fake_deliveries import MemoryDeliveries, MemorySecrets
+from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryHistory, MemoryLedger, MemoryRateLimiter
 
 
 @dataclass
@@ -42,7 +46,7 @@ class FakeEvents:
         self.closing = False
 
     @contextlib.contextmanager
-    def expect(self, prediction_id: str) -> Iterator[asyncio.Event]:
+    def expect(self, prediction_id: str, *, every_change: bool = False) -> Iterator[asyncio.Event]:
         event = asyncio.Event()
         self.waiting.append(event)
         try:
@@ -59,6 +63,8 @@ class World:
     doorbell: CountingDoorbell = field(default_factory=CountingDoorbell)
     catalog: FakeCatalog = field(default_factory=FakeCatalog)
     events: FakeEvents = field(default_factory=FakeEvents)
+    deliveries: MemoryDeliveries = field(default_factory=MemoryDeliveries)
+    secrets: MemorySecrets = field(default_factory=MemorySecrets)
 
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger(self.settings)
@@ -80,8 +86,21 @@ async def http(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[h
 
     @contextlib.asynccontextmanager
     async def build(settings: Settings) -> AsyncIterator[Services]:
-        intake = Intake(world.ledger, world.blobs, world.doorbell, blob_ttl_s=60, orphan_ttl_s=10)
-        yield Services(settings, world.ledger, world.blobs, intake, world.events, world.catalog)  # type: ignore[arg-type]
+        yield Services(
+            settings=settings,
+            ledger=world.ledger,
+            blobs=world.blobs,
+            intake=Intake(world.ledger, world.blobs, world.doorbell, blob_ttl_s=60, orphan_ttl_s=10),
+            events=world.events,  # type: ignore[arg-type]
+            catalog=world.catalog,  # type: ignore[arg-type]
+            keys=Keys(settings.api.keys_file),
+            limiter=MemoryRateLimiter(),
+            history=MemoryHistory(world.ledger),
+            guard=Guard(),
+            pace=Pace(world.ledger),
+            deliveries=world.deliveries,
+            secrets=world.secrets,
+        )
 
     app = create_app(build=build)
     async with (

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sluice.blobs import annotated_key, input_key
 from sluice.errors import RedisUnavailable
-from sluice.prediction import Parameters, Problem, Status
+from sluice.prediction import Parameters, Problem, Status, Submission
 from tests.unit.api.conftest import World
 
 pytestmark = pytest.mark.anyio
@@ -127,7 +127,7 @@ async def test_cancel(http: httpx.AsyncClient, world: World) -> None:
 
 async def test_a_full_queue_says_so_and_takes_nothing(http: httpx.AsyncClient, world: World) -> None:
     for number in range(world.settings.max_backlog):
-        world.ledger.create(f"p{number}", "codes", Parameters())
+        world.ledger.create(f"p{number}", Submission(model="codes"))
     answer = await http.post("/v1/predictions", content=JPEG, headers=RAW)
     assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
     assert int(answer.headers["retry-after"]) >= 1
@@ -135,7 +135,7 @@ async def test_a_full_queue_says_so_and_takes_nothing(http: httpx.AsyncClient, w
 
 
 async def test_nobody_waits_in_a_process_that_ends(http: httpx.AsyncClient, world: World) -> None:
-    world.ledger.create("a", "codes", Parameters())
+    world.ledger.create("a", Submission(model="codes"))
     waiting = asyncio.create_task(http.get("/v1/predictions/a?wait=60"))
     while not world.events.waiting:
         await asyncio.sleep(0.01)
@@ -145,7 +145,7 @@ async def test_nobody_waits_in_a_process_that_ends(http: httpx.AsyncClient, worl
 
 
 async def test_get_tells_every_status(http: httpx.AsyncClient, world: World) -> None:
-    world.ledger.create("a", "codes", Parameters())
+    world.ledger.create("a", Submission(model="codes"))
     starting = await http.get("/v1/predictions/a")
     assert starting.json()["status"] == "starting"
     assert starting.headers["retry-after"] == "1"
@@ -162,7 +162,7 @@ async def test_get_tells_every_status(http: httpx.AsyncClient, world: World) -> 
 
 
 async def test_a_wait_ends_with_the_prediction(http: httpx.AsyncClient, world: World) -> None:
-    world.ledger.create("a", "codes", Parameters())
+    world.ledger.create("a", Submission(model="codes"))
     claim = world.ledger.claim("w", 10)
     assert claim is not None
     waiting = asyncio.create_task(http.get("/v1/predictions/a?wait=60"))
@@ -175,7 +175,7 @@ async def test_a_wait_ends_with_the_prediction(http: httpx.AsyncClient, world: W
 
 
 async def test_a_lost_event_only_delays(http: httpx.AsyncClient, world: World) -> None:
-    world.ledger.create("a", "codes", Parameters())
+    world.ledger.create("a", Submission(model="codes"))
     claim = world.ledger.claim("w", 10)
     assert claim is not None
     waiting = asyncio.create_task(http.get("/v1/predictions/a?wait=60"))
@@ -186,7 +186,7 @@ async def test_a_lost_event_only_delays(http: httpx.AsyncClient, world: World) -
 
 
 async def test_a_wait_that_runs_out_tells_the_status(http: httpx.AsyncClient, world: World) -> None:
-    world.ledger.create("a", "codes", Parameters())
+    world.ledger.create("a", Submission(model="codes"))
     start = time.monotonic()
     answer = await http.get("/v1/predictions/a?wait=0.2")
     assert time.monotonic() - start >= 0.2
@@ -195,7 +195,7 @@ async def test_a_wait_that_runs_out_tells_the_status(http: httpx.AsyncClient, wo
 
 
 async def test_the_annotated_image(http: httpx.AsyncClient, world: World) -> None:
-    world.ledger.create("a", "codes", Parameters(visualize=True))
+    world.ledger.create("a", Submission(model="codes", parameters=Parameters(visualize=True)))
     assert (await http.get("/v1/predictions/a/image")).status_code == 409
     claim = world.ledger.claim("w", 10)
     assert claim is not None

@@ -13,7 +13,7 @@ import pytest
 from sluice.blobs import input_key
 from sluice.errors import UnknownModel
 from sluice.models import Layout, Model, Task, Tensor
-from sluice.prediction import Parameters
+from sluice.prediction import Parameters, Submission
 from tests.fakes import MemoryBlobs, MemoryLedger
 from worker.pipeline import Pipeline
 
@@ -63,11 +63,11 @@ class World:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline(self.blobs, self.engine, max_pixels=1_000_000, annotated_ttl_s=60)
+        return Pipeline(self.blobs, self.engine, max_pixels=1_000_000, annotated_ttl_s=60, fetch=str.encode)
 
     def submit(self, prediction_id: str = "a", image: bytes | None = None, model: str = "codes", **asked: Any) -> None:
         self.blobs.put(input_key(prediction_id, ""), png() if image is None else image, 60)
-        self.ledger.create(prediction_id, model, Parameters(**asked))
+        self.ledger.create(prediction_id, Submission(model=model, parameters=Parameters(**asked)))
 
 
 def png(width: int = 128, height: int = 64) -> bytes:

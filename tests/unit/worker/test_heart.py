@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import LeaseLost, RedisUnavailable
-from sluice.prediction import Claim, Parameters, Status
+from sluice.prediction import Claim, Status, Submission
 from tests.fakes import MemoryLedger
 from worker.heart import Heart
 
 
 def _claim(ledger: MemoryLedger, name: str, lease_s: float = 10) -> Claim:
-    ledger.create(name, "codes", Parameters())
+    ledger.create(name, Submission(model="codes"))
     claim = ledger.claim(f"owner of {name}", lease_s)
     assert claim is not None
     return claim

@@ -9,7 +9,7 @@ import pytest
 from sluice.blobs import input_key
 from sluice.errors import RedisUnavailable
 from sluice.ledger import Swept
-from sluice.prediction import Parameters, Status
+from sluice.prediction import Status, Submission
 from sluice.settings import Queue
 from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
 from tests.unit.worker.conftest import World
@@ -25,7 +25,7 @@ def _keep(ledger: MemoryLedger, doorbell: CountingDoorbell, blobs: MemoryBlobs |
 def test_it_rings_for_what_no_message_speaks_of() -> None:
     ledger, doorbell = MemoryLedger(), CountingDoorbell(rings=1)
     for name in "abc":
-        ledger.create(name, "codes", Parameters())
+        ledger.create(name, Submission(model="codes"))
     _keep(ledger, doorbell)
     assert doorbell.waiting() == 3
     _keep(ledger, doorbell)
@@ -42,7 +42,7 @@ def test_an_idle_service_is_not_asked_for_its_messages() -> None:
 
 def test_a_lapsed_lease_is_queued_again_and_rung_for() -> None:
     ledger, doorbell = MemoryLedger(), CountingDoorbell()
-    ledger.create("a", "codes", Parameters())
+    ledger.create("a", Submission(model="codes"))
     ledger.claim("w", -1)
     _keep(ledger, doorbell)
     assert ledger.get("a").status is Status.STARTING
@@ -54,7 +54,7 @@ def test_a_dead_letters_image_is_kept_and_an_aborted_ones_is_not() -> None:
     ledger, blobs = MemoryLedger(Queue(max_shared_lapses=1, start_within_s=50), lambda: now[0]), MemoryBlobs(lambda: now[0])
     for name in ("dead", "late"):
         blobs.put(input_key(name, ""), b"image", 100)
-        ledger.create(name, "codes", Parameters())
+        ledger.create(name, Submission(model="codes"))
     ledger.claim("w", -1)
     _keep(ledger, CountingDoorbell(), blobs)
     ledger.claim("w", -1, alone=True)
@@ -104,7 +104,7 @@ def _until(condition) -> None:
 
 def test_a_round_that_fails_is_not_the_last(process: Process) -> None:
     process.doorbell.errors = [RedisUnavailable("away"), ValueError("a fault")]
-    process.world.ledger.create("a", "codes", Parameters())
+    process.world.ledger.create("a", Submission(model="codes"))
     keeper = process.keeper()
     keeper.start()
     _until(lambda: process.doorbell.rings)

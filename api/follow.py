@@ -1,0 +1,82 @@
+"""Waiting for a prediction, and its events as they come."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+
+import anyio.to_thread
+from anyio import fail_after
+
+from api.deps import Services
+from sluice.answers import PredictionAnswer
+from sluice.prediction import Prediction, Status
+
+_LOOK_AGAIN_S = 2.0  # while waiting, in case the news was lost with a connection
+_POSITION_EVERY_S = 1.0
+_COMMENT_EVERY_S = 15.0  # proxies cut connections on which nothing comes
+KINDS = ("status", "logs", "output", "error", "done")
+
+
+async def wait(services: Services, prediction_id: str, key: str, wait_s: float) -> Prediction:
+    """The record, once it is terminal or `wait_s` are over. Raises NotFound, Gone, RedisUnavailable."""
+    until = time.monotonic() + wait_s
+    with services.events.expect(prediction_id) as ended:
+        while True:
+            prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id, key)
+            left_s = until - time.monotonic()
+            if prediction.status.terminal or left_s <= 0 or services.events.closing:
+                return prediction
+            try:
+                with fail_after(min(left_s, _LOOK_AGAIN_S)):
+                    await ended.wait()
+            except TimeoutError:
+                pass
+
+
+async def events(services: Services, prediction: Prediction, base_url: str, kinds: Collection[str]) -> AsyncIterator[str]:
+    """A prediction's events in the form of HTML's server-sent events, from how it is now to its end.
+
+    `status` at each change of the status or of the position in the queue, `logs` with what was added, then `output` or `error`, and
+    `done`. A connection that breaks is resumed with the same call: the first event says how things stand.
+    """
+    number, said, logged, spoke_at = 0, "", 0, time.monotonic()
+
+    def event(kind: str, data: str) -> str:
+        nonlocal number
+        number += 1
+        lines = "".join(f"data: {line}\n" for line in data.split("\n"))
+        return f"event: {kind}\nid: {prediction.id}:{number}\n{lines}\n" if kind in kinds else ""
+
+    with services.events.expect(prediction.id, every_change=True) as changed:
+        while True:
+            changed.clear()
+            prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction.id, prediction.key)
+            queued = await services.pace.queued(prediction)
+            status = json.dumps({"id": prediction.id, "status": prediction.status, **queued.model_dump()})
+            text = event("status", status) if status != said else ""
+            if prediction.logs[logged:]:
+                text += event("logs", prediction.logs[logged:])
+            said, logged = status, len(prediction.logs)
+            if prediction.status.terminal:
+                yield text + _end(event, PredictionAnswer.of(prediction, base_url))
+                return
+            if services.events.closing:
+                return
+            if not text and time.monotonic() - spoke_at > _COMMENT_EVERY_S:
+                text = ": still here\n\n"
+            if text:
+                spoke_at = time.monotonic()
+                yield text
+            try:
+                with fail_after(_POSITION_EVERY_S if prediction.status is Status.STARTING else _LOOK_AGAIN_S):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+
+
+def _end(event: Callable[[str, str], str], answer: PredictionAnswer) -> str:
+    if answer.status is Status.SUCCEEDED:
+        return event("output", json.dumps(answer.output)) + event("done", "{}")
+    if answer.status is Status.CANCELED:
+        return event("done", '{"reason": "canceled"}')
+    return event("error", json.dumps({"detail": answer.error, "code": answer.error_code})) + event("done", '{"reason": "error"}')

@@ -1,0 +1,52 @@
+"""How fast the queue moves, asked at most once a second, and what clients are told of it."""
+
+import math
+import time
+
+import anyio.to_thread
+
+from sluice.answers import Queued
+from sluice.ledger import Ledger, Load
+from sluice.prediction import Prediction, Status
+
+_BELIEVED_S = 1.0
+_LONGEST_S = 60
+
+
+class Pace:
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._asked_at = -float("inf")
+        self._load: Load
+
+    async def load(self) -> Load:
+        """Raises RedisUnavailable."""
+        if time.monotonic() - self._asked_at > _BELIEVED_S:
+            self._load = await anyio.to_thread.run_sync(self._ledger.load)
+            self._asked_at = time.monotonic()
+        return self._load
+
+    async def queued(self, prediction: Prediction) -> Queued:
+        """How long it waits; nothing where it does not. Raises RedisUnavailable."""
+        if prediction.status is not Status.STARTING:
+            return Queued()
+        ahead = await anyio.to_thread.run_sync(self._ledger.ahead, prediction.id)
+        if ahead is None:
+            return Queued()
+        wait_s = (await self.load()).wait_s(ahead)
+        return Queued(queue_position=ahead + 1, estimated_wait_s=None if wait_s is None else round(wait_s, 3))
+
+    async def retry_after(self) -> int:
+        """Seconds after which one that was submitted just now may have ended. Raises RedisUnavailable."""
+        load = await self.load()
+        return clamp(load.wait_s(load.live))
+
+    async def room_after(self) -> int:
+        """Seconds after which a twentieth of the backlog may have ended. Raises RedisUnavailable."""
+        load = await self.load()
+        return clamp(load.wait_s(load.live // 20))
+
+
+def clamp(seconds: float | None) -> int:
+    """As `Retry-After` has it: whole seconds, from 1 to a minute; 1 where nothing is known."""
+    return min(_LONGEST_S, max(1, math.ceil(seconds or 0)))

@@ -1,0 +1,25 @@
+"""How busy the service is."""
+
+from fastapi import APIRouter
+
+from api.auth import CallerDep
+from api.deps import ServicesDep
+from api.describe import problems
+from api.schemas import QueueAnswer
+
+router = APIRouter(prefix="/v1/queue", tags=["queue"])
+
+
+@router.get("", responses=problems())
+async def get(services: ServicesDep, caller: CallerDep) -> QueueAnswer:
+    """The backlog of all callers together, and how fast it is worked off."""
+    load = await services.pace.load()
+    wait_s = load.wait_s(load.live)
+    return QueueAnswer(
+        backlog=load.live,
+        processing=load.running,
+        oldest_s=round(load.oldest_s, 3),
+        workers=load.workers,
+        per_s=round(load.per_s, 3),
+        estimated_wait_s=None if wait_s is None else round(wait_s, 3),
+    )

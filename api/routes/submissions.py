@@ -1,0 +1,239 @@
+"""Submitting one image."""
+
+import base64
+import hashlib
+import re
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Header, Path, Request, Response
+
+from api.auth import SubmitterDep
+from api.body import PredictionRequest, Upload, read_upload
+from api.deps import Services, ServicesDep, base_url
+from api.describe import LOCATION, RETRY_AFTER, Responses, problems
+from api.follow import wait
+from sluice.answers import PredictionAnswer
+from sluice.errors import InvalidInput, QueueFull
+from sluice.images import inspect
+from sluice.keys import Caller
+from sluice.prediction import Parameters, Prediction, Submission
+
+router = APIRouter(prefix="/v1", tags=["predictions"])
+
+ID = "^[a-z0-9-]{1,64}$"
+Id = Annotated[str, Path(alias="id", pattern=ID, description="Of your choice: a-z, 0-9 and -.")]
+
+_FORM = {
+    "type": "object",
+    "required": ["image"],
+    "properties": {
+        "image": {"type": "string", "format": "binary", "description": "The file; or, as text, a URL."},
+        **{name: field for name, field in PredictionRequest.model_json_schema()["properties"].items() if name != "input"},
+        **Parameters.model_json_schema()["properties"],
+    },
+}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/PredictionRequest"}},
+            "multipart/form-data": {"schema": _FORM},
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+_ACCEPTED: Responses = {
+    201: {"model": PredictionAnswer, "description": "It has ended within the time that `Prefer` gave.", "headers": LOCATION},
+    202: {"description": "It is on record, and will end.", "headers": {**LOCATION, **RETRY_AFTER}},
+    **problems(
+        HTTPStatus.REQUEST_TIMEOUT,
+        HTTPStatus.GONE,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    ),
+}
+_OPTIONS: Any = {
+    "status_code": HTTPStatus.ACCEPTED,
+    "response_model": PredictionAnswer,
+    "openapi_extra": _BODY,
+    "responses": _ACCEPTED,
+}
+Prefer = Annotated[
+    str | None,
+    Header(
+        description="`wait=N` holds the answer for up to N seconds, until the prediction has ended; `respond-async` does not.",
+        examples=["wait=10"],
+    ),
+]
+CancelAfter = Annotated[
+    str | None,
+    Header(description="What has not started after this time is aborted: seconds, or `90s`, `5m`, `1h30m`.", examples=["5m"]),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="The same submission with the same key is one prediction; another submission with it is refused.",
+    ),
+]
+
+
+@router.post("/predictions", **_OPTIONS)
+async def submit(
+    request: Request,
+    services: ServicesDep,
+    caller: SubmitterDep,
+    prefer: Prefer = None,
+    cancel_after: CancelAfter = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Submit one image: as JSON, as a multipart form with the file in `image`, or as the body itself.
+
+    With a form, the parameters are fields beside the file; with the image as the body, they are in the query.
+    """
+    chosen = _derived(caller, idempotency_key) if idempotency_key else None
+    return await _accept(request, services, caller, prefer, cancel_after, chosen)
+
+
+@router.put("/predictions/{id}", **_OPTIONS)
+async def put(
+    prediction_id: Id,
+    request: Request,
+    services: ServicesDep,
+    caller: SubmitterDep,
+    prefer: Prefer = None,
+    cancel_after: CancelAfter = None,
+) -> Response:
+    """Submit one image under an id of your own, so that you may submit it again when an answer was lost.
+
+    The same submission under the same id changes nothing, and is answered with the prediction as it is now; another one is refused.
+    """
+    return await _accept(request, services, caller, prefer, cancel_after, prediction_id)
+
+
+@router.post("/models/{owner}/{name}/predictions", **_OPTIONS)
+async def submit_to_model(
+    owner: str,
+    name: str,
+    request: Request,
+    services: ServicesDep,
+    caller: SubmitterDep,
+    prefer: Prefer = None,
+    cancel_after: CancelAfter = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Submit one image to a model by its path, as Replicate's clients do. All owners are one: models have names only."""
+    chosen = _derived(caller, idempotency_key) if idempotency_key else None
+    return await _accept(request, services, caller, prefer, cancel_after, chosen, model=name)
+
+
+async def _accept(
+    request: Request,
+    services: Services,
+    caller: Caller,
+    prefer: str | None,
+    cancel_after: str | None,
+    prediction_id: str | None,
+    model: str | None = None,
+) -> Response:
+    wait_s = _wait_s(prefer, services.settings.api.max_wait_s)
+    start_within_s = seconds(cancel_after) if cancel_after else None
+    try:
+        if prediction_id is None:  # one that is known already is answered even when the queue is full
+            declared = request.headers.get("content-length", "")
+            size = int(declared) if declared.isdecimal() else 0
+            await anyio.to_thread.run_sync(services.ledger.room, size, caller.name, caller.max_backlog)
+        upload = await read_upload(request, services.settings.limits)
+        submission = await submission_of(services, caller, upload, base_url(request), model, start_within_s)
+        image = upload.image if isinstance(upload.image, bytes) else b""
+        prediction = await accept(services, caller, image, submission, prediction_id)
+    except QueueFull as error:
+        error.retry_after_s = await services.pace.room_after()
+        raise
+    if wait_s:
+        prediction = await wait(services, prediction.id, caller.name, wait_s)
+    return await _answer(request, services, prediction, wait_s)
+
+
+async def submission_of(
+    services: Services, caller: Caller, upload: Upload, base_url: str, model: str | None = None, start_within_s: float | None = None
+) -> Submission:
+    """What was submitted, once all that can be checked of it has been.
+
+    Raises InvalidInput and its kin for an image, a URL, a model or a class that will not do.
+    """
+    options, limits = upload.options, services.settings.limits
+    url = None
+    if isinstance(upload.image, str):
+        url = upload.image
+        services.guard.check_url(url)
+    else:
+        await anyio.to_thread.run_sync(inspect, upload.image, limits.max_pixels)
+    if options.webhook:
+        services.guard.check_url(options.webhook)
+    chosen = (model or options.model or options.version or services.settings.api.model).rpartition("/")[2]
+    await services.catalog.check(chosen, upload.parameters)
+    return Submission(
+        model=chosen,
+        parameters=upload.parameters,
+        key=caller.name,
+        priority=options.priority,
+        metadata=options.metadata,
+        image_url=url,
+        start_within_s=start_within_s,
+        webhook=options.webhook,
+        webhook_events=options.webhook_events_filter or (),
+        base_url=base_url if options.webhook else "",
+    )
+
+
+async def accept(services: Services, caller: Caller, image: bytes, submission: Submission, prediction_id: str | None) -> Prediction:
+    """Put it on record. Raises what `Intake.accept` raises."""
+    return await anyio.to_thread.run_sync(
+        lambda: services.intake.accept(image, submission, prediction_id, max_backlog=caller.max_backlog)
+    )
+
+
+async def _answer(request: Request, services: Services, prediction: Prediction, wait_s: float) -> Response:
+    answer = PredictionAnswer.of(prediction, base_url(request))
+    headers = {"Location": answer.urls.get}
+    if wait_s:
+        headers["Preference-Applied"] = f"wait={wait_s:g}"
+    ended = bool(wait_s) and prediction.status.terminal
+    if not ended:
+        headers["Retry-After"] = str(await services.pace.retry_after())
+    status = HTTPStatus.CREATED if ended else HTTPStatus.ACCEPTED
+    return Response(answer.model_dump_json(), status, headers, "application/json")
+
+
+def _derived(caller: Caller, idempotency_key: str) -> str:
+    """The id that belongs to a caller's `Idempotency-Key`: whoever sends it again, to any api process, gets to the same record."""
+    found = hashlib.sha256(f"{caller.name}\0{idempotency_key}".encode()).digest()
+    return base64.b32encode(found)[:26].decode().lower()
+
+
+def _wait_s(prefer: str | None, longest_s: float) -> float:
+    """What `Prefer` (RFC 7240) asks for. What is not understood is ignored, as that RFC wants it."""
+    for preference in (prefer or "").split(","):
+        name, _, value = preference.strip().partition("=")
+        if name.lower() == "wait":
+            try:
+                return min(longest_s, max(0.0, float(value))) if value else longest_s
+            except ValueError:
+                return 0.0
+    return 0.0
+
+
+def seconds(text: str) -> float:
+    """A duration such as `90`, `90s`, `5m` or `1h30m`. Raises InvalidInput."""
+    found = re.fullmatch(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?", text.strip())
+    hours, minutes, rest = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + rest
+    if total <= 0:
+        raise InvalidInput("Cancel-After: give a time such as 90, 90s, 5m or 1h30m, of one second or more")
+    return float(total)

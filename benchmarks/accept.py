@@ -1,0 +1,134 @@
+"""What accepting a 100 kB JPEG costs: one api process, against a bare Starlette handler that does one Redis SET of the same body.
+
+No worker runs. The same uvicorn settings, the same Redis, by turns; `benchmarks/load.py` says what the clients are. That they are
+not what is measured is shown by a third server, which only reads the body and answers. Then the api's memory over 20,000
+submissions, with what was accepted deleted after each tenth.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from urllib.parse import urlsplit
+
+import redis.asyncio
+import uvicorn
+import uvloop
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from benchmarks.common import client, process, resident_mb, stack
+from sluice import redisio
+from sluice.local.stack import ROOT
+
+SIZE = 100_000
+ROUNDS = 7
+COUNTS = {1: 300, 8: 600, 32: 600}  # requests in a round, by how many clients send them
+TOTAL = int(os.environ.get("ACCEPT_TOTAL", "20000"))
+LIMITS = {"SLUICE_QUEUE_MAX_BACKLOG": "1000000", "SLUICE_QUEUE_MAX_BYTES": "10000000000"}
+HOST = "127.0.0.1"
+
+
+def main() -> None:
+    with stack("redis", "triton", "api", redis_max_memory="2gb", env=LIMITS) as running, client(running) as store:
+        api = urlsplit(running.addresses.api).port
+        with _served("bare", running.addresses.redis) as bare, _served("nothing", running.addresses.redis) as nothing:
+            servers = {"bare": bare, "api": api, "nothing": nothing}
+            for clients, count in COUNTS.items():
+                _compare(store, servers, clients, count)
+        for tenth in range(1, 11):
+            said = _load(store, api, 8, TOTAL // 10)
+            size = resident_mb(running.pids["api"])
+            print(f"{tenth * TOTAL // 10} accepted, {said['per_s']:.0f}/s: the api has {size:.1f} MB", flush=True)
+
+
+def _compare(store: "redisio.redis.Redis", servers: dict[str, int], clients: int, count: int) -> None:
+    for port in servers.values():
+        _load(store, port, clients, count // 4)
+    rounds = [{name: _load(store, port, clients, count) for name, port in servers.items()} for _ in range(ROUNDS)]
+    for name in servers:
+        per_s, median, p95, cores = (
+            statistics.median(said[name][key] for said in rounds) for key in ("per_s", "median_s", "p95_s", "cores")
+        )
+        times = f"{median * 1000:.2f} ms, 95 % below {p95 * 1000:.2f} ms"
+        print(f"{clients} clients, {name}: {per_s:.0f}/s, {times}; the clients use {cores:.2f} of a core", flush=True)
+    ratios = [said["api"]["per_s"] / said["bare"]["per_s"] for said in rounds]
+    print(f"{clients} clients: ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+
+
+def _load(store: "redisio.redis.Redis", port: int, clients: int, count: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.load", HOST, str(port), "/v1/predictions", str(clients), str(count)]
+    said = subprocess.run(command, input=_image(), capture_output=True, cwd=ROOT, check=False, timeout=120)
+    if said.returncode:
+        sys.exit(said.stderr.decode())
+    # Celery keeps there which queues there are, and looks it up for each message.
+    keys = [key for key in store.scan_iter(count=1000) if not key.startswith(b"_kombu")]
+    if keys:
+        store.unlink(*keys)
+    found: dict[str, float] = json.loads(said.stdout)
+    return found
+
+
+def _image() -> bytes:
+    """A photograph as a JPEG of 100 kB."""
+    out = BytesIO()
+    Image.open(ROOT / "samples" / "bench.jpg").save(out, "JPEG", quality=85)
+    return out.getvalue().ljust(SIZE, b"\0")
+
+
+@contextmanager
+def _served(what: str, redis_url: str) -> Iterator[int]:
+    """The port of another server, which is up."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        port: int = listener.getsockname()[1]
+    with process("-m", "benchmarks.accept", what, str(port), redis_url, environment={}):
+        while True:
+            try:
+                socket.create_connection((HOST, port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield port
+
+
+def _serve(what: str, port: str, redis_url: str) -> None:
+    store = redis.asyncio.Redis.from_url(redis_url)
+    number = iter(range(10**9))
+
+    async def bare(request: Request) -> Response:
+        await store.set(f"bare:{next(number)}", await request.body())
+        return Response(status_code=202)
+
+    app = Starlette(routes=[Route("/v1/predictions", bare, methods=["POST"])])
+    if what == "bare":
+        uvicorn.run(app, host=HOST, port=int(port), access_log=False, log_config=None)
+    else:
+        uvloop.run(_answer_all(int(port)))
+
+
+async def _answer_all(port: int) -> None:
+    """The least that can be done with a request: read it whole."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]))
+            writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
+
+    async with await asyncio.start_server(serve, HOST, port, limit=1_000_000) as server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    _serve(*sys.argv[1:])

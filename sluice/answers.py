@@ -1,0 +1,83 @@
+"""A prediction as clients see it, in answers and in webhooks. Field names are Replicate's, so that its clients read them."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field, model_serializer
+
+from sluice.prediction import Prediction, Priority, Status, isoformat
+
+
+class Urls(BaseModel):
+    get: str = Field(description="This prediction.")
+    cancel: str = Field(description="POST here to cancel it.")
+    stream: str = Field(description="Its events, as server-sent events.")
+    image: str | None = Field(None, description="The annotated image, where `visualize` asked for one; else left out.")
+
+    @model_serializer(mode="wrap")
+    def _only_what_there_is(self, serialize):  # type: ignore[no-untyped-def]  # with a type it would hide the fields from OpenAPI
+        """Clients written for Replicate take no null here."""
+        return {name: url for name, url in serialize(self).items() if url}
+
+
+class Queued(BaseModel):
+    """How long a prediction waits, as far as is known."""
+
+    queue_position: int | None = Field(None, description="While `starting`: 1 is the next; null while it waits for a retry.")
+    estimated_wait_s: float | None = Field(None, description="While `starting`: seconds until its end, where anything tells.")
+
+
+class PredictionAnswer(Queued):
+    """A prediction and its result."""
+
+    id: str
+    model: str
+    version: str = Field(description="The same as `model`.")
+    status: Status
+    input: dict[str, Any] = Field(description="The parameters, and the image where it was given by URL.")
+    output: dict[str, Any] | None = Field(description="Once `succeeded`: `image` and `predictions`, in source pixels.")
+    error: str | None = Field(description="Once `failed` or `aborted`: why, in a sentence.")
+    error_code: str | None = Field(description="Once `failed` or `aborted`: why, as a stable code.")
+    logs: str = Field(description="A line for each attempt: its stages and their times, or why it ended.")
+    metrics: dict[str, float] = Field(description="Seconds: `queue_time`, `predict_time` in all, and each stage's.")
+    priority: Priority
+    metadata: dict[str, Any] = Field(description="As it was submitted.")
+    webhook: str | None
+    canceled_from: Status | None = Field(description="Once `canceled`: the status that it had before, `starting` or `processing`.")
+    data_removed: bool = Field(False, description="Always false: once the data is removed, the prediction is answered with 410.")
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    urls: Urls
+
+    @classmethod
+    def of(cls, prediction: Prediction, base_url: str, queued: Queued | None = None) -> "PredictionAnswer":
+        """`base_url` is where the client reaches the api, with no slash at its end."""
+        get = f"{base_url}/v1/predictions/{prediction.id}"
+        given = {"image": prediction.image_url} if prediction.image_url else {}
+        return cls(
+            id=prediction.id,
+            model=prediction.model,
+            version=prediction.model,
+            status=prediction.status,
+            input={**given, **prediction.parameters.model_dump()},
+            output=prediction.output,
+            error=prediction.error.message if prediction.error else None,
+            error_code=prediction.error.code if prediction.error else None,
+            logs=prediction.logs,
+            metrics=prediction.metrics,
+            priority=prediction.priority,
+            metadata=prediction.metadata,
+            webhook=prediction.webhook,
+            canceled_from=prediction.canceled_from,
+            created_at=isoformat(prediction.created_at) or "",
+            started_at=isoformat(prediction.started_at),
+            completed_at=isoformat(prediction.completed_at),
+            urls=Urls(
+                get=get,
+                cancel=f"{get}/cancel",
+                # Only the kinds of events that Replicate has: its clients end at any other.
+                stream=f"{get}/stream?events=output,logs,error,done",
+                image=f"{get}/image" if prediction.parameters.visualize else None,
+            ),
+            **(queued.model_dump() if queued else {}),
+        )

@@ -1,0 +1,55 @@
+"""A prediction's record as Redis keeps it: a hash of fields, each absent where it has its default."""
+
+import json
+from collections.abc import Mapping
+
+from sluice.prediction import Parameters, Prediction, Priority, Problem, Status, Submission
+
+_TEXTS = ("image_url", "webhook", "base_url", "batch")
+
+
+def to_record(submission: Submission, digest: str) -> list[str]:
+    """Fields and values in turn. `key` and the fields that the scripts keep are not among them."""
+    fields = {
+        "model": submission.model,
+        "parameters": submission.parameters.model_dump_json(),
+        "digest": digest,
+        "priority": submission.priority.value,
+        "metadata": json.dumps(submission.metadata) if submission.metadata else None,
+        "webhook_events": ",".join(submission.webhook_events) or None,
+        "start_within_s": None if submission.start_within_s is None else repr(submission.start_within_s),
+        **{name: getattr(submission, name) or None for name in _TEXTS},
+    }
+    return [part for name, value in fields.items() if value is not None for part in (name, value)]
+
+
+def from_record(prediction_id: str, fields: Mapping[bytes, bytes]) -> Prediction:
+    """The prediction that a record's hash holds, as Redis answers it."""
+
+    def number(name: bytes) -> float | None:
+        return float(fields[name]) if name in fields else None
+
+    texts = {name: fields[name.encode()].decode() for name in _TEXTS if name.encode() in fields}
+    return Prediction(
+        id=prediction_id,
+        model=fields[b"model"].decode(),
+        status=Status(fields[b"status"].decode()),
+        parameters=Parameters.model_validate_json(fields[b"parameters"]),
+        key=fields[b"key"].decode(),
+        priority=Priority(fields[b"priority"].decode()),
+        metadata=json.loads(fields.get(b"metadata", b"{}")),
+        start_within_s=number(b"start_within_s"),
+        webhook_events=tuple(fields[b"webhook_events"].decode().split(",")) if b"webhook_events" in fields else (),
+        created_at=float(fields[b"created_at"]),
+        started_at=number(b"started_at"),
+        completed_at=number(b"completed_at"),
+        attempts=int(fields.get(b"attempts", 0)),
+        retries=int(fields.get(b"retries", 0)),
+        digest=fields[b"digest"].decode(),
+        output=json.loads(fields[b"output"]) if b"output" in fields else None,
+        error=Problem.model_validate_json(fields[b"error"]) if b"error" in fields else None,
+        metrics=json.loads(fields.get(b"metrics", b"{}")),
+        canceled_from=Status(fields[b"canceled_from"].decode()) if b"canceled_from" in fields else None,
+        logs=fields.get(b"logs", b"").decode(errors="replace"),
+        **texts,
+    )

@@ -1,0 +1,531 @@
+"""What every store of deliveries does, the real one and the one in memory."""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from sluice.deliveries import Attempt, Claimed, Deliveries, Outcome, Outgoing, RedisDeliveries, Result, State
+from sluice.delivery_scripts import FILE, UNSEEN_S
+from sluice.errors import Conflict, Gone, NotFound
+from sluice.settings import Webhooks
+from sluice.webhook_secrets import RedisSecrets, Secrets
+from tests.fake_deliveries import MemoryDeliveries, MemorySecrets
+
+URL = "https://a.example/hook?token=1"
+OTHER = "https://b.example/hook"
+RECORD = {b"model": b"codes"}
+
+# What the ledger's scripts have before FILE.
+FILER = (
+    """
+local tag = ARGV[1]
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local function exact(seconds) return string.format('%.6f', seconds) end
+"""
+    + FILE
+    + "file(ARGV[2], ARGV[3], ARGV[4])"
+)
+
+
+@dataclass
+class World:
+    """A store, and the ledger's part in it."""
+
+    deliveries: Deliveries
+    record: Callable[[str, str, str, str], None]
+    file_: Callable[[str, str, str], None]
+    forget: Callable[[str], None]
+
+    def file(self, of: str, event: str, url: str = URL, events: str = "", key: str = "default", kind: str = "prediction") -> None:
+        self.record(f"{kind}:{of}", url, events, key)
+        self.file_(of, event, kind)
+
+    def claim(self, most: int = 10) -> tuple[Outgoing, ...]:
+        return self.deliveries.claim(uuid.uuid4().hex, most).outgoing
+
+    def settle(self, outgoing: Outgoing, result: Result, delay_s: float | None = 0.0, rest_s: float = 0.0) -> bool:
+        said = Attempt(at=outgoing.at, duration_s=0.1, status={Result.DELIVERED: 204}.get(result, 500), answer="é")
+        return self.deliveries.settle([Outcome(outgoing, result, said, b"the body", delay_s, rest_s)])[0]
+
+    def states(self, of: str, kind: str = "prediction") -> list[State]:
+        return [found.status for found in self.deliveries.of(kind, of)]
+
+
+def make(kind: str, request: pytest.FixtureRequest, settings: Webhooks) -> World:
+    if kind == "memory":
+        memory = MemoryDeliveries(settings)
+        asked: dict[str, tuple[str, str, str]] = {}
+
+        def record(name: str, url: str, events: str, key: str) -> None:
+            memory.records[name.partition(":")[2]] = RECORD
+            asked[name] = (url, events, key)
+
+        return World(
+            memory,
+            record,
+            lambda of, event, kind: memory.file(of, event, *asked[f"{kind}:{of}"], kind=kind),
+            lambda of: memory.records.clear(),
+        )
+    client = request.getfixturevalue("redis_client")
+    filer = client.register_script(FILER)
+
+    def put(name: str, url: str, events: str, key: str) -> None:
+        fields = {"webhook": url, "key": key, **{k.decode(): v for k, v in RECORD.items()}}
+        client.hset(f"{{detect}}:{name}", mapping=fields | ({"webhook_events": events} if events else {}))
+
+    return World(
+        RedisDeliveries(client, "detect", settings),
+        put,
+        lambda of, event, kind: filer(args=["{detect}", of, event, kind]),
+        lambda of: client.delete(f"{{detect}}:prediction:{of}"),
+    )
+
+
+@pytest.fixture(params=["redis", "memory"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def world(kind: str, request: pytest.FixtureRequest) -> World:
+    return make(kind, request, Webhooks())
+
+
+def names(claimed: Sequence[Outgoing]) -> list[str]:
+    return [outgoing.delivery.id for outgoing in claimed]
+
+
+def test_a_delivery_is_claimed_once_and_delivered(world: World) -> None:
+    world.file("a", "completed", key="camera")
+    assert world.deliveries.waiting() == 1
+    assert world.states("a") == [State.WAITING]
+    (outgoing,) = world.claim()
+    delivery = outgoing.delivery
+    assert (delivery.id, delivery.kind, delivery.of, delivery.event) == ("a_completed", "prediction", "a", "completed")
+    assert (delivery.url, delivery.key, delivery.attempts) == (URL, "camera", 1)
+    assert outgoing.body is None
+    assert outgoing.source.items() >= RECORD.items()
+    assert abs(outgoing.at - time.time()) < 60
+    assert world.claim() == ()
+    assert world.states("a") == [State.SENDING]
+    assert world.settle(outgoing, Result.DELIVERED)
+    (ended,) = world.deliveries.of("prediction", "a")
+    assert ended.status is State.DELIVERED
+    assert [(attempt.status, attempt.answer) for attempt in ended.log] == [(204, "é")]
+    assert world.deliveries.waiting() == 0
+    assert world.claim() == ()
+
+
+def test_only_what_was_asked_for_is_filed(world: World) -> None:
+    world.file("a", "start", events="completed,logs")
+    world.file("b", "completed", events="start")
+    world.file("c", "completed", events="output,completed")
+    assert names(world.claim()) == ["c_completed"]
+    assert world.states("a") == world.states("b") == []
+
+
+def test_a_batch_has_one_event(world: World) -> None:
+    world.file("a", "completed", kind="batch")
+    (outgoing,) = world.claim()
+    assert (outgoing.delivery.id, outgoing.delivery.kind) == ("a_batch_completed", "batch")
+    assert world.states("a", "batch") == [State.SENDING]
+
+
+def test_a_failed_attempt_is_made_again_with_the_same_body(world: World) -> None:
+    world.file("a", "completed")
+    (first,) = world.claim()
+    assert world.settle(first, Result.FAILED, delay_s=0.2)
+    assert world.claim() == ()
+    wait_s = world.deliveries.claim("o", 10).wait_s
+    assert wait_s is not None
+    assert 0 < wait_s <= 0.2
+    time.sleep(0.25)
+    (second,) = world.claim()
+    assert second.body == b"the body"
+    assert second.source == {}
+    assert (second.delivery.attempts, second.delivery.failures) == (2, 1)
+    world.settle(second, Result.DELIVERED)
+    (ended,) = world.deliveries.of("prediction", "a")
+    assert [attempt.status for attempt in ended.log] == [500, 204]
+
+
+def test_a_stale_sender_changes_nothing(kind: str, request: pytest.FixtureRequest) -> None:
+    world = make(kind, request, Webhooks(lease_s=0.1, timeout_s=0.05))
+    world.file("a", "completed")
+    (stale,) = world.claim()
+    time.sleep(0.15)
+    assert world.deliveries.sweep() == (("a_completed",), ())
+    (fresh,) = world.claim()
+    assert not world.settle(stale, Result.DELIVERED)
+    assert world.states("a") == [State.SENDING]
+    assert world.settle(fresh, Result.DELIVERED)
+    assert not world.settle(fresh, Result.FAILED)
+    (ended,) = world.deliveries.of("prediction", "a")
+    assert [attempt.error for attempt in ended.log] == ["sender_lost", None]
+    assert ended.failures == 0, "a lost sender is no failure of the receiver"
+
+
+def test_a_delivery_that_loses_its_sender_again_and_again_waits_longer(kind: str, request: pytest.FixtureRequest) -> None:
+    world = make(kind, request, Webhooks(lease_s=0.02, timeout_s=0.01))
+    world.file("a", "completed")
+    for _ in range(2):
+        assert names(world.claim()) == ["a_completed"]
+        time.sleep(0.03)
+        world.deliveries.sweep()
+    (waiting,) = world.deliveries.of("prediction", "a")
+    assert waiting.due is not None
+    assert 0.5 < waiting.due - waiting.log[-1].at <= 1.1
+
+
+def test_what_is_given_back_is_due_at_once_and_counts_as_nothing(world: World) -> None:
+    world.file("a", "completed")
+    (outgoing,) = world.claim()
+    assert world.deliveries.settle([Outcome(outgoing, Result.RETURNED)]) == [True]
+    (again,) = world.claim()
+    assert again.delivery.attempts == 1
+    assert world.deliveries.of("prediction", "a")[0].log == ()
+
+
+def test_the_last_failure_makes_a_dead_delivery_that_can_be_sent_again(world: World) -> None:
+    world.file("a", "completed")
+    world.file("b", "completed", OTHER)
+    for outgoing in world.claim():
+        world.settle(outgoing, Result.FAILED, delay_s=None)
+    assert {found.id for found in world.deliveries.dead()} == {"a_completed", "b_completed"}
+    assert world.deliveries.dead()[0].reason == "attempts"
+    assert world.deliveries.waiting() == 0
+    assert world.deliveries.redeliver("a_completed").status is State.WAITING
+    with pytest.raises(Conflict, match="on its way"):
+        world.deliveries.redeliver("a_completed")
+    (again,) = world.claim()
+    assert (again.delivery.id, again.body, again.delivery.failures) == ("a_completed", b"the body", 0)
+    assert names_of_dead(world) == ["b_completed"]
+
+
+def names_of_dead(world: World) -> list[str]:
+    return [found.id for found in world.deliveries.dead()]
+
+
+def test_what_was_delivered_is_made_anew_as_long_as_its_record_is_there(world: World) -> None:
+    for name in "ab":
+        world.file(name, "completed", OTHER if name == "b" else URL)
+    for outgoing in world.claim():
+        world.settle(outgoing, Result.DELIVERED)
+    assert world.deliveries.redeliver("a_completed", "default").status is State.WAITING
+    (again,) = world.claim()
+    assert again.body is None
+    assert again.source.items() >= RECORD.items()
+    world.forget("b")
+    with pytest.raises(Gone):
+        world.deliveries.redeliver("b_completed")
+
+
+def test_another_keys_delivery_is_unknown(world: World) -> None:
+    world.file("a", "completed", key="camera")
+    for name, key in (("a_completed", "door"), ("b_completed", None)):
+        with pytest.raises(NotFound):
+            world.deliveries.redeliver(name, key)
+
+
+def test_a_delivery_whose_record_is_gone_is_on_record_as_dead(world: World) -> None:
+    world.file("a", "completed")
+    world.forget("a")
+    assert world.claim() == ()
+    assert [found.reason for found in world.deliveries.dead()] == ["record_gone"]
+    assert world.deliveries.waiting() == 0
+
+
+def test_a_start_that_waits_is_superseded_by_the_end(world: World) -> None:
+    world.file("a", "start")
+    world.file("a", "completed")
+    assert world.states("a") == [State.SUPERSEDED, State.WAITING]
+    assert names(world.claim()) == ["a_completed"]
+    assert world.deliveries.waiting() == 1
+    with pytest.raises(Conflict, match="after the prediction's end"):
+        world.deliveries.redeliver("a_start")
+
+
+def test_a_start_is_all_that_was_asked_for(world: World) -> None:
+    world.file("a", "start", events="start")
+    world.file("a", "completed", events="start")
+    assert names(world.claim()) == ["a_start"]
+
+
+@pytest.mark.parametrize(
+    ("result", "delay_s", "start"),
+    [
+        (Result.DELIVERED, 0, State.DELIVERED),
+        (Result.FAILED, 0, State.SUPERSEDED),
+        (Result.FAILED, None, State.DEAD),
+        (Result.GONE, None, State.STOPPED),
+        (Result.RETURNED, None, State.SUPERSEDED),
+    ],
+)
+def test_the_end_waits_for_a_start_on_its_way(world: World, result: Result, delay_s: float | None, start: State) -> None:
+    world.file("a", "start")
+    (outgoing,) = world.claim()
+    world.file("a", "completed", "https://a.example/other" if result is Result.GONE else URL)
+    assert world.states("a") == [State.SENDING, State.HELD]
+    assert world.claim() == ()
+    world.settle(outgoing, result, delay_s)
+    assert world.states("a") == [start, State.WAITING]
+    assert names(world.claim()) == ["a_completed"]
+
+
+def test_the_end_waits_no_longer_than_the_starts_lease(kind: str, request: pytest.FixtureRequest) -> None:
+    world = make(kind, request, Webhooks(lease_s=0.05, timeout_s=0.01))
+    world.file("a", "start")
+    assert len(world.claim()) == 1
+    world.file("a", "completed")
+    time.sleep(0.1)
+    world.deliveries.sweep()
+    assert world.states("a") == [State.SUPERSEDED, State.WAITING]
+    assert names(world.claim()) == ["a_completed"]
+
+
+def test_a_receiver_has_so_many_at_a_time_and_delays_no_other(kind: str, request: pytest.FixtureRequest) -> None:
+    world = make(kind, request, Webhooks(max_per_receiver=2))
+    for number in range(5):
+        world.file(f"slow{number}", "completed", f"https://a.example/{number}")
+    world.file("quick", "completed", OTHER)
+    world.file("mine", "completed", URL, key="camera")
+    claimed = world.claim()
+    assert sorted(names(claimed)) == ["mine_completed", "quick_completed", "slow0_completed", "slow1_completed"]
+    assert world.claim() == ()
+    slow = next(outgoing for outgoing in claimed if outgoing.delivery.of == "slow0")
+    world.settle(slow, Result.DELIVERED)
+    assert names(world.claim()) == ["slow2_completed"]
+
+
+def test_receivers_take_turns(world: World) -> None:
+    for number in range(4):
+        world.file(f"a{number}", "completed")
+    world.file("b", "completed", OTHER)
+    time.sleep(0.01)
+    first = world.claim(1)
+    time.sleep(0.01)
+    assert names(world.claim(1)) == ["b_completed"]
+    assert names(first) == ["a0_completed"]
+
+
+def test_a_failing_receiver_is_paused_then_probed_then_trusted(kind: str, request: pytest.FixtureRequest) -> None:
+    world = make(kind, request, Webhooks(pause_after=3, first_pause_s=0.2, max_per_receiver=3))
+    for number in range(6):
+        world.file(f"a{number}", "completed")
+    world.file("b", "completed", OTHER)
+    for outgoing in world.claim():
+        if outgoing.delivery.of != "b":
+            world.settle(outgoing, Result.FAILED, delay_s=100)
+    assert world.claim() == (), "what waits stays where it is"
+    assert world.states("a5") == [State.WAITING]
+    time.sleep(0.25)
+    (probe,) = world.claim()
+    assert world.claim() == ()
+    world.settle(probe, Result.FAILED, delay_s=100)
+    time.sleep(0.25)
+    assert world.claim() == (), "the second pause is twice as long"
+    time.sleep(0.2)
+    (probe,) = world.claim()
+    world.settle(probe, Result.DELIVERED)
+    assert len(world.claim()) == 1
+    assert world.deliveries.of("prediction", "a5")[0].failures == 0, "a pause burns no attempt"
+
+
+def test_a_receiver_that_asks_for_rest_gets_it(world: World) -> None:
+    world.file("a", "completed")
+    world.file("b", "completed")
+    (outgoing,) = world.claim(1)
+    world.settle(outgoing, Result.FAILED, delay_s=0, rest_s=0.2)
+    assert world.claim() == ()
+    time.sleep(0.25)
+    assert len(world.claim()) == 2
+
+
+def test_a_url_that_answers_gone_is_sent_nothing_until_somebody_says_so(world: World) -> None:
+    world.file("a", "completed")
+    (outgoing,) = world.claim()
+    world.settle(outgoing, Result.GONE)
+    world.file("b", "completed", URL.replace("token=1", "token=2"))
+    world.file("c", "completed", URL.replace("/hook", "/another"))
+    assert names(world.claim()) == ["c_completed"]
+    assert world.states("a") == world.states("b") == [State.STOPPED]
+    assert names_of_dead(world) == ["b_completed", "a_completed"]
+    world.deliveries.redeliver("a_completed")
+    world.file("d", "completed")
+    assert sorted(names(world.claim())) == ["a_completed", "d_completed"]
+
+
+def test_what_was_tried_for_too_long_is_given_up(kind: str, request: pytest.FixtureRequest) -> None:
+    world = make(kind, request, Webhooks(give_up_s=0.2, pause_after=1, first_pause_s=100))
+    world.file("a", "completed")
+    world.file("b", "completed")
+    world.file("untried", "completed", OTHER)
+    (outgoing,) = (found for found in world.claim(1))
+    world.settle(outgoing, Result.FAILED, delay_s=100)
+    assert world.deliveries.sweep().given_up == ()
+    time.sleep(0.25)
+    assert sorted(world.deliveries.sweep().given_up) == ["a_completed", "b_completed"]
+    assert {found.reason for found in world.deliveries.dead()} == {"age"}
+    assert names(world.claim()) == ["untried_completed"], "nobody had the time for it: it is not the receiver's fault"
+
+
+def test_the_log_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
+    world = make(kind, request, Webhooks(max_logged=2, pause_after=100))
+    world.file("a", "completed")
+    for _ in range(4):
+        (outgoing,) = world.claim()
+        world.settle(outgoing, Result.FAILED)
+    assert len(world.deliveries.of("prediction", "a")[0].log) == 2
+
+
+def test_dead_ones_are_bounded(kind: str, request: pytest.FixtureRequest) -> None:
+    world = make(kind, request, Webhooks(max_dead=2, pause_after=100))
+    for name in "abc":
+        world.file(name, "completed")
+        (outgoing,) = world.claim()
+        world.settle(outgoing, Result.FAILED, delay_s=None)
+        time.sleep(0.002)
+    world.deliveries.sweep()
+    assert names_of_dead(world) == ["c_completed", "b_completed"]
+
+
+def test_the_record_lives_until_the_body_is_stored(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
+    world = make("redis", request, Webhooks())
+    day = 24 * 3600
+    for name, result in (("a", Result.DELIVERED), ("b", Result.FAILED)):
+        world.record(f"prediction:{name}", f"https://{name}.example/", "", "default")
+        redis_client.expire(f"{{detect}}:prediction:{name}", day)
+        redis_client.set(f"{{detect}}:gone:{name}", "", ex=2 * day)
+        world.file_(name, "completed", "prediction")
+        assert UNSEEN_S - 5 <= redis_client.ttl(f"{{detect}}:prediction:{name}") <= UNSEEN_S
+        assert UNSEEN_S + day - 5 <= redis_client.ttl(f"{{detect}}:gone:{name}") <= UNSEEN_S + day
+        (outgoing,) = world.claim()
+        world.settle(outgoing, result, delay_s=100)
+        assert day - 5 <= redis_client.ttl(f"{{detect}}:prediction:{name}") <= day
+
+
+def test_only_a_start_was_asked_for_and_its_record_lives_too(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
+    world = make("redis", request, Webhooks())
+    world.file("a", "start", events="start")
+    redis_client.expire("{detect}:prediction:a", 100)
+    world.file_("a", "completed", "prediction")
+    assert redis_client.ttl("{detect}:prediction:a") > UNSEEN_S - 5
+    (outgoing,) = world.claim()
+    world.settle(outgoing, Result.DELIVERED)
+    assert 95 <= redis_client.ttl("{detect}:prediction:a") <= 100
+
+
+def test_without_a_webhook_nothing_is_stored(redis_client: "redis.Redis") -> None:
+    redis_client.hset("{detect}:prediction:a", "model", "codes")
+    redis_client.register_script(FILER)(args=["{detect}", "a", "completed", "prediction"])
+    assert redis_client.keys("*") == [b"{detect}:prediction:a"]
+
+
+def test_everything_ends(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
+    """Settled, only records are left, and each has a time to live."""
+    world = make("redis", request, Webhooks(retention_s=100, keep_s=200))
+    for number, result in enumerate((Result.DELIVERED, Result.FAILED, Result.GONE)):
+        world.file(str(number), "completed", f"https://{number}.example/")
+        (outgoing,) = world.claim()
+        world.settle(outgoing, result, delay_s=None)
+        redis_client.delete(f"{{detect}}:prediction:{number}")
+    left = {name.decode().split(":")[1]: redis_client.ttl(name) for name in redis_client.keys("*")}
+    assert left.pop("deliveries-dead") == -1
+    assert set(left) == {"delivery", "delivery-log", "receiver", "endpoint-stopped"}
+    assert all(ttl > 0 for ttl in left.values())
+    assert redis_client.ttl("{detect}:delivery:0_completed") <= 100
+    assert 100 < redis_client.ttl("{detect}:delivery:1_completed") <= 200
+
+
+def test_what_keda_counts(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
+    """What is due or being sent; not what waits for a retry, nor what waits for a receiver that is paused."""
+    world = make("redis", request, Webhooks(pause_after=2, first_pause_s=0.2))
+
+    def counted() -> int:
+        return int(redis_client.zcard("{detect}:deliveries"))
+
+    world.file("a", "completed")
+    world.file("b", "completed")
+    assert counted() == 2
+    first, second = world.claim()
+    assert counted() == 2
+    world.settle(first, Result.FAILED, delay_s=0.2)
+    assert counted() == 1
+    world.file("c", "completed")
+    world.settle(second, Result.FAILED, delay_s=100)
+    assert counted() == 0
+    world.file("d", "completed")
+    assert counted() == 0
+    assert redis_client.zcard("{detect}:deliveries-open") == world.deliveries.waiting() == 4
+    time.sleep(0.25)
+    (probe,) = world.claim()
+    assert counted() == 1
+    world.settle(probe, Result.DELIVERED)
+    world.file("e", "completed")
+    assert counted() == 1
+
+
+def test_a_long_output_is_left_out(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
+    world = make("redis", request, Webhooks(max_output_bytes=10))
+    world.file("a", "completed")
+    redis_client.hset("{detect}:prediction:a", "output", "x" * 10)
+    (outgoing,) = world.claim()
+    assert outgoing.source[b"output"] == b"x" * 10
+    world.deliveries.settle([Outcome(outgoing, Result.RETURNED)])
+    redis_client.hset("{detect}:prediction:a", "output", "x" * 11)
+    (outgoing,) = world.claim()
+    assert b"output" not in outgoing.source
+    assert outgoing.source[b"output_left_out"] == b"1"
+    assert outgoing.source[b"model"] == b"codes"
+
+
+def test_news_are_told(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
+    world = make("redis", request, Webhooks())
+    with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe("{detect}:deliveries-news")
+        heard.get_message(timeout=1)
+        world.file("a", "completed")
+        assert heard.get_message(timeout=5) is not None
+
+
+def test_nothing_waits(world: World) -> None:
+    assert world.deliveries.claim("o", 10) == Claimed((), None)
+
+
+@pytest.fixture(params=["redis", "memory"])
+def secrets(request: pytest.FixtureRequest) -> Secrets:
+    return MemorySecrets() if request.param == "memory" else RedisSecrets(request.getfixturevalue("redis_client"), "detect")
+
+
+def test_secrets(secrets: Secrets) -> None:
+    (first,) = secrets.of("default")
+    assert first.startswith("whsec_")
+    assert secrets.of("default") == (first,)
+    assert secrets.of("camera") != (first,)
+    with pytest.raises(Conflict, match="no old"):
+        secrets.retire("default")
+    secrets.rotate("default")
+    second, old = secrets.of("default")
+    assert old == first != second
+    with pytest.raises(Conflict, match="two"):
+        secrets.rotate("default")
+    secrets.retire("default")
+    assert secrets.of("default") == (second,)
+    secrets.rotate("new")
+    assert len(secrets.of("new")) == 1
+
+
+def test_a_claim_has_its_keys_secrets(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
+    world = make("redis", request, Webhooks())
+    secrets = RedisSecrets(redis_client, "detect")
+    world.file("a", "completed", key="camera")
+    (outgoing,) = world.claim()
+    assert outgoing.secrets == ()
+    world.deliveries.settle([Outcome(outgoing, Result.RETURNED)])
+    held = secrets.of("camera")
+    assert world.claim()[0].secrets == held

@@ -1,0 +1,96 @@
+"""What every history does."""
+
+import time
+
+import pytest
+
+from sluice.errors import InvalidInput
+from sluice.history import Filter, History, Page, Place, RedisHistory
+from sluice.ledger import Ledger, RedisLedger
+from sluice.prediction import Status, Submission
+from sluice.settings import Queue
+from tests.fakes import MemoryHistory, MemoryLedger
+
+Both = tuple[Ledger, History]
+
+
+@pytest.fixture(params=["redis", "memory"])
+def both(request: pytest.FixtureRequest) -> Both:
+    """A ledger, and the history of what is in it."""
+    if request.param == "memory":
+        ledger = MemoryLedger()
+        return ledger, MemoryHistory(ledger)
+    client = request.getfixturevalue("redis_client")
+    return RedisLedger(client, Queue()), RedisHistory(client, "detect")
+
+
+def _fill(ledger: Ledger, prefix: str, count: int, **fields: str) -> list[str]:
+    """Ids, the newest first."""
+    names = [f"{prefix}{number:03}" for number in range(count)]
+    for name in names:
+        ledger.create(name, Submission(**{"model": "codes", **fields}))
+        time.sleep(0.0002)
+    return names[::-1]
+
+
+def _ids(page: Page) -> list[str]:
+    return [prediction.id for prediction in page.results]
+
+
+def test_an_empty_one(both: Both) -> None:
+    assert both[1].page("default") == Page([], None, None)
+
+
+def test_pages_there_and_back(both: Both) -> None:
+    ledger, history = both
+    names = _fill(ledger, "p", 25)
+    pages = [history.page("default", limit=10)]
+    while (cursor := pages[-1].next) is not None:
+        pages.append(history.page("default", cursor, limit=10))
+    assert [_ids(page) for page in pages] == [names[:10], names[10:20], names[20:]]
+    assert pages[0].previous is None
+    back = [pages[-1]]
+    while (cursor := back[-1].previous) is not None:
+        back.append(history.page("default", cursor, limit=10))
+    assert [_ids(page) for page in back] == [names[20:], names[10:20], names[:10]]
+
+
+def test_what_comes_or_goes_meanwhile_moves_nothing(both: Both) -> None:
+    ledger, history = both
+    names = _fill(ledger, "p", 6)
+    first = history.page("default", limit=3)
+    ledger.create("new", Submission(model="codes"))
+    second = history.page("default", first.next, limit=3)
+    assert _ids(second) == names[3:]
+    back = history.page("default", second.previous, limit=3)
+    assert _ids(back) == names[:3]
+    assert back.previous is not None
+    assert _ids(history.page("default", back.previous, limit=3)) == ["new"]
+
+
+def test_filters(both: Both) -> None:
+    ledger, history = both
+    _fill(ledger, "p", 3)
+    other = _fill(ledger, "o", 3, model="other")
+    ledger.cancel("p001")
+    assert _ids(history.page("default", wanted=Filter(status=Status.CANCELED))) == ["p001"]
+    assert _ids(history.page("default", wanted=Filter(model="other"))) == other
+    since = ledger.get("o001").created_at
+    assert _ids(history.page("default", wanted=Filter(since=since))) == other[:2]
+    some = history.page("default", limit=1, wanted=Filter(model="other"))
+    assert _ids(history.page("default", some.next, limit=1, wanted=Filter(model="other"))) == ["o001"]
+
+
+def test_keys_and_batches_are_apart(both: Both) -> None:
+    ledger, history = both
+    _fill(ledger, "p", 2)
+    mine = _fill(ledger, "m", 2, key="mine")
+    _fill(ledger, "b", 2, key="batches", batch="b")
+    assert _ids(history.page("mine")) == mine
+    assert _ids(history.page("batches")) == []
+
+
+@pytest.mark.parametrize("cursor", ["x", "nonsense", "é", Place(True, 1.0, "a").cursor()[:-3]])
+def test_a_cursor_that_is_none_of_ours(both: Both, cursor: str) -> None:
+    with pytest.raises(InvalidInput, match="cursor"):
+        both[1].page("default", cursor)

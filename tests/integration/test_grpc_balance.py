@@ -1,0 +1,210 @@
+"""Calls to one name with several addresses are spread over real Tritons, as over the pods behind a headless service."""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from sluice.errors import TritonUnavailable
+from sluice.local import shm, triton_env
+from sluice.local import triton as local
+from sluice.triton import Triton
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.integration
+
+NAME = "triton.test"
+HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+MAX_AGE_MS = 2000  # k8s/base/triton.yaml has 30,000
+
+
+class Names:
+    """A name server on loopback that knows A records (RFC 1035, 4.1), which may change while it runs."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, list[str]] = {}
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._socket.sendto(b"", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            query, peer = self._socket.recvfrom(512)
+            if not query:
+                return
+            end, labels = 12, []
+            while length := query[end]:
+                labels.append(query[end + 1 : end + 1 + length].decode())
+                end += 1 + length
+            (kind,) = struct.unpack_from("!H", query, end + 1)
+            found = self.addresses.get(".".join(labels), [])
+            records = [b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + socket.inet_aton(address) for address in found]
+            answers = records if kind == 1 else []
+            header = query[:2] + struct.pack("!HHHHH", 0x8180 if found else 0x8183, 1, len(answers), 0, 0)
+            self._socket.sendto(header + query[12 : end + 5] + b"".join(answers), peer)
+
+
+class Servers:
+    """Tritons at loopback addresses of their own, with the same ports, as pods have."""
+
+    def __init__(self, directory: Path) -> None:
+        self._env = triton_env.ensure()
+        self._directory = directory
+        self._prefix = f"sluice-balance-{os.getpid()}-"
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports = local.TritonPorts(*_ports(3))
+        local.prepare(directory, self._env)
+
+    def start(self, host: str) -> None:
+        models = ROOT / "model_repository"
+        command = local.command(self._env, self._directory, models, self.ports, f"{self._prefix}{host}-")
+        command = [part.replace("-address=127.0.0.1", f"-address={host}") for part in command]
+        command += [f"--grpc-max-connection-age={MAX_AGE_MS}", "--grpc-max-connection-age-grace=15000"]
+        with (self._directory / f"{host}.log").open("wb") as log:
+            environment = local.environment(self._env, self._directory, os.environ)
+            self._running[host] = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+        _until(lambda: self._answers(host), 60)
+
+    def kill(self, host: str) -> None:
+        process = self._running.pop(host)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def close(self) -> None:
+        for host in list(self._running):
+            self.kill(host)
+        shm.remove(self._prefix)
+
+    def metrics(self, host: str) -> str:
+        return httpx.get(f"http://{host}:{self.ports.metrics}/metrics").text
+
+    def inferences(self, host: str) -> int:
+        found = re.search(r'^nv_inference_request_success\{model="codes",[^}]*\} (\d+)', self.metrics(host), re.MULTILINE)
+        return int(found[1]) if found else 0
+
+    def _answers(self, host: str) -> bool:
+        assert self._running[host].poll() is None, (self._directory / f"{host}.log").read_text()
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"http://{host}:{self.ports.http}/v2/health/ready").status_code == 200
+        return False
+
+
+def _ports(count: int) -> list[int]:
+    """Free at each of HOSTS. Below the ports that Linux gives to outgoing connections."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for host in HOSTS:
+                stack.enter_context(socket.create_server((host, port)))
+            found.append(port)
+    return found
+
+
+def _until(condition: Callable[[], bool], within_s: float) -> None:
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, "that did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    servers = Servers(tmp_path_factory.mktemp("tritons"))
+    try:
+        for host in HOSTS[:2]:
+            servers.start(host)
+        yield servers
+    finally:
+        servers.close()
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[Names]:
+    names = Names()
+    names.addresses[NAME] = list(HOSTS[:2])
+    yield names
+    names.close()
+
+
+@pytest.fixture(scope="module")
+def triton(servers: Servers, names: Names) -> Iterator[Triton]:
+    """With the URL that a worker has in a cluster, but for the name server that it asks."""
+    client = Triton(f"dns://127.0.0.1:{names.port}/{NAME}:{servers.ports.grpc}", timeout_s=10)
+    yield client
+    client.close()
+
+
+def _infer(triton: Triton) -> None:
+    model = triton.model("codes")
+    with triton.slot(model) as slot:
+        slot.input[...] = np.uint8(128)
+        slot.infer()
+
+
+def test_calls_are_spread(servers: Servers, triton: Triton) -> None:
+    _until(lambda: _both(servers, triton), 30)
+    before = [servers.inferences(host) for host in HOSTS[:2]]
+    for _ in range(40):
+        _infer(triton)
+    spread = [servers.inferences(host) - since for host, since in zip(HOSTS, before, strict=False)]
+    assert sum(spread) == 40
+    assert min(spread) >= 10
+
+
+def _both(servers: Servers, triton: Triton) -> bool:
+    """Connections to both are there: at first all calls go to the one that was reached first."""
+    _infer(triton)
+    return all(servers.inferences(host) for host in HOSTS[:2])
+
+
+def test_the_name_of_what_keda_asks_for(servers: Servers) -> None:
+    assert 'nv_inference_pending_request_count{model="codes"' in servers.metrics(HOSTS[0])
+
+
+def test_one_more_server_gets_its_share(servers: Servers, names: Names, triton: Triton) -> None:
+    servers.start(HOSTS[2])
+    names.addresses[NAME] = list(HOSTS)
+
+    def reached() -> bool:
+        _infer(triton)
+        return servers.inferences(HOSTS[2]) > 0
+
+    _until(reached, 60)
+
+
+def test_the_death_of_one_moves_its_calls(servers: Servers, triton: Triton) -> None:
+    calls, failures = 0, 0
+
+    def survivors() -> int:
+        return sum(servers.inferences(host) for host in HOSTS[1:])
+
+    before = survivors()
+    servers.kill(HOSTS[0])
+    while calls < 60:
+        try:
+            _infer(triton)
+        except TritonUnavailable:
+            failures += 1  # the worker queues such a prediction again
+        calls += 1
+    assert failures <= 2, "those that were on their way to it, at most"
+    assert survivors() - before == calls - failures

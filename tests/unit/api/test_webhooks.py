@@ -1,0 +1,54 @@
+"""The webhooks' routes over the in-memory systems."""
+
+import httpx
+import pytest
+
+from sluice.deliveries import Attempt, Outcome, Result
+from sluice.prediction import Submission
+from tests.unit.api.conftest import World
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://a.example/hook"
+
+
+def _fail(world: World) -> None:
+    (outgoing,) = world.deliveries.claim("w", 10).outgoing
+    said = Attempt(at=0, duration_s=0.5, status=500, answer="no")
+    world.deliveries.settle([Outcome(outgoing, Result.FAILED, said, b"{}", None)])
+
+
+async def test_the_log_and_once_more(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.create("a", Submission(model="codes", webhook=URL))
+    assert (await http.get("/v1/predictions/a/deliveries")).json() == {"results": []}
+    world.deliveries.records["a"] = {}
+    world.deliveries.file("a", "completed", URL)
+    _fail(world)
+    (found,) = (await http.get("/v1/predictions/a/deliveries")).json()["results"]
+    assert (found["id"], found["type"], found["url"]) == ("a_completed", "prediction.completed", URL)
+    assert (found["status"], found["reason"], found["attempts"], found["next_attempt_at"]) == ("dead", "attempts", 1, None)
+    assert found["log"] == [{"at": "1970-01-01T00:00:00.000000Z", "duration_s": 0.5, "status": 500, "error": None, "answer": "no"}]
+    answer = await http.post("/v1/deliveries/a_completed/redeliver")
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "waiting"
+    assert answer.json()["next_attempt_at"]
+    assert (await http.post("/v1/deliveries/a_completed/redeliver")).status_code == 409
+    assert (await http.post("/v1/deliveries/b_completed/redeliver")).status_code == 404
+    assert (await http.post("/v1/deliveries/b.completed/redeliver")).status_code == 422
+    assert (await http.get("/v1/predictions/b/deliveries")).status_code == 404
+
+
+async def test_a_key_sees_only_its_own(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.create("a", Submission(model="codes", webhook=URL, key="camera"))
+    world.deliveries.records["a"] = {}
+    world.deliveries.file("a", "completed", URL, key="camera")
+    assert (await http.get("/v1/predictions/a/deliveries")).status_code == 404
+    assert (await http.post("/v1/deliveries/a_completed/redeliver")).status_code == 404
+
+
+async def test_the_secret_is_the_callers_newest(http: httpx.AsyncClient, world: World) -> None:
+    world.secrets.held["camera"] = ("whsec_other",)
+    first = (await http.get("/v1/webhooks/default/secret")).json()
+    assert first == {"key": world.secrets.of("default")[0]}
+    world.secrets.rotate("default")
+    assert (await http.get("/v1/webhooks/default/secret")).json() == {"key": world.secrets.of("default")[0]} != first
