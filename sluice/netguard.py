@@ -114,7 +114,7 @@ def transport(guard: Guard, until: float, ssl_context: ssl.SSLContext | None = N
 def async_transport(
     guard: Guard, limits: httpx.Limits | None = None, ssl_context: ssl.SSLContext | None = None
 ) -> httpx.AsyncBaseTransport:
-    """Connections are kept and used again within `limits`. For asyncio; bound the whole of a request by `asyncio.timeout`."""
+    """Connections are kept and used again, within `limits` where given. For asyncio; bound a whole request by `asyncio.timeout`."""
     return _AsyncTransport(guard, limits or httpx.Limits(), ssl_context or httpx.create_ssl_context())
 
 

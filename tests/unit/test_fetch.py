@@ -116,7 +116,7 @@ class Drip:
 )
 def test_what_goes_on_and_on_is_cut_off(drip: Drip) -> None:
     with pytest.raises(ImageUnreachable, match="in time"):
-        fetch(drip, by=fetcher(timeout_s=0.3))
+        fetch(drip, by=fetcher(timeout_s=0.8))
     assert drip.gone.wait(10)
 
 

@@ -29,8 +29,7 @@ INSIDE = "127.0.0.1"
 
 REFUSED = [
     "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
-    "192.88.99.0/24",
-    "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+    "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
     "255.255.255.255/32", "168.63.129.16/32", "100.100.100.200/32", "169.254.169.254/32",
     "::/128", "::1/128", "::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/32",
     "2001:2::/48", "2001:10::/28", "2001:db8::/32", "2002::/16", "3fff::/20", "5f00::/16", "fc00::/7", "fd00:ec2::254/128",
@@ -223,10 +222,10 @@ def test_the_next_address_is_tried_within_the_time() -> None:
             waiting.connect_ex(("127.0.0.3", server.port))
 
         async def asynchronously() -> int:
-            async with async_client(by, timeout_s=1.5) as http:
+            async with async_client(by, timeout_s=2.4) as http:
                 return (await http.get(f"http://images.test:{server.port}/")).status_code
 
-        with httpx.Client(transport=transport(by, time.monotonic() + 1.5)) as http:
+        with httpx.Client(transport=transport(by, time.monotonic() + 2.4)) as http:
             assert http.get(f"http://images.test:{server.port}/").status_code == 200
         assert asyncio.run(asynchronously()) == 200
 
@@ -342,7 +341,7 @@ def test_a_name_that_is_never_answered_is_a_timeout() -> None:
 
 
 def test_what_has_come_already_is_not_read_after_the_end() -> None:
-    until = time.monotonic() + 0.5
+    until = time.monotonic() + 1
     with (
         serving(lambda request: request.reply(body=b"x" * 500_000), address=ALLOWED) as server,
         transport(guard([ALLOWED]), until) as road,
