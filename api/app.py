@@ -8,7 +8,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from api import deps, errors
-from api.routes import health, predictions, queue, submissions, webhooks
+from api.metrics import Measured, Metrics
+from api.routes import files, health, models, predictions, queue, submissions, webhooks
 from sluice import keys
 from sluice.settings import Settings
 from sluice.telemetry import configure_logging
@@ -31,8 +32,12 @@ def create_app(
 
     app = FastAPI(title="Sluice", description=_DESCRIPTION, version="0.1.0", lifespan=lifespan)
     errors.install(app)
+    app.state.metrics = Metrics()
+    app.add_middleware(Measured, metrics=app.state.metrics)
     app.include_router(submissions.router)
     app.include_router(predictions.router)
+    app.include_router(models.router)
+    app.include_router(files.router)
     app.include_router(queue.router)
     app.include_router(webhooks.router)
     app.include_router(health.router)

@@ -14,6 +14,7 @@ from api.pace import Pace
 from sluice.blobs import Blobs
 from sluice.deliveries import Deliveries, RedisDeliveries
 from sluice.events import Events
+from sluice.files import Files, RedisFiles
 from sluice.history import History, RedisHistory
 from sluice.intake import Intake
 from sluice.keys import Keys
@@ -42,6 +43,7 @@ class Services:
     pace: Pace
     deliveries: Deliveries
     secrets: Secrets
+    files: Files
 
 
 @asynccontextmanager
@@ -68,6 +70,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             pace=Pace(stores.ledger),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
+            files=RedisFiles(stores.redis, settings.queue.name, stores.blobs, settings.blobs),
         )
 
 

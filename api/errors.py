@@ -37,6 +37,7 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooManyFiles: HTTPStatus.TOO_MANY_REQUESTS,
     errors.RedisUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BlobsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TritonUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

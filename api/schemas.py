@@ -1,9 +1,13 @@
 """What the api answers beside predictions, which are in `sluice/answers.py`."""
 
+from typing import Any, Literal
+
 from pydantic import BaseModel, Field
 
 from sluice.answers import PredictionAnswer
 from sluice.deliveries import Attempt, Delivery, State
+from sluice.files import File
+from sluice.models import Layout, Task
 from sluice.prediction import isoformat
 
 
@@ -92,3 +96,95 @@ class SecretAnswer(BaseModel):
     """What your webhooks are signed with."""
 
     key: str = Field(description="`whsec_…`, the newest one; keep it secret.")
+
+
+class FileUrls(BaseModel):
+    get: str = Field(description="This file; give it as `input.image` to submit it.")
+
+
+class FileAnswer(BaseModel):
+    """An uploaded file."""
+
+    id: str
+    name: str
+    content_type: str
+    size: int = Field(description="In bytes.")
+    etag: str = Field(description="The SHA-256 once more.")
+    checksums: dict[str, str] = Field(description="`sha256`, in hex.")
+    metadata: dict[str, Any] = Field(description="As it was uploaded.")
+    created_at: str
+    expires_at: str
+    urls: FileUrls
+
+    @classmethod
+    def of(cls, file: File, base_url: str) -> "FileAnswer":
+        """`base_url` is where the client reaches the api, with no slash at its end."""
+        return cls(
+            etag=file.sha256,
+            checksums={"sha256": file.sha256},
+            created_at=isoformat(file.created_at) or "",
+            expires_at=isoformat(file.expires_at) or "",
+            urls=FileUrls(get=f"{base_url}/v1/files/{file.id}"),
+            **file.model_dump(include={"id", "name", "content_type", "size", "metadata"}),
+        )
+
+
+class FilePage(BaseModel):
+    """All your files, the newest first."""
+
+    previous: None = None
+    next: None = None
+    results: list[FileAnswer]
+
+
+class InputSize(BaseModel):
+    width: int
+    height: int
+
+
+class VersionAnswer(BaseModel):
+    """The one version that each model has here: as it is loaded."""
+
+    id: str = Field(description="The model's name; give it as `version` to submit to this model.")
+    created_at: str = Field(description="When this process of the service first saw the model.")
+    cog_version: str = Field("", description="Always empty.")
+    openapi_schema: dict[str, Any] = Field(description="`components.schemas` has `Input` and `Output`.")
+
+
+class ModelAnswer(BaseModel):
+    """A model, as Triton has it. What is not loaded has no task, layout, classes, input or version."""
+
+    name: str
+    default: bool = Field(description="Whether it takes what is submitted to no model by name.")
+    ready: bool
+    reason: str | None = Field(description="Why it is not ready.")
+    version: str | None = Field(description="Triton's version of it that is served.")
+    task: Task | None
+    layout: Layout | None = Field(description="Of the model's outputs.")
+    classes: list[str] | None = Field(description="Their names; a class's id is its place, from 0.")
+    input: InputSize | None = Field(description="What images are scaled to, in pixels.")
+    run_count: int = Field(description="Images that one Triton has run through it since it loaded it.")
+    owner: Literal["sluice"] = "sluice"
+    url: str = Field(description="This model.")
+    visibility: Literal["private"] = Field("private", description="Only callers of this service see it.")
+    description: str | None
+    github_url: None = None
+    paper_url: None = None
+    license_url: None = None
+    cover_image_url: None = None
+    default_example: None = None
+    latest_version: VersionAnswer | None
+
+
+class ModelPage(BaseModel):
+    """All models, by name."""
+
+    previous: None = None
+    next: None = None
+    results: list[ModelAnswer]
+
+
+class VersionPage(BaseModel):
+    previous: None = None
+    next: None = None
+    results: list[VersionAnswer]

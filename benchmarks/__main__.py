@@ -2,13 +2,13 @@
 
 import sys
 
-from benchmarks import accept, price, road, soak
+from benchmarks import accept, price, road, soak, webhooks
 
-ALL = {"road": road.main, "price": price.main, "accept": accept.main, "soak": soak.main}
+ALL = {"road": road.main, "price": price.main, "accept": accept.main, "webhooks": webhooks.main, "soak": soak.main}
 
 
 def main() -> None:
-    names = sys.argv[1:] or ["road", "price", "accept"]
+    names = sys.argv[1:] or ["road", "price", "accept", "webhooks"]
     for name in names:
         if name not in ALL:
             sys.exit(f"no benchmark {name!r}; there are {', '.join(ALL)}")

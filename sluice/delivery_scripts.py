@@ -47,7 +47,7 @@ local function hold_source(name, kind, of)
   redis.call('HSET', delivery(name), 'source_until', exact(now + ttl))
   if ttl >= UNSEEN_S then return end
   redis.call('EXPIRE', source(kind, of), UNSEEN_S)
-  local gone = tag .. ':gone:' .. of
+  local gone = tag .. ':gone:' .. (kind == 'prediction' and '' or kind .. ':') .. of
   local longer = redis.call('TTL', gone) - ttl
   if longer > 0 then redis.call('EXPIRE', gone, UNSEEN_S + longer) end
 end

@@ -1,6 +1,8 @@
 """`sluice demo`: images through the whole pipeline, and what came of them."""
 
+import os
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +17,11 @@ from rich.table import Table
 
 from sluice.client import Client, ServiceError
 from sluice.errors import LocalStackError
+from sluice.receiver import Event, Receiver
+from sluice.webhooks_command import fetch_secret
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+_HEAR_S = 10.0
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
@@ -32,12 +37,17 @@ def demo(
     try:
         found = [*_files([SAMPLES]), *_files(images or [])]
         with _service(url) as address, Client(address) as client:
-            rows = _run(client, found, console, model=model, confidence=confidence)
+            if url:  # which may be on another machine, and could not reach a receiver here
+                rows, told = _run(client, found, console, model=model, confidence=confidence), ""
+            else:
+                rows, told = _run_and_hear(client, address, found, console, model=model, confidence=confidence)
             written = _save(client, rows, out)
     except (LocalStackError, ServiceError, OSError) as error:
         Console(stderr=True).print(f"error: {escape(str(error))}", style="bold red")
         raise typer.Exit(1) from None
     console.print(_table(rows))
+    if told:
+        console.print(told)
     console.print(f"{written} annotated images are in {escape(str(out))}/")
     if any(row["status"] != "succeeded" for _, row in rows):
         raise typer.Exit(1)
@@ -56,7 +66,9 @@ def _service(url: str | None) -> Iterator[str]:
     reporter = Reporter()
     with tempfile.TemporaryDirectory(prefix="sluice-demo-") as state:
         with reporter:
-            stack = Stack(StackConfig(state=Path(state), port=0), reporter.tell)
+            # Webhooks are to be sent to this machine, which otherwise they are not.
+            allow = ",".join(filter(None, (os.environ.get("SLUICE_NETGUARD_ALLOW"), "127.0.0.1/32")))
+            stack = Stack(StackConfig(state=Path(state), port=0, env={"SLUICE_NETGUARD_ALLOW": allow}), reporter.tell)
             stack.start()
         try:
             yield stack.addresses.api
@@ -97,6 +109,23 @@ def _run(client: Client, images: Sequence[Path], console: Console, **asked: Any)
             results.append((image, client.wait(row["id"]) if "id" in row else row))
             progress.advance(ended)
     return results
+
+
+def _run_and_hear(
+    client: Client, address: str, images: Sequence[Path], console: Console, **asked: Any
+) -> tuple[list[tuple[Path, dict[str, Any]]], str]:
+    """The same with a webhook, and a sentence on what it was told."""
+    heard: list[Event] = []
+    with Receiver(lambda: fetch_secret(address, None), heard.append) as receiver:
+        rows = _run(client, images, console, webhook=receiver.url, **asked)
+        wanted = {f"{row['id']}_completed" for _, row in rows if "id" in row}
+        until = time.monotonic() + _HEAR_S
+        while time.monotonic() < until and not wanted <= {event.id for event in heard}:
+            time.sleep(0.05)
+    wrong = sum(event.error is not None for event in heard)
+    kinds = Counter(event.payload["type"] for event in heard if not event.error)
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "no events"
+    return rows, f"The webhook was told: {counts}; {f'{wrong} signatures are wrong' if wrong else 'all signatures are right'}."
 
 
 def _save(client: Client, rows: Sequence[tuple[Path, dict[str, Any]]], out: Path) -> int:

@@ -12,7 +12,7 @@
     │   ├── UnknownModel         no such model is loaded
     │   └── UnsupportedModel     the model says too little, or something we can't decode
     ├── Unauthorized             the request has no valid key
-    ├── NotFound                 no prediction of that id is known
+    ├── NotFound                 nothing of that id or name is known
     ├── Gone                     it was known; what was asked for has expired
     ├── Conflict                 the prediction is not in a status that allows this
     │   ├── IdReused             the id belongs to a prediction with another image or other parameters
@@ -20,6 +20,7 @@
     ├── Unavailable              a part is away; the same call may succeed later
     │   ├── QueueFull            what is queued has reached a bound; nothing is away, but the remedy is the same
     │   ├── RateLimited          this caller submits faster than it may
+    │   ├── TooManyFiles         this caller's files, or everybody's, have reached a bound
     │   ├── RedisUnavailable
     │   ├── BlobsUnavailable
     │   ├── TritonUnavailable
@@ -128,6 +129,10 @@ class QueueFull(Unavailable):
 
 class RateLimited(Unavailable):
     code = "rate_limited"
+
+
+class TooManyFiles(Unavailable):
+    code = "too_many_files"
 
 
 class RedisUnavailable(Unavailable):

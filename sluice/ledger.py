@@ -106,7 +106,8 @@ class Ledger(Protocol):
         """Record a prediction as `starting` and queue it. Returns it, and whether this call made it: the same submission under
         the same id changes nothing. `max_backlog` bounds what is live of the submission's key.
 
-        Raises IdReused where the id has another digest, Gone where it has been used up, QueueFull.
+        Raises IdReused where the id has another digest, Gone where it has been used up, Conflict where the submission's batch has
+        ended, QueueFull.
         """
 
     def get(self, prediction_id: str, key: str | None = None) -> Prediction:
@@ -171,14 +172,7 @@ class RedisLedger:
         self._memory_asked_at = -float("inf")
         self._memory_used = 0.0
         self._scripts = {name: client.register_script(text) for name, text in _SCRIPTS.items()}
-        self._limits = json.dumps(
-            {
-                **settings.model_dump(mode="json", exclude={"name"}),
-                "max_logs_bytes": _MAX_LOGS_BYTES,
-                "index_ttl_s": math.ceil(settings.start_within_s + settings.retry_for_s)
-                + max(settings.retention_s, settings.dead_retention_s),
-            }
-        )
+        self._limits = script_limits(settings)
 
     def room(self, size: int, key: str = "default", max_backlog: int | None = None) -> None:
         with translated():
@@ -204,10 +198,12 @@ class RedisLedger:
         if submission.start_within_s is not None:
             within_s = min(within_s, submission.start_within_s)
         bound = "" if max_backlog is None else max_backlog
-        args = [size, within_s, submission.key, bound, *to_record(submission, digest)]
+        args = [size, within_s, submission.key, bound, submission.batch or "", *to_record(submission, digest)]
         answer = self._run("create", prediction_id, args).decode()
         if answer in _FULL:
             raise QueueFull(_FULL[answer])
+        if answer == "closed":
+            raise Conflict(f"batch {submission.batch!r} takes no more images: it has ended, or was canceled")
         if answer == "taken":
             found = self.get(prediction_id)
             if found.digest != digest:
@@ -314,6 +310,13 @@ class RedisLedger:
     def _run(self, script: str, prediction_id: str, args: Sequence[str | float]) -> Any:
         with translated():
             return self._scripts[script](keys=[f"{self._tag}:live"], args=[self._tag, prediction_id, self._limits, *args])
+
+
+def script_limits(settings: Queue) -> str:
+    """The limits as the scripts take them."""
+    kept_s = math.ceil(settings.start_within_s + settings.retry_for_s) + max(settings.retention_s, settings.dead_retention_s)
+    limits = {**settings.model_dump(mode="json", exclude={"name"}), "max_logs_bytes": _MAX_LOGS_BYTES, "index_ttl_s": kept_s}
+    return json.dumps(limits)
 
 
 def check_size(output: str, max_bytes: int) -> None:

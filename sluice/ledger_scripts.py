@@ -8,6 +8,7 @@ What waits is claimed by priority, within a priority by keys in turn, and within
 first and one at `normal`, so that a flood of the higher ones can't stop the lower.
 """
 
+from sluice.batch_scripts import BATCH, SWEEP_BATCHES
 from sluice.delivery_scripts import FILE
 from sluice.prediction import TRANSITIONS
 
@@ -22,7 +23,7 @@ def _lua_transitions() -> str:
     return "{" + ", ".join(rows) + "}"
 
 
-_PRELUDE = (
+PRELUDE = (
     f"local ALLOWED = {_lua_transitions()}\nlocal AT_A_TIME = {_AT_A_TIME}\n"
     + """
 local PRIORITIES = {'high', 'normal', 'low'}
@@ -43,12 +44,14 @@ local function exact(seconds) return string.format('%.6f', seconds) end
 local function field(of, name) return redis.call('HGET', record(of), name) end
 """
     + FILE
+    + BATCH
     + """
 local function move(of, to)
-  local from = field(of, 'status')
-  if not from or not (ALLOWED[from] or {})[to] then return false end
+  local is = redis.call('HMGET', record(of), 'status', 'batch')
+  if not is[1] or not (ALLOWED[is[1]] or {})[to] then return false end
   redis.call('HSET', record(of), 'status', to)
   redis.call('PUBLISH', tag .. ':events', of .. ' ' .. to)
+  count(is[2], is[1], to)
   return true
 end
 local function owned(owner)
@@ -111,28 +114,33 @@ local function finish(of, retention_s, name, value, metrics)
     redis.call('EXPIRE', expiring, limits.index_ttl_s)
   end
   file(of, 'completed')
+  if kept[3] then end_batch(kept[3]) end
 end
 """
 )
 
-# size in bytes, s within which it must start, the key's name, the most live of that key or '', then the record's fields and values
-# → created_at, 'taken', 'live', 'key' or 'bytes'
+# size in bytes, s within which it must start, the key's name, the most live of that key or '', its batch or '', then the record's
+# fields and values → created_at, 'taken', 'closed', 'live', 'key' or 'bytes'
 CREATE = (
-    _PRELUDE
+    PRELUDE
     + """
-local size, key = tonumber(ARGV[4]), ARGV[6]
+local size, key, of_batch = tonumber(ARGV[4]), ARGV[6], ARGV[8] ~= '' and ARGV[8]
 if redis.call('EXISTS', record(id), tag .. ':gone:' .. id) > 0 then return 'taken' end
+if of_batch and is_closed(of_batch) then return 'closed' end
 if redis.call('ZCARD', live) >= limits.max_backlog then return 'live' end
 if ARGV[7] ~= '' and tonumber(redis.call('HGET', backlogs, key) or 0) >= tonumber(ARGV[7]) then return 'key' end
 local held = tonumber(redis.call('GET', bytes) or 0)
 if held > 0 and held + size > limits.max_bytes then return 'bytes' end
 local at = exact(now)
 redis.call('HSET', record(id), 'status', 'starting', 'created_at', at, 'size', size, 'key', key,
-  'deadline', exact(now + ARGV[5]), unpack(ARGV, 8))
+  'deadline', exact(now + ARGV[5]), unpack(ARGV, 9))
 redis.call('ZADD', live, at, id)
 redis.call('INCRBY', bytes, size)
 redis.call('HINCRBY', backlogs, key, 1)
-if not field(id, 'batch') then
+if of_batch then
+  count(of_batch, nil, 'starting')
+  redis.call('ZADD', unsettled, 'XX', exact(now + limits.batch_idle_s), of_batch)
+else
   redis.call('ZADD', index(key), at, id)
   redis.call('EXPIRE', index(key), limits.index_ttl_s)
 end
@@ -143,7 +151,7 @@ return at
 
 # owner, lease in s, '1' to take what must run alone → {id, record} or nil
 CLAIM = (
-    _PRELUDE
+    PRELUDE
     + """
 local function start(of)
   local deadline = field(of, 'deadline')
@@ -194,7 +202,7 @@ return false
 
 # owner, lease in s → 1 or 0
 RENEW = (
-    _PRELUDE
+    PRELUDE
     + """
 if not owned(ARGV[4]) then return 0 end
 redis.call('ZADD', leases, exact(now + ARGV[5]), id)
@@ -204,7 +212,7 @@ return 1
 
 # owner, status, field, value, metrics, logs → 1 or 0
 FINISH = (
-    _PRELUDE
+    PRELUDE
     + """
 if not owned(ARGV[4]) or not move(id, ARGV[5]) then return 0 end
 note(id, ARGV[9])
@@ -218,7 +226,7 @@ return 1
 
 # owner, delay in s, how many retries it counts as, logs → 1 or 0
 REQUEUE = (
-    _PRELUDE
+    PRELUDE
     + """
 if not owned(ARGV[4]) or not move(id, 'starting') then return 0 end
 redis.call('HINCRBY', record(id), 'retries', ARGV[6])
@@ -230,7 +238,7 @@ return 1
 
 # → 1, 0 when it has ended already, nil when it is unknown
 CANCEL = (
-    _PRELUDE
+    PRELUDE
     + """
 if redis.call('EXISTS', record(id)) == 0 then return false end
 local from = field(id, 'status')
@@ -243,7 +251,8 @@ return 1
 
 # problem of a lost worker, of a deadline → {queued again}, {dead}, {aborted}, how many are due, how many of these alone
 SWEEP = (
-    _PRELUDE
+    PRELUDE
+    + SWEEP_BATCHES
     + """
 local again, lost, late = {}, {}, {}
 for _, of in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME)) do
@@ -277,6 +286,7 @@ for _, entry in ipairs(redis.call('ZRANGEBYSCORE', expiring, '-inf', exact(now),
   local key, of = string.match(entry, '(%S+) (%S+)')
   redis.call('ZREM', index(key), of)
 end
+sweep_batches()
 promote()
 local lone = redis.call('ZCOUNT', alone, '-inf', exact(now))
 local due = redis.call('ZCARD', deadlines) - redis.call('ZCARD', alone) - redis.call('ZCARD', delayed)
@@ -286,7 +296,7 @@ return {again, lost, late, due, lone}
 
 # → how many are claimed before this one, as far as is known now; nil unless it waits for nothing but its turn
 AHEAD = (
-    _PRELUDE
+    PRELUDE
     + """
 local at = redis.call('HMGET', record(id), 'priority', 'key')
 local rank = at[1] and redis.call('ZRANK', ready(at[1], at[2]), id)
@@ -311,7 +321,7 @@ return ahead
 
 # worker, s for which it counts → nothing
 BEAT = (
-    _PRELUDE
+    PRELUDE
     + """
 local workers = tag .. ':workers'
 redis.call('ZADD', workers, exact(now + ARGV[5]), ARGV[4])
@@ -322,7 +332,7 @@ redis.call('EXPIRE', workers, math.ceil(ARGV[5]))
 
 # → how many are live, running, workers; s that the oldest has lived; how many end in a second, at best in the last minute
 LOAD = (
-    _PRELUDE
+    PRELUDE
     + """
 local bucket = math.floor(now / RATE_BUCKET_S)
 local best = 0

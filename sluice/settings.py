@@ -36,6 +36,10 @@ class Blobs(BaseSettings):
     ttl_s: int = Field(3600, gt=0, description="How long an input image is kept at most.")
     orphan_ttl_s: int = Field(300, gt=0, description="How long an image is kept whose prediction was not put on record.")
     result_ttl_s: int = Field(24 * 3600, gt=0, description="How long an annotated image is kept.")
+    file_ttl_s: int = Field(3600, gt=0, description="How long an uploaded file is kept.")
+    files_per_key: int = Field(1000, ge=1, description="Uploaded files of one API key.")
+    file_bytes_per_key: int = Field(50_000_000, ge=1, description="Their bytes together.")
+    file_bytes: int = Field(100_000_000, ge=1, description="The bytes of all API keys' files together.")
 
 
 class Queue(BaseSettings):
@@ -58,6 +62,7 @@ class Queue(BaseSettings):
     dead_retention_s: int = Field(7 * 24 * 3600, gt=0, description="How long a dead letter and its image are kept.")
     sweep_interval_s: float = Field(5.0, gt=0, description="How often each worker looks for lapsed leases and lost messages.")
     retention_s: int = Field(24 * 3600, gt=0, description="How long a prediction is kept after its end.")
+    batch_idle_s: float = Field(60.0, gt=0, description="A batch whose submission went silent for so long gets no more images.")
     tombstone_s: int = Field(24 * 3600, gt=0, description="How long after that its id is still answered 410 rather than 404.")
 
 
@@ -70,6 +75,9 @@ class Limits(BaseSettings):
     max_pixels: int = Field(50_000_000, gt=0, description="An image's width times height; a worker holds 3 bytes for each.")
     upload_idle_s: float = Field(10.0, gt=0, description="A request whose body stalls for longer is cut off.")
     upload_s: float = Field(60.0, gt=0, description="So is one whose body takes longer than this as a whole.")
+    batch_items: int = Field(1000, ge=1, description="Images in one batch.")
+    batch_max_bytes: int = Field(200_000_000, gt=0, description="A batch's body, spooled to a file; as JSON a quarter of it.")
+    batches_at_once: int = Field(4, ge=1, description="Batches that one api process takes in at a time; more are told to wait.")
 
 
 class Netguard(BaseSettings):

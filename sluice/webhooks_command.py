@@ -8,7 +8,7 @@ import httpx
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from sluice import redisio
 from sluice.deliveries import Delivery, RedisDeliveries
@@ -114,11 +114,11 @@ def keypair() -> None:
 @app.command()
 def dead() -> None:
     """The deliveries that were given up or stopped, the newest first."""
-    table = Table("id", "host", "status", "why", "attempts", "last answer", "filed at")
+    table = Table(Column("id", overflow="fold"), "host", "why", "attempts", "last answer", "filed at")
     for delivery in _guarded(lambda operator: operator.deliveries.dead()):
         last = delivery.log[-1] if delivery.log else None
         said = "" if last is None else last.error or str(last.status)
-        cells = (delivery.status.value, delivery.reason or "", str(delivery.attempts), said, isoformat(delivery.created_at))
+        cells = (delivery.reason or "", str(delivery.attempts), said, isoformat(delivery.created_at))
         table.add_row(delivery.id, escape(_host(delivery)), *cells)
     Console().print(table)
 

@@ -52,6 +52,7 @@ class MemoryLedger:
         self._turns: dict[tuple[Priority, str], float] = {}  # when a key that has something ready last had its turn
         self._claims = 0
         self._workers: dict[str, float] = {}
+        self.batches: Any = None  # a `MemoryBatches` enters itself here
         self._lock = threading.RLock()
 
     def room(self, size: int, key: str = "default", max_backlog: int | None = None) -> None:
@@ -74,7 +75,11 @@ class MemoryLedger:
                 if found.digest != digest:
                     raise IdReused("another submission's")
                 return found, False
+            if submission.batch and not (self.batches and self.batches.takes(submission.batch)):
+                raise Conflict("its batch takes no more")
             self.room(size, submission.key, max_backlog)
+            if submission.batch:
+                self.batches.renew(submission.batch)
             now = self._clock()
             prediction = Prediction(id=prediction_id, status=Status.STARTING, created_at=now, digest=digest, **dict(submission))
             within_s = min(self._settings.start_within_s, submission.start_within_s or float("inf"))
@@ -144,6 +149,8 @@ class MemoryLedger:
                 if row.due is not None and row.deadline <= now:
                     self._end(row, Status.ABORTED, error=TOO_LATE)
                     aborted.append(row.prediction.id)
+            if self.batches:
+                self.batches.sweep()
             counts = len(self._ready()), len(self._in_turn(alone=True))
             self._refresh()
             return Swept(tuple(again), tuple(dead), tuple(aborted), *counts)

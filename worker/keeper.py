@@ -80,6 +80,7 @@ class Keeper:
     def _run(self) -> None:
         while not self._stopped.wait(self._interval_s * random.uniform(0.8, 1.0)):
             try:
+                self._ledger.beat(self._runner.worker, 4 * self._interval_s)
                 swept = keep(self._ledger, self._blobs, self._doorbell, self._dead_retention_s)
                 self._look_after_itself(swept)
                 for _ in range(swept.due_alone):

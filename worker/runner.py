@@ -51,7 +51,7 @@ class Runner:
         self._pipeline = pipeline
         self._heart = heart
         self._settings = settings
-        self._worker = worker
+        self.worker = worker
         self._breaker = breaker or Breaker()
         self._jitter = jitter
         self._gate = Gate()
@@ -79,7 +79,7 @@ class Runner:
     def _claim_and_run(self, *, alone: bool) -> bool:
         if self._stopping or not self._breaker.allows():
             return False
-        claim = self._ledger.claim(f"{self._worker}/{uuid.uuid4().hex}", self._settings.lease_s, alone=alone)
+        claim = self._ledger.claim(f"{self.worker}/{uuid.uuid4().hex}", self._settings.lease_s, alone=alone)
         if claim is None:
             return False
         hold = self._heart.hold(claim)

@@ -3,10 +3,11 @@
 from http import HTTPStatus
 
 import anyio.to_thread
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.deps import ServicesDep
+from api.metrics import CONTENT_TYPE
 from sluice.errors import Unavailable
 
 router = APIRouter(tags=["health"])
@@ -32,3 +33,9 @@ async def readyz(services: ServicesDep) -> JSONResponse:
         parts["triton"] = error.message
     ok = all(said == "ok" for said in parts.values())
     return JSONResponse({"status": "ok" if ok else "unavailable", **parts}, HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+async def metrics(request: Request, services: ServicesDep) -> Response:
+    """What Prometheus scrapes of this process, and of the queue."""
+    return Response(request.app.state.metrics.text(await services.pace.load()), media_type=CONTENT_TYPE)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from api.deps import Services, ServicesDep, base_url
 from api.describe import LOCATION, RETRY_AFTER, Responses, problems
 from api.follow import wait
 from sluice.answers import PredictionAnswer
-from sluice.errors import InvalidInput, QueueFull
+from sluice.errors import InvalidInput, NotFound, QueueFull
 from sluice.images import inspect
 from sluice.keys import Caller
 from sluice.prediction import Parameters, Prediction, Submission
@@ -142,13 +143,13 @@ async def _accept(
     model: str | None = None,
 ) -> Response:
     wait_s = _wait_s(prefer, services.settings.api.max_wait_s)
-    start_within_s = seconds(cancel_after) if cancel_after else None
+    start_within_s = None if cancel_after is None else seconds(cancel_after)
     try:
         if prediction_id is None:  # one that is known already is answered even when the queue is full
             declared = request.headers.get("content-length", "")
             size = int(declared) if declared.isdecimal() else 0
             await anyio.to_thread.run_sync(services.ledger.room, size, caller.name, caller.max_backlog)
-        upload = await read_upload(request, services.settings.limits)
+        upload = await with_file(services, caller, await read_upload(request, services.settings.limits), base_url(request))
         submission = await submission_of(services, caller, upload, base_url(request), model, start_within_s)
         image = upload.image if isinstance(upload.image, bytes) else b""
         prediction = await accept(services, caller, image, submission, prediction_id)
@@ -158,6 +159,18 @@ async def _accept(
     if wait_s:
         prediction = await wait(services, prediction.id, caller.name, wait_s)
     return await _answer(request, services, prediction, wait_s)
+
+
+async def with_file(services: Services, caller: Caller, upload: Upload, base_url: str) -> Upload:
+    """With the bytes where its URL is that of a file uploaded here. Raises InvalidInput where the caller has no such file."""
+    prefix = f"{base_url}/v1/files/"
+    if not isinstance(upload.image, str) or not upload.image.startswith(prefix):
+        return upload
+    try:
+        data = await anyio.to_thread.run_sync(services.files.read, upload.image.removeprefix(prefix), caller.name)
+    except NotFound as error:
+        raise InvalidInput(f"input.image: {error.message}") from None
+    return replace(upload, image=data)
 
 
 async def submission_of(

@@ -7,7 +7,8 @@ from typing import Any
 TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
 # Celery's own: the binding of its queue, and what killed workers had received, which it gives back by itself after minutes.
 WITHOUT_END = (r"_kombu\.binding.*", r"unacked(_index|_mutex)?:.*")
-SETS = {"live", "queued", "alone", "leases", "deadlines", "bytes", "dead"}  # of a queue that is idle: all empty, so not there
+# Of a queue that is idle: all empty, so not there.
+SETS = {"live", "ready", "turns", "delayed", "alone", "leases", "deadlines", "bytes", "backlogs", "turn", "dead"}
 SLACK_S = 5
 
 

@@ -308,7 +308,7 @@ def test_every_kind_is_tried_and_told_of() -> None:
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (key("{detect}:queued", size=2), "holds 2"),
+        (key("{detect}:ready:normal:default", size=2), "holds 2"),
         (key("{detect}:prediction:a", status="processing"), "is processing"),
         (key("{detect}:prediction:a", ttl_s=-1, status="failed"), "no time to live"),
         (key("{detect}:prediction:a", ttl_s=70, status="failed"), "60 s is the longest"),

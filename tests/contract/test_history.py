@@ -4,11 +4,13 @@ import time
 
 import pytest
 
+from sluice.batches import Batches, BatchSubmission, RedisBatches
 from sluice.errors import InvalidInput
 from sluice.history import Filter, History, Page, Place, RedisHistory
 from sluice.ledger import Ledger, RedisLedger
 from sluice.prediction import Status, Submission
 from sluice.settings import Queue
+from tests.fake_batches import MemoryBatches
 from tests.fakes import MemoryHistory, MemoryLedger
 
 Both = tuple[Ledger, History]
@@ -85,6 +87,9 @@ def test_keys_and_batches_are_apart(both: Both) -> None:
     ledger, history = both
     _fill(ledger, "p", 2)
     mine = _fill(ledger, "m", 2, key="mine")
+    client = getattr(ledger, "_redis", None)
+    batches: Batches = RedisBatches(client, Queue()) if client else MemoryBatches(ledger)  # type: ignore[arg-type]
+    batches.open("b", BatchSubmission(model="codes", total=2, key="batches"))
     _fill(ledger, "b", 2, key="batches", batch="b")
     assert _ids(history.page("mine")) == mine
     assert _ids(history.page("batches")) == []

@@ -70,6 +70,7 @@ def live(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
     quick = {"SLUICE_QUEUE_LEASE_S": "3", "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5", "SLUICE_TRITON_TIMEOUT_S": "5"}
     quick["SLUICE_QUEUE_VISIBILITY_TIMEOUT_S"] = "2"
     quick["SLUICE_LIMITS_MAX_BYTES"] = "10000000"
+    quick["SLUICE_NETGUARD_ALLOW"] = "127.0.0.1/32"  # the tests' own servers; the rest of loopback is refused as ever
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **quick}) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -87,3 +88,9 @@ def live(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
 def client(live: Live) -> Iterator[Client]:
     with Client(live.api) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def sample() -> bytes:
+    """A photo in which the shipped model finds something."""
+    return (ROOT / "samples" / "desk.jpg").read_bytes()

@@ -25,11 +25,6 @@ SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))
 KEYS = {"image", "predictions"}
 
 
-@pytest.fixture(scope="module")
-def sample() -> bytes:
-    return SAMPLES[0].read_bytes()
-
-
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
 def test_every_sample_is_found_something_in(client: Client, path: Path) -> None:
     prediction = client.wait(client.submit(path)["id"], timeout_s=60)

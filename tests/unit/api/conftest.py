@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.catalog import Listed
 from api.deps import Services
 from api.pace import Pace
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel
@@ -18,6 +19,7 @@ from sluice.netguard import Guard
 from sluice.prediction import Parameters
 from sluice.settings import Queue, Settings
 from tests.fake_deliveries import MemoryDeliveries, MemorySecrets
+from tests.fake_files import MemoryFiles
 from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryHistory, MemoryLedger, MemoryRateLimiter
 
 
@@ -26,10 +28,14 @@ class FakeCatalog:
     """Knows one model."""
 
     away: bool = False
+    listed: list[Listed] = field(default_factory=list)
 
     async def ready(self) -> None:
         if self.away:
             raise TritonUnavailable("Triton is unavailable; try again later")
+
+    async def models(self) -> tuple[list[Listed], bool]:
+        return self.listed, not self.away
 
     async def check(self, name: str, parameters: Parameters) -> None:
         if name != "codes":
@@ -65,6 +71,7 @@ class World:
     events: FakeEvents = field(default_factory=FakeEvents)
     deliveries: MemoryDeliveries = field(default_factory=MemoryDeliveries)
     secrets: MemorySecrets = field(default_factory=MemorySecrets)
+    files: MemoryFiles = field(default_factory=MemoryFiles)
 
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger(self.settings)
@@ -83,6 +90,8 @@ def anyio_backend() -> str:
 @pytest.fixture
 async def http(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setenv("SLUICE_LIMITS_MAX_BYTES", "50000")
+    monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_IDLE_S", "0.5")
+    monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_S", "1")
 
     @contextlib.asynccontextmanager
     async def build(settings: Settings) -> AsyncIterator[Services]:
@@ -100,6 +109,7 @@ async def http(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[h
             pace=Pace(world.ledger),
             deliveries=world.deliveries,
             secrets=world.secrets,
+            files=world.files,
         )
 
     app = create_app(build=build)

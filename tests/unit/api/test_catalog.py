@@ -23,6 +23,7 @@ CODES = {
 @dataclass
 class FakeTriton:
     models: dict[str, object] = field(default_factory=lambda: {"codes": CODES, "silent": {"name": "silent"}})
+    not_ready: list[dict[str, str]] = field(default_factory=list)
     away: bool = False
     hangs: bool = False
     asked: list[str] = field(default_factory=list)
@@ -34,8 +35,11 @@ class FakeTriton:
         if self.away:
             raise httpx.ConnectError("refused")
         if request.url.path == "/v2/repository/index":
-            assert json.loads(request.content) == {"ready": True}
-            return httpx.Response(200, json=[{"name": name, "version": "1", "state": "READY"} for name in self.models])
+            assert json.loads(request.content) == {"ready": False}
+            ready = [{"name": name, "version": "1", "state": "READY"} for name in self.models]
+            return httpx.Response(200, json=[*ready, *self.not_ready])
+        if request.url.path == "/v2/models/stats":
+            return httpx.Response(200, json={"model_stats": [{"name": "codes", "version": "1", "inference_count": 7}]})
         if request.url.path == "/v2/health/ready":
             return httpx.Response(200)
         return httpx.Response(200, json=self.models[request.url.path.split("/")[3]])
@@ -99,3 +103,39 @@ async def test_a_new_model_is_seen() -> None:
         await catalog.check("codes", Parameters())
     triton.models["codes"] = CODES
     await catalog.check("codes", Parameters())
+
+
+async def test_what_is_not_ready_says_why() -> None:
+    triton = FakeTriton(models={"codes": CODES})
+    triton.not_ready = [
+        {"name": "broken", "version": "1", "state": "UNAVAILABLE", "reason": "no such file\nTraceback"},
+        {"name": "codes", "version": "2", "state": "LOADING"},
+        {"name": "never"},
+    ]
+    found, current = await _catalog(triton).models()
+    assert current
+    assert [(one.name, one.version, one.reason, one.runs) for one in found] == [
+        ("broken", None, "no such file", 0),
+        ("codes", "1", "", 7),
+        ("never", None, "not loaded", 0),
+    ]
+    with pytest.raises(UnknownModel, match=r"no model 'broken' is loaded; there is codes$"):
+        await _catalog(triton).check("broken", Parameters())
+
+
+async def test_the_list_is_what_was_last_seen_while_triton_is_away() -> None:
+    triton = FakeTriton(away=True)
+    catalog = _catalog(triton, ttl_s=0)
+    with pytest.raises(TritonUnavailable):
+        await catalog.models()
+    triton.away = False
+    before, current = await catalog.models()
+    assert current
+    triton.away = True
+    found, current = await catalog.models()
+    assert not current
+    assert [one.name for one in found] == [one.name for one in before] == ["codes", "silent"]
+    triton.away = False
+    again, current = await catalog.models()
+    assert current
+    assert again[0] == before[0], "also when it was first seen"

@@ -1,0 +1,312 @@
+"""What all batches do, the real ones and those in memory; then what only Redis keeps: ends, events and their deliveries."""
+
+import json
+import time
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from sluice.batches import Batch, Batches, BatchSubmission, ItemError, RedisBatches
+from sluice.deliveries import RedisDeliveries
+from sluice.errors import Conflict, Gone, IdReused, NotFound
+from sluice.ledger import Ledger, RedisLedger
+from sluice.prediction import Problem, Status, Submission
+from sluice.settings import Queue, Webhooks
+from tests.fake_batches import MemoryBatches
+from tests.fakes import MemoryLedger
+
+SETTINGS = Queue(batch_idle_s=0.1, retention_s=100, tombstone_s=50)
+REFUSED = ItemError(index=1, name="b.jpg", code="not_an_image", detail="it is none")
+
+
+@dataclass
+class Both:
+    ledger: Ledger
+    batches: Batches
+
+    def open(self, total: int, batch_id: str = "b", **fields: str) -> Batch:
+        return self.batches.open(batch_id, BatchSubmission(**{"model": "codes", "total": total, **fields}), "d")
+
+    def add(self, *indexes: int, batch_id: str = "b", **fields: str) -> None:
+        for index in indexes:
+            self.ledger.create(f"{batch_id}-{index}", Submission(**{"model": "codes", "batch": batch_id, **fields}), "d", 10)
+
+    def finish(self, count: int) -> None:
+        for _ in range(count):
+            claim = self.ledger.claim(f"w{time.monotonic_ns()}", 10)
+            assert claim is not None
+            self.ledger.succeed(claim, {}, {})
+
+    def counts(self, batch_id: str = "b") -> dict[str, int]:
+        return {status.value: count for status, count in self.batches.get(batch_id).counts.items() if count}
+
+
+@pytest.fixture(params=["redis", "memory"])
+def both(request: pytest.FixtureRequest) -> Both:
+    if request.param == "memory":
+        ledger = MemoryLedger(SETTINGS)
+        return Both(ledger, MemoryBatches(ledger))
+    client = request.getfixturevalue("redis_client")
+    return Both(RedisLedger(client, SETTINGS), RedisBatches(client, SETTINGS))
+
+
+@pytest.fixture
+def real(redis_client: "redis.Redis") -> Both:
+    return Both(RedisLedger(redis_client, SETTINGS), RedisBatches(redis_client, SETTINGS))
+
+
+def test_it_is_kept_as_it_was_submitted(both: Both) -> None:
+    asked = BatchSubmission(
+        model="codes",
+        total=2,
+        key="mine",
+        metadata={"a": [1]},
+        webhook="https://example.com",
+        webhook_events=("start", "completed"),
+        base_url="http://here",
+    )
+    opened = both.batches.open("b", asked)
+    assert opened == both.batches.get("b", "mine")
+    assert opened == Batch(id="b", created_at=opened.created_at, counts=dict.fromkeys(Status, 0), **dict(asked))
+    assert (opened.status, opened.completed_at) == (Status.STARTING, None)
+    for wrong in (("b", "other"), ("c", None)):
+        with pytest.raises(NotFound):
+            both.batches.get(*wrong)
+        with pytest.raises(NotFound):
+            both.batches.cancel(*wrong)
+
+
+def test_counts_follow_the_predictions_to_the_end(both: Both) -> None:
+    both.open(3)
+    both.add(0, 2)
+    assert both.counts() == {"starting": 2}
+    claim = both.ledger.claim("w", 10)
+    assert claim is not None
+    assert both.counts() == {"starting": 1, "processing": 1}
+    assert both.batches.get("b").status is Status.PROCESSING
+    both.ledger.requeue(claim, 0)
+    assert both.counts() == {"starting": 2}
+    both.finish(1)
+    sealed = both.batches.seal("b", [REFUSED])
+    assert (sealed.status, sealed.completed_at, sealed.errors) == (Status.PROCESSING, None, (REFUSED,))
+    claim = both.ledger.claim("w2", 10)
+    assert claim is not None
+    both.ledger.fail(claim, Problem(code="worker_lost", message="gone"), {})
+    ended = both.batches.get("b")
+    assert both.counts() == {"succeeded": 1, "failed": 1}
+    assert ended.status is Status.SUCCEEDED, "the counts tell the rest"
+    assert ended.completed_at is not None
+    assert [one.id for one in both.batches.predictions(ended, 0, 10)] == ["b-0", "b-2"]
+
+
+def test_it_does_not_end_before_it_is_sealed(both: Both) -> None:
+    both.open(2)
+    both.add(0)
+    both.finish(1)
+    assert both.batches.get("b").completed_at is None
+    both.add(1)
+    assert both.batches.seal("b").completed_at is None
+    both.finish(1)
+    assert both.batches.get("b").completed_at is not None
+
+
+def test_one_without_predictions_ends_when_it_is_sealed(both: Both) -> None:
+    both.open(1)
+    ended = both.batches.seal("b", [ItemError(index=0, code="not_an_image", detail="é")])
+    assert ended.completed_at is not None
+    assert ended.errors[0].detail == "é"
+
+
+def test_no_other_moves_a_batch(both: Both) -> None:
+    both.open(1)
+    both.add(0)
+    both.open(1, "c")
+    both.add(0, batch_id="c")
+    both.ledger.create("single", Submission(model="codes"))
+    both.ledger.cancel("c-0")
+    both.ledger.cancel("single")
+    assert both.counts() == {"starting": 1}
+    assert both.counts("c") == {"canceled": 1}
+
+
+def test_the_same_again_goes_on_where_it_was(both: Both) -> None:
+    first = both.open(3)
+    both.add(0)
+    both.batches.seal("b", [REFUSED])
+    assert both.open(3).created_at == first.created_at
+    both.finish(1)
+    assert both.batches.get("b").completed_at is None, "more may come"
+    both.add(0, 1)
+    assert both.counts() == {"succeeded": 1, "starting": 1}
+    assert both.batches.seal("b", [REFUSED]).errors == (), "that image is in meanwhile"
+    both.finish(1)
+    ended = both.batches.get("b")
+    assert ended.completed_at is not None
+    assert both.open(3) == ended, "the end is final"
+    with pytest.raises(IdReused):
+        both.batches.open("b", BatchSubmission(model="codes", total=3), "other")
+
+
+def test_what_has_ended_or_is_unknown_takes_no_more(both: Both) -> None:
+    with pytest.raises(Conflict):
+        both.add(0)
+    both.open(2)
+    both.add(0)
+    both.batches.seal("b")
+    both.finish(1)
+    with pytest.raises(Conflict):
+        both.add(1)
+    assert both.ledger.backlog() == 0
+    assert both.counts() == {"succeeded": 1}
+
+
+def test_cancel(both: Both) -> None:
+    both.open(250)
+    both.add(*range(240))
+    both.finish(2)
+    claim = both.ledger.claim("w", 10)
+    assert claim is not None
+    canceled = both.batches.cancel("b")
+    assert sorted(canceled) == sorted((f"b-{index}", "d") for index in range(2, 240))
+    assert both.counts() == {"succeeded": 2, "canceled": 238}
+    ended = both.batches.get("b")
+    assert ended.status is Status.CANCELED
+    assert ended.completed_at is not None
+    assert both.ledger.get("b-2").canceled_from is Status.PROCESSING
+    assert both.ledger.get("b-3").canceled_from is Status.STARTING
+    assert both.ledger.claim("w2", 10) is None
+    assert both.ledger.backlog() == 0
+    with pytest.raises(Conflict):
+        both.batches.cancel("b")
+    with pytest.raises(Conflict):
+        both.add(240)
+    assert both.batches.seal("b", [REFUSED]).completed_at == ended.completed_at
+
+
+def test_one_canceled_before_anything_was_in_it_ends(both: Both) -> None:
+    both.open(3)
+    assert both.batches.cancel("b") == []
+    assert both.batches.get("b").status is Status.CANCELED
+
+
+def test_a_batch_that_nobody_seals_ends_all_the_same(both: Both) -> None:
+    both.open(3)
+    both.add(0)
+    both.open(3, "empty")
+    both.ledger.sweep()
+    assert both.batches.get("empty").status is Status.STARTING, "it may be on its way still"
+    time.sleep(0.06)
+    both.add(1)
+    time.sleep(0.06)
+    both.ledger.sweep()
+    both.finish(2)
+    assert both.batches.get("b").completed_at is None, "what comes renews it"
+    time.sleep(0.1)
+    both.ledger.sweep()
+    ended = both.batches.get("b")
+    assert (ended.status, ended.total) == (Status.SUCCEEDED, 3)
+    with pytest.raises(NotFound):
+        both.batches.get("empty")
+
+
+def test_pages(both: Both) -> None:
+    both.open(12)
+    both.add(*range(0, 12, 2))
+    batch = both.batches.get("b")
+    assert [one.id for one in both.batches.predictions(batch, 2, 5)] == ["b-2", "b-4", "b-6"]
+    assert [one.id for one in both.batches.predictions(batch, 9, 5)] == ["b-10"]
+    assert both.batches.predictions(batch, 12, 5) == []
+
+
+def test_an_id_like_an_images_is_no_image(both: Both) -> None:
+    """A caller may have put a single prediction under it."""
+    both.open(2)
+    both.ledger.create("b-1", Submission(model="codes"), "d2")
+    both.add(0)
+    batch = both.batches.seal("b", [REFUSED])
+    assert [one.id for one in both.batches.predictions(batch, 0, 9)] == ["b-0"]
+    assert batch.errors == (REFUSED,)
+    both.batches.cancel("b")
+    assert both.ledger.get("b-1").status is Status.STARTING
+
+
+def test_its_end_is_told_once_and_it_expires(real: Both, redis_client: "redis.Redis") -> None:
+    deliveries = RedisDeliveries(redis_client, "detect", Webhooks())
+    with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe("{detect}:events")
+        heard.get_message(timeout=1)
+        real.open(2, webhook="https://example.com/hook")
+        assert redis_client.ttl("{detect}:batch:b") == -1
+        real.add(0, 1)
+        real.batches.seal("b", [ItemError(index=0, code="x", detail="it came in all the same")])
+        real.finish(1)
+        assert deliveries.of("batch", "b") == []
+        real.finish(1)
+        real.batches.seal("b")
+        real.ledger.sweep()
+        said = []
+        while message := heard.get_message(timeout=0.1):
+            said.append(message["data"].decode())
+    assert said.count("b succeeded") == 1
+    assert [(one.id, one.event) for one in deliveries.of("batch", "b")] == [("b_batch_completed", "completed")]
+    assert deliveries.of("prediction", "b-0") == []
+    claimed = deliveries.claim("s", 5).outgoing
+    assert [one.delivery.of for one in claimed] == ["b"]
+    assert json.loads(claimed[0].source[b"errors"]) == []
+    # The deliveries hold the record for as long as a receiver may be away.
+    assert redis_client.ttl("{detect}:batch:b") > 100
+    assert redis_client.ttl("{detect}:gone:batch:b") > redis_client.ttl("{detect}:batch:b")
+    assert redis_client.zcard("{detect}:batches") == 0
+
+
+def test_an_event_that_was_not_asked_for(real: Both, redis_client: "redis.Redis") -> None:
+    asked = BatchSubmission(model="codes", total=1, webhook="https://example.com", webhook_events=("start",))
+    real.batches.open("b", asked)
+    real.batches.seal("b")
+    assert RedisDeliveries(redis_client, "detect", Webhooks()).of("batch", "b") == []
+
+
+def test_after_its_retention_it_is_gone(real: Both, redis_client: "redis.Redis") -> None:
+    real.open(1, key="mine")
+    real.batches.seal("b")
+    assert 0 < redis_client.ttl("{detect}:batch:b") <= 100
+    assert 100 < redis_client.ttl("{detect}:gone:batch:b") <= 150
+    redis_client.delete("{detect}:batch:b")
+    for again in (lambda: real.batches.get("b", "mine"), lambda: real.batches.cancel("b"), lambda: real.open(1, key="mine")):
+        with pytest.raises(Gone):
+            again()
+    with pytest.raises(NotFound):
+        real.batches.get("b", "other")
+
+
+def test_a_cancel_that_broke_off_is_finished_by_the_sweep(real: Both) -> None:
+    real.open(250)
+    real.add(*range(250))
+    real.batches._run("cancel", "b", [1])  # type: ignore[attr-defined]  # what an api process does before it dies
+    assert real.counts() == {"starting": 150, "canceled": 100}
+    assert real.ledger.get("b-0").status is Status.STARTING
+    real.ledger.sweep()
+    real.ledger.sweep()
+    assert real.counts() == {"canceled": 250}
+    assert real.batches.get("b").status is Status.CANCELED
+
+
+def test_every_end_counts(real: Both) -> None:
+    """Deadlines and dead letters too."""
+    real.open(2)
+    real.ledger.create("b-0", Submission(model="codes", batch="b", start_within_s=0.01), "d")
+    time.sleep(0.02)
+    real.ledger.sweep()
+    real.add(1)
+    for alone in (False, False, True):
+        assert real.ledger.claim(f"w{time.monotonic_ns()}", -1, alone=alone)
+        real.ledger.sweep()
+    assert real.counts() == {"aborted": 1, "failed": 1}
+    assert real.batches.seal("b").completed_at is not None
+
+
+def test_without_a_batch_nothing_is_written_of_one(real: Both, redis_client: "redis.Redis") -> None:
+    real.ledger.create("a", Submission(model="codes"))
+    real.finish(1)
+    assert not [key for key in redis_client.keys("*") if b"batch" in key]

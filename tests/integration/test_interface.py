@@ -1,0 +1,124 @@
+"""What the interface offers beside submit and poll, on the live stack."""
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from sluice.client import Client
+from tests.integration.conftest import Live
+from tests.loopback import Handler, serving
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def http(live: Live) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=live.api, timeout=30) as http:
+        yield http
+
+
+def test_an_image_by_url(http: httpx.Client, client: Client, sample: bytes) -> None:
+    def answer(request: Handler) -> None:
+        if request.path.startswith("/moved"):
+            request.reply(302, Location="http://127.0.0.2:1/")
+        else:
+            request.reply(200 if request.path == "/image" else 404, sample)
+
+    with serving(answer) as server:
+        ends = {}
+        for path in ("image", "nothing", "moved"):
+            url = f"http://127.0.0.1:{server.port}/{path}" + ("" if path == "image" else "?signature=secret")
+            ends[path] = client.wait(http.post("/v1/predictions", json={"input": {"image": url}}).json()["id"])
+    assert ends["image"]["output"] | {"predictions": []} == client.wait(client.submit(sample)["id"])["output"] | {"predictions": []}
+    assert ends["image"]["output"]["predictions"]
+    assert (ends["nothing"]["status"], ends["nothing"]["error_code"]) == ("failed", "image_not_fetched")
+    assert (ends["moved"]["status"], ends["moved"]["error_code"]) == ("failed", "address_not_allowed")
+    assert not any("secret" in ends[name]["logs"] + ends[name]["error"] for name in ("nothing", "moved"))
+
+
+def test_prefer_wait_brings_the_result(http: httpx.Client, sample: bytes) -> None:
+    headers = {"Content-Type": "image/jpeg", "Prefer": "wait=20", "Idempotency-Key": "one"}
+    first = http.post("/v1/predictions", content=sample, headers=headers)
+    assert (first.status_code, first.json()["status"]) == (201, "succeeded")
+    assert first.json()["logs"].startswith("attempt 1: ")
+    again = http.post("/v1/predictions", content=sample, headers=headers)
+    assert again.json() == first.json()
+    assert again.headers["location"] == first.headers["location"]
+
+
+def test_a_list_of_what_was_submitted(http: httpx.Client, client: Client, sample: bytes) -> None:
+    names = [client.wait(client.submit(sample, priority=priority)["id"])["id"] for priority in ("low", "normal", "high")]
+    found = http.get("/v1/predictions", params={"limit": 3, "status": "succeeded", "model": "codes"}).json()
+    assert [entry["id"] for entry in found["results"]] == names[::-1]
+    assert [entry["priority"] for entry in found["results"]] == ["high", "normal", "low"]
+    assert http.get(found["next"]).json()["previous"] is not None
+
+
+@pytest.fixture
+def frozen_triton(live: Live) -> Iterator[None]:
+    """Inference hangs meanwhile, so that what runs goes on running."""
+    pid = live.pids()["triton"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_stream_tells_of_each_change(live: Live, http: httpx.Client, client: Client, sample: bytes, frozen_triton: None) -> None:
+    events: list[list[str]] = []  # kind, data
+    prediction = client.submit(sample)
+
+    def read() -> None:
+        with httpx.stream("GET", f"{live.api}/v1/predictions/{prediction['id']}/stream", timeout=60) as response:
+            for line in response.iter_lines():
+                if line.startswith("event: "):
+                    events.append([line[7:], ""])
+                elif line.startswith("data: "):
+                    events[-1][1] += line[6:]
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    _until(lambda: any(json.loads(data)["status"] == "processing" for kind, data in events if data and kind == "status"))
+    os.kill(live.pids()["triton"], signal.SIGCONT)
+    reader.join(timeout=60)
+    assert not reader.is_alive()
+    assert [kind for kind, _ in events][-4:] == ["status", "logs", "output", "done"]
+    assert json.loads(events[-2][1]) == client.get(prediction["id"])["output"]
+
+
+def test_what_runs_is_canceled_and_stops(http: httpx.Client, client: Client, sample: bytes, frozen_triton: None) -> None:
+    prediction = client.submit(sample)
+    _until(lambda: client.get(prediction["id"])["status"] == "processing")
+    canceled = http.post(prediction["urls"]["cancel"])
+    assert (canceled.json()["status"], canceled.json()["canceled_from"]) == ("canceled", "processing")
+    assert client.get(prediction["id"])["status"] == "canceled"
+
+
+def test_a_client_that_asks_first_is_refused_by_its_header(live: Live) -> None:
+    """Nothing of the body is ever sent."""
+    host, port = live.api.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        head = (
+            "POST /v1/predictions HTTP/1.1",
+            "Host: x",
+            "Content-Type: image/jpeg",
+            "Content-Length: 99999999",
+            "Expect: 100-continue",
+        )
+        connection.sendall("\r\n".join((*head, "", "")).encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+def _until(condition: object, seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < until
+        time.sleep(0.02)

@@ -1,0 +1,99 @@
+"""Uploading files, and submitting them by their URLs."""
+
+import hashlib
+import json
+
+import httpx
+import pytest
+
+from sluice.blobs import input_key
+from sluice.prediction import Submission
+from sluice.settings import Blobs
+from tests.unit.api.conftest import World
+from tests.unit.api.test_predictions import JPEG, RAW
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_file(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/v1/files", files={"content": ("a.jpg", JPEG, "image/jpeg")}, data={"metadata": '{"of": 1}'})
+    assert answer.status_code == 201
+    file = answer.json()
+    url = f"http://test/v1/files/{file['id']}"
+    assert answer.headers["location"] == file["urls"]["get"] == url
+    assert (file["name"], file["content_type"], file["size"]) == ("a.jpg", "image/jpeg", len(JPEG))
+    assert file["checksums"] == {"sha256": hashlib.sha256(JPEG).hexdigest()}
+    assert file["metadata"] == {"of": 1}
+    assert file["created_at"] < file["expires_at"]
+    assert (await http.get(url)).json() == file
+    assert (await http.get("/v1/files")).json() == {"previous": None, "next": None, "results": [file]}
+    deleted = await http.delete(url)
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    for again in (await http.get(url), await http.delete(url)):
+        assert (again.status_code, again.json()["code"]) == (404, "not_found")
+
+
+async def test_what_clients_say_of_it(http: httpx.AsyncClient) -> None:
+    """Fields of their own, and metadata as a file, as Replicate's JavaScript client sends it."""
+    metadata = ("blob", json.dumps({"a": ["b"]}).encode(), "application/json")
+    fields = {"filename": "b.png", "type": "image/png"}
+    file = (await http.post("/v1/files", files={"content": ("a", JPEG), "metadata": metadata}, data=fields)).json()
+    assert (file["name"], file["content_type"], file["metadata"]) == ("b.png", "image/png", {"a": ["b"]})
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "word"),
+    [
+        ({"files": {"image": JPEG}}, 422, "content"),
+        ({"data": {"content": "text"}, "files": {"x": b""}}, 422, "content"),
+        ({"files": {"content": JPEG}, "data": {"metadata": "[1]"}}, 422, "metadata"),
+        ({"files": {"content": JPEG}, "data": {"metadata": '{"a": "' + 5000 * "b" + '"}'}}, 422, "4,096 bytes"),
+        ({"files": {"content": JPEG}, "data": {"name": "a"}}, 422, "name"),
+        ({"files": {"content": (300 * "a", JPEG)}}, 422, "filename"),
+        ({"files": {"content": bytes(50_001)}}, 413, "50,000 bytes"),
+        ({"content": JPEG, "headers": RAW}, 415, "multipart/form-data"),
+    ],
+    ids=["no-file", "text", "metadata", "much-metadata", "another-field", "long-name", "too-large", "not-a-form"],
+)
+async def test_what_is_wrong_is_refused(http: httpx.AsyncClient, world: World, form: dict, status: int, word: str) -> None:
+    answer = await http.post("/v1/files", **form)
+    assert answer.status_code == status
+    assert word in answer.json()["detail"]
+    assert world.files.list("default") == []
+
+
+async def test_a_file_is_submitted_by_its_url(http: httpx.AsyncClient, world: World) -> None:
+    url = (await http.post("/v1/files", files={"content": JPEG})).json()["urls"]["get"]
+    submitted = await http.post("/v1/predictions", json={"input": {"image": url}})
+    assert submitted.status_code == 202
+    recorded = world.ledger.get(submitted.json()["id"])
+    assert recorded.image_url is None, "no worker has to fetch it"
+    assert world.blobs.get(input_key(recorded.id, recorded.digest)) == JPEG
+    same = await http.put("/v1/predictions/a", json={"input": {"image": url}})
+    assert (await http.put("/v1/predictions/a", content=JPEG, headers=RAW)).json() == same.json(), "the form does not matter"
+
+
+async def test_a_file_that_is_no_image_or_not_there_is_refused(http: httpx.AsyncClient, world: World) -> None:
+    text = (await http.post("/v1/files", files={"content": b"text"})).json()["urls"]["get"]
+    assert (await http.post("/v1/predictions", json={"input": {"image": text}})).json()["code"] == "not_an_image"
+    others = world.files.add(JPEG, "other", name="a", content_type="b", metadata={})
+    for url in (f"http://test/v1/files/{others.id}", "http://test/v1/files/../predictions"):
+        answer = await http.post("/v1/predictions", json={"input": {"image": url}})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+        assert "upload it again" in answer.json()["detail"]
+    assert world.ledger.backlog() == 0
+
+
+async def test_no_more_than_are_allowed(http: httpx.AsyncClient, world: World) -> None:
+    world.files.settings = Blobs(files_per_key=1)
+    assert (await http.post("/v1/files", files={"content": JPEG})).status_code == 201
+    full = await http.post("/v1/files", files={"content": JPEG})
+    assert (full.status_code, full.json()["code"]) == (429, "too_many_files")
+    assert int(full.headers["retry-after"]) > 1000
+
+
+async def test_a_full_queue_takes_no_files_either(http: httpx.AsyncClient, world: World) -> None:
+    for number in range(world.settings.max_backlog):
+        world.ledger.create(f"p{number}", Submission(model="codes"))
+    answer = await http.post("/v1/files", files={"content": JPEG})
+    assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")

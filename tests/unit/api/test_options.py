@@ -1,0 +1,228 @@
+"""What a submission may ask for beside its parameters, over the in-memory systems."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from sluice.prediction import Priority, Status
+from tests.unit.api.conftest import World
+from tests.unit.api.test_predictions import JPEG, RAW
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://images.example.com/a.jpg?signature=1"
+
+
+async def test_options_are_the_same_in_every_form(http: httpx.AsyncClient, world: World) -> None:
+    asked = {
+        "priority": "low",
+        "metadata": {"line": 4},
+        "webhook": "https://hooks.example.com/",
+        "webhook_events_filter": ["start", "completed"],
+    }
+    fields = {**asked, "metadata": json.dumps(asked["metadata"])}
+    answers = [
+        await http.post("/v1/predictions", json={"input": {"image": URL}, **asked}),
+        await http.post("/v1/predictions", files={"image": JPEG}, data=fields),
+        await http.post("/v1/predictions", data=fields | {"image": URL}, files={"x": b""}),
+        await http.post("/v1/predictions", content=JPEG, headers=RAW, params=fields),
+    ]
+    assert [answer.status_code for answer in answers] == [202, 202, 422, 202], answers[2].text
+    for answer in (answers[0], answers[1], answers[3]):
+        found = world.ledger.get(answer.json()["id"])
+        assert (found.priority, found.metadata, found.webhook) == (Priority.LOW, {"line": 4}, "https://hooks.example.com/")
+        assert found.webhook_events == ("start", "completed")
+        assert found.base_url == "http://test"
+        assert answer.json()["metadata"] == {"line": 4}
+
+
+async def test_an_image_by_url_is_not_fetched_by_the_api(http: httpx.AsyncClient, world: World) -> None:
+    answer = await http.post("/v1/predictions", json={"input": {"image": URL}})
+    assert answer.status_code == 202
+    assert answer.json()["input"]["image"] == URL
+    assert world.ledger.get(answer.json()["id"]).image_url == URL
+    assert not world.blobs._blobs
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"input": {"image": "ftp://example.com/a"}}, "input.image"),
+        ({"input": {"image": "http://127.0.0.1/a"}}, "127.0.0.1"),
+        ({"input": {"image": "http://169.254.169.254/latest"}}, "169.254.169.254"),
+        ({"input": {"image": URL}, "webhook": "http://[::1]/hook"}, "::1"),
+        ({"input": {"image": URL}, "webhook": "nowhere"}, "URL"),
+        ({"input": {"image": URL}, "priority": "urgent"}, "priority"),
+        ({"input": {"image": URL}, "metadata": {"x": "y" * 5000}}, "metadata"),
+        ({"input": {"image": URL}, "metadata": [1]}, "metadata"),
+        ({"input": {"image": URL}, "webhook_events_filter": ["end"]}, "webhook_events_filter"),
+        ({"input": {"image": URL}, "model": "codes", "version": "other"}, "model or version"),
+        ({"input": {"image": URL}, "colour": "red"}, "colour"),
+    ],
+)
+async def test_what_will_not_do_is_named(http: httpx.AsyncClient, world: World, body: object, said: str) -> None:
+    answer = await http.post("/v1/predictions", json=body)
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert world.ledger.backlog() == 0
+
+
+async def test_an_idempotency_key_makes_one_prediction(http: httpx.AsyncClient, world: World) -> None:
+    headers = {**RAW, "Idempotency-Key": "order-17"}
+    first, again = [await http.post("/v1/predictions", content=JPEG, headers=headers) for _ in range(2)]
+    assert first.json()["id"] == again.json()["id"]
+    assert world.ledger.backlog() == 1
+    other = await http.post("/v1/predictions?confidence=0.9", content=JPEG, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "id_reused")
+    assert (await http.post("/v1/predictions", content=JPEG, headers={**RAW, "Idempotency-Key": "order-18"})).json()[
+        "id"
+    ] != first.json()["id"]
+    for number in range(world.settings.max_backlog - 2):
+        await http.post("/v1/predictions", content=JPEG, headers={**RAW, "Idempotency-Key": f"fill-{number}"})
+    assert (await http.post("/v1/predictions", content=JPEG, headers=RAW)).status_code == 429
+    assert (await http.post("/v1/predictions", content=JPEG, headers=headers)).status_code == 202, "it is in already"
+
+
+async def test_a_deadline_of_ones_own(http: httpx.AsyncClient, world: World) -> None:
+    for text, seconds in (("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400)):
+        answer = await http.post("/v1/predictions", content=JPEG, headers={**RAW, "Cancel-After": text})
+        assert world.ledger.get(answer.json()["id"]).start_within_s == seconds
+    for text in ("", "0", "-1", "soon", "1.5", "5 m"):
+        answer = await http.post("/v1/predictions", content=JPEG, headers={**RAW, "Cancel-After": text})
+        assert (answer.status_code, "Cancel-After" in answer.text) == (422, True), text
+
+
+async def test_prefer_wait_holds_the_answer(http: httpx.AsyncClient, world: World) -> None:
+    asking = asyncio.create_task(http.put("/v1/predictions/a", content=JPEG, headers={**RAW, "Prefer": "respond-async, wait=50"}))
+    while not world.events.waiting:
+        await asyncio.sleep(0.01)
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    world.ledger.succeed(claim, {"predictions": []}, {})
+    world.events.waiting[0].set()
+    answer = await asyncio.wait_for(asking, 30)
+    assert (answer.status_code, answer.json()["status"]) == (201, "succeeded")
+    assert answer.headers["preference-applied"] == "wait=50"
+    late = await http.put("/v1/predictions/b", content=JPEG, headers={**RAW, "Prefer": "wait=0.1"})
+    assert (late.status_code, late.json()["status"]) == (202, "starting")
+    for ignored in ("respond-async", "wait=soon", "handling=lenient"):
+        assert (await http.put("/v1/predictions/b", content=JPEG, headers={**RAW, "Prefer": ignored})).status_code == 202
+
+
+async def test_a_full_queue_refuses_before_the_body_comes(http: httpx.AsyncClient, world: World) -> None:
+    for number in range(world.settings.max_backlog):
+        await http.put(f"/v1/predictions/p{number}", content=JPEG, headers=RAW)
+
+    async def endless():
+        while True:
+            yield bytes(1000)
+            await asyncio.sleep(0)
+
+    answer = await asyncio.wait_for(http.post("/v1/predictions", content=endless(), headers=RAW), 30)
+    assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
+
+
+@pytest.mark.parametrize("pause_s", [10.0, 0.02])
+async def test_a_body_that_stalls_or_drips_is_cut_off(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, pause_s: float
+) -> None:
+    async def slow():
+        while True:
+            yield b"x"
+            await asyncio.sleep(pause_s)
+
+    answer = await asyncio.wait_for(http.post("/v1/predictions", content=slow(), headers=RAW), 30)
+    assert (answer.status_code, answer.json()["code"]) == (408, "upload_too_slow")
+
+
+async def test_a_list_in_pages(http: httpx.AsyncClient, world: World) -> None:
+    for number in range(4):
+        await http.put(f"/v1/predictions/p{number}", content=JPEG, headers=RAW)
+    world.ledger.cancel("p0")
+    page = (await http.get("/v1/predictions?limit=3")).json()
+    assert [entry["id"] for entry in page["results"]] == ["p3", "p2", "p1"]
+    assert page["previous"] is None
+    rest = (await http.get(page["next"])).json()
+    assert [entry["id"] for entry in rest["results"]] == ["p0"]
+    assert rest["next"] is None
+    assert [entry["id"] for entry in (await http.get(rest["previous"])).json()["results"]] == ["p3", "p2", "p1"]
+    canceled = (await http.get("/v1/predictions?status=canceled&since=2020-01-01T00:00:00Z")).json()
+    assert [entry["id"] for entry in canceled["results"]] == ["p0"]
+    assert (await http.get("/v1/predictions?since=2999-01-01T00:00:00Z")).json()["results"] == []
+    for wrong in ("cursor=x", "limit=0", "limit=1000", "status=done", "since=yesterday"):
+        assert (await http.get(f"/v1/predictions?{wrong}")).status_code == 422, wrong
+
+
+async def test_an_answer_that_is_known_is_not_sent_again(http: httpx.AsyncClient, world: World) -> None:
+    await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
+    first = await http.get("/v1/predictions/a")
+    assert first.json()["queue_position"] == 1
+    known = {"If-None-Match": f'"other", {first.headers["etag"]}'}
+    again = await http.get("/v1/predictions/a", headers=known)
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    world.ledger.claim("w", 10)
+    assert (await http.get("/v1/predictions/a", headers=known)).json()["status"] == "processing"
+
+
+async def test_a_cancellation_says_from_what(http: httpx.AsyncClient, world: World) -> None:
+    for name in "ab":
+        await http.put(f"/v1/predictions/{name}", content=JPEG, headers=RAW)
+        if name == "a":
+            world.ledger.claim("w", 10)
+    assert (await http.post("/v1/predictions/a/cancel")).json()["canceled_from"] == "processing"
+    assert (await http.post("/v1/predictions/b/cancel")).json()["canceled_from"] == "starting"
+
+
+async def test_a_stream_of_events(http: httpx.AsyncClient, world: World) -> None:
+    await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
+    reading = asyncio.create_task(http.get("/v1/predictions/a/stream"))
+    while not world.events.waiting:
+        await asyncio.sleep(0.01)
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    world.events.waiting[0].set()
+    while world.events.waiting[0].is_set():
+        await asyncio.sleep(0.01)
+    world.ledger.succeed(claim, {"predictions": []}, {}, "attempt 1: done")
+    world.events.waiting[0].set()
+    answer = await asyncio.wait_for(reading, 30)
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    found = [dict(line.split(": ", 1) for line in entry.splitlines()[:3]) for entry in answer.text.strip().split("\n\n")]
+    kinds = [entry["event"] for entry in found]
+    assert kinds[0] == "status"
+    assert kinds[-4:] == ["status", "logs", "output", "done"]
+    statuses = [json.loads(entry["data"])["status"] for entry in found if entry["event"] == "status"]
+    assert statuses[0] == Status.STARTING
+    assert statuses[-1] == Status.SUCCEEDED
+    assert json.loads(found[-2]["data"]) == {"predictions": []}
+    chosen = await http.get("/v1/predictions/a/stream?events=output,done")
+    assert [line for line in chosen.text.splitlines() if line.startswith("event")] == ["event: output", "event: done"]
+    assert (await http.get("/v1/predictions/a/stream?events=all")).status_code == 422
+    assert (await http.get("/v1/predictions/b/stream")).status_code == 404
+
+
+async def test_how_busy_the_queue_is(http: httpx.AsyncClient, world: World) -> None:
+    world.ledger.beat("w", 60)
+    await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
+    assert (await http.get("/v1/queue")).json() | {"oldest_s": 0} == {
+        "backlog": 1,
+        "processing": 0,
+        "oldest_s": 0,
+        "workers": 1,
+        "per_s": 0,
+        "estimated_wait_s": None,
+    }
+
+
+async def test_metrics_count_by_route_and_know_the_queue(http: httpx.AsyncClient) -> None:
+    await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
+    for name in ("a", "b", "c"):
+        await http.get(f"/v1/predictions/{name}")
+    await http.get("/nowhere")
+    text = (await http.get("/metrics")).text
+    assert 'sluice_http_requests_total{method="PUT",route="/v1/predictions/{id}",status="202"} 1.0' in text
+    assert 'sluice_http_requests_total{method="GET",route="/v1/predictions/{id}",status="404"} 2.0' in text
+    assert 'route="none",status="404"} 1.0' in text
+    assert "sluice_queue_backlog 1.0" in text
