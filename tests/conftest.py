@@ -55,10 +55,14 @@ def redis_client(redis_url: str) -> Iterator["redis.Redis"]:
         yield client
 
 
+# The reference results belong to no release of ours, so they lie beside the checkout or nowhere.
+GOLDEN = Path(os.environ.get("SLUICE_GOLDEN", ROOT.parent / "shared" / "golden"))
+NO_GOLDEN = None if (GOLDEN / "golden.json").exists() else f"no reference results at {GOLDEN}; SLUICE_GOLDEN names another place"
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """The reference results; they belong to no release of ours, so they lie beside the checkout or nowhere."""
-    path = Path(os.environ.get("SLUICE_GOLDEN", ROOT.parent / "shared" / "golden"))
-    if not (path / "golden.json").exists():
-        pytest.skip(f"no golden results at {path}; SLUICE_GOLDEN names another place")
-    return path
+    """Where the reference results are."""
+    if NO_GOLDEN:
+        pytest.skip(NO_GOLDEN)
+    return GOLDEN

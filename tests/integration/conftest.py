@@ -15,7 +15,7 @@ import pytest
 from sluice.client import Client
 from sluice.local import shm
 from sluice.local.state import State
-from tests.conftest import ROOT
+from tests.conftest import GOLDEN, NO_GOLDEN, ROOT
 
 # Of the reference models, those whose head the pipeline is held against; the configuration is what a person would write.
 # 26-detect was exported without its end-to-end head: its metadata says end2end False.
@@ -52,11 +52,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped models, and the reference ones where they are at hand."""
     directory = tmp_path_factory.mktemp("models")
     shutil.copytree(ROOT / "model_repository", directory, dirs_exist_ok=True)
-    golden = Path(os.environ.get("SLUICE_GOLDEN", ROOT.parent / "shared" / "golden"))
     for name, layout in GOLDEN_LAYOUTS.items():
-        if (golden / "models" / f"{name}.onnx").exists():
+        if not NO_GOLDEN:
             (directory / name / "1").mkdir(parents=True)
-            (directory / name / "1" / "model.onnx").write_bytes((golden / "models" / f"{name}.onnx").read_bytes())
+            (directory / name / "1" / "model.onnx").write_bytes((GOLDEN / "models" / f"{name}.onnx").read_bytes())
             (directory / name / "config.pbtxt").write_text(GOLDEN_CONFIG % (name, layout))
     return directory
 

@@ -5,26 +5,24 @@ The models, images and answers lie outside the repository, in ../shared/golden o
 
 import ast
 import json
-import os
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 import pytest
 
 from sluice import heads
 from sluice.heads import Classification, Detections, Parameters, segment
 from sluice.heads.detect import select
 from sluice.models import Layout, Model, Task, Tensor
+from tests.conftest import GOLDEN, NO_GOLDEN
 
-GOLDEN = Path(os.environ.get("SLUICE_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
-if not (GOLDEN / "golden.json").exists():
-    pytest.skip(f"no golden results in {GOLDEN}; set SLUICE_GOLDEN to where they are", allow_module_level=True)
-onnxruntime = pytest.importorskip("onnxruntime")
+if NO_GOLDEN:
+    pytest.skip(NO_GOLDEN, allow_module_level=True)
 
 RESULTS: dict[str, Any] = json.loads((GOLDEN / "golden.json").read_text())
 CASES = [(name, case) for name in RESULTS for case in RESULTS[name]["cases"]]
