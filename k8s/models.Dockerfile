@@ -1,0 +1,3 @@
+# The model repository as an image: docker build -f k8s/models.Dockerfile -t sluice-models:dev model_repository
+FROM busybox:1.37
+COPY . /model_repository

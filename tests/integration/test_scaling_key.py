@@ -1,0 +1,115 @@
+"""What KEDA's redis trigger sees: the size of a key, by its type. The manifests in k8s/components/keda name the keys."""
+
+import re
+import threading
+import time
+
+import pytest
+import redis
+
+from sluice.client import Client
+from sluice.ledger import Ledger, RedisLedger
+from sluice.prediction import Claim, Priority, Problem, Submission
+from sluice.settings import Queue
+from tests.conftest import ROOT
+from tests.integration.conftest import Live
+
+pytestmark = pytest.mark.integration
+
+# As pkg/scalers/redis_scaler.go of KEDA 2.19 counts; for each key, at one moment.
+_SIZES = """
+local command_of = {list = 'LLEN', set = 'SCARD', zset = 'ZCARD', hash = 'HLEN', none = 'LLEN'}
+local sizes = {}
+for i, key in ipairs(KEYS) do sizes[i] = redis.call(command_of[redis.call('TYPE', key).ok], key) end
+return sizes
+"""
+PROBLEM = Problem(code="not_an_image", message="It is none.")
+
+
+def _keys(scaler: str) -> list[str]:
+    found = re.findall(r'listName: "(.+)"', (ROOT / "k8s" / "components" / "keda" / f"{scaler}.yaml").read_text())
+    assert found
+    return found
+
+
+@pytest.fixture
+def ledger(redis_client: "redis.Redis") -> Ledger:
+    return RedisLedger(redis_client, Queue())
+
+
+def _claim(ledger: Ledger, lease_s: float = 60) -> Claim:
+    found = ledger.claim(f"w/{time.monotonic_ns()}", lease_s)
+    assert found is not None
+    return found
+
+
+def test_each_priority_counts_until_its_end(redis_client: "redis.Redis", ledger: Ledger) -> None:
+    (key,) = _keys("worker")
+    size = redis_client.register_script(_SIZES)
+
+    def seen() -> int:
+        return int(size(keys=[key])[0])
+
+    assert seen() == 0
+    for number, priority in enumerate(Priority, start=1):
+        ledger.create(priority, Submission(model="codes", priority=priority))
+        assert seen() == number, "queued"
+    claims = [_claim(ledger) for _ in Priority]
+    assert {claim.prediction.priority for claim in claims} == set(Priority)
+    assert seen() == len(Priority), "running"
+    ledger.requeue(claims[0], delay_s=3600)
+    assert seen() == len(Priority), "one of them is to be tried again later"
+    ledger.succeed(claims[1], {}, {})
+    assert seen() == len(Priority) - 1
+    ledger.fail(claims[2], PROBLEM, {})
+    assert seen() == 1
+    ledger.cancel(claims[0].prediction.id)
+    assert seen() == 0
+
+
+def test_what_was_lost_with_its_worker_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
+    (key,) = _keys("worker")
+    size = redis_client.register_script(_SIZES)
+    ledger.create("a", Submission(model="codes"))
+    _claim(ledger, lease_s=0.01)
+    time.sleep(0.02)
+    assert size(keys=[key]) == [1], "the lease has lapsed, and nobody has noticed"
+    assert ledger.sweep().requeued == ("a",)
+    assert size(keys=[key]) == [1]
+
+
+def test_a_delivery_that_is_due_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
+    size = redis_client.register_script(_SIZES)
+    asked = Submission(model="codes", webhook="https://example.com/hook", webhook_events=("completed",))
+    ledger.create("a", asked)
+    claim = _claim(ledger)
+    assert size(keys=_keys("webhooks")) == [0, 0]
+    ledger.succeed(claim, {}, {})
+    assert size(keys=_keys("webhooks")) == [1, 1]
+
+
+def test_it_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -> None:
+    (key,) = _keys("worker")
+    done = threading.Event()
+    seen: list[tuple[int, int]] = []
+
+    def watch() -> None:
+        with redis.Redis.from_url(live.redis) as store:
+            size = store.register_script(_SIZES)
+            while not done.is_set():
+                backlog, running = size(keys=[key, "{detect}:leases"])
+                seen.append((int(backlog), int(running)))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        image = ROOT / "samples" / "desk.jpg"
+        priorities = [priority for priority in Priority for _ in range(10)]
+        ids = [client.submit(image, priority=priority.value)["id"] for priority in priorities]
+        ends = [client.wait(one) for one in ids]
+    finally:
+        done.set()
+        watcher.join()
+    assert {(end["status"], end["priority"]) for end in ends} == {("succeeded", priority.value) for priority in Priority}
+    assert max(running for _, running in seen) >= 2, "nothing was seen to run"
+    assert [sample for sample in seen if sample[1] > sample[0]] == []

@@ -1,0 +1,358 @@
+"""What k8s/ promises beyond its schemas, as checks over the objects of one rendering. Each check yields what is wrong."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeAlias
+
+from pydantic_settings import BaseSettings
+
+from sluice import settings
+from tests.k8s.rendering import Objects
+
+Object: TypeAlias = dict[str, Any]
+Check: TypeAlias = Callable[["World"], Iterator[str]]
+
+NAME = "app.kubernetes.io/name"
+# Of the restricted Pod Security Standard: kubernetes.io/docs/concepts/security/pod-security-standards
+VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+ONE_ONLY = {"keeper", "prometheus"}  # beside the stores: a second would only do the same again
+OTHERS = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "REDIS_PASSWORD", "REDISCLI_AUTH", "HOME"}
+SETTINGS = {
+    f"{group.model_config['env_prefix']}{field}".upper()
+    for group in vars(settings).values()
+    if isinstance(group, type) and issubclass(group, BaseSettings) and group is not BaseSettings
+    for field in group.model_fields
+}
+
+
+class World(NamedTuple):
+    """One rendering. `known` holds the workloads' names of all renderings: a policy may name one that is not in this."""
+
+    objects: Objects
+    known: frozenset[str]
+
+    def all(self, *kinds: str) -> Iterator[Object]:
+        return (item for item in self.objects if item["kind"] in kinds)
+
+    def one(self, kind: str, name: str) -> Object | None:
+        return next((item for item in self.all(kind) if item["metadata"]["name"] == name), None)
+
+    @property
+    def workloads(self) -> Objects:
+        return list(self.all("Deployment", "StatefulSet"))
+
+    def behind(self, selector: dict[str, str]) -> Objects:
+        """The workloads whose pods have these labels."""
+        return [item for item in self.workloads if selector.items() <= item["spec"]["template"]["metadata"]["labels"].items()]
+
+
+def pod(workload: Object) -> Object:
+    found: Object = workload["spec"]["template"]["spec"]
+    return found
+
+
+def containers(workload: Object) -> Objects:
+    """Also those that run once before the others."""
+    return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
+
+
+def lasting(workload: Object) -> Objects:
+    sidecars = [item for item in pod(workload).get("initContainers", []) if item.get("restartPolicy") == "Always"]
+    return [*sidecars, *pod(workload)["containers"]]
+
+
+def ports(workload: Object) -> dict[str, int]:
+    return {port["name"]: port["containerPort"] for item in lasting(workload) for port in item.get("ports", [])}
+
+
+def label(item: Object) -> str:
+    return f"{item['kind']} {item['metadata']['name']}"
+
+
+def secure(world: World) -> Iterator[str]:
+    for item in world.workloads:
+        spec = pod(item)
+        context = spec.get("securityContext", {})
+        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+            yield f"{label(item)} may run as root"
+        if context.get("seccompProfile", {}).get("type") not in {"RuntimeDefault", "Localhost"}:
+            yield f"{label(item)} has no seccomp profile"
+        if any(spec.get(field) for field in ("hostNetwork", "hostPID", "hostIPC")):
+            yield f"{label(item)} shares the node's namespaces"
+        for volume in spec.get("volumes", []):
+            if not volume.keys() - {"name"} <= VOLUMES:
+                yield f"{label(item)} has a volume {volume['name']} of a kind that is not allowed"
+        for container in containers(item):
+            own = container.get("securityContext", {})
+            where = f"{label(item)}, {container['name']}"
+            if own.get("allowPrivilegeEscalation") is not False or own.get("privileged"):
+                yield f"{where} may gain privileges"
+            if own.get("capabilities") != {"drop": ["ALL"]}:
+                yield f"{where} keeps capabilities"
+            if own.get("readOnlyRootFilesystem") is not True:
+                yield f"{where} may write to its image"
+            if own.get("runAsUser", 1) == 0 or own.get("runAsNonRoot") is False:
+                yield f"{where} runs as root"
+            if any("hostPort" in port for port in container.get("ports", [])):
+                yield f"{where} takes a port of the node"
+    for item in world.all("Namespace"):
+        if item["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
+            yield f"{label(item)} does not enforce the restricted standard"
+
+
+def tokenless(world: World) -> Iterator[str]:
+    for item in world.workloads:
+        account = world.one("ServiceAccount", pod(item).get("serviceAccountName", "default"))
+        if account is None or account["metadata"]["name"] != item["metadata"]["name"]:
+            yield f"{label(item)} has no service account of its own"
+        elif account.get("automountServiceAccountToken") is not False or pod(item).get("automountServiceAccountToken") is not False:
+            yield f"{label(item)} is given a token"
+        # Kubernetes would set SLUICE_API_PORT=tcp://… for a service named sluice-api.
+        if pod(item).get("enableServiceLinks") is not False:
+            yield f"{label(item)} has the addresses of services in its environment"
+
+
+def probed(world: World) -> Iterator[str]:
+    served = [item for service in world.all("Service") for item in world.behind(service["spec"]["selector"])]
+    for item in world.workloads:
+        for container in lasting(item):
+            for probe in ("startupProbe", "livenessProbe"):
+                if probe not in container:
+                    yield f"{label(item)}, {container['name']} has no {probe}"
+            if item in served and container.get("ports") and "readinessProbe" not in container:
+                yield f"{label(item)}, {container['name']} has no readinessProbe"
+
+
+def bounded(world: World) -> Iterator[str]:
+    for item in world.workloads:
+        for container in containers(item):
+            resources = container.get("resources", {})
+            if not {"cpu", "memory"} <= resources.get("requests", {}).keys() or "memory" not in resources.get("limits", {}):
+                yield f"{label(item)}, {container['name']} lacks requests of cpu and memory, or a limit of memory"
+        for volume in pod(item).get("volumes", []):
+            if "emptyDir" in volume and volume["name"] != "models" and "sizeLimit" not in volume["emptyDir"]:
+                yield f"{label(item)} has a volume {volume['name']} without a bound"
+
+
+def disrupted_gently(world: World) -> Iterator[str]:
+    for item in world.all("Deployment"):
+        if item["metadata"]["name"] in ONE_ONLY:
+            continue
+        budget = world.one("PodDisruptionBudget", item["metadata"]["name"])
+        if budget is None or world.behind(budget["spec"]["selector"]["matchLabels"]) != [item]:
+            yield f"{label(item)} has no PodDisruptionBudget"
+        spread = {entry["topologyKey"] for entry in pod(item).get("topologySpreadConstraints", [])}
+        if spread != {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}:
+            yield f"{label(item)} is not spread over nodes and zones"
+    for budget in world.all("PodDisruptionBudget"):
+        if not world.behind(budget["spec"]["selector"]["matchLabels"]):
+            yield f"{label(budget)} is for nobody"
+
+
+def scaled(world: World) -> Iterator[str]:
+    names = set()
+    for scaler in world.all("ScaledObject", "HorizontalPodAutoscaler"):
+        name = scaler["spec"]["scaleTargetRef"]["name"]
+        target = world.one("Deployment", name)
+        if name in names:
+            yield f"{label(scaler)} is not the only one for {name}"
+        names.add(name)
+        if target is None:
+            yield f"{label(scaler)} scales {name}, which is not there"
+        elif "replicas" in target["spec"]:
+            yield f"{label(target)} has replicas, and each apply would undo what {label(scaler)} does"
+        if scaler["kind"] == "ScaledObject" and "fallback" not in scaler["spec"]:
+            yield f"{label(scaler)} has no fallback"
+    for trigger in (trigger for scaler in world.all("ScaledObject") for trigger in scaler["spec"]["triggers"]):
+        if trigger["type"] == "redis" and not trigger["metadata"]["listName"].startswith(f"{{{settings.Queue().name}}}:"):
+            yield f"KEDA reads {trigger['metadata']['listName']}, which is no key of the queue"
+        authentication = trigger.get("authenticationRef")
+        if authentication and world.one("TriggerAuthentication", authentication["name"]) is None:
+            yield f"KEDA's authentication {authentication['name']} is not there"
+
+
+def joined(world: World) -> Iterator[str]:
+    """Every name that one object has for another leads somewhere."""
+    for item in world.workloads:
+        labels = item["spec"]["template"]["metadata"]["labels"]
+        if not item["spec"]["selector"]["matchLabels"].items() <= labels.items() or len(world.behind({NAME: labels[NAME]})) != 1:
+            yield f"{label(item)} does not select its own pods, and only them"
+        claims = {claim["metadata"]["name"] for claim in item["spec"].get("volumeClaimTemplates", [])}
+        volumes = {volume["name"]: volume for volume in pod(item).get("volumes", [])}
+        for container in containers(item):
+            for mount in container.get("volumeMounts", []):
+                if mount["name"] not in volumes.keys() | claims:
+                    yield f"{label(item)}, {container['name']} mounts {mount['name']}, which is not there"
+        used = {mount["name"] for container in containers(item) for mount in container.get("volumeMounts", [])}
+        for name in (volumes.keys() | claims) - used:
+            yield f"{label(item)} has a volume {name} that nobody mounts"
+        for kind, name, key in _references(item):
+            found = world.one(kind, name)
+            if found is None or (key and key not in found.get("data", {})):
+                yield f"{label(item)} needs {kind} {name} {key or ''}, which is not there"
+    for authentication in world.all("TriggerAuthentication"):
+        for entry in authentication["spec"]["secretTargetRef"]:
+            secret = world.one("Secret", entry["name"])
+            if secret is None or entry["key"] not in secret["data"]:
+                yield f"{label(authentication)} needs Secret {entry['name']}, which is not there"
+    for service in world.all("Service"):
+        found = world.behind(service["spec"]["selector"])
+        if len(found) != 1:
+            yield f"{label(service)} leads to {len(found)} workloads"
+        for port in service["spec"]["ports"]:
+            if found and port["targetPort"] not in ports(found[0]):
+                yield f"{label(service)} leads to a port {port['targetPort']} that nobody has"
+
+
+def _references(item: Object) -> Iterator[tuple[str, str, str | None]]:
+    for volume in pod(item).get("volumes", []):
+        if "configMap" in volume:
+            yield "ConfigMap", volume["configMap"]["name"], None
+        if "secret" in volume:
+            yield "Secret", volume["secret"]["secretName"], None
+    for container in containers(item):
+        for source in container.get("envFrom", []):
+            yield "ConfigMap", source["configMapRef"]["name"], None
+        for entry in container.get("env", []):
+            if "valueFrom" in entry:
+                reference = entry["valueFrom"]["secretKeyRef"]
+                yield "Secret", reference["name"], reference["key"]
+
+
+def environment(world: World, container: Object) -> dict[str, str]:
+    """What the container's process finds; `x` for what is secret."""
+    maps = [world.one("ConfigMap", source["configMapRef"]["name"]) for source in container.get("envFrom", [])]
+    given = {name: value for found in maps if found for name, value in found["data"].items()}
+    return given | {entry["name"]: entry.get("value", "x") for entry in container.get("env", [])}
+
+
+def configured(world: World) -> Iterator[str]:
+    for item in world.workloads:
+        for container in containers(item):
+            for name in environment(world, container).keys() - SETTINGS - OTHERS:
+                yield f"{label(item)}, {container['name']} has {name}, which is no setting"
+
+
+def connected(world: World) -> Iterator[str]:
+    """With policies: whom one may call lets itself be called, at a port that it has, and the other way round."""
+    policies = {item["metadata"]["name"]: item for item in world.all("NetworkPolicy") if item["spec"]["podSelector"]}
+    if world.one("NetworkPolicy", "deny-all") is None:
+        return
+    for item in world.workloads:
+        if item["metadata"]["name"] not in policies:
+            yield f"{label(item)} has no NetworkPolicy"
+    out, into = set(_edges(policies, "egress")), set(_edges(policies, "ingress"))
+    for name in policies.keys() | {name for edge in out | into for name in edge[:2]}:
+        if name not in world.known:
+            yield f"a NetworkPolicy names {name}, which is no workload"
+    present = {item["metadata"]["name"]: item for item in world.workloads}
+    for caller, callee, port in {edge for edge in out ^ into if edge[0] in present and edge[1] in present}:
+        yield f"only one side lets {caller} call {callee} at {port}"
+    for caller, callee, port in out | into:
+        if callee in present and port not in ports(present[callee]).values():
+            yield f"{caller} may call {callee} at {port}, where it does not listen"
+
+
+def _edges(policies: dict[str, Object], way: str) -> Iterator[tuple[str, str, int]]:
+    """Who, whom, at which port; for peers that are pods of ours."""
+    for name, policy in policies.items():
+        for rule in policy["spec"].get(way, []):
+            for peer in rule.get("to" if way == "egress" else "from", []):
+                other = peer.get("podSelector", {}).get("matchLabels", {}).get(NAME)
+                for port in rule["ports"] if other else []:
+                    yield (name, other, port["port"]) if way == "egress" else (other, name, port["port"])
+
+
+def addressed(world: World) -> Iterator[str]:
+    """The hosts in settings and in scalers are services, with that port; KEDA's with their namespace, as it has one of its own."""
+    spaces = [item["metadata"]["name"] for item in world.all("Namespace")]
+    urls = [
+        (value, "")
+        for item in world.workloads
+        for container in lasting(item)
+        for name, value in environment(world, container).items()
+        if name.endswith("_URL")
+    ]
+    urls += [
+        (trigger["metadata"][key], f".{spaces[0]}.svc")
+        for scaler in world.all("ScaledObject")
+        for trigger in scaler["spec"]["triggers"]
+        for key in trigger["metadata"].keys() & {"address", "serverAddress"}
+    ]
+    for url, suffix in urls:
+        found = re.fullmatch(rf"(?:\w+:/{{2,3}})?(?:[^@]*@)?([^:/]+?){re.escape(suffix)}:(\d+)(?:/\d+)?", url)
+        service = world.one("Service", found[1]) if found else None
+        open_ports = {port["port"] for port in service["spec"]["ports"]} if service else set()
+        if found is None or (found[1] != "127.0.0.1" and int(found[2]) not in open_ports):
+            yield f"{url} leads to no service"
+
+
+def patient(world: World) -> Iterator[str]:
+    """The longest work, then the process's own grace, then the pod's."""
+    for item in world.workloads:
+        for container in pod(item)["containers"]:
+            given = environment(world, container)
+            grace_s = pod(item).get("terminationGracePeriodSeconds", 30)
+            pause_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            if item["metadata"]["name"] == "worker" and not (
+                float(given["SLUICE_WORKER_MAX_RUN_S"]) < float(given["SLUICE_WORKER_GRACE_S"]) < grace_s - pause_s
+            ):
+                yield f"{label(item)} may be killed while a prediction still runs"
+            if item["metadata"]["name"] == "webhooks" and not float(given["SLUICE_WEBHOOKS_GRACE_S"]) < grace_s - pause_s:
+                yield f"{label(item)} may be killed while a delivery is still sent"
+            if item["metadata"]["name"] == "api" and not float(given["SLUICE_API_DRAIN_S"]) < grace_s - pause_s:
+                yield f"{label(item)} may be killed while a request is still answered"
+            for argument in container.get("args", []):
+                name, _, value = argument.partition("=")
+                if name == "--exit-timeout-secs" and not int(value) < grace_s - pause_s:
+                    yield f"{label(item)} may be killed while an inference still runs"
+
+
+def remembered(world: World) -> Iterator[str]:
+    """The stores write what they hold to a disk of their own, forget nothing, and have room to write it anew."""
+    for item in world.all("StatefulSet"):
+        config = world.one("ConfigMap", pod(item)["volumes"][0]["configMap"]["name"])
+        lines = config["data"]["redis.conf"].splitlines() if config else []
+        given = dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
+        if given.get("appendonly") != "yes" or given.get("maxmemory-policy") != "noeviction":
+            yield f"{label(item)} may forget"
+        limit = pod(item)["containers"][0]["resources"]["limits"]["memory"]
+        if _mebibytes(limit) < 2 * _mebibytes(given.get("maxmemory", "")) or not item["spec"].get("volumeClaimTemplates"):
+            yield f"{label(item)} has not the room for twice its maxmemory, or no disk"
+
+
+def _mebibytes(text: str) -> float:
+    found = re.fullmatch(r"(\d+)(mb|gb|Mi|Gi)", text)
+    return float(found[1]) * (1024 if found[2].startswith(("g", "G")) else 1) if found else float("inf")
+
+
+def pinned(world: World) -> Iterator[str]:
+    for item in world.workloads:
+        for container in containers(item):
+            _, _, tag = container["image"].rpartition("/")[2].partition(":")
+            if tag in {"", "latest"}:
+                yield f"{label(item)}, {container['name']} takes whatever {container['image']} is today"
+
+
+def housed(world: World) -> Iterator[str]:
+    spaces = {item["metadata"]["name"] for item in world.all("Namespace")}
+    for item in world.objects:
+        if item["kind"] != "Namespace" and {item["metadata"].get("namespace")} != spaces:
+            yield f"{label(item)} is not in the namespace"
+
+
+CHECKS: tuple[Check, ...] = (
+    secure,
+    tokenless,
+    probed,
+    bounded,
+    disrupted_gently,
+    scaled,
+    joined,
+    configured,
+    connected,
+    addressed,
+    patient,
+    remembered,
+    housed,
+)

@@ -1,0 +1,75 @@
+"""The overlays and combinations of components, rendered by `kubectl kustomize` in a copy of k8s/, with secrets that are none."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tests.conftest import ROOT
+
+Objects: TypeAlias = list[dict[str, Any]]
+
+OVERLAYS = ("kind", "cpu", "gpu", "prod")
+# Each component alone, where it can stand alone, and those that touch the same objects together.
+COMBINATIONS = {
+    "base": [],
+    "queue": ["keda"],
+    "accelerated": ["gpu"],
+    "policies": ["network-policies"],
+    "monitoring": ["monitoring"],
+    "traefik": ["traefik"],
+    "ingress": ["ingress"],
+    "sidecar": ["sidecar-triton"],
+    "scaling": ["monitoring", "keda", "keda-triton"],
+    "watched": ["network-policies", "monitoring"],
+    "sidecar-policies-keda": ["network-policies", "keda", "sidecar-triton"],
+    "everything": ["network-policies", "monitoring", "keda", "keda-triton", "gpu", "traefik", "ingress"],
+}
+NAMES = (*OVERLAYS, *COMBINATIONS)
+_SECRETS = """
+secretGenerator:
+  - name: redis
+    envs: [redis.env]
+  - name: api-keys
+    files: [keys.json]
+    options: {disableNameSuffixHash: true}
+"""
+
+
+def kubectl() -> str | None:
+    """The kubectl of this environment's own wheel, or the one on the path."""
+    own = Path(sys.executable).with_name("kubectl")
+    return str(own) if own.exists() else shutil.which("kubectl")
+
+
+def copy(directory: Path) -> Path:
+    """A copy of k8s/ in `directory`, whose overlays have their secrets, and which has the combinations too."""
+    target = directory / "k8s"
+    # A developer's own secrets stay where they are.
+    shutil.copytree(ROOT / "k8s", target, ignore=shutil.ignore_patterns("redis.env", "keys.json"))
+    for name, components in COMBINATIONS.items():
+        folder = target / "overlays" / name
+        folder.mkdir()
+        lines = ["namespace: sluice", "resources: [../../base]", "components:"]
+        lines += [f"  - ../../components/{component}" for component in components]
+        text = "\n".join(lines if components else lines[:-1])
+        (folder / "kustomization.yaml").write_text(text + _SECRETS)
+    for folder in (target / "overlays").iterdir():
+        if folder.is_dir():
+            (folder / "redis.env").write_text("password=0123456789abcdef\n")
+            (folder / "keys.json").write_text('{"keys": []}\n')
+    return target
+
+
+def render(folder: Path) -> Objects:
+    """What `kubectl apply -k` would send. Raises CalledProcessError, with kubectl's words, where it can't be built."""
+    command = [kubectl() or "kubectl", "kustomize", str(folder)]
+    # Its own home, lest it read somebody's cluster or plugins.
+    env = {"PATH": os.defpath, "HOME": str(folder)}
+    found = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+    assert found.stderr == "", found.stderr  # a warning is a field that is about to go
+    import yaml  # it comes with what only these tests need
+
+    return [item for item in yaml.safe_load_all(found.stdout) if item]

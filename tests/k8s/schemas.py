@@ -1,0 +1,54 @@
+"""Objects against the schemas of Kubernetes, from the package kubernetes-validate, and of custom resources, from crds.yaml."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# What the manifests are written for, and the newest that the package knows, so that what is about to go is noticed.
+KUBERNETES = ("1.34", "1.37")
+# What is imported below comes with the extra `k8s`, which not every developer has.
+
+
+def problems(item: dict[str, Any]) -> list[str]:
+    """What is wrong with one object; unknown fields and kinds are."""
+    from jsonschema import Draft202012Validator
+
+    custom = _custom().get(f"{item['apiVersion']}/{item['kind']}")
+    if custom is None:
+        return list(_of_kubernetes(json.dumps(item)))
+    errors = Draft202012Validator(custom).iter_errors(item["spec"])
+    found = [f"{'/'.join(map(str, error.path))}: {error.message}" for error in errors]
+    behavior = item["spec"].get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior")
+    if behavior:
+        found += _of_kubernetes(json.dumps(_autoscaler(behavior)))
+    return found
+
+
+def _autoscaler(behavior: dict[str, Any]) -> dict[str, Any]:
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "any"}
+    spec = {"scaleTargetRef": target, "maxReplicas": 1, "behavior": behavior}
+    return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "any"}, "spec": spec}
+
+
+@cache
+def _custom() -> dict[str, Any]:
+    import yaml
+
+    found: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("crds.yaml").read_text())
+    return found
+
+
+@cache  # most objects are the same in every combination
+def _of_kubernetes(text: str) -> tuple[str, ...]:
+    import kubernetes_validate
+
+    found = []
+    for version in KUBERNETES:
+        try:
+            kubernetes_validate.validate(json.loads(text), version, strict=True)
+        except kubernetes_validate.ValidationError as error:
+            found.append(f"{version}: {'/'.join(map(str, error.path))}: {error.message}")
+        except kubernetes_validate.SchemaNotFoundError as error:
+            found.append(f"{version}: {error.message}")
+    return tuple(found)
