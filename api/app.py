@@ -3,13 +3,17 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.routing import Route
 
-from api import deps, errors
+from api import deps, describe, errors
+from api.batch_body import BatchRequest
+from api.body import PredictionRequest
 from api.metrics import Measured, Metrics
-from api.routes import files, health, models, predictions, queue, submissions, webhooks
+from api.routes import batches, files, health, models, predictions, queue, submissions, webhooks
 from sluice import keys
 from sluice.settings import Settings
 from sluice.telemetry import configure_logging
@@ -30,18 +34,35 @@ def create_app(
             app.state.services = services
             yield
 
-    app = FastAPI(title="Sluice", description=_DESCRIPTION, version="0.1.0", lifespan=lifespan)
+    app = _Api(
+        title="Sluice",
+        description=_DESCRIPTION,
+        version="0.1.0",
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".rstrip("_"),
+    )
     errors.install(app)
     app.state.metrics = Metrics()
     app.add_middleware(Measured, metrics=app.state.metrics)
+    app.router.routes.append(Route("/v1/predictions", submissions.lean, methods=["POST"]))
     app.include_router(submissions.router)
     app.include_router(predictions.router)
+    app.include_router(batches.router)
     app.include_router(models.router)
     app.include_router(files.router)
     app.include_router(queue.router)
     app.include_router(webhooks.router)
+    app.webhooks.include_router(webhooks.events)
     app.include_router(health.router)
     return app
+
+
+class _Api(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            keys_file = self.state.services.settings.api.keys_file
+            describe.complete(super().openapi(), (PredictionRequest, BatchRequest), keys=keys_file is not None)
+        return super().openapi()
 
 
 class _Server(uvicorn.Server):

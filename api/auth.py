@@ -12,14 +12,18 @@ from api.deps import ServicesDep
 from sluice.keys import Caller
 
 
+def given_key(request: HTTPConnection) -> str | None:
+    """The key that a request holds."""
+    scheme, key = get_authorization_scheme_param(request.headers.get("Authorization"))
+    return key if scheme.lower() in ("bearer", "token") else None
+
+
 class _Scheme(HTTPBearer):
     """Also takes `Token`, which older clients of Replicate say for `Bearer`."""
 
     async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials | None:
-        scheme, key = get_authorization_scheme_param(request.headers.get("Authorization"))
-        if scheme.lower() not in ("bearer", "token"):
-            return None
-        return HTTPAuthorizationCredentials(scheme=scheme, credentials=key)
+        key = given_key(request)
+        return None if key is None else HTTPAuthorizationCredentials(scheme="Bearer", credentials=key)
 
 
 _SCHEME = _Scheme(

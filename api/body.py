@@ -1,15 +1,14 @@
 """A submission in its three forms: JSON with a `data:` URI or a URL, multipart, or the image itself as the body."""
 
+import asyncio
 import base64
 import binascii
 import json
-import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 import anyio.to_thread
-from anyio import fail_after
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from starlette.datastructures import FormData, UploadFile
@@ -23,6 +22,10 @@ from sluice.settings import Limits
 _DRAIN_S = 10.0  # how long a body that is refused is still read, so that its sender gets to read the answer
 _ENVELOPE_BYTES = 65_536  # what JSON or multipart may add around an image
 _METADATA_BYTES = 4096
+EXAMPLE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAA"
+    "A6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
+)  # a black pixel
 Event = Literal["start", "output", "logs", "completed"]
 
 
@@ -51,7 +54,9 @@ class Options(BaseModel):
     metadata: dict[str, JsonValue] = Field(
         {}, description="Anything of yours, 4 kB as JSON at most; it comes back with the prediction."
     )
-    webhook: str | None = Field(None, description="An `http(s)` URL that is told of the prediction's events, signed.")
+    webhook: str | None = Field(
+        None, max_length=2048, description="An `http(s)` URL that is told of the prediction's events, signed."
+    )
     webhook_events_filter: tuple[Event, ...] | None = Field(None, description="Which events; all where absent.")
     stream: bool | None = Field(None, description="Heeded by nothing: every prediction can be streamed.")
 
@@ -73,12 +78,13 @@ class PredictionRequest(Options):
     """A submission as JSON."""
 
     model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [{"model": "codes", "input": {"image": "data:image/jpeg;base64,/9j/4AAQSkZJRg…", "confidence": 0.4}}]
-        },
+        json_schema_extra={"examples": [{"model": "codes", "input": {"image": EXAMPLE, "confidence": 0.4, "visualize": True}}]},
     )
 
     input: Input
+
+
+_PLAIN = Options()
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def content_type(request: Request) -> str:
 
 
 def _from_json(body: bytes) -> Upload:
-    asked = PredictionRequest.model_validate_json(body)
+    asked = PredictionRequest.model_validate_json(body, strict=True)
     parameters = Parameters(**asked.input.model_dump(exclude={"image"}))
     return Upload(read_image(asked.input.image), asked, parameters)
 
@@ -176,7 +182,7 @@ async def read_form(request: Request, body: bytes, *, max_files: int) -> FormDat
 
 def _from_fields(image: bytes | str, fields: dict[str, list[str]]) -> Upload:
     """The image, with options and parameters that came as text: a field each, or one for each of several values."""
-    options, parameters = read_fields(fields)
+    options, parameters = read_fields(fields) if fields else (_PLAIN, Parameters())
     return Upload(image, options, parameters)
 
 
@@ -199,38 +205,39 @@ def read_fields(fields: dict[str, list[str]]) -> tuple[Options, Parameters]:
     return Options.model_validate(beside), parameters
 
 
-async def read_body(request: Request, limits: Limits, max_bytes: int) -> bytes:
-    """The whole body. Raises ImageTooLarge beyond `max_bytes`, by its declared length where there is one; UploadTooSlow."""
+async def read_body(request: Request, limits: Limits, max_bytes: int, what: str = "image") -> bytes:
+    """The whole body. Raises what `receive` raises."""
+    return b"".join([chunk async for chunk in receive(request, limits, max_bytes, what)])
+
+
+async def receive(request: Request, limits: Limits, max_bytes: int, what: str) -> AsyncGenerator[bytes, None]:
+    """The body as it comes. Raises ImageTooLarge beyond `max_bytes`, by its declared length where there is one; UploadTooSlow.
+    `what` is what the body is called to its sender.
+    """
     declared = request.headers.get("content-length", "0")
     refused = declared.isdecimal() and int(declared) > max_bytes
     if refused and "expect" in request.headers:  # the client asks before it sends
-        raise too_large(max_bytes)
-    chunks: list[bytes] = []
-    size = 0
-    until = time.monotonic() + (_DRAIN_S if refused else limits.upload_s)
-    stream = request.stream()
-    while True:
-        try:
-            with fail_after(max(0.0, min(limits.upload_idle_s, until - time.monotonic()))):
-                chunk = await anext(stream, b"")
-        except TimeoutError:
-            if refused:
-                break
+        raise too_large(max_bytes, what)
+    size, loop = 0, asyncio.get_running_loop()
+    until = loop.time() + (_DRAIN_S if refused else limits.upload_s)
+    try:
+        async with asyncio.timeout_at(min(until, loop.time() + limits.upload_idle_s)) as patience:
+            async for chunk in request.stream():
+                size += len(chunk)
+                if not refused and size > max_bytes:
+                    refused, until = True, loop.time() + _DRAIN_S
+                if not refused and chunk:
+                    patience.reschedule(None)  # or it would cut off what is done with the chunk
+                    yield chunk
+                patience.reschedule(min(until, loop.time() + limits.upload_idle_s))
+    except TimeoutError:
+        if not refused:
             raise UploadTooSlow(
                 f"the body did not arrive: nothing came for {limits.upload_idle_s:g} s, or it took more than {limits.upload_s:g} s"
             ) from None
-        if not chunk:
-            break
-        size += len(chunk)
-        if not refused and size > max_bytes:
-            refused, until = True, time.monotonic() + _DRAIN_S
-            chunks.clear()
-        if not refused:
-            chunks.append(chunk)
     if refused:
-        raise too_large(max_bytes)
-    return b"".join(chunks)
+        raise too_large(max_bytes, what)
 
 
-def too_large(max_bytes: int) -> ImageTooLarge:
-    return ImageTooLarge(f"the image is larger than {max_bytes:,} bytes; send a smaller one")
+def too_large(max_bytes: int, what: str = "image") -> ImageTooLarge:
+    return ImageTooLarge(f"the {what} is larger than {max_bytes:,} bytes; send a smaller one")

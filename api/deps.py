@@ -1,16 +1,19 @@
 """What the routes work with, built once for the process."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
+import anyio
 import anyio.to_thread
 import httpx
 from fastapi import Depends, Request
 
 from api.catalog import Catalog
 from api.pace import Pace
+from sluice.batches import Batches, RedisBatches
 from sluice.blobs import Blobs
 from sluice.deliveries import Deliveries, RedisDeliveries
 from sluice.events import Events
@@ -26,6 +29,7 @@ from sluice.stores import Stores
 from sluice.webhook_secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
+_THREADS = 8  # more would only wait for the interpreter's lock, and for Redis
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,11 @@ class Services:
     history: History
     guard: Guard
     pace: Pace
+    threads: Executor  # for what every submission does: cheaper than AnyIO's by half
     deliveries: Deliveries
     secrets: Secrets
+    batches: Batches
+    batch_slots: anyio.CapacityLimiter
     files: Files
 
 
@@ -55,6 +62,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         events = Events(settings.redis_url, settings.queue.name, connect_timeout_s=settings.redis.connect_timeout_s)
         events.start()
         stack.push_async_callback(events.stop)
+        threads = stack.enter_context(ThreadPoolExecutor(_THREADS, thread_name_prefix="intake"))
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S))
         yield Services(
             settings=settings,
@@ -68,13 +76,17 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             history=RedisHistory(stores.redis, settings.queue.name),
             guard=Guard(settings.netguard.allow),
             pace=Pace(stores.ledger),
+            threads=threads,
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
+            batches=RedisBatches(stores.redis, settings.queue),
+            batch_slots=anyio.CapacityLimiter(settings.limits.batches_at_once),
             files=RedisFiles(stores.redis, settings.queue.name, stores.blobs, settings.blobs),
         )
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
+    """Async, since FastAPI would call a function that is not on another thread."""
     found: Services = request.app.state.services
     return found
 
@@ -85,4 +97,6 @@ ServicesDep = Annotated[Services, Depends(_services)]
 def base_url(request: Request) -> str:
     """Where the client reaches the api, with no slash at its end."""
     services: Services = request.app.state.services
-    return services.settings.api.public_url or str(request.base_url).rstrip("/")
+    scope = request.scope
+    host = request.headers.get("host") or ":".join(map(str, scope["server"]))
+    return services.settings.api.public_url or f"{scope['scheme']}://{host}{scope.get('root_path', '')}"

@@ -1,7 +1,12 @@
-"""What OpenAPI says of answers beside the good one."""
+"""What OpenAPI says beside what FastAPI finds out: errors, headers, links, bodies that are read by hand."""
 
+import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from api.schemas import ProblemAnswer
 
@@ -32,3 +37,49 @@ def problems(*statuses: HTTPStatus) -> Responses:
             "headers": _HEADERS.get(status, {}),
         }
     return found
+
+
+def link(operation: str, **parameters: str) -> dict[str, Any]:
+    """What can be called next; `parameters` are taken from the answer, by JSON pointers."""
+    return {"operationId": operation, "parameters": {name: f"$response.body#{at}" for name, at in parameters.items()}}
+
+
+PREDICTION_LINKS = {
+    **{name: link(f"predictions_{name}", id="/id") for name in ("get", "cancel", "stream", "image")},
+    "deliveries": link("webhooks_prediction_deliveries", id="/id"),
+}
+
+
+def complete(schema: dict[str, Any], bodies: Sequence[type[BaseModel]], *, keys: bool) -> None:
+    """Add the schemas of `bodies`, which routes read by hand, and take out what is not so.
+
+    A parameter, or a field of a form, is never null; an error has one content type; no key is asked for where `keys` are off.
+    """
+    _, found = models_json_schema([(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}")
+    schema["components"]["schemas"] |= found["$defs"]
+    if not keys:
+        del schema["components"]["securitySchemes"]
+    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+        for parameter in operation.get("parameters", []):
+            _never_null(parameter["schema"])
+        form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
+        if form:
+            form["schema"] = json.loads(json.dumps(form["schema"]).replace("#/$defs/", "#/components/schemas/"))
+            for field in form["schema"]["properties"].values():
+                _never_null(field)
+        for answer in operation["responses"].values():
+            if "application/problem+json" in answer.get("content", {}):
+                answer["content"].pop("application/json", None)
+        if not keys:
+            operation.pop("security", None)
+            operation["responses"].pop("401", None)
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    kinds = [kind for kind in schema.pop("anyOf", []) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        schema.update(kinds[0])
+    elif kinds:
+        schema["anyOf"] = kinds
+    if schema.get("default", "") is None:
+        del schema["default"]

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from sluice import errors
 
@@ -90,10 +92,18 @@ async def _of_validation(_: Request, error: Exception) -> JSONResponse:
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidInput.code, detail, found)
 
 
-async def _of_http(_: Request, error: Exception) -> JSONResponse:
+async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
-    return problem(error.status_code, code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(filter(partial(_takes, request), ("DELETE", "GET", "HEAD", "POST", "PUT")))
+    return problem(error.status_code, code, str(error.detail), headers=headers)
+
+
+def _takes(request: Request, method: str) -> bool:
+    """Whether the path has this method; the framework names those of its first route only."""
+    return any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
 
 
 async def _of_a_fault(request: Request, error: Exception) -> JSONResponse:

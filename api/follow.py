@@ -3,29 +3,37 @@
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Collection
+from typing import TypeVar
 
 import anyio.to_thread
 from anyio import fail_after
 
 from api.deps import Services
 from sluice.answers import PredictionAnswer
+from sluice.batches import Batch
 from sluice.prediction import Prediction, Status
 
 _LOOK_AGAIN_S = 2.0  # while waiting, in case the news was lost with a connection
 _POSITION_EVERY_S = 1.0
 _COMMENT_EVERY_S = 15.0  # proxies cut connections on which nothing comes
+Followed = TypeVar("Followed", Prediction, Batch)
 KINDS = ("status", "logs", "output", "error", "done")
 
 
 async def wait(services: Services, prediction_id: str, key: str, wait_s: float) -> Prediction:
     """The record, once it is terminal or `wait_s` are over. Raises NotFound, Gone, RedisUnavailable."""
+    return await wait_for(services, services.ledger.get, prediction_id, key, wait_s)
+
+
+async def wait_for(services: Services, get: Callable[[str, str], Followed], followed_id: str, key: str, wait_s: float) -> Followed:
+    """Likewise; `get` reads the record."""
     until = time.monotonic() + wait_s
-    with services.events.expect(prediction_id) as ended:
+    with services.events.expect(followed_id) as ended:
         while True:
-            prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id, key)
+            found = await anyio.to_thread.run_sync(get, followed_id, key)
             left_s = until - time.monotonic()
-            if prediction.status.terminal or left_s <= 0 or services.events.closing:
-                return prediction
+            if found.status.terminal or left_s <= 0 or services.events.closing:
+                return found
             try:
                 with fail_after(min(left_s, _LOOK_AGAIN_S)):
                     await ended.wait()

@@ -11,20 +11,30 @@ from sluice.prediction import Prediction, Status
 
 _BELIEVED_S = 1.0
 _LONGEST_S = 60
+_NEARLY = 0.8
 
 
 class Pace:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._asked_at = -float("inf")
-        self._load: Load
+        self._load: Load | None = None
 
     async def load(self) -> Load:
         """Raises RedisUnavailable."""
-        if time.monotonic() - self._asked_at > _BELIEVED_S:
+        if self._load is None or time.monotonic() - self._asked_at > _BELIEVED_S:
             self._load = await anyio.to_thread.run_sync(self._ledger.load)
             self._asked_at = time.monotonic()
         return self._load
+
+    async def nearly_full(self) -> bool:
+        """Whether it is worth asking if there is room before a body is read. Raises RedisUnavailable."""
+        return (await self.load()).full > _NEARLY
+
+    def accepted(self) -> None:
+        """One more; what is believed of the load stays right between two looks at it."""
+        if (load := self._load) and load.live:
+            self._load = load._replace(live=load.live + 1, full=load.full * (load.live + 1) / load.live)
 
     async def queued(self, prediction: Prediction) -> Queued:
         """How long it waits; nothing where it does not. Raises RedisUnavailable."""

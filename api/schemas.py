@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from sluice.answers import PredictionAnswer
+from sluice.answers import BatchAnswer, PredictionAnswer
 from sluice.deliveries import Attempt, Delivery, State
 from sluice.files import File
 from sluice.models import Layout, Task
@@ -27,6 +27,14 @@ class PredictionPage(BaseModel):
 
     previous: str | None = Field(description="The URL of the page with newer ones, or null.")
     next: str | None = Field(description="The URL of the page with older ones, or null. A page may be short and have a next one.")
+    results: list[PredictionAnswer]
+
+
+class BatchPage(BaseModel):
+    """A batch's predictions, in the order of the images."""
+
+    previous: str | None = Field(description="The URL of the page with the images before these, or null.")
+    next: str | None = Field(description="The URL of the page with the images after these, or null.")
     results: list[PredictionAnswer]
 
 
@@ -90,6 +98,26 @@ class DeliveryList(BaseModel):
     """A prediction's webhook events, the oldest first."""
 
     results: list[DeliveryAnswer]
+
+
+class ToldPrediction(PredictionAnswer):
+    output_url: str | None = Field(None, description="Only where `output` was too long: GET it here.")
+
+
+class PredictionEvent(BaseModel):
+    """What a webhook is sent, in the form of Standard Webhooks."""
+
+    type: Literal["prediction.start", "prediction.completed"]
+    timestamp: str = Field(description="When it happened.")
+    data: ToldPrediction
+
+
+class BatchEvent(BaseModel):
+    """What a batch's webhook is sent."""
+
+    type: Literal["batch.completed"]
+    timestamp: str = Field(description="When it happened.")
+    data: BatchAnswer
 
 
 class SecretAnswer(BaseModel):

@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from benchmarks.common import client, process, resident_mb, stack
+from benchmarks.common import client, cpu_s, process, resident_mb, stack
 from sluice import redisio
 from sluice.local.stack import ROOT
 
@@ -43,7 +43,7 @@ def main() -> None:
     with stack("redis", "triton", "api", redis_max_memory="2gb", env=LIMITS) as running, client(running) as store:
         api = urlsplit(running.addresses.api).port
         with _served("bare", running.addresses.redis) as bare, _served("nothing", running.addresses.redis) as nothing:
-            servers = {"bare": bare, "api": api, "nothing": nothing}
+            servers = {"bare": bare, "api": (api, running.pids["api"]), "nothing": nothing}
             for clients, count in COUNTS.items():
                 _compare(store, servers, clients, count)
         for tenth in range(1, 11):
@@ -52,18 +52,26 @@ def main() -> None:
             print(f"{tenth * TOTAL // 10} accepted, {said['per_s']:.0f}/s: the api has {size:.1f} MB", flush=True)
 
 
-def _compare(store: "redisio.redis.Redis", servers: dict[str, int], clients: int, count: int) -> None:
-    for port in servers.values():
+def _compare(store: "redisio.redis.Redis", servers: dict[str, tuple[int, int]], clients: int, count: int) -> None:
+    for port, _ in servers.values():
         _load(store, port, clients, count // 4)
-    rounds = [{name: _load(store, port, clients, count) for name, port in servers.items()} for _ in range(ROUNDS)]
+    rounds = [{name: _measured(store, *server, clients, count) for name, server in servers.items()} for _ in range(ROUNDS)]
     for name in servers:
-        per_s, median, p95, cores = (
-            statistics.median(said[name][key] for said in rounds) for key in ("per_s", "median_s", "p95_s", "cores")
+        per_s, median, p95, cores, cpu = (
+            statistics.median(said[name][key] for said in rounds) for key in ("per_s", "median_s", "p95_s", "cores", "cpu_s")
         )
         times = f"{median * 1000:.2f} ms, 95 % below {p95 * 1000:.2f} ms"
-        print(f"{clients} clients, {name}: {per_s:.0f}/s, {times}; the clients use {cores:.2f} of a core", flush=True)
+        print(f"{clients} clients, {name}: {per_s:.0f}/s, {times}, {cpu * 1000:.2f} ms of processor; the clients use {cores:.2f} of a core", flush=True)
     ratios = [said["api"]["per_s"] / said["bare"]["per_s"] for said in rounds]
+    costs = [said["bare"]["cpu_s"] / said["api"]["cpu_s"] for said in rounds]
+    print(f"{clients} clients: ratio of processor time, which neighbours disturb less, {statistics.median(costs):.2f}", flush=True)
     print(f"{clients} clients: ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+
+
+def _measured(store: "redisio.redis.Redis", port: int, pid: int, clients: int, count: int) -> dict[str, float]:
+    before = cpu_s(pid)
+    said = _load(store, port, clients, count)
+    return said | {"cpu_s": (cpu_s(pid) - before) / count}
 
 
 def _load(store: "redisio.redis.Redis", port: int, clients: int, count: int) -> dict[str, float]:
@@ -87,19 +95,19 @@ def _image() -> bytes:
 
 
 @contextmanager
-def _served(what: str, redis_url: str) -> Iterator[int]:
-    """The port of another server, which is up."""
+def _served(what: str, redis_url: str) -> Iterator[tuple[int, int]]:
+    """The port and the process id of another server, which is up."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         port: int = listener.getsockname()[1]
-    with process("-m", "benchmarks.accept", what, str(port), redis_url, environment={}):
+    with process("-m", "benchmarks.accept", what, str(port), redis_url, environment={}) as pid:
         while True:
             try:
                 socket.create_connection((HOST, port), timeout=1).close()
                 break
             except OSError:
                 time.sleep(0.05)
-        yield port
+        yield port, pid
 
 
 def _serve(what: str, port: str, redis_url: str) -> None:

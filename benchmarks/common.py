@@ -30,14 +30,20 @@ def client(running: Stack) -> "redisio.redis.Redis":
 
 
 @contextmanager
-def process(*command: str, environment: dict[str, str]) -> Iterator[None]:
-    """A Python process of ours, ended with the context."""
+def process(*command: str, environment: dict[str, str]) -> Iterator[int]:
+    """The process id of a Python process of ours, ended with the context."""
     with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=os.environ | environment, stderr=subprocess.DEVNULL) as running:
         try:
-            yield
+            yield running.pid
         finally:
             running.terminate()
             running.wait(timeout=60)
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor time that a process has used, in all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def drained(left: Callable[[], int], total: int) -> float:

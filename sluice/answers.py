@@ -1,9 +1,10 @@
-"""A prediction as clients see it, in answers and in webhooks. Field names are Replicate's, so that its clients read them."""
+"""A prediction and a batch as clients see them, in answers and webhooks. Field names are Replicate's: its clients read them."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, model_serializer
 
+from sluice.batches import Batch, ItemError
 from sluice.prediction import Prediction, Priority, Status, isoformat
 
 
@@ -80,4 +81,59 @@ class PredictionAnswer(Queued):
                 image=f"{get}/image" if prediction.parameters.visualize else None,
             ),
             **(queued.model_dump() if queued else {}),
+        )
+
+
+class BatchUrls(BaseModel):
+    get: str = Field(description="This batch.")
+    predictions: str = Field(description="Its predictions, in the order of the images.")
+    cancel: str = Field(description="POST here to cancel what has not ended.")
+
+
+class Counts(BaseModel):
+    """How many predictions have which status."""
+
+    starting: int
+    processing: int
+    succeeded: int
+    failed: int
+    canceled: int
+    aborted: int
+
+
+class BatchAnswer(BaseModel):
+    """A batch: how many of its images are where. Its predictions' ids are `<id>-<index>`, where the first image has the index 0."""
+
+    id: str
+    status: Literal[Status.STARTING, Status.PROCESSING, Status.SUCCEEDED, Status.CANCELED] = Field(
+        description="`succeeded` when all predictions have ended, failed or not; `canceled` when the rest was."
+    )
+    model: str
+    total: int = Field(description="Images in the call.")
+    counts: Counts
+    missing: int = Field(
+        description="Images with neither a prediction nor an error: those that the call has not come to yet, or never came to,"
+        " because it broke off. The same call with the same `Idempotency-Key` brings them in while the batch has not ended."
+    )
+    errors: list[ItemError] = Field(description="For each image that was not accepted, why.")
+    priority: Priority
+    metadata: dict[str, Any] = Field(description="As it was submitted.")
+    webhook: str | None
+    created_at: str
+    completed_at: str | None
+    urls: BatchUrls
+
+    @classmethod
+    def of(cls, batch: Batch, base_url: str) -> "BatchAnswer":
+        """`base_url` is where the client reaches the api, with no slash at its end."""
+        get = f"{base_url}/v1/batches/{batch.id}"
+        return cls(
+            status=batch.status,
+            counts=Counts(**{status.value: count for status, count in batch.counts.items()}),
+            missing=max(0, batch.total - sum(batch.counts.values()) - len(batch.errors)),
+            errors=list(batch.errors),
+            created_at=isoformat(batch.created_at) or "",
+            completed_at=isoformat(batch.completed_at),
+            urls=BatchUrls(get=get, predictions=f"{get}/predictions", cancel=f"{get}/cancel"),
+            **batch.model_dump(include={"id", "model", "total", "priority", "metadata", "webhook"}),
         )

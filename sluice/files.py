@@ -34,8 +34,8 @@ local function forget(member)
   redis.call('ZREM', tag .. ':files-used:' .. owner, member)
   if redis.call('ZREM', ends, member) == 0 then return end
   redis.call('ZREM', tag .. ':files:' .. owner, gone)
-  redis.call('HINCRBY', bytes, owner, -size)
-  redis.call('HINCRBY', bytes, '*', -size)
+  redis.call('HINCRBY', bytes, owner, 0 - size)  -- a plain minus makes -0 of 0, which is no integer to Redis
+  redis.call('HINCRBY', bytes, '*', 0 - size)
   redis.call('DEL', tag .. ':file:' .. gone)
 end
 

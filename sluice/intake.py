@@ -8,7 +8,7 @@ from sluice.blobs import Blobs, input_key
 from sluice.errors import Conflict, Gone, IdReused, NotFound, QueueFull, Unavailable
 from sluice.ledger import Ledger
 from sluice.prediction import Prediction, Submission, digest
-from sluice.queue import Doorbell
+from sluice.queue import ENOUGH, Doorbell
 
 log = logging.getLogger(__name__)
 
@@ -31,27 +31,27 @@ class Intake:
         then it is not accepted, but it may be on record where Redis did not answer in time.
         """
         chosen = prediction_id or new_id()
-        mark = digest(image, submission)
+        mark = digest(image, submission) if prediction_id else ""  # nobody can repeat an id that they do not know
         key = input_key(chosen, mark)
         if prediction_id and (known := self._known(prediction_id, mark)):
             if not known.status.terminal:
                 self._blobs.keep(key, self._blob_ttl_s)  # whoever put it on record may have died before it came to this
             return known
-        self._ledger.room(len(image), submission.key, max_backlog)
         if image:
-            self._blobs.put(key, image, self._orphan_ttl_s)
+            self._blobs.put(key, image, self._blob_ttl_s)
         try:
-            prediction, made = self._ledger.create(chosen, submission, mark, len(image), max_backlog=max_backlog)
+            created = self._ledger.create(chosen, submission, mark, len(image), max_backlog=max_backlog)
         except (QueueFull, Conflict, Gone):
-            self._blobs.delete(key)
-            raise  # after any other error it may be on record, so the image stays for as long as an orphan does
-        if prediction.status.terminal:
+            self._forget(key)
+            raise
+        except Unavailable:
+            self._orphan(key)  # it may be on record all the same
+            raise
+        if created.prediction.status.terminal:
             self._forget(key)  # it ended between our look and our put, and took its image with it
-            return prediction
-        self._blobs.keep(key, self._blob_ttl_s)
-        if made:
+        elif created.made and created.waiting <= ENOUGH:  # else somebody was rung for those before it
             self._ring(chosen)
-        return prediction
+        return created.prediction
 
     def cancel(self, prediction_id: str, key: str | None = None) -> Prediction:
         """Cancel what waits or runs, and forget its image. With `key`, another key's prediction is unknown.
@@ -61,6 +61,12 @@ class Intake:
         prediction = self._ledger.cancel(prediction_id, key)
         self._forget(input_key(prediction_id, prediction.digest))
         return prediction
+
+    def _orphan(self, key: str) -> None:
+        try:
+            self._blobs.keep(key, self._orphan_ttl_s)
+        except Unavailable as error:
+            log.warning("an image that may belong to nothing stays for as long as any: %s", error)
 
     def _forget(self, key: str) -> None:
         try:

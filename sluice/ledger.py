@@ -75,9 +75,17 @@ class Swept(NamedTuple):
     due_alone: int
 
 
+class Created(NamedTuple):
+    """`made` tells whether this call put it on record; `waiting`, how many are queued now, with it."""
+
+    prediction: Prediction
+    made: bool
+    waiting: int
+
+
 class Load(NamedTuple):
     """How busy the queue is. `oldest_s`: how long ago the oldest live prediction was submitted. `per_s`: how many ended in a
-    second, in the best ten seconds of the last minute; 0 when none did.
+    second, in the best ten seconds of the last minute; 0 when none did. `full`: how much of the nearest bound is in use, 0 to 1.
     """
 
     live: int
@@ -85,6 +93,7 @@ class Load(NamedTuple):
     workers: int
     oldest_s: float
     per_s: float
+    full: float
 
     def wait_s(self, ahead: int) -> float | None:
         """About how long until what has `ahead` others before it has ended; None where nothing tells."""
@@ -102,9 +111,9 @@ class Ledger(Protocol):
 
     def create(
         self, prediction_id: str, submission: Submission, digest: str = "", size: int = 0, *, max_backlog: int | None = None
-    ) -> tuple[Prediction, bool]:
-        """Record a prediction as `starting` and queue it. Returns it, and whether this call made it: the same submission under
-        the same id changes nothing. `max_backlog` bounds what is live of the submission's key.
+    ) -> Created:
+        """Record a prediction as `starting` and queue it. The same submission under the same id changes nothing. `max_backlog`
+        bounds what is live of the submission's key.
 
         Raises IdReused where the id has another digest, Gone where it has been used up, Conflict where the submission's batch has
         ended, QueueFull.
@@ -193,25 +202,28 @@ class RedisLedger:
 
     def create(
         self, prediction_id: str, submission: Submission, digest: str = "", size: int = 0, *, max_backlog: int | None = None
-    ) -> tuple[Prediction, bool]:
+    ) -> Created:
+        with translated():
+            if self._memory() > self._settings.max_memory:
+                raise QueueFull(_FULL["memory"])
         within_s = self._settings.start_within_s
         if submission.start_within_s is not None:
             within_s = min(within_s, submission.start_within_s)
         bound = "" if max_backlog is None else max_backlog
         args = [size, within_s, submission.key, bound, submission.batch or "", *to_record(submission, digest)]
-        answer = self._run("create", prediction_id, args).decode()
-        if answer in _FULL:
-            raise QueueFull(_FULL[answer])
-        if answer == "closed":
+        answer = self._run("create", prediction_id, args)
+        if answer == b"closed":
             raise Conflict(f"batch {submission.batch!r} takes no more images: it has ended, or was canceled")
-        if answer == "taken":
+        if answer == b"taken":
             found = self.get(prediction_id)
             if found.digest != digest:
                 raise IdReused(f"the id {prediction_id!r} belongs to another submission; choose a new one")
-            return found, False
-        return Prediction(
-            id=prediction_id, status=Status.STARTING, created_at=float(answer), digest=digest, **dict(submission)
-        ), True
+            return Created(found, False, 0)
+        if isinstance(answer, bytes):
+            raise QueueFull(_FULL[answer.decode()])
+        at, waiting = answer
+        prediction = Prediction(id=prediction_id, status=Status.STARTING, created_at=float(at), digest=digest, **dict(submission))
+        return Created(prediction, True, waiting)
 
     def get(self, prediction_id: str, key: str | None = None) -> Prediction:
         with translated(), self._redis.pipeline(transaction=False) as pipe:
@@ -275,8 +287,10 @@ class RedisLedger:
         self._run("beat", "", [worker, counts_s])
 
     def load(self) -> Load:
-        live, running, workers, oldest_s, per_s = self._run("load", "", [])
-        return Load(live, running, workers, float(oldest_s), float(per_s))
+        live, running, workers, oldest_s, per_s, full = self._run("load", "", [])
+        with translated():
+            memory = self._memory() / self._settings.max_memory
+        return Load(live, running, workers, float(oldest_s), float(per_s), max(float(full), memory))
 
     def dead(self) -> list[Prediction]:
         with translated():

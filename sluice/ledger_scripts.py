@@ -120,7 +120,7 @@ end
 )
 
 # size in bytes, s within which it must start, the key's name, the most live of that key or '', its batch or '', then the record's
-# fields and values → created_at, 'taken', 'closed', 'live', 'key' or 'bytes'
+# fields and values → {created_at, how many wait}, 'taken', 'closed', 'live', 'key' or 'bytes'
 CREATE = (
     PRELUDE
     + """
@@ -145,7 +145,7 @@ else
   redis.call('EXPIRE', index(key), limits.index_ttl_s)
 end
 enqueue(id, now)
-return at
+return {at, redis.call('ZCARD', deadlines)}
 """
 )
 
@@ -330,7 +330,7 @@ redis.call('EXPIRE', workers, math.ceil(ARGV[5]))
 """
 )
 
-# → how many are live, running, workers; s that the oldest has lived; how many end in a second, at best in the last minute
+# → how many are live, running, workers; s that the oldest has lived; how many end in a second, at best in the last minute; how full
 LOAD = (
     PRELUDE
     + """
@@ -340,7 +340,9 @@ local since = now - bucket * RATE_BUCKET_S
 if since >= 2 then best = tonumber(redis.call('GET', ended(bucket)) or 0) / since end
 for back = 1, 6 do best = math.max(best, tonumber(redis.call('GET', ended(bucket - back)) or 0) / RATE_BUCKET_S) end
 local oldest = redis.call('ZRANGE', live, 0, 0, 'WITHSCORES')[2]
+local held = tonumber(redis.call('GET', bytes) or 0)
+local full = math.max(redis.call('ZCARD', live) / limits.max_backlog, held / limits.max_bytes)
 return {redis.call('ZCARD', live), redis.call('ZCARD', leases), redis.call('ZCOUNT', tag .. ':workers', exact(now), '+inf'),
-  exact(oldest and now - oldest or 0), exact(best)}
+  exact(oldest and now - oldest or 0), exact(best), exact(full)}
 """
 )

@@ -1,9 +1,10 @@
-"""What webhooks say of a prediction: what `GET` says of it."""
+"""What webhooks say of a prediction or a batch: what `GET` says of it."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from sluice.answers import PredictionAnswer
+from sluice.answers import BatchAnswer, PredictionAnswer
+from sluice.batches import from_batch_record
 from sluice.deliveries import Delivery
 from sluice.prediction import Status
 from sluice.records import from_record
@@ -18,6 +19,10 @@ def event_body(delivery: Delivery, record: Mapping[bytes, bytes], public_url: st
     An output that is too long is not in `record`, which has `output_left_out` then: `data` has an `output_url` for it. URLs begin
     with `public_url`, or where the client reached the api when it submitted.
     """
+    if delivery.kind == "batch":
+        batch = from_batch_record(delivery.of, record)
+        said = BatchAnswer.of(batch, public_url or batch.base_url).model_dump(mode="json")
+        return payload(f"{delivery.kind}.{delivery.event}", delivery.created_at, said)
     prediction = from_record(delivery.of, record)
     if delivery.event == "start":  # it may have ended meanwhile
         prediction = prediction.model_copy(update={"status": Status.PROCESSING, **_BEFORE_THE_END})

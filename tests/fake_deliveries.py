@@ -71,23 +71,24 @@ class MemoryDeliveries:
     def claim(self, owner: str, most: int) -> Claimed:
         now, claimed = self._clock(), []
         while len(claimed) < most and (row := self._next(now)):
-            self._turns[row.receiver] = now
-            if row.endpoint in self._stopped:
-                self._bury(row, State.STOPPED, "endpoint_gone")
-                continue
-            if row.body is None and row.delivery.of not in self.records:
-                self._bury(row, State.DEAD, "record_gone")
-                continue
-            if row.delivery.attempts == 0:
-                row.opened_at = now
-            self._set(row, status=State.SENDING, due=None, attempts=row.delivery.attempts + 1)
-            row.owner, row.lapses_at = owner, now + self._settings.lease_s
-            source = {} if row.body else self.records[row.delivery.of]
-            held = self.secrets.held.get(row.delivery.key, ()) if self.secrets else ()
-            shown = row.delivery.model_copy(update={"log": ()})
-            claimed.append(Outgoing(shown, owner, now, row.body, source, held))
+            if found := self._take(row, owner, now):
+                claimed.append(found)
         times = [self._free_at(row) for row in self._waiting() if self._has_room(row)]
         return Claimed(tuple(claimed), max(0.0, min(times) - now) if times else None)
+
+    def _take(self, row: _Row, owner: str, now: float) -> Outgoing | None:
+        self._turns[row.receiver] = now
+        if row.endpoint in self._stopped:
+            return self._bury(row, State.STOPPED, "endpoint_gone")
+        if row.body is None and row.delivery.of not in self.records:
+            return self._bury(row, State.DEAD, "record_gone")
+        if row.delivery.attempts == 0:
+            row.opened_at = now
+        self._set(row, status=State.SENDING, due=None, attempts=row.delivery.attempts + 1)
+        row.owner, row.lapses_at = owner, now + self._settings.lease_s
+        source = {} if row.body else self.records[row.delivery.of]
+        held = self.secrets.held.get(row.delivery.key, ()) if self.secrets else ()
+        return Outgoing(row.delivery.model_copy(update={"log": ()}), owner, now, row.body, source, held)
 
     def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
         return [self._settle(outcome) for outcome in outcomes]

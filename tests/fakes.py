@@ -9,7 +9,7 @@ from typing import Any
 
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
 from sluice.history import EVERYTHING, Filter, Page, Place
-from sluice.ledger import TOO_LATE, WORKER_LOST, Load, Swept, check_size
+from sluice.ledger import TOO_LATE, WORKER_LOST, Created, Load, Swept, check_size
 from sluice.prediction import Claim, Prediction, Priority, Problem, Status, Submission, check_transition
 from sluice.queue import ENOUGH
 from sluice.ratelimit import too_fast
@@ -68,13 +68,13 @@ class MemoryLedger:
 
     def create(
         self, prediction_id: str, submission: Submission, digest: str = "", size: int = 0, *, max_backlog: int | None = None
-    ) -> tuple[Prediction, bool]:
+    ) -> Created:
         with self._lock:
             if prediction_id in self._rows:
                 found = self._rows[prediction_id].prediction
                 if found.digest != digest:
                     raise IdReused("another submission's")
-                return found, False
+                return Created(found, False, 0)
             if submission.batch and not (self.batches and self.batches.takes(submission.batch)):
                 raise Conflict("its batch takes no more")
             self.room(size, submission.key, max_backlog)
@@ -85,7 +85,7 @@ class MemoryLedger:
             within_s = min(self._settings.start_within_s, submission.start_within_s or float("inf"))
             self._rows[prediction_id] = _Row(prediction, size, now + within_s, due=now)
             self._refresh()
-            return prediction, True
+            return Created(prediction, True, sum(row.due is not None for row in self._rows.values()))
 
     def get(self, prediction_id: str, key: str | None = None) -> Prediction:
         with self._lock:
@@ -187,7 +187,8 @@ class MemoryLedger:
             oldest_s = max((now - row.prediction.created_at for row in live), default=0.0)
             running = sum(row.owner is not None for row in live)
             recent = [row for row in self._rows.values() if now - (row.prediction.completed_at or 0) < 10]
-            return Load(len(live), running, sum(until > now for until in self._workers.values()), oldest_s, len(recent) / 10)
+            full = max(len(live) / self._settings.max_backlog, sum(row.size for row in live) / self._settings.max_bytes)
+            return Load(len(live), running, sum(until > now for until in self._workers.values()), oldest_s, len(recent) / 10, full)
 
     def dead(self) -> list[Prediction]:
         with self._lock:

@@ -10,11 +10,11 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from api.auth import CallerDep
-from api.body import content_type, read_body, read_form
+from api.body import content_type, read_body, read_form, too_large
 from api.deps import ServicesDep, base_url
-from api.describe import problems
+from api.describe import link, problems
 from api.schemas import FileAnswer, FilePage
-from sluice.errors import ImageTooLarge, InvalidInput
+from sluice.errors import InvalidInput
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
@@ -59,12 +59,18 @@ _BODY = {
     "",
     status_code=HTTPStatus.CREATED,
     openapi_extra=_BODY,
-    responses=problems(
-        HTTPStatus.REQUEST_TIMEOUT,
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-        HTTPStatus.TOO_MANY_REQUESTS,
-    ),
+    responses={
+        201: {
+            "headers": {"Location": {"schema": {"type": "string"}, "description": "The file."}},
+            "links": {"get": link("files_get", id="/id"), "delete": link("files_delete", id="/id")},
+        },
+        **problems(
+            HTTPStatus.REQUEST_TIMEOUT,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            HTTPStatus.TOO_MANY_REQUESTS,
+        ),
+    },
 )
 async def create(request: Request, response: Response, services: ServicesDep, caller: CallerDep) -> FileAnswer:
     """Upload a file, to submit it by its URL: the answer's `urls.get` as `input.image`.
@@ -79,7 +85,7 @@ async def create(request: Request, response: Response, services: ServicesDep, ca
     declared = request.headers.get("content-length", "")
     size = max(0, int(declared) - _FORM_BYTES) if declared.isdecimal() else 0
     await anyio.to_thread.run_sync(services.ledger.room, size, caller.name, caller.max_backlog)
-    form = await read_form(request, await read_body(request, limits, max_bytes + _FORM_BYTES), max_files=2)
+    form = await read_form(request, await read_body(request, limits, max_bytes + _FORM_BYTES, "file"), max_files=2)
     try:
         content = form.get("content")
         if not isinstance(content, UploadFile):
@@ -90,7 +96,7 @@ async def create(request: Request, response: Response, services: ServicesDep, ca
         fields = _Fields.model_validate(given)
         data = await content.read()
         if len(data) > max_bytes:
-            raise ImageTooLarge(f"the file is larger than {max_bytes:,} bytes; send a smaller one")
+            raise too_large(max_bytes, "file")
         named = _Fields(filename=fields.filename or content.filename, type=fields.type or content.content_type)
     finally:
         await form.close()

@@ -1,7 +1,7 @@
 """Predictions that have been submitted: follow them, list them, cancel them, and look at what was found."""
 
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import urlencode
@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import anyio.to_thread
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BeforeValidator
 
 from api.auth import CallerDep
 from api.deps import ServicesDep, base_url
@@ -25,7 +26,23 @@ from sluice.prediction import Status
 
 router = APIRouter(prefix="/v1/predictions", tags=["predictions"])
 
+_EVENT = {  # one of them
+    "type": "object",
+    "required": ["event", "id", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": list(KINDS)},
+        "id": {"type": "string"},
+        "data": {"type": "string", "description": "JSON, but for `logs`."},
+    },
+}
 Id = Annotated[str, Path(alias="id", pattern=ID, description="As the submission's answer gave it.")]
+
+
+def _with_a_time(value: object) -> object:
+    """Not what pydantic would take too: a day, or a number, which may be seconds or milliseconds."""
+    if isinstance(value, str) and "T" not in value.upper():
+        raise ValueError("give a time such as 2026-01-31T12:00:00Z")
+    return value
 
 
 @router.get("", responses=problems())
@@ -37,10 +54,14 @@ async def list_(
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     status: Annotated[Status | None, Query(description="Only those with this status.")] = None,
     model: Annotated[str | None, Query(description="Only those of this model.")] = None,
-    since: Annotated[datetime | None, Query(description="Only those submitted then or later.")] = None,
+    since: Annotated[
+        datetime | None,
+        BeforeValidator(_with_a_time),
+        Query(description="Only those submitted then or later: RFC 3339, in UTC where it names no zone."),
+    ] = None,
 ) -> PredictionPage:
     """Your predictions, the newest first, as long as they are kept; those of batches are in their batches."""
-    wanted = Filter(status, model, since.timestamp() if since else None)
+    wanted = Filter(status, model, since.replace(tzinfo=since.tzinfo or UTC).timestamp() if since else None)
     page = await anyio.to_thread.run_sync(services.history.page, caller.name, cursor, limit, wanted)
 
     def link(other: str | None) -> str | None:
@@ -96,7 +117,7 @@ async def cancel(prediction_id: Id, request: Request, services: ServicesDep, cal
     "/{id}/stream",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": {"text/event-stream": {"schema": _EVENT}}},
         **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
     },
 )
@@ -106,7 +127,13 @@ async def stream(
     services: ServicesDep,
     caller: CallerDep,
     kinds: Annotated[
-        str, Query(alias="events", description=f"Which, with commas between them: {', '.join(KINDS)}.", examples=["status,done"])
+        str,
+        Query(
+            alias="events",
+            description=f"Which, with commas between them: {', '.join(KINDS)}.",
+            examples=["status,done"],
+            json_schema_extra={"pattern": "^({0})(,({0}))*$".format("|".join(KINDS))},
+        ),
     ] = ",".join(KINDS),
 ) -> StreamingResponse:
     """Server-sent events until the prediction has ended.

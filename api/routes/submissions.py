@@ -1,5 +1,6 @@
 """Submitting one image."""
 
+import asyncio
 import base64
 import hashlib
 import re
@@ -10,10 +11,10 @@ from typing import Annotated, Any
 import anyio.to_thread
 from fastapi import APIRouter, Header, Path, Request, Response
 
-from api.auth import SubmitterDep
-from api.body import PredictionRequest, Upload, read_upload
+from api.auth import SubmitterDep, given_key, submitter
+from api.body import Options, PredictionRequest, Upload, read_upload
 from api.deps import Services, ServicesDep, base_url
-from api.describe import LOCATION, RETRY_AFTER, Responses, problems
+from api.describe import LOCATION, PREDICTION_LINKS, RETRY_AFTER, Responses, problems
 from api.follow import wait
 from sluice.answers import PredictionAnswer
 from sluice.errors import InvalidInput, NotFound, QueueFull
@@ -23,11 +24,13 @@ from sluice.prediction import Parameters, Prediction, Submission
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
 
+_LONGEST_KEY = 255
 ID = "^[a-z0-9-]{1,64}$"
 Id = Annotated[str, Path(alias="id", pattern=ID, description="Of your choice: a-z, 0-9 and -.")]
 
 _FORM = {
     "type": "object",
+    "additionalProperties": False,
     "required": ["image"],
     "properties": {
         "image": {"type": "string", "format": "binary", "description": "The file; or, as text, a URL."},
@@ -41,14 +44,22 @@ _BODY = {
         "content": {
             "application/json": {"schema": {"$ref": "#/components/schemas/PredictionRequest"}},
             "multipart/form-data": {"schema": _FORM},
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            **{
+                f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
+                for kind in ("jpeg", "png", "webp", "bmp", "tiff")
+            },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
 }
 _ACCEPTED: Responses = {
-    201: {"model": PredictionAnswer, "description": "It has ended within the time that `Prefer` gave.", "headers": LOCATION},
-    202: {"description": "It is on record, and will end.", "headers": {**LOCATION, **RETRY_AFTER}},
+    201: {
+        "model": PredictionAnswer,
+        "description": "It has ended within the time that `Prefer` gave.",
+        "headers": LOCATION,
+        "links": PREDICTION_LINKS,
+    },
+    202: {"description": "It is on record, and will end.", "headers": {**LOCATION, **RETRY_AFTER}, "links": PREDICTION_LINKS},
     **problems(
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.GONE,
@@ -72,13 +83,17 @@ Prefer = Annotated[
 ]
 CancelAfter = Annotated[
     str | None,
-    Header(description="What has not started after this time is aborted: seconds, or `90s`, `5m`, `1h30m`.", examples=["5m"]),
+    Header(
+        description="What has not started after this time is aborted: seconds, or `90s`, `5m`, `1h30m`.",
+        examples=["5m"],
+        json_schema_extra={"pattern": r"^[1-9]\d{0,5}(h([1-9]\d{0,5}m)?([1-9]\d{0,5}s?)?|m([1-9]\d{0,5}s?)?|s)?$"},
+    ),
 ]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         min_length=1,
-        max_length=255,
+        max_length=_LONGEST_KEY,
         description="The same submission with the same key is one prediction; another submission with it is refused.",
     ),
 ]
@@ -97,7 +112,7 @@ async def submit(
 
     With a form, the parameters are fields beside the file; with the image as the body, they are in the query.
     """
-    chosen = _derived(caller, idempotency_key) if idempotency_key else None
+    chosen = derived_id(caller, idempotency_key) if idempotency_key else None
     return await _accept(request, services, caller, prefer, cancel_after, chosen)
 
 
@@ -119,8 +134,8 @@ async def put(
 
 @router.post("/models/{owner}/{name}/predictions", **_OPTIONS)
 async def submit_to_model(
-    owner: str,
-    name: str,
+    owner: Annotated[str, Path(examples=["sluice"])],
+    name: Annotated[str, Path(examples=["codes"])],
     request: Request,
     services: ServicesDep,
     caller: SubmitterDep,
@@ -129,8 +144,20 @@ async def submit_to_model(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit one image to a model by its path, as Replicate's clients do. All owners are one: models have names only."""
-    chosen = _derived(caller, idempotency_key) if idempotency_key else None
+    chosen = derived_id(caller, idempotency_key) if idempotency_key else None
     return await _accept(request, services, caller, prefer, cancel_after, chosen, model=name)
+
+
+async def lean(request: Request) -> Response:
+    """The same as `submit`, and what answers it: without FastAPI around it, which cost more than all that is done here."""
+    services: Services = request.app.state.services
+    caller = await submitter(services, services.keys.caller(given_key(request)))
+    headers = request.headers
+    key = headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
+        raise InvalidInput(f"Idempotency-Key: give 1 to {_LONGEST_KEY} characters")
+    chosen = None if key is None else derived_id(caller, key)
+    return await _accept(request, services, caller, headers.get("prefer"), headers.get("cancel-after"), chosen)
 
 
 async def _accept(
@@ -145,14 +172,14 @@ async def _accept(
     wait_s = _wait_s(prefer, services.settings.api.max_wait_s)
     start_within_s = None if cancel_after is None else seconds(cancel_after)
     try:
-        if prediction_id is None:  # one that is known already is answered even when the queue is full
+        # One that is known already is answered even when the queue is full.
+        if prediction_id is None and (caller.max_backlog or await services.pace.nearly_full()):
             declared = request.headers.get("content-length", "")
             size = int(declared) if declared.isdecimal() else 0
             await anyio.to_thread.run_sync(services.ledger.room, size, caller.name, caller.max_backlog)
         upload = await with_file(services, caller, await read_upload(request, services.settings.limits), base_url(request))
-        submission = await submission_of(services, caller, upload, base_url(request), model, start_within_s)
-        image = upload.image if isinstance(upload.image, bytes) else b""
-        prediction = await accept(services, caller, image, submission, prediction_id)
+        asked = await asked_of(services, caller, upload.options, upload.parameters, base_url(request), model, start_within_s)
+        prediction = await accept(services, caller, upload.image, asked, prediction_id)
     except QueueFull as error:
         error.retry_after_s = await services.pace.room_after()
         raise
@@ -173,31 +200,26 @@ async def with_file(services: Services, caller: Caller, upload: Upload, base_url
     return replace(upload, image=data)
 
 
-async def submission_of(
-    services: Services, caller: Caller, upload: Upload, base_url: str, model: str | None = None, start_within_s: float | None = None
+async def asked_of(
+    services: Services,
+    caller: Caller,
+    options: Options,
+    parameters: Parameters,
+    base_url: str,
+    model: str | None,
+    start_within_s: float | None,
 ) -> Submission:
-    """What was submitted, once all that can be checked of it has been.
-
-    Raises InvalidInput and its kin for an image, a URL, a model or a class that will not do.
-    """
-    options, limits = upload.options, services.settings.limits
-    url = None
-    if isinstance(upload.image, str):
-        url = upload.image
-        services.guard.check_url(url)
-    else:
-        await anyio.to_thread.run_sync(inspect, upload.image, limits.max_pixels)
+    """The submission but for the image. Raises InvalidInput and its kin."""
     if options.webhook:
         services.guard.check_url(options.webhook)
     chosen = (model or options.model or options.version or services.settings.api.model).rpartition("/")[2]
-    await services.catalog.check(chosen, upload.parameters)
+    await services.catalog.check(chosen, parameters)
     return Submission(
         model=chosen,
-        parameters=upload.parameters,
+        parameters=parameters,
         key=caller.name,
         priority=options.priority,
         metadata=options.metadata,
-        image_url=url,
         start_within_s=start_within_s,
         webhook=options.webhook,
         webhook_events=options.webhook_events_filter or (),
@@ -205,11 +227,23 @@ async def submission_of(
     )
 
 
-async def accept(services: Services, caller: Caller, image: bytes, submission: Submission, prediction_id: str | None) -> Prediction:
-    """Put it on record. Raises what `Intake.accept` raises."""
-    return await anyio.to_thread.run_sync(
-        lambda: services.intake.accept(image, submission, prediction_id, max_backlog=caller.max_backlog)
-    )
+async def accept(
+    services: Services, caller: Caller, image: bytes | str, submission: Submission, prediction_id: str | None
+) -> Prediction:
+    """Look at the image, or at its URL, and put the submission on record. Raises InvalidInput, and what `Intake.accept` raises."""
+    if isinstance(image, str):
+        services.guard.check_url(image)
+        submission = submission.model_copy(update={"image_url": image})
+
+    def take() -> Prediction:  # all that blocks, on one thread: each change of threads costs as much as a look at the image
+        if isinstance(image, str):
+            return services.intake.accept(b"", submission, prediction_id, max_backlog=caller.max_backlog)
+        inspect(image, services.settings.limits.max_pixels)
+        return services.intake.accept(image, submission, prediction_id, max_backlog=caller.max_backlog)
+
+    prediction = await asyncio.get_running_loop().run_in_executor(services.threads, take)
+    services.pace.accepted()
+    return prediction
 
 
 async def _answer(request: Request, services: Services, prediction: Prediction, wait_s: float) -> Response:
@@ -224,9 +258,9 @@ async def _answer(request: Request, services: Services, prediction: Prediction, 
     return Response(answer.model_dump_json(), status, headers, "application/json")
 
 
-def _derived(caller: Caller, idempotency_key: str) -> str:
+def derived_id(caller: Caller, idempotency_key: str, kind: str = "") -> str:
     """The id that belongs to a caller's `Idempotency-Key`: whoever sends it again, to any api process, gets to the same record."""
-    found = hashlib.sha256(f"{caller.name}\0{idempotency_key}".encode()).digest()
+    found = hashlib.sha256(f"{caller.name}\0{idempotency_key}{kind}".encode()).digest()
     return base64.b32encode(found)[:26].decode().lower()
 
 

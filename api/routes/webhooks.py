@@ -8,11 +8,14 @@ from fastapi import APIRouter, Path
 
 from api.auth import CallerDep
 from api.deps import ServicesDep
-from api.describe import problems
+from api.describe import Responses, link, problems
 from api.routes.submissions import ID
-from api.schemas import DeliveryAnswer, DeliveryList, SecretAnswer
+from api.schemas import BatchEvent, DeliveryAnswer, DeliveryList, PredictionEvent, SecretAnswer
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
+events = APIRouter()  # what receivers are sent, for OpenAPI: nothing here is ever called
+
+_LISTED: Responses = {200: {"links": {"redeliver": link("webhooks_redeliver", id="/results/0/id")}}}
 
 Id = Annotated[str, Path(alias="id", pattern=ID, description="As the submission's answer gave it.")]
 DeliveryId = Annotated[
@@ -20,13 +23,23 @@ DeliveryId = Annotated[
 ]
 
 
-@router.get("/predictions/{id}/deliveries", responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE))
-async def deliveries(prediction_id: Id, services: ServicesDep, caller: CallerDep) -> DeliveryList:
+@router.get("/predictions/{id}/deliveries", responses={**_LISTED, **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)})
+async def prediction_deliveries(prediction_id: Id, services: ServicesDep, caller: CallerDep) -> DeliveryList:
     """What became of a prediction's webhook events, with the last attempts at each. Empty where no webhook was asked for."""
     found = await anyio.to_thread.run_sync(services.deliveries.of, "prediction", prediction_id)
     mine = [DeliveryAnswer.of(delivery) for delivery in found if delivery.key == caller.name]
     if not mine:
         await anyio.to_thread.run_sync(services.ledger.get, prediction_id, caller.name)
+    return DeliveryList(results=mine)
+
+
+@router.get("/batches/{id}/deliveries", responses={**_LISTED, **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)})
+async def batch_deliveries(batch_id: Id, services: ServicesDep, caller: CallerDep) -> DeliveryList:
+    """What became of a batch's webhook event. Empty until the batch has ended."""
+    found = await anyio.to_thread.run_sync(services.deliveries.of, "batch", batch_id)
+    mine = [DeliveryAnswer.of(delivery) for delivery in found if delivery.key == caller.name]
+    if not mine:
+        await anyio.to_thread.run_sync(services.batches.get, batch_id, caller.name)
     return DeliveryList(results=mine)
 
 
@@ -44,3 +57,15 @@ async def redeliver(delivery_id: DeliveryId, services: ServicesDep, caller: Call
 async def secret(services: ServicesDep, caller: CallerDep) -> SecretAnswer:
     """What your webhooks are signed with: give it to a library for Standard Webhooks."""
     return SecretAnswer(key=(await anyio.to_thread.run_sync(services.secrets.of, caller.name))[0])
+
+
+@events.post("prediction", status_code=HTTPStatus.NO_CONTENT)
+def told_of_a_prediction(event: PredictionEvent) -> None:
+    """Sent when a prediction starts, and when it has ended. It is signed in the headers `webhook-id`, `webhook-timestamp` and
+    `webhook-signature`, as https://www.standardwebhooks.com says. Any answer but 2xx has it sent again, with the same id.
+    """
+
+
+@events.post("batch", status_code=HTTPStatus.NO_CONTENT)
+def told_of_a_batch(event: BatchEvent) -> None:
+    """Sent when all of a batch has ended."""

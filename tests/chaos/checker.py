@@ -16,7 +16,8 @@
     down          a part of the stack that is not running at the end
     left_over     in Redis past its time
 
-Any of them is one too many; what may be left in Redis, and for how long, is in `leftovers.py`.
+Any of them is one too many; what may be left in Redis, and for how long, is in `leftovers.py`; what webhooks must
+have told, with its own kinds, is in `told.py`.
 """
 
 import json
@@ -29,6 +30,7 @@ from typing import Any
 
 from tests.chaos.leftovers import left_over
 from tests.chaos.outputs import difference
+from tests.chaos.told import mistakes
 
 TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
 RUNNING = {"starting", "processing"}
@@ -112,6 +114,11 @@ def check(records: Iterable[Record]) -> Report:
     report = Report(counts=_counts(records, run))
     for rule in (_answers, _never_accepted, _identity, _histories, _endings, _images):
         report.breaches += rule(run)
+    messages = [record for record in records if record["what"] == "told"]
+    if records[0].get("webhooks"):
+        found = {name: end.state for name in run.accepted if (end := _first_end(run.of[name])) and end.state}
+        report.breaches += [Breach(*one) for one in mistakes(messages, found)]
+    report.counts["webhook messages"] = len(messages)
     for end in run.ends:
         report.breaches += [Breach("down", None, f"{part} was not running at the end") for part in end.get("down", ())]
     for audit in (record for record in records if record["what"] == "audit"):

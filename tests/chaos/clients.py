@@ -71,8 +71,9 @@ class Answer:
 class Caller:
     """Sends one request at a time for anyone, and logs it: `ask`, then `answer` or `silence`, with the same number."""
 
-    def __init__(self, http: httpx.AsyncClient, log: Log, cases: Sequence[Case]) -> None:
+    def __init__(self, http: httpx.AsyncClient, log: Log, cases: Sequence[Case], webhook: str) -> None:
         self._http = http
+        self._webhook = webhook
         self._log = log
         self._cases = {case.name: case for case in cases}
         self._numbers = itertools.count(1)
@@ -81,8 +82,9 @@ class Caller:
     async def submit(self, prediction_id: str | None, name: str, timeout_s: float = PATIENCE_S) -> Answer | None:
         case = self._cases[name]
         method, path = ("PUT", f"/v1/predictions/{prediction_id}") if prediction_id else ("POST", "/v1/predictions")
+        params = {**case.parameters, "webhook": self._webhook}
         request = self._http.build_request(
-            method, path, params=case.parameters, content=case.image, headers={"Content-Type": case.content_type}
+            method, path, params=params, content=case.image, headers={"Content-Type": case.content_type}
         )
         return await self._send(request, timeout_s, op=method.lower(), id=prediction_id, case=name)
 

@@ -18,8 +18,8 @@ LINKS = ("front", "api-redis", "api-triton", "worker-redis", "worker-triton")
 # Triton and then kills: a prediction takes so few milliseconds that a kill alone mostly finds a worker idle.
 DECK = (
     *(("ambush", part) for part in ("worker", "worker", "workers")),
-    *(("kill", part) for part in ("worker", "worker", "worker", "workers", "api", "api", "redis", "triton")),
-    *(("freeze", part) for part in ("worker", "worker", "workers", "api", "redis", "triton")),
+    *(("kill", part) for part in ("worker", "worker", "worker", "workers", "webhooks", "api", "api", "redis", "triton")),
+    *(("freeze", part) for part in ("worker", "worker", "workers", "webhooks", "api", "redis", "triton")),
     *((kind, link) for kind in ("cut", "hole", "stall") for link in LINKS),
 )
 _LONGEST_S = {"freeze": 7.0, "hole": 6.0, "stall": 5.0}

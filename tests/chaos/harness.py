@@ -1,6 +1,8 @@
 """One run: the stack behind proxies, the reference results, the chaos, the calm, and the looks at what is left."""
 
 import asyncio
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +16,7 @@ import redis.asyncio
 from sluice.local.process import Spec
 from sluice.local.stack import Stack, StackConfig
 from sluice.local.supervisor import Event, Kind
+from tests.bad_receiver import BadReceiver, Message
 from tests.chaos import clients, faults
 from tests.chaos.cases import Case, cases
 from tests.chaos.clients import Caller, Crowd
@@ -39,8 +42,19 @@ QUICK = {
     "SLUICE_REDIS_WORKER_TIMEOUT_S": "3",
     "SLUICE_WORKER_STUCK_AFTER_S": "10",
     "SLUICE_WORKER_MAX_RUN_S": "20",
+    "SLUICE_NETGUARD_ALLOW": "127.0.0.1/32",
+    "SLUICE_WEBHOOKS_SCHEDULE_S": "0.2,0.5,1,2,2,3,3,5,5,5,5,5",
+    "SLUICE_WEBHOOKS_TIMEOUT_S": "1.5",
+    "SLUICE_WEBHOOKS_LEASE_S": "4",
+    "SLUICE_WEBHOOKS_FIRST_PAUSE_S": "0.2",
+    "SLUICE_WEBHOOKS_LONGEST_PAUSE_S": "1",
+    "SLUICE_WEBHOOKS_SWEEP_INTERVAL_S": "0.5",
 }
-LONGEST_S = {"prediction": 7200, "gone": 7200 + 3600, "input": 3600, "orphan": 60, "annotated": 7200}
+_UNSEEN_S = 3 * 24 * 3600  # how long a delivery may wait for its first attempt, and its prediction's record with it
+LONGEST_S = {
+    **{"prediction": 7200, "gone": _UNSEEN_S + 3600, "input": 3600, "orphan": 60, "annotated": 7200},
+    **dict.fromkeys(("delivery", "delivery-log", "receiver"), _UNSEEN_S),
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +97,8 @@ class Harness:
         """The whole run; returns the log's path. Raises LocalStackError when the stack can't start."""
         options = self._options
         self._loop = asyncio.get_running_loop()
-        self._log.write("start", seed=options.seed, seconds=options.seconds, bound_s=options.bound_s, recovery_s=options.recovery_s)
+        bounds = {"bound_s": options.bound_s, "recovery_s": options.recovery_s}
+        self._log.write("start", seed=options.seed, seconds=options.seconds, webhooks=True, **bounds)
         links = {name: await proxy.start() for name, proxy in self._proxies.items()}
         self._stack = _Proxied(self._config(), links, self._hear)
         try:
@@ -91,10 +106,15 @@ class Harness:
             limits = httpx.Limits(max_connections=1000, max_keepalive_connections=20)
             url = f"http://127.0.0.1:{links['front']}"
             async with httpx.AsyncClient(base_url=url, limits=limits, trust_env=False) as http:
-                await self._drive(Caller(http, self._log, cases()))
+                secret = (await http.get("/v1/webhooks/default/secret")).json()["key"]
+                with BadReceiver(secret, "http://127.0.0.1:1/", options.seed) as receiver:
+                    await self._drive(Caller(http, self._log, cases(), receiver.url))
+                    await self._until_told()
+                    for message in receiver.messages:
+                        self._log.write("told", **_told(message))
                 await self._audit()
             pids = self._stack.pids
-            wanted = {"redis", "triton", "api", *(f"worker-{number}" for number in range(1, options.workers + 1))}
+            wanted = {"redis", "triton", "api", "webhooks", *(f"worker-{number}" for number in range(1, options.workers + 1))}
             self._log.write("end", down=sorted(wanted - set(pids)))
         finally:
             await asyncio.to_thread(self._stack.stop)
@@ -170,6 +190,13 @@ class Harness:
         drawn = {case.name for case in cases() if case.visualize}
         await asyncio.gather(*(look(prediction_id, case in drawn) for prediction_id, case in caller.accepted.items()))
 
+    async def _until_told(self) -> None:
+        """Until no delivery is open, or patience is over."""
+        async with redis.asyncio.Redis.from_url(self._stack.addresses.redis, socket_timeout=10) as client:
+            until = time.monotonic() + self._options.bound_s
+            while time.monotonic() < until and await client.exists(f"{{{QUEUE}}}:deliveries-open"):
+                await asyncio.sleep(0.2)
+
     async def _audit(self) -> None:
         """What is in Redis, asked directly."""
         client = redis.asyncio.Redis.from_url(self._stack.addresses.redis, socket_timeout=10)
@@ -202,6 +229,13 @@ class Harness:
     def _restarted(self, event: Event) -> None:
         self._log.write("restart", name=event.name)
         self._say(f"          {event.text.splitlines()[0].split(';')[0]}, and is started again")
+
+
+def _told(message: Message) -> dict[str, Any]:
+    payload = json.loads(message.body)
+    about = {"type": payload["type"], "id": payload["data"]["id"], "status": payload["data"]["status"]}
+    said = {"message": message.id, "genuine": message.genuine, "taken": message.taken}
+    return {**about, **said, "sha": hashlib.sha256(message.body).hexdigest()}
 
 
 class _Proxied(Stack):

@@ -5,10 +5,20 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
-# Celery's own: the binding of its queue, and what killed workers had received, which it gives back by itself after minutes.
-WITHOUT_END = (r"_kombu\.binding.*", r"unacked(_index|_mutex)?:.*")
+# Celery's own: the binding of its queue, and what killed workers had received, which it gives back by itself after minutes. And
+# what is configuration.
+WITHOUT_END = (r"_kombu\.binding.*", r"unacked(_index|_mutex)?:.*", r".*:webhook-secrets")
 # Of a queue that is idle: all empty, so not there.
 SETS = {"live", "ready", "turns", "delayed", "alone", "leases", "deadlines", "bytes", "backlogs", "turn", "dead"}
+SETS |= {
+    "deliveries",
+    "deliveries-open",
+    "deliveries-sending",
+    "deliveries-dead",
+    "receivers",
+    "receiver-ready",
+    "receiver-sending",
+}
 SLACK_S = 5
 
 

@@ -64,6 +64,30 @@ def seen(prediction_id: str, status: str, **fields: Any) -> dict[str, Any]:
     }
 
 
+def told(prediction_id: str, event: str = "completed", status: str = "succeeded", **fields: Any) -> dict[str, Any]:
+    message = {"message": f"{prediction_id}_{event}", "type": f"prediction.{event}", "id": prediction_id, "status": status}
+    return {"what": "told", "t": 90.0, **message, "genuine": True, "taken": True, "sha": event, **fields}
+
+
+@pytest.mark.parametrize(
+    ("messages", "kinds"),
+    [
+        ([told("a", "start", "processing"), told("a", taken=False), told("a")], []),
+        ([told("a", "start", "processing"), told("b")], ["untold"]),
+        ([told("a", taken=False)], ["untold"]),
+        ([told("a", status="failed")], ["mistold"]),
+        ([told("a"), told("a", message="another")], ["mistold"]),
+        ([told("a"), told("a", sha="another")], ["mistold"]),
+        ([told("a"), told("a", "start", "processing")], ["mistold"]),
+        ([told("a", genuine=False), told("a")], ["forged"]),
+    ],
+)
+def test_webhooks(messages: list[dict[str, Any]], kinds: list[str]) -> None:
+    script = Script()
+    script.records[0]["webhooks"] = True
+    assert [breach.kind for breach in check([*script.records, *messages]).breaches] == kinds
+
+
 def test_a_good_run() -> None:
     script = Script()
     script.say(10.0, "put", "b", case="good", error="ReadTimeout")  # gave up, and tried again

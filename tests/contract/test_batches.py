@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import pytest
 import redis
 
+from sluice.answers import BatchAnswer
 from sluice.batches import Batch, Batches, BatchSubmission, ItemError, RedisBatches
 from sluice.deliveries import RedisDeliveries
 from sluice.errors import Conflict, Gone, IdReused, NotFound
 from sluice.ledger import Ledger, RedisLedger
 from sluice.prediction import Problem, Status, Submission
+from sluice.render import event_body
 from sluice.settings import Queue, Webhooks
 from tests.fake_batches import MemoryBatches
 from tests.fakes import MemoryLedger
@@ -245,15 +247,18 @@ def test_its_end_is_told_once_and_it_expires(real: Both, redis_client: "redis.Re
         real.finish(1)
         real.batches.seal("b")
         real.ledger.sweep()
-        said = []
+        events = []
         while message := heard.get_message(timeout=0.1):
-            said.append(message["data"].decode())
-    assert said.count("b succeeded") == 1
+            events.append(message["data"].decode())
+    assert events.count("b succeeded") == 1
     assert [(one.id, one.event) for one in deliveries.of("batch", "b")] == [("b_batch_completed", "completed")]
     assert deliveries.of("prediction", "b-0") == []
     claimed = deliveries.claim("s", 5).outgoing
     assert [one.delivery.of for one in claimed] == ["b"]
-    assert json.loads(claimed[0].source[b"errors"]) == []
+    said = json.loads(event_body(claimed[0].delivery, claimed[0].source, "http://here"))
+    assert said["type"] == "batch.completed"
+    assert said["data"] == BatchAnswer.of(real.batches.get("b"), "http://here").model_dump(mode="json")
+    assert (said["data"]["counts"]["succeeded"], said["data"]["errors"]) == (2, [])
     # The deliveries hold the record for as long as a receiver may be away.
     assert redis_client.ttl("{detect}:batch:b") > 100
     assert redis_client.ttl("{detect}:gone:batch:b") > redis_client.ttl("{detect}:batch:b")

@@ -11,7 +11,10 @@ import redis
 from sluice.deliveries import Attempt, Claimed, Deliveries, Outcome, Outgoing, RedisDeliveries, Result, State
 from sluice.delivery_scripts import FILE, UNSEEN_S
 from sluice.errors import Conflict, Gone, NotFound
-from sluice.settings import Webhooks
+from sluice.ledger import RedisLedger
+from sluice.prediction import Problem, Status, Submission
+from sluice.records import from_record
+from sluice.settings import Queue, Webhooks
 from sluice.webhook_secrets import RedisSecrets, Secrets
 from tests.fake_deliveries import MemoryDeliveries, MemorySecrets
 
@@ -495,6 +498,58 @@ def test_news_are_told(redis_client: "redis.Redis", request: pytest.FixtureReque
 
 def test_nothing_waits(world: World) -> None:
     assert world.deliveries.claim("o", 10) == Claimed((), None)
+
+
+ASKED = Submission(model="codes", webhook=URL, key="camera", base_url="http://api")
+
+
+def test_the_ledger_files_each_event_with_its_status(redis_client: "redis.Redis") -> None:
+    ledger, deliveries = RedisLedger(redis_client, Queue()), RedisDeliveries(redis_client, "detect", Webhooks())
+
+    def states(name: str) -> list[tuple[str, State]]:
+        return [(found.event, found.status) for found in deliveries.of("prediction", name)]
+
+    ledger.create("a", ASKED)
+    assert states("a") == []
+    claim = ledger.claim("w1", 10)
+    assert claim is not None
+    assert states("a") == [("start", State.WAITING)]
+    (start,) = deliveries.claim("s", 10).outgoing
+    assert start.delivery.key == "camera"
+    ledger.requeue(claim, 0)
+    claim = ledger.claim("w2", 10)
+    assert claim is not None
+    assert states("a") == [("start", State.SENDING)], "it starts once, however often it is tried"
+    ledger.succeed(claim, {"predictions": []}, {})
+    assert states("a") == [("start", State.SENDING), ("completed", State.HELD)]
+    said = Attempt(at=start.at, duration_s=0.1, status=200)
+    deliveries.settle([Outcome(start, Result.DELIVERED, said)])
+    (end,) = deliveries.claim("s", 10).outgoing
+    assert from_record("a", end.source).output == {"predictions": []}
+
+
+@pytest.mark.parametrize("how", ["fail", "cancel", "abort", "lost"])
+def test_every_end_is_filed(redis_client: "redis.Redis", how: str) -> None:
+    limits = Queue(start_within_s=0.05 if how == "abort" else 100, max_shared_lapses=1, max_lone_lapses=1)
+    ledger, deliveries = RedisLedger(redis_client, limits), RedisDeliveries(redis_client, "detect", Webhooks())
+    ledger.create("a", ASKED.model_copy(update={"webhook_events": ("completed",)}))
+    if how == "cancel":
+        ledger.cancel("a")
+    elif how == "abort":
+        time.sleep(0.1)
+        ledger.sweep()
+    elif how == "fail":
+        claim = ledger.claim("w", 10)
+        assert claim is not None
+        ledger.fail(claim, Problem(code="not_an_image", message="It is none."), {})
+    else:
+        for alone in (False, True):
+            ledger.claim("w", -1, alone=alone)
+            ledger.sweep()
+    (outgoing,) = deliveries.claim("s", 10).outgoing
+    assert outgoing.delivery.event == "completed"
+    expected = {"fail": Status.FAILED, "cancel": Status.CANCELED, "abort": Status.ABORTED, "lost": Status.FAILED}
+    assert from_record("a", outgoing.source).status is expected[how]
 
 
 @pytest.fixture(params=["redis", "memory"])

@@ -47,6 +47,14 @@ def test_one_file(make: Make) -> None:
             call(file.id, "default")
 
 
+def test_an_empty_file(make: Make) -> None:
+    files = make()
+    file = _add(files, b"")
+    assert (file.size, files.read(file.id, "default")) == (0, b"")
+    files.delete(file.id, "default")
+    assert files.list("default") == []
+
+
 def test_a_key_sees_only_its_own(make: Make) -> None:
     files = make()
     mine, other = _add(files, key="a"), _add(files, key="b")

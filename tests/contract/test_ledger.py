@@ -30,8 +30,8 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
 
 def test_create_and_get(ledger: Ledger) -> None:
     asked = Parameters(confidence=0.5, classes=("qr_code", 2), visualize=True)
-    created, made = ledger.create("a", Submission(model="codes", parameters=asked), "d1", 100)
-    assert made
+    created, made, waiting = ledger.create("a", Submission(model="codes", parameters=asked), "d1", 100)
+    assert (made, waiting) == (True, 1)
     assert created.digest == "d1"
     assert created.status is Status.STARTING
     assert created.parameters == asked
@@ -41,15 +41,15 @@ def test_create_and_get(ledger: Ledger) -> None:
 
 
 def test_an_id_is_one_submissions(ledger: Ledger) -> None:
-    first, _ = ledger.create("a", Submission(model="codes"), "d1")
-    assert ledger.create("a", Submission(model="codes"), "d1") == (first, False)
+    first, *_ = ledger.create("a", Submission(model="codes"), "d1")
+    assert ledger.create("a", Submission(model="codes"), "d1") == (first, False, 0)
     with pytest.raises(IdReused):
         ledger.create("a", Submission(model="codes"), "d2")
     assert ledger.backlog() == 1
     claim = ledger.claim("w", 10)
     assert claim is not None
     ledger.succeed(claim, {}, {})
-    assert ledger.create("a", Submission(model="codes"), "d1") == (ledger.get("a"), False)
+    assert ledger.create("a", Submission(model="codes"), "d1") == (ledger.get("a"), False, 0)
     assert ledger.claim("w", 10) is None
 
 
@@ -359,7 +359,7 @@ def test_all_that_was_asked_is_on_record(ledger: Ledger) -> None:
         webhook_events=("start", "completed"),
         base_url="https://sluice.example.com",
     )
-    created, _ = ledger.create("a", asked, "d")
+    created, *_ = ledger.create("a", asked, "d")
     assert created == ledger.get("a")
     assert {name: getattr(created, name) for name in dict(asked)} == dict(asked)
 
@@ -375,7 +375,7 @@ def test_logs_have_a_line_for_each_attempt(ledger: Ledger) -> None:
 
 
 def test_load(ledger: Ledger) -> None:
-    assert ledger.load() == (0, 0, 0, 0.0, 0.0)
+    assert ledger.load()[:5] == (0, 0, 0, 0.0, 0.0)
     claim = _claimed(ledger)
     ledger.create("b", Submission(model="codes"))
     ledger.beat("w1", 30)

@@ -7,6 +7,7 @@ import pytest
 from sluice.blobs import input_key
 from sluice.errors import BlobsUnavailable, IdReused, QueueFull, RedisUnavailable
 from sluice.intake import Intake, new_id
+from sluice.ledger import Created
 from sluice.prediction import Prediction, Status, Submission, digest
 from sluice.settings import Queue
 from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
@@ -22,7 +23,7 @@ def _intake(ledger: MemoryLedger, blobs: MemoryBlobs) -> Intake:
 class Lost(MemoryLedger):
     """Records, and then does not answer in time."""
 
-    def create(self, *args: Any, **options: Any) -> tuple[Prediction, bool]:
+    def create(self, *args: Any, **options: Any) -> Created:
         super().create(*args, **options)
         raise RedisUnavailable("Redis did not answer in time")
 
@@ -53,7 +54,7 @@ def test_whoever_comes_again_makes_up_for_an_answer_that_was_lost() -> None:
 
 def test_an_image_that_can_not_be_kept_is_not_accepted() -> None:
     class Flaky(MemoryBlobs):
-        def keep(self, key: str, ttl_s: int) -> None:
+        def put(self, key: str, data: bytes, ttl_s: int) -> None:
             raise BlobsUnavailable("away")
 
     with pytest.raises(BlobsUnavailable):

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from sluice.answers import PredictionAnswer
+from sluice.answers import BatchAnswer, PredictionAnswer
+from sluice.batches import from_batch_record
 from sluice.deliveries import Delivery
 from sluice.prediction import Parameters, Submission
 from sluice.records import from_record, to_record
@@ -67,3 +68,11 @@ def test_an_output_that_was_left_out_has_a_link() -> None:
     data = json.loads(event_body(delivery("completed"), left_out, None))["data"]
     assert data["output"] is None
     assert data["output_url"] == data["urls"]["get"]
+
+
+def test_a_batch_is_what_get_says() -> None:
+    fields = {"model": "codes", "key": "camera", "total": "2", "priority": "normal", "created_at": "1667507170.1", "succeeded": "2"}
+    ended = {name.encode(): value.encode() for name, value in fields.items()} | {b"completed_at": b"1667507170.3"}
+    said = json.loads(event_body(delivery("completed").model_copy(update={"kind": "batch"}), ended, "https://sluice.example"))
+    assert said["type"] == "batch.completed"
+    assert said["data"] == BatchAnswer.of(from_batch_record("a", ended), "https://sluice.example").model_dump(mode="json")

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import anyio
 import httpx
 import pytest
 
@@ -18,6 +20,7 @@ from sluice.keys import Keys
 from sluice.netguard import Guard
 from sluice.prediction import Parameters
 from sluice.settings import Queue, Settings
+from tests.fake_batches import MemoryBatches
 from tests.fake_deliveries import MemoryDeliveries, MemorySecrets
 from tests.fake_files import MemoryFiles
 from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryHistory, MemoryLedger, MemoryRateLimiter
@@ -65,6 +68,7 @@ class FakeEvents:
 class World:
     settings: Queue = field(default_factory=lambda: Queue(max_backlog=4))
     ledger: MemoryLedger = field(init=False)
+    batches: MemoryBatches = field(init=False)
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     doorbell: CountingDoorbell = field(default_factory=CountingDoorbell)
     catalog: FakeCatalog = field(default_factory=FakeCatalog)
@@ -75,6 +79,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger(self.settings)
+        self.batches = MemoryBatches(self.ledger)
 
 
 @pytest.fixture
@@ -107,8 +112,11 @@ async def http(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[h
             history=MemoryHistory(world.ledger),
             guard=Guard(),
             pace=Pace(world.ledger),
+            threads=ThreadPoolExecutor(2),
             deliveries=world.deliveries,
             secrets=world.secrets,
+            batches=world.batches,
+            batch_slots=anyio.CapacityLimiter(settings.limits.batches_at_once),
             files=world.files,
         )
 

@@ -46,6 +46,17 @@ async def test_a_key_sees_only_its_own(http: httpx.AsyncClient, world: World) ->
     assert (await http.post("/v1/deliveries/a_completed/redeliver")).status_code == 404
 
 
+async def test_a_batch_has_its_own(http: httpx.AsyncClient, world: World) -> None:
+    world.deliveries.records["b"] = {}
+    world.deliveries.file("b", "completed", URL, kind="batch")
+    _fail(world)
+    (found,) = (await http.get("/v1/batches/b/deliveries")).json()["results"]
+    assert (found["id"], found["type"]) == ("b_batch_completed", "batch.completed")
+    assert (await http.post("/v1/deliveries/b_batch_completed/redeliver")).status_code == 202
+    assert (await http.get("/v1/predictions/b/deliveries")).status_code == 404
+    assert (await http.get("/v1/batches/c/deliveries")).status_code == 404
+
+
 async def test_the_secret_is_the_callers_newest(http: httpx.AsyncClient, world: World) -> None:
     world.secrets.held["camera"] = ("whsec_other",)
     first = (await http.get("/v1/webhooks/default/secret")).json()

@@ -1,0 +1,37 @@
+"""What webhooks must have told by the end of a run: the log's `told` lines, one for each message that the receiver heard, in order.
+
+untold        it ended, and its end was never told
+mistold       told something else than clients saw, or one event in two ways, or the start after the end
+forged        a message whose signature is wrong
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+def mistakes(messages: Sequence[Record], ends: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """A kind of breach, a prediction's id and words, for each. `ends` are the statuses that clients saw, by prediction."""
+    of: dict[str, list[Record]] = defaultdict(list)
+    ways: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    for message in messages:
+        if not message["genuine"]:
+            yield "forged", message["id"], f"{message['message']} is signed wrongly"
+        of[message["id"]].append(message)
+        ways[message["id"], message["type"]].add((message["message"], message["sha"]))
+    for (prediction_id, kind), found in ways.items():
+        if len(found) > 1:
+            yield "mistold", prediction_id, f"{kind} came in {len(found)} ways: another webhook-id or another body"
+    for prediction_id, status in ends.items():
+        heard = of.get(prediction_id, [])
+        told = [place for place, message in enumerate(heard) if message["type"] == "prediction.completed"]
+        if not any(heard[place]["taken"] for place in told):
+            yield "untold", prediction_id, f"it ended {status}, and no webhook said so"
+        for place in told:
+            if heard[place]["status"] != status:
+                yield "mistold", prediction_id, f"told that it ended {heard[place]['status']}; clients saw {status}"
+                break
+        if told and any(message["type"] == "prediction.start" for message in heard[told[0] :]):
+            yield "mistold", prediction_id, "its start was told after its end"
