@@ -30,10 +30,13 @@ class ServiceError(SluiceError):
 
 
 class Client:
-    """Thread-safe. Every method raises ServiceError."""
+    """Thread-safe. `key` is an API key, where the service asks for one. Every method raises ServiceError."""
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0, transport: httpx.BaseTransport | None = None) -> None:
-        self._http = httpx.Client(base_url=url, timeout=timeout_s, transport=transport)
+    def __init__(
+        self, url: str, key: str | None = None, *, timeout_s: float = 10.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
 
     def submit(self, image: bytes | Path, *, model: str | None = None, **parameters: Any) -> dict[str, Any]:
         """Submit an image; returns the prediction as it starts. `parameters` are those of the interface, such as `confidence`."""

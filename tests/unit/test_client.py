@@ -51,3 +51,16 @@ def test_what_is_no_problem_and_no_answer() -> None:
     with pytest.raises(ServiceError, match="did not answer") as caught:
         _client(refuse).get("a")
     assert caught.value.status is None
+
+
+def test_a_key_is_sent_as_a_bearer() -> None:
+    seen = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers.get("Authorization"))
+        return httpx.Response(200, json={})
+
+    for key in ("sluice_x", None):
+        with Client("http://test", key, transport=httpx.MockTransport(answer)) as client:
+            client.get("a")
+    assert seen == ["Bearer sluice_x", None]
