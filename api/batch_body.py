@@ -10,7 +10,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import IO
@@ -80,9 +80,9 @@ async def read_batch(request: Request, limits: Limits) -> AsyncIterator[BatchUpl
     Raises InvalidInput or pydantic.ValidationError for what is wrong with it as a whole, ImageTooLarge, UploadTooSlow,
     HTTPException 415 for a content type that is none of the three, and Unavailable where the temporary directory has no room.
     """
-    with tempfile.TemporaryFile() as file:
+    with ExitStack() as stack:
         try:
-            upload = await _read(request, limits, file)
+            upload = await _read(request, limits, stack.enter_context(tempfile.TemporaryFile()))
         except OSError as error:
             log.error("a batch can't be spooled: %s", error)
             raise Unavailable("there is no room for the batch; send a smaller one, or try again later") from None
@@ -102,17 +102,21 @@ async def _read(request: Request, limits: Limits, file: IO[bytes]) -> BatchUploa
         return await anyio.to_thread.run_sync(_from_json, body)
     if kind == "multipart/form-data":
         form = _Form(request.headers["content-type"], file, limits)
-        async for chunk in receive(request, limits, limits.batch_max_bytes, "batch"):
-            await anyio.to_thread.run_sync(form.write, chunk)
+        await _spool(request, limits, form.write)
         return form.upload()
     if kind == "application/zip":
-        async for chunk in receive(request, limits, limits.batch_max_bytes, "batch"):
-            await anyio.to_thread.run_sync(file.write, chunk)
+        await _spool(request, limits, file.write)
         options, parameters = read_fields({name: request.query_params.getlist(name) for name in request.query_params})
         return BatchUpload(await anyio.to_thread.run_sync(_entries, file, limits), options, parameters)
     raise HTTPException(
         415, f"content type {kind or '(none)'!r}: send application/json, multipart/form-data, or a ZIP as application/zip"
     )
+
+
+async def _spool(request: Request, limits: Limits, write: Callable[[bytes], object]) -> None:
+    async with aclosing(receive(request, limits, limits.batch_max_bytes, "batch", awaits=True)) as chunks:
+        async for chunk in chunks:
+            await anyio.to_thread.run_sync(write, chunk)
 
 
 def _too_many(limits: Limits) -> InvalidInput:

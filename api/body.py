@@ -210,26 +210,35 @@ async def read_body(request: Request, limits: Limits, max_bytes: int, what: str 
     return b"".join([chunk async for chunk in receive(request, limits, max_bytes, what)])
 
 
-async def receive(request: Request, limits: Limits, max_bytes: int, what: str) -> AsyncGenerator[bytes, None]:
+async def receive(
+    request: Request, limits: Limits, max_bytes: int, what: str, *, awaits: bool = False
+) -> AsyncGenerator[bytes, None]:
     """The body as it comes. Raises ImageTooLarge beyond `max_bytes`, by its declared length where there is one; UploadTooSlow.
-    `what` is what the body is called to its sender.
+    `what` is what the body is called to its sender; `awaits`, whether whoever takes the chunks awaits something between them.
     """
     declared = request.headers.get("content-length", "0")
     refused = declared.isdecimal() and int(declared) > max_bytes
     if refused and "expect" in request.headers:  # the client asks before it sends
         raise too_large(max_bytes, what)
     size, loop = 0, asyncio.get_running_loop()
-    until = loop.time() + (_DRAIN_S if refused else limits.upload_s)
+    looked_at = loop.time()
+    until = looked_at + (_DRAIN_S if refused else limits.upload_s)
     try:
-        async with asyncio.timeout_at(min(until, loop.time() + limits.upload_idle_s)) as patience:
+        async with asyncio.timeout_at(min(until, looked_at + limits.upload_idle_s)) as patience:
             async for chunk in request.stream():
                 size += len(chunk)
+                now = loop.time()
                 if not refused and size > max_bytes:
-                    refused, until = True, loop.time() + _DRAIN_S
-                if not refused and chunk:
+                    refused, until, looked_at = True, now + _DRAIN_S, 0.0
+                if now - looked_at > limits.upload_idle_s / 10:  # each time costs as much as a small chunk
+                    looked_at = now
+                    patience.reschedule(min(until, now + limits.upload_idle_s))
+                if awaits:
                     patience.reschedule(None)  # or it would cut off what is done with the chunk
+                if not refused and chunk:
                     yield chunk
-                patience.reschedule(min(until, loop.time() + limits.upload_idle_s))
+                if awaits:
+                    patience.reschedule(min(until, loop.time() + limits.upload_idle_s))
     except TimeoutError:
         if not refused:
             raise UploadTooSlow(

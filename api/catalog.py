@@ -105,7 +105,7 @@ class Catalog:
     async def _fetch(self) -> dict[str, Listed]:
         index: list[dict[str, str]] = (await self._ask("POST", "/v2/repository/index", {"ready": False})).json()
         stats = (await self._ask("GET", "/v2/models/stats")).json()["model_stats"]
-        runs = {(one["name"], one["version"]): int(one["inference_count"]) for one in stats}
+        runs = {(one["name"], one["version"]): int(one.get("inference_count", 0)) for one in stats}
         entries: dict[str, list[dict[str, str]]] = {}
         for entry in index:
             entries.setdefault(entry["name"], []).append(entry)

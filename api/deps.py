@@ -11,8 +11,11 @@ import anyio.to_thread
 import httpx
 from fastapi import Depends, Request
 
+from api.bell import Bell
 from api.catalog import Catalog
 from api.pace import Pace
+from sluice import redisio
+from sluice.async_intake import AsyncIntake
 from sluice.batches import Batches, RedisBatches
 from sluice.blobs import Blobs
 from sluice.deliveries import Deliveries, RedisDeliveries
@@ -29,6 +32,7 @@ from sluice.stores import Stores
 from sluice.webhook_secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
+_CONNECTIONS = 16
 _THREADS = 8  # more would only wait for the interpreter's lock, and for Redis
 
 
@@ -45,6 +49,7 @@ class Services:
     history: History
     guard: Guard
     pace: Pace
+    fast: AsyncIntake | None  # None in tests: it needs a real Redis
     threads: Executor  # for what every submission does: cheaper than AnyIO's by half
     deliveries: Deliveries
     secrets: Secrets
@@ -63,6 +68,13 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         events.start()
         stack.push_async_callback(events.stop)
         threads = stack.enter_context(ThreadPoolExecutor(_THREADS, thread_name_prefix="intake"))
+        asynchronous = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.timeout_s}
+        client = redisio.connect_async(settings.redis_url, **asynchronous, connections=_CONNECTIONS)
+        stack.push_async_callback(client.aclose)
+        blobs = None
+        if settings.blobs_url != settings.redis_url:
+            blobs = redisio.connect_async(settings.blobs_url, **asynchronous, connections=_CONNECTIONS)
+            stack.push_async_callback(blobs.aclose)
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S))
         yield Services(
             settings=settings,
@@ -77,6 +89,14 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             guard=Guard(settings.netguard.allow),
             pace=Pace(stores.ledger),
             threads=threads,
+            fast=AsyncIntake(
+                stores.ledger,
+                client,
+                blobs,
+                blob_ttl_s=settings.blobs.ttl_s,
+                ring=Bell(stores.intake.ring, threads),
+                drop=lambda key: threads.submit(stores.intake.orphan, key),
+            ),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
             batches=RedisBatches(stores.redis, settings.queue),

@@ -33,25 +33,30 @@ def annotated_key(prediction_id: str) -> str:
     return f"{prediction_id}/annotated"
 
 
+def stored_key(key: str) -> str:
+    """Where Redis has a blob."""
+    return f"blob:{key}"
+
+
 class RedisBlobs:
-    """Each blob is one string, `blob:<key>`."""
+    """Each blob is one string."""
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
 
     def put(self, key: str, data: bytes, ttl_s: int) -> None:
         with translated(BlobsUnavailable):
-            self._redis.set(f"blob:{key}", data, ex=ttl_s)
+            self._redis.set(stored_key(key), data, ex=ttl_s)
 
     def get(self, key: str) -> bytes | None:
         with translated(BlobsUnavailable):
-            found = self._redis.get(f"blob:{key}")
+            found = self._redis.get(stored_key(key))
         return found if isinstance(found, bytes) else None
 
     def keep(self, key: str, ttl_s: int) -> None:
         with translated(BlobsUnavailable):
-            self._redis.expire(f"blob:{key}", ttl_s)
+            self._redis.expire(stored_key(key), ttl_s)
 
     def delete(self, key: str) -> None:
         with translated(BlobsUnavailable):
-            self._redis.unlink(f"blob:{key}")
+            self._redis.unlink(stored_key(key))

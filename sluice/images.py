@@ -62,7 +62,7 @@ def _cut_short(image: Image.Image, data: bytes) -> bool:
     match image.format:
         case "JPEG":  # the scan starts where Pillow stopped reading; an embedded thumbnail's end mark lies before that
             start = image.fp.tell()  # type: ignore[union-attr]  # open until its pixels are loaded
-            return data.find(b"\xff\xd9", start) < 0
+            return data.rfind(b"\xff\xd9", start) < 0  # from the end, where it mostly is
         case "PNG":
             return data.rfind(b"IEND") < 0
         case "BMP":

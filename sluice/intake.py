@@ -45,12 +45,12 @@ class Intake:
             self._forget(key)
             raise
         except Unavailable:
-            self._orphan(key)  # it may be on record all the same
+            self.orphan(key)  # it may be on record all the same
             raise
         if created.prediction.status.terminal:
             self._forget(key)  # it ended between our look and our put, and took its image with it
         elif created.made and created.waiting <= ENOUGH:  # else somebody was rung for those before it
-            self._ring(chosen)
+            self.ring(chosen)
         return created.prediction
 
     def cancel(self, prediction_id: str, key: str | None = None) -> Prediction:
@@ -62,7 +62,8 @@ class Intake:
         self._forget(input_key(prediction_id, prediction.digest))
         return prediction
 
-    def _orphan(self, key: str) -> None:
+    def orphan(self, key: str) -> None:
+        """Keep an image only as long as one may that belongs to nothing."""
         try:
             self._blobs.keep(key, self._orphan_ttl_s)
         except Unavailable as error:
@@ -84,7 +85,8 @@ class Intake:
             raise IdReused(f"the id {prediction_id!r} belongs to another submission; choose a new one")
         return found
 
-    def _ring(self, prediction_id: str) -> None:
+    def ring(self, prediction_id: str) -> None:
+        """Wake a worker, if that can be done now."""
         try:
             self._doorbell.ring()
         except Unavailable as error:

@@ -206,12 +206,31 @@ class RedisLedger:
         with translated():
             if self._memory() > self._settings.max_memory:
                 raise QueueFull(_FULL["memory"])
+        answer = self._run("create", prediction_id, self._asked(submission, digest, size, max_backlog))
+        return self.created(answer, prediction_id, submission, digest)
+
+    def create_command(
+        self, prediction_id: str, submission: Submission, digest: str, size: int, max_backlog: int | None
+    ) -> tuple[str | float, ...]:
+        """What `create` sends, for who sends it otherwise: `created` reads the answer, and `create_script` is the script's text. It
+        does not look at Redis's memory.
+        """
+        own = self._asked(submission, digest, size, max_backlog)
+        return ("EVALSHA", self._scripts["create"].sha, 1, f"{self._tag}:live", self._tag, prediction_id, self._limits, *own)
+
+    @property
+    def create_script(self) -> str:
+        return CREATE
+
+    def _asked(self, submission: Submission, digest: str, size: int, max_backlog: int | None) -> list[str | float]:
         within_s = self._settings.start_within_s
         if submission.start_within_s is not None:
             within_s = min(within_s, submission.start_within_s)
         bound = "" if max_backlog is None else max_backlog
-        args = [size, within_s, submission.key, bound, submission.batch or "", *to_record(submission, digest)]
-        answer = self._run("create", prediction_id, args)
+        return [size, within_s, submission.key, bound, submission.batch or "", *to_record(submission, digest)]
+
+    def created(self, answer: Any, prediction_id: str, submission: Submission, digest: str) -> Created:
+        """What Redis's answer means. Raises what `create` raises."""
         if answer == b"closed":
             raise Conflict(f"batch {submission.batch!r} takes no more images: it has ended, or was canceled")
         if answer == b"taken":

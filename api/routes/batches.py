@@ -42,10 +42,6 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 Id = Annotated[str, Path(alias="id", pattern="^[a-z2-7]{26}$", description="As the submission's answer gave it.")]
 
-_JSON = BatchRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-_JSON["properties"]["input"] = Parameters.model_json_schema()
-_JSON["properties"]["metadata"]["additionalProperties"] = True
-del _JSON["$defs"]
 _IMAGES = {
     "type": "array",
     "minItems": 1,
@@ -57,7 +53,7 @@ _FORM = {
     "additionalProperties": False,
     "anyOf": [{"required": ["image"]}, {"required": ["images"]}],
     "properties": {
-        **{name: field for name, field in _JSON["properties"].items() if name != "input"},
+        **{name: field for name, field in BatchRequest.model_json_schema()["properties"].items() if name != "input"},
         "image": _IMAGES,
         "images": {**_IMAGES, "description": "The same as `image`."},
         **Parameters.model_json_schema()["properties"],
@@ -67,7 +63,7 @@ _BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": _JSON},
+            "application/json": {"schema": {"$ref": "#/components/schemas/BatchRequest"}},
             "multipart/form-data": {"schema": _FORM},
             "application/zip": {"schema": {"type": "string", "format": "binary"}},
         },
@@ -162,12 +158,12 @@ async def predictions(
     batch = await anyio.to_thread.run_sync(services.batches.get, batch_id, caller.name)
     found = await anyio.to_thread.run_sync(services.batches.predictions, batch, cursor, limit)
 
-    def link(first: int) -> str:
+    def page(first: int) -> str:
         return f"{base_url(request)}/v1/batches/{batch_id}/predictions?{urlencode({'cursor': first, 'limit': limit})}"
 
     return BatchPage(
-        previous=link(max(0, cursor - limit)) if cursor else None,
-        next=link(cursor + limit) if cursor + limit < batch.total else None,
+        previous=page(max(0, cursor - limit)) if cursor else None,
+        next=page(cursor + limit) if cursor + limit < batch.total else None,
         results=[PredictionAnswer.of(prediction, base_url(request)) for prediction in found],
     )
 

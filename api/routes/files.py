@@ -14,7 +14,7 @@ from api.body import content_type, read_body, read_form, too_large
 from api.deps import ServicesDep, base_url
 from api.describe import link, problems
 from api.schemas import FileAnswer, FilePage
-from sluice.errors import InvalidInput
+from sluice.errors import InvalidInput, QueueFull
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
@@ -84,7 +84,11 @@ async def create(request: Request, response: Response, services: ServicesDep, ca
     max_bytes = min(limits.max_bytes, bounds.file_bytes_per_key, bounds.file_bytes)
     declared = request.headers.get("content-length", "")
     size = max(0, int(declared) - _FORM_BYTES) if declared.isdecimal() else 0
-    await anyio.to_thread.run_sync(services.ledger.room, size, caller.name, caller.max_backlog)
+    try:
+        await anyio.to_thread.run_sync(services.ledger.room, size, caller.name, caller.max_backlog)
+    except QueueFull as error:  # then it could not be submitted either
+        error.retry_after_s = await services.pace.room_after()
+        raise
     form = await read_form(request, await read_body(request, limits, max_bytes + _FORM_BYTES, "file"), max_files=2)
     try:
         content = form.get("content")

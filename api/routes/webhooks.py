@@ -13,7 +13,7 @@ from api.routes.submissions import ID
 from api.schemas import BatchEvent, DeliveryAnswer, DeliveryList, PredictionEvent, SecretAnswer
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
-events = APIRouter()  # what receivers are sent, for OpenAPI: nothing here is ever called
+events = APIRouter(tags=["webhooks"])  # what receivers are sent, for OpenAPI: nothing here is ever called
 
 _LISTED: Responses = {200: {"links": {"redeliver": link("webhooks_redeliver", id="/results/0/id")}}}
 

@@ -26,8 +26,8 @@ def left_over(audit: Mapping[str, Any], known: Set[str], doubtful: int, faults: 
     """In words, each thing that should not be there.
 
     `known` are the ids that clients were given; `doubtful` is how many submissions without an id of the client's own had no
-    answer, each of which may have been recorded all the same. A fault that falls between the end of a prediction and the removal
-    of its image leaves that to its time to live: so many as there were `faults` may be left, and no more.
+    answer, each of which may have been recorded all the same. A fault that falls between an image and its record, or between the
+    end of a prediction and the removal of its image, leaves that to its time to live: so many as there were `faults` may be left, and no more.
 
     The audit holds `queue`, `longest_s` (a kind of key → its longest time to live, `orphan` that of an image without a record)
     and `keys`: name, type, ttl_s (-1: none), size, and the status of a record.
@@ -49,12 +49,15 @@ def left_over(audit: Mapping[str, Any], known: Set[str], doubtful: int, faults: 
             kind = "input" if record else "orphan"
             if record:
                 images.append(f"{name}, whose prediction is {record.get('status')}")
+            elif ttl_s > longest["orphan"] + SLACK_S:  # whoever had stored it died before it came to the record
+                images.append(f"{name}, which belongs to nothing")
+                kind = "input"
         if ttl_s < 0 and not any(re.fullmatch(pattern, name) for pattern in WITHOUT_END):
             yield f"{name} has no time to live"
         if ttl_s > longest.get(kind, ttl_s) + SLACK_S:
             yield f"{name} lives for {ttl_s} s more, and {longest[kind]} s is the longest for its kind ({kind})"
     if len(images) > faults:
-        yield f"{len(images)} images of predictions that have ended, after {faults} faults: {images[0]}"
+        yield f"{len(images)} images that nobody needs, after {faults} faults: {images[0]}"
 
 
 def _kind(name: str, tag: str) -> str:

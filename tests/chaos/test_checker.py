@@ -338,7 +338,7 @@ def test_every_kind_is_tried_and_told_of() -> None:
         (key("{detect}:prediction:a", ttl_s=70, status="failed"), "60 s is the longest"),
         (key("{detect}:prediction:b", status="failed"), "no client knows"),
         (key("{detect}:gone:a", ttl_s=80), "70 s is the longest"),
-        (key("blob:c/input-0123", ttl_s=30), "20 s is the longest"),
+        (key("blob:c/input-0123", ttl_s=30), "belongs to nothing"),
         (key("something", ttl_s=-1), "no time to live"),
     ],
 )

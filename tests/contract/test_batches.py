@@ -2,17 +2,22 @@
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import hypothesis
 import pytest
 import redis
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from sluice.answers import BatchAnswer
 from sluice.batches import Batch, Batches, BatchSubmission, ItemError, RedisBatches
 from sluice.deliveries import RedisDeliveries
-from sluice.errors import Conflict, Gone, IdReused, NotFound
+from sluice.errors import Conflict, Gone, IdReused, NotFound, SluiceError
 from sluice.ledger import Ledger, RedisLedger
-from sluice.prediction import Problem, Status, Submission
+from sluice.prediction import Claim, Problem, Status, Submission
 from sluice.render import event_body
 from sluice.settings import Queue, Webhooks
 from tests.fake_batches import MemoryBatches
@@ -233,6 +238,100 @@ def test_an_id_like_an_images_is_no_image(both: Both) -> None:
     assert both.ledger.get("b-1").status is Status.STARTING
 
 
+class _BatchMachine(RuleBasedStateMachine):
+    """The same random calls to both; whatever the order, both tell the same, and the counts are those of the predictions."""
+
+    names = st.sampled_from(["x", "y"])
+    indexes = st.integers(0, 3)
+    client: "redis.Redis"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushall()
+        settings = Queue(max_shared_lapses=1)
+        memory = MemoryLedger(settings)
+        self.both = (
+            Both(RedisLedger(self.client, settings), RedisBatches(self.client, settings)),
+            Both(memory, MemoryBatches(memory)),
+        )
+        self.claims: tuple[list[Claim], list[Claim]] = ([], [])
+        self.number = 0
+
+    def _same(self, call: Callable[[int, Both], object]) -> None:
+        said = []
+        for at, both in enumerate(self.both):
+            try:
+                said.append(call(at, both))
+            except SluiceError as error:
+                said.append(type(error))
+        assert said[0] == said[1]
+
+    @rule(name=names)
+    def open(self, name: str) -> None:
+        self._same(lambda _, both: both.open(4, name).status)
+
+    @rule(name=names, index=indexes)
+    def add(self, name: str, index: int) -> None:
+        self._same(lambda _, both: both.add(index, batch_id=name))
+
+    @rule(name=names, index=indexes)
+    def seal(self, name: str, index: int) -> None:
+        errors = [ItemError(index=index, code="x", detail="x")]
+        self._same(lambda _, both: both.batches.seal(name, errors).errors)
+
+    @rule(name=names)
+    def cancel_batch(self, name: str) -> None:
+        self._same(lambda _, both: sorted(both.batches.cancel(name)))
+
+    @rule(name=names, index=indexes)
+    def cancel_one(self, name: str, index: int) -> None:
+        self._same(lambda _, both: both.ledger.cancel(f"{name}-{index}").status)
+
+    @rule(lease_s=st.sampled_from([-1.0, 100.0]), alone=st.booleans())
+    def claim(self, lease_s: float, alone: bool) -> None:
+        self.number += 1
+
+        def call(at: int, both: Both) -> object:
+            claim = both.ledger.claim(f"w{self.number}", lease_s, alone=alone)
+            if claim:
+                self.claims[at].append(claim)
+            return claim and claim.prediction.id
+
+        self._same(call)
+
+    @rule(which=st.integers(0, 5), succeeds=st.booleans())
+    def end(self, which: int, succeeds: bool) -> None:
+        def call(at: int, both: Both) -> None:
+            if which < len(self.claims[at]):
+                claim = self.claims[at][which]
+                both.ledger.succeed(claim, {}, {}) if succeeds else both.ledger.requeue(claim, 0)
+
+        self._same(call)
+
+    @rule()
+    def sweep(self) -> None:
+        self._same(lambda _, both: [sorted(ids) for ids in both.ledger.sweep()[:3]])
+
+    @invariant()
+    def they_agree(self) -> None:
+        for name in ("x", "y"):
+            self._same(partial(_look, name))
+
+
+def _look(name: str, _: int, both: Both) -> object:
+    found = both.batches.get(name)
+    items = both.batches.predictions(found, 0, 4)
+    assert found.counts == {status: sum(one.status is status for one in items) for status in Status}
+    ended = found.completed_at is not None
+    assert not (ended and found.counts[Status.STARTING] + found.counts[Status.PROCESSING])
+    return found.status, found.counts, ended, found.canceled, found.errors, [one.id for one in items]
+
+
+def test_random_calls(redis_client: "redis.Redis") -> None:
+    machine = type("Machine", (_BatchMachine,), {"client": redis_client})
+    run_state_machine_as_test(machine, settings=hypothesis.settings(max_examples=40, stateful_step_count=30))
+
+
 def test_its_end_is_told_once_and_it_expires(real: Both, redis_client: "redis.Redis") -> None:
     deliveries = RedisDeliveries(redis_client, "detect", Webhooks())
     with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
@@ -242,6 +341,7 @@ def test_its_end_is_told_once_and_it_expires(real: Both, redis_client: "redis.Re
         assert redis_client.ttl("{detect}:batch:b") == -1
         real.add(0, 1)
         real.batches.seal("b", [ItemError(index=0, code="x", detail="it came in all the same")])
+        assert redis_client.zcard("{detect}:batches") == 0
         real.finish(1)
         assert deliveries.of("batch", "b") == []
         real.finish(1)
@@ -262,7 +362,6 @@ def test_its_end_is_told_once_and_it_expires(real: Both, redis_client: "redis.Re
     # The deliveries hold the record for as long as a receiver may be away.
     assert redis_client.ttl("{detect}:batch:b") > 100
     assert redis_client.ttl("{detect}:gone:batch:b") > redis_client.ttl("{detect}:batch:b")
-    assert redis_client.zcard("{detect}:batches") == 0
 
 
 def test_an_event_that_was_not_asked_for(real: Both, redis_client: "redis.Redis") -> None:
@@ -285,16 +384,20 @@ def test_after_its_retention_it_is_gone(real: Both, redis_client: "redis.Redis")
         real.batches.get("b", "other")
 
 
-def test_a_cancel_that_broke_off_is_finished_by_the_sweep(real: Both) -> None:
-    real.open(250)
+def test_a_cancel_that_broke_off_is_finished_by_the_sweep(real: Both, redis_client: "redis.Redis") -> None:
+    real.open(251)
     real.add(*range(250))
     real.batches._run("cancel", "b", [1])  # type: ignore[attr-defined]  # what an api process does before it dies
-    assert real.counts() == {"starting": 150, "canceled": 100}
+    assert real.counts() == {"starting": 151, "canceled": 99}
+    with pytest.raises(Conflict):
+        real.add(250)
+    assert real.open(251).completed_at is None
     assert real.ledger.get("b-0").status is Status.STARTING
     real.ledger.sweep()
     real.ledger.sweep()
     assert real.counts() == {"canceled": 250}
     assert real.batches.get("b").status is Status.CANCELED
+    assert redis_client.zcard("{detect}:batches") == 0
 
 
 def test_every_end_counts(real: Both) -> None:

@@ -113,6 +113,7 @@ async def http(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[h
             guard=Guard(),
             pace=Pace(world.ledger),
             threads=ThreadPoolExecutor(2),
+            fast=None,
             deliveries=world.deliveries,
             secrets=world.secrets,
             batches=world.batches,

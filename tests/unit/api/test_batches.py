@@ -7,16 +7,21 @@ import json
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from sluice.batches import BatchSubmission
 from sluice.blobs import input_key
 from sluice.errors import BlobsUnavailable, NotFound
 from sluice.prediction import Parameters, Priority, Status
 from sluice.settings import Queue
-from tests.unit.api.conftest import World
+from tests.fakes import MemoryBlobs
+from tests.unit.api import conftest
 from tests.unit.api.test_predictions import JPEG
 
 pytestmark = pytest.mark.anyio
@@ -25,9 +30,25 @@ ZIP = {"Content-Type": "application/zip"}
 URI = "data:image/jpeg;base64," + base64.b64encode(JPEG).decode()
 
 
+class Blobs(MemoryBlobs):
+    """Does what a test says before it stores anything."""
+
+    before_put: Callable[[str], object] = staticmethod(lambda key: None)
+
+    def put(self, key: str, data: bytes, ttl_s: int) -> None:
+        self.before_put(key)
+        super().put(key, data, ttl_s)
+
+
+@dataclass
+class World(conftest.World):
+    settings: Queue = field(default_factory=lambda: Queue(max_backlog=50))
+    blobs: Blobs = field(default_factory=Blobs)
+
+
 @pytest.fixture
 def world() -> World:
-    return World(Queue(max_backlog=50))
+    return World()
 
 
 @pytest.fixture(autouse=True)
@@ -270,19 +291,17 @@ async def test_the_queue_fills_up_midway(http: httpx.AsyncClient, world: World) 
 
 
 async def test_a_store_that_goes_away_midway(http: httpx.AsyncClient, world: World) -> None:
-    puts: list[str] = []
+    tried: set[str] = set()
 
-    class Flaky(type(world.blobs)):  # type: ignore[misc]
-        def put(self, key: str, data: bytes, ttl_s: int) -> None:
-            puts.append(key)
-            if key not in self._blobs and len(self._blobs) == 2:
-                raise BlobsUnavailable("away")
-            super().put(key, data, ttl_s)
+    def away(key: str) -> None:
+        tried.add(key)
+        if key not in world.blobs._blobs and len(world.blobs._blobs) == 2:
+            raise BlobsUnavailable("away")
 
-    world.blobs.__class__ = Flaky
+    world.blobs.before_put = away
     answer = await http.post("/v1/batches", json={"images": [URI] * 5})
     assert _errors(answer) == [(index, None, "blobs_unavailable") for index in (2, 3, 4)]
-    assert len(set(puts)) == 3, "what would fail too is not tried"
+    assert len(tried) == 3, "what would fail too is not tried"
     nothing = await http.post("/v1/batches", json={"images": [URI] * 5})
     assert (nothing.status_code, nothing.json()["code"]) == (503, "blobs_unavailable")
 
@@ -361,13 +380,11 @@ async def test_cancel_the_rest(http: httpx.AsyncClient, world: World) -> None:
 
 
 async def test_a_cancel_while_it_is_taken_in(http: httpx.AsyncClient, world: World) -> None:
-    class Canceling(type(world.blobs)):  # type: ignore[misc]
-        def put(self, key: str, data: bytes, ttl_s: int) -> None:
-            super().put(key, data, ttl_s)
-            if len(self._blobs) == 3:
-                world.batches.cancel(key.partition("-")[0])
+    def cancel(key: str) -> None:
+        if key not in world.blobs._blobs and len(world.blobs._blobs) == 2:
+            world.batches.cancel(key.partition("-")[0])
 
-    world.blobs.__class__ = Canceling
+    world.blobs.before_put = cancel
     answer = await http.post("/v1/batches", json={"images": [URI] * 5})
     assert (answer.status_code, answer.json()["status"]) == (202, "canceled")
     assert _errors(answer) == [(index, None, "conflict") for index in (2, 3, 4)]
@@ -390,11 +407,35 @@ async def test_only_so_many_at_once(http: httpx.AsyncClient) -> None:
     assert (await http.post("/v1/batches", json={"images": [URI]})).status_code == 202
 
 
-async def test_what_is_not_there(http: httpx.AsyncClient) -> None:
+async def test_what_is_not_there(http: httpx.AsyncClient, world: World) -> None:
     for path in ("a" * 26, "a" * 26 + "/predictions"):
         assert (await http.get(f"/v1/batches/{path}")).status_code == 404
     assert (await http.post(f"/v1/batches/{'a' * 26}/cancel")).status_code == 404
     assert (await http.get("/v1/batches/x")).status_code == 422
+    world.batches.open("b" * 26, BatchSubmission(model="codes", total=1, key="another"))
+    for path in ("b" * 26, "b" * 26 + "/predictions"):
+        assert (await http.get(f"/v1/batches/{path}")).status_code == 404, "it is another key's"
+    assert (await http.post(f"/v1/batches/{'b' * 26}/cancel")).status_code == 404
+
+
+async def test_a_body_that_drips_is_cut_off_wherever_it_is(http: httpx.AsyncClient, world: World) -> None:
+    """Most of the time goes into writing the bytes, which the timeout may not interrupt."""
+
+    async def drip():
+        yield HEAD
+        while True:
+            yield b"x"
+
+    answer = await asyncio.wait_for(http.post("/v1/batches", content=drip(), headers=BOUNDARY), 30)
+    assert (answer.status_code, answer.json()["code"]) == (408, "upload_too_slow")
+    assert not world.batches._rows
+
+
+async def test_no_room_to_spool(http: httpx.AsyncClient, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    answer = await http.post("/v1/batches", json={"images": [URI]})
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert not world.batches._rows
 
 
 async def test_a_stopping_process_takes_in_no_more(http: httpx.AsyncClient, world: World) -> None:

@@ -1,10 +1,15 @@
 """The webhooks' routes over the in-memory systems."""
 
+import json
+
 import httpx
 import pytest
 
-from sluice.deliveries import Attempt, Outcome, Result
+from api.schemas import PredictionEvent
+from sluice.deliveries import Attempt, Delivery, Outcome, Result
 from sluice.prediction import Submission
+from sluice.records import to_record
+from sluice.render import event_body
 from tests.unit.api.conftest import World
 
 pytestmark = pytest.mark.anyio
@@ -63,3 +68,14 @@ async def test_the_secret_is_the_callers_newest(http: httpx.AsyncClient, world: 
     assert first == {"key": world.secrets.of("default")[0]}
     world.secrets.rotate("default")
     assert (await http.get("/v1/webhooks/default/secret")).json() == {"key": world.secrets.of("default")[0]} != first
+
+
+async def test_openapi_says_what_receivers_are_sent(http: httpx.AsyncClient) -> None:
+    said = (await http.get("/openapi.json")).json()
+    assert set(said["webhooks"]) == {"prediction", "batch"}
+    fields = {"id": "a_completed", "kind": "prediction", "of": "a", "event": "completed", "url": URL, "key": "default"}
+    delivery = Delivery.model_validate(fields | {"status": "sending", "created_at": 1})
+    flat = to_record(Submission(model="codes", webhook=URL, base_url="http://test"), "d")
+    record = dict(zip(flat[::2], flat[1::2], strict=True)) | {"status": "succeeded", "key": "default", "created_at": "1"}
+    body = event_body(delivery, {name.encode(): value.encode() for name, value in record.items()}, None)
+    assert PredictionEvent.model_validate_json(body).model_dump(mode="json", exclude={"data": {"output_url"}}) == json.loads(body)

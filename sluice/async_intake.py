@@ -1,0 +1,90 @@
+"""Taking in what comes most often with no change of threads, which costs more than all that is done. See `Intake` for the promise.
+
+Where the images are in the ledger's Redis, both commands go in one message. Redis runs them in order: the image, then the record.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from sluice.blobs import input_key, stored_key
+from sluice.errors import BlobsUnavailable, QueueFull, Unavailable
+from sluice.intake import new_id
+from sluice.ledger import RedisLedger
+from sluice.prediction import Prediction, Submission
+from sluice.queue import ENOUGH
+from sluice.redisio import translated
+
+
+class AsyncIntake:
+    """Of one event loop. `client` and `blobs` are `redis.asyncio.Redis`, whose own types leave too much open; `blobs` is None where
+    the images are in the ledger's Redis. `ring` and `drop` must not block: they are told of a prediction that nobody was woken for,
+    and of the key of an image that belongs to nothing.
+    """
+
+    def __init__(
+        self,
+        ledger: RedisLedger,
+        client: Any,
+        blobs: Any | None,
+        *,
+        blob_ttl_s: int,
+        ring: Callable[[str], object],
+        drop: Callable[[str], object],
+    ) -> None:
+        self._ledger = ledger
+        self._redis = client
+        self._blobs = blobs
+        self._blob_ttl_s = blob_ttl_s
+        self._ring = ring
+        self._drop = drop
+
+    async def accept(self, image: bytes, submission: Submission, max_backlog: int | None = None) -> Prediction:
+        """What `Intake.accept` does for an image without an id of the caller's. Raises QueueFull or another Unavailable."""
+        chosen = new_id()
+        key = input_key(chosen, "")
+        put = ("SET", stored_key(key), image, "EX", self._blob_ttl_s)
+        create = self._ledger.create_command(chosen, submission, "", len(image), max_backlog)
+        try:
+            answer = await self._store(put, create)
+            created = self._ledger.created(answer, chosen, submission, "")
+        except (QueueFull, Unavailable):
+            self._drop(key)
+            raise
+        if created.waiting <= ENOUGH:
+            self._ring(chosen)
+        return created.prediction
+
+    async def _store(self, put: tuple[Any, ...], create: tuple[Any, ...]) -> Any:
+        if self._blobs is None:
+            with translated():
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    stored, answer = await pipe.execute_command(*put).execute_command(*create).execute(raise_on_error=False)
+            with translated(BlobsUnavailable):
+                _raised(stored)
+        else:
+            with translated(BlobsUnavailable):
+                await self._blobs.execute_command(*put)
+            answer = await self._send(create)
+        if isinstance(answer, NoScriptError):  # Redis was started anew
+            with translated():
+                await self._redis.script_load(self._ledger.create_script)
+            answer = await self._send(create)
+        with translated():
+            _raised(answer)
+        return answer
+
+    async def _send(self, command: tuple[Any, ...]) -> Any:
+        try:
+            with translated():
+                return await self._redis.execute_command(*command)
+        except Unavailable as error:
+            if isinstance(error.__cause__, NoScriptError):
+                return error.__cause__
+            raise
+
+
+def _raised(answer: object) -> None:
+    if isinstance(answer, Exception):
+        raise answer

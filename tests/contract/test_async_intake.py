@@ -1,0 +1,104 @@
+"""The intake without threads, against a real Redis: what it leaves there is what `Intake` leaves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import pytest
+import redis
+
+from sluice import redisio
+from sluice.async_intake import AsyncIntake
+from sluice.blobs import RedisBlobs, input_key
+from sluice.errors import QueueFull, Unavailable
+from sluice.ledger import RedisLedger
+from sluice.prediction import Priority, Status, Submission
+from sluice.queue import ENOUGH
+from sluice.settings import Queue
+from tests.conftest import free_port
+
+pytestmark = pytest.mark.anyio
+
+ASKED = Submission(model="codes", key="mine", priority=Priority.HIGH, metadata={"a": 1})
+QUICK = {"connect_timeout_s": 1.0, "timeout_s": 5.0, "connections": 4}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@dataclass
+class World:
+    intake: AsyncIntake
+    ledger: RedisLedger
+    blobs: RedisBlobs
+    rung: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(params=["together", "apart"])
+async def world(request: pytest.FixtureRequest, redis_url: str, redis_client: "redis.Redis") -> AsyncIterator[World]:
+    ledger = RedisLedger(redis_client, Queue(max_backlog=100))
+    client = redisio.connect_async(redis_url, **QUICK)
+    blobs = redisio.connect_async(redis_url, **QUICK) if request.param == "apart" else None
+    rung: list[str] = []
+    dropped: list[str] = []
+    intake = AsyncIntake(ledger, client, blobs, blob_ttl_s=60, ring=rung.append, drop=dropped.append)
+    yield World(intake, ledger, RedisBlobs(redis_client), rung, dropped)
+    await client.aclose()
+    if blobs:
+        await blobs.aclose()
+
+
+async def test_what_is_accepted_is_stored_and_on_record(world: World, redis_client: "redis.Redis") -> None:
+    prediction = await world.intake.accept(b"image", ASKED)
+    assert prediction == world.ledger.get(prediction.id, "mine")
+    assert {name: getattr(prediction, name) for name in dict(ASKED)} == dict(ASKED)
+    key = input_key(prediction.id, prediction.digest)
+    assert world.blobs.get(key) == b"image"
+    assert 0 < redis_client.ttl(f"blob:{key}") <= 60
+    assert world.rung == [prediction.id]
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    assert claim.prediction.id == prediction.id
+
+
+async def test_a_redis_that_was_started_anew_learns_the_script(world: World, redis_client: "redis.Redis") -> None:
+    redis_client.script_flush()
+    prediction = await world.intake.accept(b"image", ASKED)
+    assert world.ledger.get(prediction.id).status is Status.STARTING
+    assert world.dropped == []
+
+
+async def test_bounds_hold_and_the_image_is_dropped(world: World) -> None:
+    first = await world.intake.accept(b"image", ASKED, max_backlog=1)
+    with pytest.raises(QueueFull, match="key"):
+        await world.intake.accept(b"image", ASKED, max_backlog=1)
+    assert len(world.dropped) == 1
+    assert world.dropped != [input_key(first.id, "")]
+    assert world.ledger.backlog() == 1
+
+
+async def test_many_at_once_on_few_connections(world: World) -> None:
+    many = await asyncio.gather(*(world.intake.accept(b"image", ASKED) for _ in range(100)))
+    assert len({prediction.id for prediction in many}) == world.ledger.backlog() == 100
+    assert len(world.rung) == ENOUGH, "nobody is woken for what others were woken for"
+    with pytest.raises(QueueFull):
+        await world.intake.accept(b"image", ASKED)
+
+
+@pytest.mark.parametrize("away", ["ledger", "blobs"])
+async def test_redis_away(away: str, redis_url: str, redis_client: "redis.Redis") -> None:
+    nowhere = redisio.connect_async(f"redis://127.0.0.1:{free_port()}/0", **QUICK)
+    somewhere = redisio.connect_async(redis_url, **QUICK)
+    dropped: list[str] = []
+    ledger = RedisLedger(redis_client, Queue())
+    client, blobs = (nowhere, somewhere) if away == "ledger" else (somewhere, nowhere)
+    intake = AsyncIntake(ledger, client, blobs, blob_ttl_s=60, ring=dropped.append, drop=dropped.append)
+    with pytest.raises(Unavailable):
+        await intake.accept(b"image", ASKED)
+    assert len(dropped) == 1
+    assert ledger.backlog() == 0
+    await nowhere.aclose()
+    await somewhere.aclose()

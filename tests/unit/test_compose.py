@@ -1,0 +1,107 @@
+"""What docker-compose.yml promises of every service, as `docker compose config` reads it; that needs no engine."""
+
+import json
+import os
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from sluice.settings import Api, Webhooks, Worker
+from tests.conftest import ROOT
+
+PROFILES = ["gpu", "monitoring", "traefik"]
+DEFAULT = {"redis", "redis-blobs", "triton", "api", "worker", "keeper", "webhooks"}
+
+Config = dict[str, Any]
+
+
+def _config(*options: str) -> Config:
+    if not shutil.which("docker"):
+        pytest.skip("docker is not installed")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "COMPOSE_"))}
+    command = ["docker", "compose", *options, "config", "--format", "json"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=60, check=False)
+    if "is not a docker command" in ended.stderr or "unknown flag" in ended.stderr:
+        pytest.skip("docker has no compose plugin")
+    assert ended.returncode == 0, ended.stderr
+    found: Config = json.loads(ended.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def default() -> Config:
+    return _config()
+
+
+@pytest.fixture(scope="module")
+def everything() -> Config:
+    return _config(*(word for profile in PROFILES for word in ("--profile", profile)))
+
+
+def _seconds(duration: str) -> int:
+    minutes, _, seconds = duration.rpartition("m")
+    return int(minutes or 0) * 60 + int(seconds.removesuffix("s"))
+
+
+def test_no_profile_brings_what_needs_no_gpu(default: Config) -> None:
+    assert set(default["services"]) == DEFAULT
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_each_profile_adds_to_it(profile: str) -> None:
+    assert set(_config("--profile", profile)["services"]) > DEFAULT
+
+
+def test_the_gpu_takes_the_place_of_the_cpu() -> None:
+    services = _config("--env-file", "compose/gpu.env")["services"]
+    assert services["triton"]["scale"] == 0
+    assert services["triton-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert services["worker"]["environment"]["SLUICE_TRITON_GRPC_URL"] == "dns:///triton-gpu:8001"
+    assert services["api"]["environment"]["SLUICE_TRITON_HTTP_URL"] == "http://triton-gpu:8000"
+
+
+def test_every_service_is_confined_and_comes_back(everything: Config) -> None:
+    for name, service in everything["services"].items():
+        assert service["restart"] == "unless-stopped", name
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["deploy"]["resources"]["limits"]["memory"], name
+        assert not service["image"].endswith(":latest"), name
+        assert ":" in service["image"], name
+        assert "build" in service or "healthcheck" in service, name  # our images have their own
+
+
+def test_only_the_api_is_published_and_only_to_this_machine(default: Config, everything: Config) -> None:
+    assert {name for name, service in default["services"].items() if service.get("ports")} == {"api"}
+    for service in everything["services"].values():
+        assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}
+    assert default["networks"]["inside"]["internal"]
+    assert {name for name, service in default["services"].items() if "outside" in service["networks"]} == {
+        "api",
+        "worker",
+        "webhooks",
+    }
+
+
+def test_what_holds_state_loses_nothing_when_it_crashes(default: Config) -> None:
+    for name in ("redis", "redis-blobs"):
+        command = " ".join(default["services"][name]["command"])
+        for option in ("--appendonly yes", "--appendfsync everysec", "--maxmemory-policy noeviction", "--maxmemory "):
+            assert option in command
+        (data,) = [volume for volume in default["services"][name]["volumes"] if volume["target"] == "/data"]
+        assert (data["type"], data["source"]) == ("volume", name)
+
+
+def test_who_is_told_to_stop_has_longer_than_its_own_grace(default: Config) -> None:
+    for name, grace_s in (("api", Api().drain_s), ("worker", Worker().grace_s), ("webhooks", Webhooks().grace_s)):
+        assert _seconds(default["services"][name]["stop_grace_period"]) >= grace_s + 10
+
+
+def test_what_each_waits_for(default: Config) -> None:
+    stores = {"redis", "redis-blobs"}
+    for name, needs in (("api", stores), ("keeper", stores), ("webhooks", stores), ("worker", stores | {"triton"})):
+        waits = default["services"][name]["depends_on"]
+        assert {other for other, how in waits.items() if how["condition"] == "service_healthy"} == needs == set(waits)
