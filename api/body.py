@@ -238,6 +238,8 @@ async def receive(
                 if not refused and chunk:
                     yield chunk
                 if awaits:
+                    if loop.time() > until:  # where the next chunk is there already, nothing else would notice
+                        raise TimeoutError
                     patience.reschedule(min(until, loop.time() + limits.upload_idle_s))
     except TimeoutError:
         if not refused:

@@ -2,8 +2,6 @@
 
 import logging
 import random
-import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +22,7 @@ _BEAT_S = 1.0
 
 
 def main() -> None:
-    """Keep until SIGTERM or SIGINT; the exit status is 0. Raises ValueError for a setting that is wrong."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: sys.exit(0))  # even out of a call that hangs: a round may end anywhere
+    """Keep until the process is told to end, which may be anywhere in a round. Raises ValueError for a setting that is wrong."""
     settings = Settings()
     configure_logging()
     stores = Stores.open(settings, settings.redis.worker_timeout_s)

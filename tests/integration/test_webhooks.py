@@ -8,6 +8,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -22,8 +24,13 @@ import numpy as np
 import pytest
 import redis
 
+from sluice.deliveries import RedisDeliveries
+from sluice.ledger import RedisLedger
 from sluice.local.stack import Stack, StackConfig
+from sluice.prediction import Submission
+from sluice.settings import Queue, Webhooks
 from tests.bad_receiver import BadReceiver
+from tests.conftest import ROOT
 from tests.loopback import serving
 
 pytestmark = pytest.mark.integration
@@ -195,3 +202,23 @@ def test_senders_and_redis_die_and_nothing_is_lost(stack: Stack, http: httpx.Cli
         killer.join()
     _write_down(seen | {"killed": dict(killed)})
     assert killed["redis"] == 2
+
+
+def test_a_sender_that_is_told_to_stop_gives_back_what_hangs(redis_url: str, redis_client: "redis.Redis") -> None:
+    ledger = RedisLedger(redis_client, Queue())
+    deliveries = RedisDeliveries(redis_client, "detect", Webhooks())
+    settings = {"SLUICE_REDIS_URL": redis_url, "SLUICE_NETGUARD_ALLOW": "127.0.0.1/32", "SLUICE_WEBHOOKS_GRACE_S": "0.3"}
+    over = threading.Event()
+    with serving(lambda handler: over.wait(30) or None) as receiver:
+        for name in ("a", "b"):
+            ledger.create(name, Submission(model="codes", webhook=f"http://127.0.0.1:{receiver.port}/", base_url="http://api"))
+            ledger.cancel(name)
+        command = [sys.executable, "-m", "worker", "webhooks"]
+        with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.DEVNULL) as sender:
+            _until(lambda: len(receiver.seen) == 2)
+            sender.send_signal(signal.SIGTERM)
+            assert sender.wait(timeout=20) == 0
+        over.set()
+    for name in ("a", "b"):
+        (found,) = deliveries.of("prediction", name)
+        assert (found.status, found.attempts, found.log) == ("waiting", 0, ())
