@@ -1,4 +1,4 @@
-"""The api process: `python -m api`, or `uvicorn --factory api.app:create_app`."""
+"""The api process: `python -m api`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -7,11 +7,11 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.routing import Route
 
 from api import deps, describe, errors
 from api.batch_body import BatchRequest
 from api.body import PredictionRequest
+from api.front import Front
 from api.metrics import Measured, Metrics
 from api.routes import batches, files, health, models, predictions, queue, submissions, webhooks
 from sluice import keys
@@ -44,7 +44,7 @@ def create_app(
     errors.install(app)
     app.state.metrics = Metrics()
     app.add_middleware(Measured, metrics=app.state.metrics)
-    app.router.routes.append(Route("/v1/predictions", submissions.lean, methods=["POST"]))
+    app.router.routes.append(submissions.LEAN)
     app.include_router(submissions.router)
     app.include_router(predictions.router)
     app.include_router(batches.router)
@@ -69,8 +69,8 @@ class _Server(uvicorn.Server):
     """Ends long polls, with the status as it is, as soon as it is asked to stop; uvicorn itself would wait for them."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        app = self.config.app
-        if isinstance(app, FastAPI) and (services := getattr(app.state, "services", None)):
+        front = self.config.app
+        if isinstance(front, Front) and (services := getattr(front.app.state, "services", None)):
             services.events.close()
         super().handle_exit(sig, frame)
 
@@ -81,7 +81,7 @@ def main() -> None:
     keys.check(settings.api)
     configure_logging()
     config = uvicorn.Config(
-        create_app(settings),
+        Front(create_app(settings)),
         host=settings.api.host,
         port=settings.api.port,
         timeout_graceful_shutdown=int(settings.api.drain_s),

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import Match
 
 from sluice import errors
@@ -68,11 +69,16 @@ def problem(
 
 def install(app: FastAPI) -> None:
     """Answer every error of `app` as a problem."""
-    app.add_exception_handler(errors.SluiceError, _of_ours)
-    app.add_exception_handler(RequestValidationError, _of_validation)
-    app.add_exception_handler(ValidationError, _of_validation)
-    app.add_exception_handler(HTTPException, _of_http)
-    app.add_exception_handler(Exception, _of_a_fault)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def answer(request: Request, error: Exception) -> Response:
+    """The answer for an error that FastAPI did not get to see."""
+    for kind in type(error).__mro__:
+        if kind in _HANDLERS:
+            return await _HANDLERS[kind](request, error)
+    raise error
 
 
 async def _of_ours(_: Request, error: Exception) -> JSONResponse:
@@ -109,3 +115,12 @@ def _takes(request: Request, method: str) -> bool:
 async def _of_a_fault(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed by a fault of ours", request.method, request.url.path, exc_info=error)
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, errors.SluiceError.code, "an internal error; the api's log says more")
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    errors.SluiceError: _of_ours,
+    RequestValidationError: _of_validation,
+    ValidationError: _of_validation,
+    HTTPException: _of_http,
+    Exception: _of_a_fault,
+}

@@ -35,7 +35,7 @@ class Blobs(BaseSettings):
     url: SecretStr | None = Field(None, description="The ledger's Redis where absent.")
     ttl_s: int = Field(3600, gt=0, description="How long an input image is kept at most.")
     orphan_ttl_s: int = Field(300, gt=0, description="How long an image is kept whose prediction was not put on record.")
-    result_ttl_s: int = Field(24 * 3600, gt=0, description="How long an annotated image is kept.")
+    result_ttl_s: int = Field(3600, gt=0, description="How long an annotated image is kept.")
     file_ttl_s: int = Field(3600, gt=0, description="How long an uploaded file is kept.")
     files_per_key: int = Field(1000, ge=1, description="Uploaded files of one API key.")
     file_bytes_per_key: int = Field(50_000_000, ge=1, description="Their bytes together.")

@@ -30,6 +30,7 @@ def main() -> None:
     settings = Settings()
     configure_logging()
     asyncio.run(serve(settings))
+    os._exit(0)  # nothing is left to do, and a lookup of a name that hangs would be waited for
 
 
 async def serve(settings: Settings) -> None:

@@ -21,12 +21,16 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"description": "A part is away; the answer names it."}})
 async def readyz(services: ServicesDep) -> JSONResponse:
-    """Redis and Triton can be reached."""
-    parts = {"redis": "ok", "triton": "ok"}
+    """The ledger's Redis, the images' and Triton can be reached."""
+    parts = {"redis": "ok", "blobs": "ok", "triton": "ok"}
     try:
         await anyio.to_thread.run_sync(services.ledger.backlog)
     except Unavailable as error:
         parts["redis"] = error.message
+    try:
+        await anyio.to_thread.run_sync(services.blobs.get, "readyz")
+    except Unavailable as error:
+        parts["blobs"] = error.message
     try:
         await services.catalog.ready()
     except Unavailable as error:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Header, Path, Request, Response
+from starlette.routing import Route
 
 from api.auth import SubmitterDep, given_key, submitter
 from api.body import Options, PredictionRequest, Upload, read_upload
@@ -151,6 +152,7 @@ async def submit_to_model(
 
 async def lean(request: Request) -> Response:
     """The same as `submit`, and what answers it: without FastAPI around it, which cost more than all that is done here."""
+    request.scope["route"] = LEAN  # for the metrics
     services: Services = request.app.state.services
     caller = await submitter(services, services.keys.caller(given_key(request)))
     headers = request.headers
@@ -159,6 +161,9 @@ async def lean(request: Request) -> Response:
         raise InvalidInput(f"Idempotency-Key: give 1 to {_LONGEST_KEY} characters")
     chosen = None if key is None else derived_id(caller, key)
     return await _accept(request, services, caller, headers.get("prefer"), headers.get("cancel-after"), chosen)
+
+
+LEAN = Route("/v1/predictions", lean, methods=["POST"])
 
 
 async def _accept(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("sluice", "api", "worker", "model_repository", "tests/__init__.py", "tests/chaos")
+COPIED = ("sluice", "api", "worker", "model_repository", "tests/__init__.py", "tests/bad_receiver.py", "tests/chaos")
 TIMEOUT_S = 420.0
 
 

@@ -1,0 +1,54 @@
+# One builder stage, and one target per image: api, worker. Nothing in them is installed at a version or from a file that is not in
+# constraints/, and both run as a user without rights on a root file system that may be read-only (with a tmpfs at /tmp).
+FROM python:3.13-slim-trixie AS builder
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+COPY constraints/build.txt constraints/api.txt constraints/worker.txt constraints/
+RUN for name in build api worker; do \
+      python -m venv --without-pip "/opt/$name" \
+   && pip --python "/opt/$name/bin/python" install --require-hashes -r "constraints/$name.txt" || exit 1; \
+    done
+COPY pyproject.toml README.md LICENSE ./
+COPY sluice sluice
+COPY api api
+COPY worker worker
+RUN pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+ && pip --python /opt/api/bin/python install --no-deps --no-index /wheels/*.whl \
+ && pip --python /opt/worker/bin/python install --no-deps --no-index /wheels/*.whl \
+ && find /opt/api /opt/worker -type d -name tests -prune -exec rm -r {} +
+
+FROM python:3.13-slim-trixie AS runtime
+# /var/lib/sluice is for a volume with the keys file: a new one takes over the owner of what it is mounted on.
+RUN groupadd --gid 10001 sluice && useradd --uid 10001 --gid 10001 --no-log-init --home-dir /tmp --no-create-home sluice \
+ && install --directory --owner 10001 --group 10001 /var/lib/sluice
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+WORKDIR /tmp
+USER 10001:10001
+STOPSIGNAL SIGTERM
+ARG VERSION=dev REVISION=unknown
+LABEL org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="python:3.13-slim-trixie"
+
+FROM runtime AS api
+LABEL org.opencontainers.image.title="sluice-api" org.opencontainers.image.description="Sluice's HTTP interface"
+ENV PATH=/opt/api/bin:$PATH SLUICE_API_HOST=0.0.0.0 SLUICE_API_PORT=8080
+COPY --from=builder /opt/api /opt/api
+EXPOSE 8080
+# Without the packages, which take ten times as long to start.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-IS", "-c", "\
+import socket, sys; s = socket.create_connection(('127.0.0.1', 8080), 4); s.settimeout(4); \
+s.sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n'); sys.exit(b' 200 ' not in s.recv(64))"]
+ENTRYPOINT ["python", "-m", "api"]
+
+# Its processes are chosen by a word: `predictions` when there is none, `keeper` or `webhooks`.
+FROM runtime AS worker
+LABEL org.opencontainers.image.title="sluice-worker" org.opencontainers.image.description="Sluice's workers"
+# A process runs several predictions on threads of its own; libraries that start more only get in each other's way.
+ENV PATH=/opt/worker/bin:$PATH OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
+    SLUICE_WORKER_ALIVE_FILE=/tmp/alive SLUICE_WEBHOOKS_ALIVE_FILE=/tmp/alive
+COPY --from=builder /opt/worker /opt/worker
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
+  CMD ["sh", "-c", "find /tmp/alive -newermt '-15 seconds' | grep -q ."]
+ENTRYPOINT ["python", "-m", "worker"]

@@ -1,0 +1,183 @@
+"""The stack of docker-compose.yml on a real Docker engine, under a name and on a port of its own; skipped where there is none."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import pytest
+
+from sluice.client import Client, ServiceError
+from tests.conftest import ROOT, free_port
+
+log = logging.getLogger(__name__)
+
+TRITON = "nvcr.io/nvidia/tritonserver:26.07-py3"  # many gigabytes: nobody wants a test to pull them
+# Five million pixels, so that a worker takes a while.
+IMAGE = cv2.imencode(".jpg", cv2.resize(cv2.imread(str(ROOT / "samples" / "desk.jpg")), None, fx=2, fy=2))[1].tobytes()
+# A worker that is killed is noticed in seconds, not in half a minute.
+QUICK = "SLUICE_QUEUE_LEASE_S=5\nSLUICE_QUEUE_SWEEP_INTERVAL_S=1\nSLUICE_QUEUE_VISIBILITY_TIMEOUT_S=10\n"
+
+
+def docker(*arguments: str, env: dict[str, str] | None = None, timeout_s: float = 900) -> str:
+    """What it printed. Raises AssertionError with what it complained of."""
+    ended = subprocess.run(
+        ["docker", *arguments], capture_output=True, text=True, cwd=ROOT, env=env, timeout=timeout_s, check=False
+    )
+    assert ended.returncode == 0, f"docker {' '.join(arguments)}: {ended.stdout}{ended.stderr}"
+    return ended.stdout
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.2)
+
+
+@dataclass(frozen=True)
+class Stack:
+    project: str
+    tag: str
+    url: str
+    env: dict[str, str]
+
+    def compose(self, *arguments: str) -> str:
+        return docker("compose", "--project-name", self.project, *arguments, env=self.env)
+
+    def containers(self, service: str) -> list[dict[str, Any]]:
+        """As `docker inspect` says, in the order of their numbers."""
+        ids = self.compose("ps", "--all", "--quiet", service).split()
+        found: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
+        return sorted(found, key=lambda container: str(container["Name"]))
+
+    def healthy(self, service: str) -> bool:
+        return all(container["State"].get("Health", {}).get("Status") == "healthy" for container in self.containers(service))
+
+    def signal(self, service: str, name: str) -> None:
+        """To the container's main process, from a container that sees all processes of the engine's machine: no signal that kills
+        or stops reaches it from inside, and what `docker kill` does is an operator's wish, after which nothing is restarted.
+        """
+        (container,) = self.containers(service)
+        kill = f"kill -{name} {container['State']['Pid']}"
+        docker("run", "--rm", "--pid=host", "--user=0", "--entrypoint=sh", f"sluice-worker:{self.tag}", "-c", kill)
+
+    @contextmanager
+    def held(self, service: str) -> Iterator[None]:
+        """It does nothing meanwhile. `docker pause` fails now and then where the machine is busy."""
+        self.signal(service, "STOP")
+        try:
+            yield
+        finally:
+            self.signal(service, "CONT")
+        until(lambda: self.healthy(service))
+
+    def crash(self, service: str) -> None:
+        """It dies, and the engine starts it anew."""
+        (before,) = self.containers(service)
+        since = time.monotonic()
+        self.signal(service, "KILL")
+        until(lambda: self.containers(service)[0]["RestartCount"] > before["RestartCount"])
+        until(lambda: self.healthy(service))
+        log.info("%s: killed, and healthy again after %.1f s", service, time.monotonic() - since)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Built, and up with quick settings and one worker; taken down with its volumes and its images."""
+    if not shutil.which("docker"):
+        pytest.skip("docker is not installed")
+    for command in (["docker", "compose", "version"], ["docker", "info"], ["docker", "image", "inspect", TRITON]):
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        if ended.returncode:
+            pytest.skip(f"`{' '.join(command)}` failed: {(ended.stderr.splitlines() or ['?'])[-1]}")
+    settings = tmp_path_factory.mktemp("e2e") / "sluice.env"
+    settings.write_text(QUICK)
+    project, port = f"sluice-e2e-{os.getpid()}", str(free_port())
+    own = {"SLUICE_PORT": port, "SLUICE_VERSION": project, "SLUICE_ENV_FILE": str(settings)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "COMPOSE_"))}
+    stack = Stack(project, project, f"http://127.0.0.1:{port}", inherited | own)
+    try:
+        since = time.monotonic()
+        stack.compose("build")
+        log.info("built in %.1f s", time.monotonic() - since)
+        since = time.monotonic()
+        try:
+            stack.compose("up", "--detach", "--wait")
+        except AssertionError as error:
+            error.add_note(stack.compose("logs", "--tail=20"))
+            raise
+        log.info("healthy after %.1f s", time.monotonic() - since)
+        yield stack
+    finally:
+        stack.compose("down", "--volumes", "--remove-orphans")
+        docker("image", "rm", "--force", f"sluice-api:{project}", f"sluice-worker:{project}")
+    label = f"label=com.docker.compose.project={project}"
+    for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
+        assert docker(*kind, "--quiet", "--filter", label) == ""
+
+
+@dataclass
+class Load:
+    """Clients that submit one image again and again; `accepted` has the ids that were answered with 202."""
+
+    client: Client
+    accepted: list[str] = field(default_factory=list)
+    refused: int = 0
+
+    @contextmanager
+    def flowing(self, every_s: float = 0.1) -> Iterator[None]:
+        stopped = threading.Event()
+
+        def flow() -> None:
+            while not stopped.wait(every_s):
+                self._submit()
+
+        thread = threading.Thread(target=flow)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+    def burst(self, count: int) -> None:
+        """Submit until `count` more were accepted."""
+        with ThreadPoolExecutor(8) as pool:
+            while (left := count - sum(pool.map(lambda _: self._submit(), range(count)))) > 0:
+                count = left
+
+    def _submit(self) -> bool:
+        try:
+            self.accepted.append(self.client.submit(IMAGE)["id"])
+        except ServiceError:
+            self.refused += 1
+            time.sleep(0.2)
+            return False
+        return True
+
+    def count(self, status: str) -> int:
+        """How many are `status` now."""
+        return sum(self.client.get(name)["status"] == status for name in self.accepted)
+
+    def all_succeed(self) -> None:
+        """Every prediction that was accepted, and with the same result."""
+        ended = [self.client.wait(name, timeout_s=300) for name in self.accepted]
+        assert {prediction["status"] for prediction in ended} == {"succeeded"}
+        assert len({json.dumps([box["x"] for box in prediction["output"]["predictions"]]) for prediction in ended}) == 1
+        log.info("%d accepted, all succeeded; %d were refused", len(self.accepted), self.refused)
+
+
+@pytest.fixture
+def load(stack: Stack) -> Iterator[Load]:
+    with Client(stack.url) as client:
+        yield Load(client)

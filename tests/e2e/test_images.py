@@ -1,0 +1,40 @@
+"""What the images are made of."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Stack, docker
+
+pytestmark = pytest.mark.integration
+
+MAX_BYTES = {"api": 180_000_000, "worker": 350_000_000}  # above the base
+
+
+def _image(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(docker("image", "inspect", name))[0]
+    return found
+
+
+@pytest.mark.parametrize("target", MAX_BYTES)
+def test_an_image_is_small_and_without_rights(stack: Stack, target: str) -> None:
+    image = _image(f"sluice-{target}:{stack.tag}")
+    assert image["Size"] - _image("python:3.13-slim-trixie")["Size"] <= MAX_BYTES[target]
+    config = image["Config"]
+    assert config["User"] == "10001:10001"
+    assert config["Entrypoint"] == ["python", "-m", target]
+    assert config["Healthcheck"]["Test"][0] == "CMD"
+    assert config["Labels"]["org.opencontainers.image.version"] == stack.tag
+
+
+@pytest.mark.parametrize("target", MAX_BYTES)
+def test_an_image_has_no_compiler_and_no_cache(stack: Stack, target: str) -> None:
+    look = f"! command -v gcc cc g++ make && ! find /opt/{target} / -xdev -path '*/.cache/*' -type f 2>/dev/null | grep . && id -u"
+    run = ["run", "--rm", "--read-only", "--cap-drop=ALL", "--entrypoint=sh", f"sluice-{target}:{stack.tag}"]
+    assert docker(*run, "-c", look).strip() == "10001"
+
+
+def test_the_api_has_no_pixels(stack: Stack) -> None:
+    look = "import importlib.util as u; print([name for name in ('numpy', 'cv2', 'tritonclient') if u.find_spec(name)])"
+    assert docker("run", "--rm", "--entrypoint=python", f"sluice-api:{stack.tag}", "-c", look).strip() == "[]"

@@ -1,0 +1,89 @@
+"""Damage to the containers while predictions flow: what was accepted succeeds."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Load, Stack, log, until
+
+pytestmark = pytest.mark.integration
+
+SERVICES = ["worker", "keeper", "webhooks", "triton", "redis", "redis-blobs", "api"]
+
+
+def test_the_demo(stack: Stack, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sluice", "demo", "--url", stack.url, "--out", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert len(list(tmp_path.glob("*.jpg"))) == 6
+
+
+def test_each_container_is_killed_in_turn(stack: Stack, load: Load) -> None:
+    with load.flowing():
+        for service in SERVICES:
+            load.burst(20)  # so that some wait and some run
+            stack.crash(service)
+    load.all_succeed()
+
+
+def test_a_worker_that_is_told_to_stop_loses_nothing(stack: Stack, load: Load) -> None:
+    """Triton is held while the signal is sent, so that some predictions run then for certain, and others wait."""
+    with load.flowing(), ThreadPoolExecutor() as pool:
+        with stack.held("triton"):
+            load.burst(30)
+            until(lambda: load.count("processing"))
+            since = time.monotonic()
+            stopped = pool.submit(stack.compose, "stop", "worker")
+            time.sleep(2)
+        stopped.result()
+        took_s = time.monotonic() - since
+        (worker,) = stack.containers("worker")
+        assert worker["State"]["ExitCode"] == 0
+        assert took_s < worker["Config"]["StopTimeout"]
+        log.info("SIGTERM to the worker: exit status 0 after %.1f s", took_s)
+        succeeded, waiting = load.count("succeeded"), load.count("starting")
+        log.info("%d predictions have succeeded, %d wait, none runs", succeeded, waiting)
+        assert succeeded
+        assert waiting
+        assert load.count("processing") == 0
+        stack.compose("start", "worker")
+    load.all_succeed()
+
+
+def test_the_keeper_keeps_while_there_is_no_worker(stack: Stack, load: Load) -> None:
+    with stack.held("triton"):
+        load.burst(3)
+        until(lambda: load.count("processing"))
+        stack.compose("kill", "worker")  # which leaves it down
+        until(lambda: load.count("starting") == 3)
+    stack.compose("start", "worker")
+    load.all_succeed()
+
+
+def test_four_workers_and_one_again(stack: Stack, load: Load) -> None:
+    stack.compose("up", "--detach", "--wait", "--scale", "worker=4")
+    with load.flowing():
+        load.burst(200)
+        until(lambda: len(_who_succeeded(stack)) == 4)
+        stack.compose("up", "--detach", "--wait", "--scale", "worker=1")
+    assert len(stack.containers("worker")) == 1
+    load.all_succeed()
+
+
+def _who_succeeded(stack: Stack) -> set[str]:
+    return set(re.findall(r"(worker-\d+) .* succeeded in ", stack.compose("logs", "--no-color", "worker")))
+
+
+def test_no_password_can_be_seen_from_outside(stack: Stack) -> None:
+    secret = stack.compose("exec", "-T", "redis", "cut", "-d ", "-f2", "/run/sluice/redis.conf").strip()
+    assert len(secret) == 48
+    everything = stack.compose("config") + stack.compose("logs") + stack.compose("top")
+    everything += "".join(json.dumps(stack.containers(service)) for service in SERVICES)
+    assert "sluice_redis_url" in everything
+    assert secret not in everything
