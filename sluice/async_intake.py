@@ -6,7 +6,7 @@ Where the images are in the ledger's Redis, both commands go in one message. Red
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError, NoScriptError
 
 from sluice.blobs import input_key, stored_key
 from sluice.errors import BlobsUnavailable, QueueFull, Unavailable
@@ -47,7 +47,15 @@ class AsyncIntake:
         put = ("SET", stored_key(key), image, "EX", self._blob_ttl_s)
         create = self._ledger.create_command(chosen, submission, "", len(image), max_backlog)
         try:
-            answer = await self._store(put, create)
+            try:
+                answer = await self._store(put, create)
+            except Unavailable as error:
+                if not isinstance(error.__cause__, ConnectionError):
+                    raise
+                # Redis has been away, and a pooled connection did not notice. Once more on new ones: the id makes it the same.
+                for client in filter(None, (self._redis, self._blobs)):
+                    await client.connection_pool.disconnect(inuse_connections=False)
+                answer = await self._store(put, create)
             created = self._ledger.created(answer, chosen, submission, "")
         except (QueueFull, Unavailable):
             self._drop(key)

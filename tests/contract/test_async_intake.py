@@ -102,3 +102,14 @@ async def test_redis_away(away: str, redis_url: str, redis_client: "redis.Redis"
     assert ledger.backlog() == 0
     await nowhere.aclose()
     await somewhere.aclose()
+
+
+async def test_a_connection_that_broke_unnoticed_is_not_the_callers_trouble(world: World, redis_client: "redis.Redis") -> None:
+    await asyncio.gather(*(world.intake.accept(b"image", ASKED) for _ in range(8)))
+    for pool in {world.intake._redis.connection_pool, (world.intake._blobs or world.intake._redis).connection_pool}:
+        for connection in pool._available_connections if hasattr(pool, "_available_connections") else list(pool.pool._queue):
+            if connection is not None and connection._writer:
+                connection._writer.transport.abort()  # as when Redis was killed: the loop hears of it later
+    prediction = await world.intake.accept(b"image", ASKED)
+    assert world.ledger.get(prediction.id).status is Status.STARTING
+    assert world.ledger.backlog() == 9

@@ -172,7 +172,7 @@ def test_the_whole_stack_by_one_command(up: Up, tmp_path: Path, number: signal.S
     process, said = up("--workers", "2")
     assert set(said) == {"addresses", "pids", "state"}
     assert set(said["addresses"]) == {"api", "redis", "triton_http", "triton_grpc", "metrics"}
-    assert set(said["pids"]) == {"supervisor", "guard", "redis", "triton", "worker-1", "worker-2", "api"}
+    assert set(said["pids"]) == {"supervisor", "guard", "redis", "triton", "worker-1", "worker-2", "webhooks", "api"}
     assert said["pids"]["supervisor"] == process.pid
     assert json.loads((Path(said["state"]) / "stack.json").read_text()) == said
     assert httpx.get(f"{said['addresses']['api']}/readyz").status_code == 200
