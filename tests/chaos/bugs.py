@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("sluice", "api", "worker", "model_repository", "tests/__init__.py", "tests/bad_receiver.py", "tests/chaos")
 TIMEOUT_S = 420.0
+_WAITS = "        socket_connect_timeout=connect_timeout_s,\n        socket_timeout="
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ BUGS = [
     Bug(
         "retry-in-milliseconds",
         "a delay in seconds is taken for another unit: what is tried again after an outage waits for hours",
-        [Edit("sluice/ledger_scripts.py", "enqueue(id, now + ARGV[4])", "enqueue(id, now + 1000 * ARGV[4])")],
+        [Edit("sluice/ledger_scripts.py", "enqueue(id, now + ARGV[5])", "enqueue(id, now + 1000 * ARGV[5])")],
         frozenset({"stuck"}),
         ["kill:triton", "freeze:triton", "hole:worker-triton"],
         every_s=4.0,
@@ -105,8 +106,8 @@ BUGS = [
         [
             Edit(
                 "sluice/ledger_scripts.py",
-                "if not owned(ARGV[3]) or not move(id, ARGV[4]) then return 0 end\nfinish",
-                "redis.call('HSET', record(id), 'status', ARGV[4])\nfinish",
+                "if not owned(ARGV[4]) or not move(id, ARGV[5]) then return 0 end\nnote(id, ARGV[9])\nfinish",
+                "redis.call('HSET', record(id), 'status', ARGV[5])\nfinish",
             )
         ],
         frozenset({"uncanceled", "changed"}),
@@ -116,7 +117,8 @@ BUGS = [
         "no-timeouts",
         "Redis is waited for without end: a connection that a black hole took holds its thread for ever",
         [
-            Edit("sluice/redisio.py", "socket_timeout=timeout_s,", "socket_timeout=None,"),
+            Edit("sluice/redisio.py", f"    url,\n{_WAITS}timeout_s,", f"    url,\n{_WAITS}None,"),
+            Edit("sluice/redisio.py", f" timeout=timeout_s,\n{_WAITS}timeout_s,", f" timeout=timeout_s,\n{_WAITS}None,"),
             Edit("sluice/queue.py", '"socket_timeout": timeout_s,', '"socket_timeout": None,'),
         ],
         frozenset({"stuck", "unanswered"}),
@@ -139,7 +141,7 @@ BUGS = [
     Bug(
         "records-for-ever",
         "what has ended gets no time to live: Redis fills up",
-        [Edit("sluice/ledger_scripts.py", "  redis.call('EXPIRE', record(of), retention)\n", "")],
+        [Edit("sluice/ledger_scripts.py", "  redis.call('EXPIRE', record(of), retention_s)\n", "")],
         frozenset({"left_over"}),
         ["kill:worker"],
         seconds=10.0,

@@ -1,92 +1,16 @@
 """What every store of deliveries does, the real one and the one in memory."""
 
 import time
-import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pytest
-import redis
 
-from sluice.deliveries import Attempt, Claimed, Deliveries, Outcome, Outgoing, RedisDeliveries, Result, State
-from sluice.delivery_scripts import FILE, UNSEEN_S
+from sluice.deliveries import Claimed, Outcome, Outgoing, Result, State
 from sluice.errors import Conflict, Gone, NotFound
-from sluice.ledger import RedisLedger
-from sluice.prediction import Problem, Status, Submission
-from sluice.records import from_record
-from sluice.settings import Queue, Webhooks
-from sluice.webhook_secrets import RedisSecrets, Secrets
-from tests.fake_deliveries import MemoryDeliveries, MemorySecrets
+from sluice.settings import Webhooks
+from tests.contract.deliveries import RECORD, URL, World, make
 
-URL = "https://a.example/hook?token=1"
 OTHER = "https://b.example/hook"
-RECORD = {b"model": b"codes"}
-
-# What the ledger's scripts have before FILE.
-FILER = (
-    """
-local tag = ARGV[1]
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local function exact(seconds) return string.format('%.6f', seconds) end
-"""
-    + FILE
-    + "file(ARGV[2], ARGV[3], ARGV[4])"
-)
-
-
-@dataclass
-class World:
-    """A store, and the ledger's part in it."""
-
-    deliveries: Deliveries
-    record: Callable[[str, str, str, str], None]
-    file_: Callable[[str, str, str], None]
-    forget: Callable[[str], None]
-
-    def file(self, of: str, event: str, url: str = URL, events: str = "", key: str = "default", kind: str = "prediction") -> None:
-        self.record(f"{kind}:{of}", url, events, key)
-        self.file_(of, event, kind)
-
-    def claim(self, most: int = 10) -> tuple[Outgoing, ...]:
-        return self.deliveries.claim(uuid.uuid4().hex, most).outgoing
-
-    def settle(self, outgoing: Outgoing, result: Result, delay_s: float | None = 0.0, rest_s: float = 0.0) -> bool:
-        said = Attempt(at=outgoing.at, duration_s=0.1, status={Result.DELIVERED: 204}.get(result, 500), answer="é")
-        return self.deliveries.settle([Outcome(outgoing, result, said, b"the body", delay_s, rest_s)])[0]
-
-    def states(self, of: str, kind: str = "prediction") -> list[State]:
-        return [found.status for found in self.deliveries.of(kind, of)]
-
-
-def make(kind: str, request: pytest.FixtureRequest, settings: Webhooks) -> World:
-    if kind == "memory":
-        memory = MemoryDeliveries(settings)
-        asked: dict[str, tuple[str, str, str]] = {}
-
-        def record(name: str, url: str, events: str, key: str) -> None:
-            memory.records[name.partition(":")[2]] = RECORD
-            asked[name] = (url, events, key)
-
-        return World(
-            memory,
-            record,
-            lambda of, event, kind: memory.file(of, event, *asked[f"{kind}:{of}"], kind=kind),
-            lambda of: memory.records.clear(),
-        )
-    client = request.getfixturevalue("redis_client")
-    filer = client.register_script(FILER)
-
-    def put(name: str, url: str, events: str, key: str) -> None:
-        fields = {"webhook": url, "key": key, **{k.decode(): v for k, v in RECORD.items()}}
-        client.hset(f"{{detect}}:{name}", mapping=fields | ({"webhook_events": events} if events else {}))
-
-    return World(
-        RedisDeliveries(client, "detect", settings),
-        put,
-        lambda of, event, kind: filer(args=["{detect}", of, event, kind]),
-        lambda of: client.delete(f"{{detect}}:prediction:{of}"),
-    )
 
 
 @pytest.fixture(params=["redis", "memory"])
@@ -101,6 +25,10 @@ def world(kind: str, request: pytest.FixtureRequest) -> World:
 
 def names(claimed: Sequence[Outgoing]) -> list[str]:
     return [outgoing.delivery.id for outgoing in claimed]
+
+
+def names_of_dead(world: World) -> list[str]:
+    return [found.id for found in world.deliveries.dead()]
 
 
 def test_a_delivery_is_claimed_once_and_delivered(world: World) -> None:
@@ -208,10 +136,6 @@ def test_the_last_failure_makes_a_dead_delivery_that_can_be_sent_again(world: Wo
     (again,) = world.claim()
     assert (again.delivery.id, again.body, again.delivery.failures) == ("a_completed", b"the body", 0)
     assert names_of_dead(world) == ["b_completed"]
-
-
-def names_of_dead(world: World) -> list[str]:
-    return [found.id for found in world.deliveries.dead()]
 
 
 def test_what_was_delivered_is_made_anew_as_long_as_its_record_is_there(world: World) -> None:
@@ -397,190 +321,5 @@ def test_dead_ones_are_bounded(kind: str, request: pytest.FixtureRequest) -> Non
     assert names_of_dead(world) == ["c_completed", "b_completed"]
 
 
-def test_the_record_lives_until_the_body_is_stored(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
-    world = make("redis", request, Webhooks())
-    day = 24 * 3600
-    for name, result in (("a", Result.DELIVERED), ("b", Result.FAILED)):
-        world.record(f"prediction:{name}", f"https://{name}.example/", "", "default")
-        redis_client.expire(f"{{detect}}:prediction:{name}", day)
-        redis_client.set(f"{{detect}}:gone:{name}", "", ex=2 * day)
-        world.file_(name, "completed", "prediction")
-        assert UNSEEN_S - 5 <= redis_client.ttl(f"{{detect}}:prediction:{name}") <= UNSEEN_S
-        assert UNSEEN_S + day - 5 <= redis_client.ttl(f"{{detect}}:gone:{name}") <= UNSEEN_S + day
-        (outgoing,) = world.claim()
-        world.settle(outgoing, result, delay_s=100)
-        assert day - 5 <= redis_client.ttl(f"{{detect}}:prediction:{name}") <= day
-
-
-def test_only_a_start_was_asked_for_and_its_record_lives_too(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
-    world = make("redis", request, Webhooks())
-    world.file("a", "start", events="start")
-    redis_client.expire("{detect}:prediction:a", 100)
-    world.file_("a", "completed", "prediction")
-    assert redis_client.ttl("{detect}:prediction:a") > UNSEEN_S - 5
-    (outgoing,) = world.claim()
-    world.settle(outgoing, Result.DELIVERED)
-    assert 95 <= redis_client.ttl("{detect}:prediction:a") <= 100
-
-
-def test_without_a_webhook_nothing_is_stored(redis_client: "redis.Redis") -> None:
-    redis_client.hset("{detect}:prediction:a", "model", "codes")
-    redis_client.register_script(FILER)(args=["{detect}", "a", "completed", "prediction"])
-    assert redis_client.keys("*") == [b"{detect}:prediction:a"]
-
-
-def test_everything_ends(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
-    """Settled, only records are left, and each has a time to live."""
-    world = make("redis", request, Webhooks(retention_s=100, keep_s=200))
-    for number, result in enumerate((Result.DELIVERED, Result.FAILED, Result.GONE)):
-        world.file(str(number), "completed", f"https://{number}.example/")
-        (outgoing,) = world.claim()
-        world.settle(outgoing, result, delay_s=None)
-        redis_client.delete(f"{{detect}}:prediction:{number}")
-    left = {name.decode().split(":")[1]: redis_client.ttl(name) for name in redis_client.keys("*")}
-    assert left.pop("deliveries-dead") == -1
-    assert set(left) == {"delivery", "delivery-log", "receiver", "endpoint-stopped"}
-    assert all(ttl > 0 for ttl in left.values())
-    assert redis_client.ttl("{detect}:delivery:0_completed") <= 100
-    assert 100 < redis_client.ttl("{detect}:delivery:1_completed") <= 200
-
-
-def test_what_keda_counts(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
-    """What is due or being sent; not what waits for a retry, nor what waits for a receiver that is paused."""
-    world = make("redis", request, Webhooks(pause_after=2, first_pause_s=0.2))
-
-    def counted() -> int:
-        return int(redis_client.zcard("{detect}:deliveries"))
-
-    world.file("a", "completed")
-    world.file("b", "completed")
-    assert counted() == 2
-    first, second = world.claim()
-    assert counted() == 2
-    world.settle(first, Result.FAILED, delay_s=0.2)
-    assert counted() == 1
-    world.file("c", "completed")
-    world.settle(second, Result.FAILED, delay_s=100)
-    assert counted() == 0
-    world.file("d", "completed")
-    assert counted() == 0
-    assert redis_client.zcard("{detect}:deliveries-open") == world.deliveries.waiting() == 4
-    time.sleep(0.25)
-    (probe,) = world.claim()
-    assert counted() == 1
-    world.settle(probe, Result.DELIVERED)
-    world.file("e", "completed")
-    assert counted() == 1
-
-
-def test_a_long_output_is_left_out(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
-    world = make("redis", request, Webhooks(max_output_bytes=10))
-    world.file("a", "completed")
-    redis_client.hset("{detect}:prediction:a", "output", "x" * 10)
-    (outgoing,) = world.claim()
-    assert outgoing.source[b"output"] == b"x" * 10
-    world.deliveries.settle([Outcome(outgoing, Result.RETURNED)])
-    redis_client.hset("{detect}:prediction:a", "output", "x" * 11)
-    (outgoing,) = world.claim()
-    assert b"output" not in outgoing.source
-    assert outgoing.source[b"output_left_out"] == b"1"
-    assert outgoing.source[b"model"] == b"codes"
-
-
-def test_news_are_told(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
-    world = make("redis", request, Webhooks())
-    with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
-        heard.subscribe("{detect}:deliveries-news")
-        heard.get_message(timeout=1)
-        world.file("a", "completed")
-        assert heard.get_message(timeout=5) is not None
-
-
 def test_nothing_waits(world: World) -> None:
     assert world.deliveries.claim("o", 10) == Claimed((), None)
-
-
-ASKED = Submission(model="codes", webhook=URL, key="camera", base_url="http://api")
-
-
-def test_the_ledger_files_each_event_with_its_status(redis_client: "redis.Redis") -> None:
-    ledger, deliveries = RedisLedger(redis_client, Queue()), RedisDeliveries(redis_client, "detect", Webhooks())
-
-    def states(name: str) -> list[tuple[str, State]]:
-        return [(found.event, found.status) for found in deliveries.of("prediction", name)]
-
-    ledger.create("a", ASKED)
-    assert states("a") == []
-    claim = ledger.claim("w1", 10)
-    assert claim is not None
-    assert states("a") == [("start", State.WAITING)]
-    (start,) = deliveries.claim("s", 10).outgoing
-    assert start.delivery.key == "camera"
-    ledger.requeue(claim, 0)
-    claim = ledger.claim("w2", 10)
-    assert claim is not None
-    assert states("a") == [("start", State.SENDING)], "it starts once, however often it is tried"
-    ledger.succeed(claim, {"predictions": []}, {})
-    assert states("a") == [("start", State.SENDING), ("completed", State.HELD)]
-    said = Attempt(at=start.at, duration_s=0.1, status=200)
-    deliveries.settle([Outcome(start, Result.DELIVERED, said)])
-    (end,) = deliveries.claim("s", 10).outgoing
-    assert from_record("a", end.source).output == {"predictions": []}
-
-
-@pytest.mark.parametrize("how", ["fail", "cancel", "abort", "lost"])
-def test_every_end_is_filed(redis_client: "redis.Redis", how: str) -> None:
-    limits = Queue(start_within_s=0.05 if how == "abort" else 100, max_shared_lapses=1, max_lone_lapses=1)
-    ledger, deliveries = RedisLedger(redis_client, limits), RedisDeliveries(redis_client, "detect", Webhooks())
-    ledger.create("a", ASKED.model_copy(update={"webhook_events": ("completed",)}))
-    if how == "cancel":
-        ledger.cancel("a")
-    elif how == "abort":
-        time.sleep(0.1)
-        ledger.sweep()
-    elif how == "fail":
-        claim = ledger.claim("w", 10)
-        assert claim is not None
-        ledger.fail(claim, Problem(code="not_an_image", message="It is none."), {})
-    else:
-        for alone in (False, True):
-            ledger.claim("w", -1, alone=alone)
-            ledger.sweep()
-    (outgoing,) = deliveries.claim("s", 10).outgoing
-    assert outgoing.delivery.event == "completed"
-    expected = {"fail": Status.FAILED, "cancel": Status.CANCELED, "abort": Status.ABORTED, "lost": Status.FAILED}
-    assert from_record("a", outgoing.source).status is expected[how]
-
-
-@pytest.fixture(params=["redis", "memory"])
-def secrets(request: pytest.FixtureRequest) -> Secrets:
-    return MemorySecrets() if request.param == "memory" else RedisSecrets(request.getfixturevalue("redis_client"), "detect")
-
-
-def test_secrets(secrets: Secrets) -> None:
-    (first,) = secrets.of("default")
-    assert first.startswith("whsec_")
-    assert secrets.of("default") == (first,)
-    assert secrets.of("camera") != (first,)
-    with pytest.raises(Conflict, match="no old"):
-        secrets.retire("default")
-    secrets.rotate("default")
-    second, old = secrets.of("default")
-    assert old == first != second
-    with pytest.raises(Conflict, match="two"):
-        secrets.rotate("default")
-    secrets.retire("default")
-    assert secrets.of("default") == (second,)
-    secrets.rotate("new")
-    assert len(secrets.of("new")) == 1
-
-
-def test_a_claim_has_its_keys_secrets(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
-    world = make("redis", request, Webhooks())
-    secrets = RedisSecrets(redis_client, "detect")
-    world.file("a", "completed", key="camera")
-    (outgoing,) = world.claim()
-    assert outgoing.secrets == ()
-    world.deliveries.settle([Outcome(outgoing, Result.RETURNED)])
-    held = secrets.of("camera")
-    assert world.claim()[0].secrets == held

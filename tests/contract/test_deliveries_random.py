@@ -11,7 +11,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from sluice.deliveries import Attempt, Deliveries, Outcome, Outgoing, RedisDeliveries, Result
 from sluice.errors import SluiceError
 from sluice.settings import Webhooks
-from tests.contract.test_deliveries import FILER, RECORD
+from tests.contract.deliveries import FILER, RECORD
 from tests.fake_deliveries import SETTLED, MemoryDeliveries
 
 LIMITS = Webhooks(max_per_receiver=2, pause_after=3, first_pause_s=1000, longest_pause_s=5000, max_logged=3, max_dead=3)
