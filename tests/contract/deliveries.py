@@ -1,0 +1,81 @@
+"""A store of deliveries with the ledger's part in it, for contract tests of both stores."""
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from sluice.deliveries import Attempt, Deliveries, Outcome, Outgoing, RedisDeliveries, Result, State
+from sluice.delivery_scripts import FILE
+from sluice.settings import Webhooks
+from tests.fake_deliveries import MemoryDeliveries
+
+URL = "https://a.example/hook?token=1"
+RECORD = {b"model": b"codes"}
+
+# What the ledger's scripts have before FILE.
+FILER = (
+    """
+local tag = ARGV[1]
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local function exact(seconds) return string.format('%.6f', seconds) end
+"""
+    + FILE
+    + "file(ARGV[2], ARGV[3], ARGV[4])"
+)
+
+
+@dataclass
+class World:
+    """A store, and the ledger's part in it."""
+
+    deliveries: Deliveries
+    record: Callable[[str, str, str, str], None]
+    file_: Callable[[str, str, str], None]
+    forget: Callable[[str], None]
+
+    def file(self, of: str, event: str, url: str = URL, events: str = "", key: str = "default", kind: str = "prediction") -> None:
+        self.record(f"{kind}:{of}", url, events, key)
+        self.file_(of, event, kind)
+
+    def claim(self, most: int = 10) -> tuple[Outgoing, ...]:
+        return self.deliveries.claim(uuid.uuid4().hex, most).outgoing
+
+    def settle(self, outgoing: Outgoing, result: Result, delay_s: float | None = 0.0, rest_s: float = 0.0) -> bool:
+        said = Attempt(at=outgoing.at, duration_s=0.1, status={Result.DELIVERED: 204}.get(result, 500), answer="é")
+        return self.deliveries.settle([Outcome(outgoing, result, said, b"the body", delay_s, rest_s)])[0]
+
+    def states(self, of: str, kind: str = "prediction") -> list[State]:
+        return [found.status for found in self.deliveries.of(kind, of)]
+
+
+def make(kind: str, request: pytest.FixtureRequest, settings: Webhooks) -> World:
+    if kind == "memory":
+        memory = MemoryDeliveries(settings)
+        asked: dict[str, tuple[str, str, str]] = {}
+
+        def record(name: str, url: str, events: str, key: str) -> None:
+            memory.records[name.partition(":")[2]] = RECORD
+            asked[name] = (url, events, key)
+
+        return World(
+            memory,
+            record,
+            lambda of, event, kind: memory.file(of, event, *asked[f"{kind}:{of}"], kind=kind),
+            lambda of: memory.records.clear(),
+        )
+    client = request.getfixturevalue("redis_client")
+    filer = client.register_script(FILER)
+
+    def put(name: str, url: str, events: str, key: str) -> None:
+        fields = {"webhook": url, "key": key, **{k.decode(): v for k, v in RECORD.items()}}
+        client.hset(f"{{detect}}:{name}", mapping=fields | ({"webhook_events": events} if events else {}))
+
+    return World(
+        RedisDeliveries(client, "detect", settings),
+        put,
+        lambda of, event, kind: filer(args=["{detect}", of, event, kind]),
+        lambda of: client.delete(f"{{detect}}:prediction:{of}"),
+    )
