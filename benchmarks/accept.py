@@ -61,7 +61,10 @@ def _compare(store: "redisio.redis.Redis", servers: dict[str, tuple[int, int]], 
             statistics.median(said[name][key] for said in rounds) for key in ("per_s", "median_s", "p95_s", "cores", "cpu_s")
         )
         times = f"{median * 1000:.2f} ms, 95 % below {p95 * 1000:.2f} ms"
-        print(f"{clients} clients, {name}: {per_s:.0f}/s, {times}, {cpu * 1000:.2f} ms of processor; the clients use {cores:.2f} of a core", flush=True)
+        print(
+            f"{clients} clients, {name}: {per_s:.0f}/s, {times}, {cpu * 1000:.2f} ms of processor; clients {cores:.2f} of a core",
+            flush=True,
+        )
     ratios = [said["api"]["per_s"] / said["bare"]["per_s"] for said in rounds]
     costs = [said["bare"]["cpu_s"] / said["api"]["cpu_s"] for said in rounds]
     print(f"{clients} clients: ratio of processor time, which neighbours disturb less, {statistics.median(costs):.2f}", flush=True)

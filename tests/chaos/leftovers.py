@@ -27,7 +27,8 @@ def left_over(audit: Mapping[str, Any], known: Set[str], doubtful: int, faults: 
 
     `known` are the ids that clients were given; `doubtful` is how many submissions without an id of the client's own had no
     answer, each of which may have been recorded all the same. A fault that falls between an image and its record, or between the
-    end of a prediction and the removal of its image, leaves that to its time to live: so many as there were `faults` may be left, and no more.
+    end of a prediction and the removal of its image, leaves that to its time to live: so many as there were `faults` may be left,
+    and no more.
 
     The audit holds `queue`, `longest_s` (a kind of key → its longest time to live, `orphan` that of an image without a record)
     and `keys`: name, type, ttl_s (-1: none), size, and the status of a record.

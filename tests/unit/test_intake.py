@@ -8,7 +8,7 @@ from sluice.blobs import input_key
 from sluice.errors import BlobsUnavailable, IdReused, QueueFull, RedisUnavailable
 from sluice.intake import Intake, new_id
 from sluice.ledger import Created
-from sluice.prediction import Prediction, Status, Submission, digest
+from sluice.prediction import Status, Submission, digest
 from sluice.settings import Queue
 from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
 

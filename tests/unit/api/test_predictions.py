@@ -206,5 +206,10 @@ async def test_readiness_names_the_part(http: httpx.AsyncClient, world: World) -
     world.catalog.away = True
     answer = await http.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"status": "unavailable", "redis": "ok", "blobs": "ok", "triton": "Triton is unavailable; try again later"}
+    assert answer.json() == {
+        "status": "unavailable",
+        "redis": "ok",
+        "blobs": "ok",
+        "triton": "Triton is unavailable; try again later",
+    }
     assert (await http.get("/healthz")).status_code == 200
