@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import httpx
 import pytest
 
 from sluice.client import Client
+from tests.conftest import ROOT
 from tests.integration.conftest import Live
 from tests.loopback import Handler, serving
 
@@ -122,3 +125,15 @@ def _until(condition: object, seconds: float = 30.0) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+def test_a_load_is_taken_and_told_of(live: Live) -> None:
+    command = [sys.executable, "-m", "sluice", "load", "--url", live.api, "--count", "40", "--concurrency", "8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "ended: 40 succeeded" in done.stdout
+    nowhere = subprocess.run(
+        [*command, "--image", str(ROOT / "README.md")], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert nowhere.returncode == 1
+    assert "not_an_image" in nowhere.stderr
