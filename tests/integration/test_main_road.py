@@ -106,7 +106,7 @@ def test_no_annotated_image_unless_asked_for(client: Client, sample: bytes) -> N
 
 def test_health_and_documentation(live: Live) -> None:
     assert httpx.get(f"{live.api}/healthz").json() == {"status": "ok"}
-    assert httpx.get(f"{live.api}/readyz").json() == {"status": "ok", "redis": "ok", "triton": "ok"}
+    assert httpx.get(f"{live.api}/readyz").json() == {"status": "ok", "redis": "ok", "blobs": "ok", "triton": "ok"}
     assert httpx.get(f"{live.api}/docs").status_code == 200
     paths = httpx.get(f"{live.api}/openapi.json").json()["paths"]
     assert {"/v1/predictions", "/v1/predictions/{id}", "/v1/predictions/{id}/image"} <= set(paths)
