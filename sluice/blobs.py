@@ -17,8 +17,8 @@ class Blobs(Protocol):
     def get(self, key: str) -> bytes | None:
         """The bytes, or None when they were never stored, were deleted or have expired."""
 
-    def keep(self, key: str, ttl_s: int) -> None:
-        """Let a blob live `ttl_s` seconds from now. No error when there is nothing."""
+    def keep(self, key: str, ttl_s: int) -> bool:
+        """Let a blob live `ttl_s` seconds from now. Returns whether there is one."""
 
     def delete(self, key: str) -> None:
         """No error when there is nothing."""
@@ -53,9 +53,9 @@ class RedisBlobs:
             found = self._redis.get(stored_key(key))
         return found if isinstance(found, bytes) else None
 
-    def keep(self, key: str, ttl_s: int) -> None:
+    def keep(self, key: str, ttl_s: int) -> bool:
         with translated(BlobsUnavailable):
-            self._redis.expire(stored_key(key), ttl_s)
+            return bool(self._redis.expire(stored_key(key), ttl_s))
 
     def delete(self, key: str) -> None:
         with translated(BlobsUnavailable):

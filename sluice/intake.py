@@ -41,15 +41,26 @@ class Intake:
             self._blobs.put(key, image, self._blob_ttl_s)
         try:
             created = self._ledger.create(chosen, submission, mark, len(image), max_backlog=max_backlog)
-        except (QueueFull, Conflict, Gone):
+        except (Conflict, Gone):
             self._forget(key)
             raise
+        except QueueFull:
+            if not prediction_id or not self._is_known(prediction_id):
+                self._forget(key)
+            raise
         except Unavailable:
-            self.orphan(key)  # it may be on record all the same
+            if not prediction_id:  # it may be on record all the same; one that has an id may by now be its repetition's too
+                self.orphan(key)
             raise
         if created.prediction.status.terminal:
             self._forget(key)  # it ended between our look and our put, and took its image with it
-        elif created.made and created.waiting <= ENOUGH:  # else somebody was rung for those before it
+            return created.prediction
+        if prediction_id and image and not self._blobs.keep(key, self._blob_ttl_s):
+            # A repetition that was refused meanwhile took it away; or else a worker, who has ended it already.
+            self._blobs.put(key, image, self._blob_ttl_s)
+            if self._ledger.get(chosen).status.terminal:
+                self._forget(key)
+        if created.made and created.waiting <= ENOUGH:  # else somebody was rung for those before it
             self.ring(chosen)
         return created.prediction
 
@@ -84,6 +95,13 @@ class Intake:
         if found.digest != mark:
             raise IdReused(f"the id {prediction_id!r} belongs to another submission; choose a new one")
         return found
+
+    def _is_known(self, prediction_id: str) -> bool:
+        try:
+            self._ledger.get(prediction_id)
+        except (NotFound, Gone):
+            return False
+        return True
 
     def ring(self, prediction_id: str) -> None:
         """Wake a worker, if that can be done now."""

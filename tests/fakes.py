@@ -303,9 +303,11 @@ class MemoryBlobs:
         data, until = self._blobs.get(key, (None, 0.0))
         return data if until > self._clock() else None
 
-    def keep(self, key: str, ttl_s: int) -> None:
-        if self.get(key) is not None:
-            self.put(key, self._blobs[key][0], ttl_s)
+    def keep(self, key: str, ttl_s: int) -> bool:
+        if self.get(key) is None:
+            return False
+        self.put(key, self._blobs[key][0], ttl_s)
+        return True
 
     def delete(self, key: str) -> None:
         self._blobs.pop(key, None)

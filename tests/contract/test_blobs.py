@@ -37,6 +37,14 @@ def test_a_blob_expires(blobs: Blobs) -> None:
     assert blobs.get("b") == b"x"
 
 
+def test_keep_tells_whether_there_is_one(blobs: Blobs) -> None:
+    assert blobs.keep("a", 60) is False
+    blobs.put("a", b"x", 1)
+    assert blobs.keep("a", 60) is True
+    time.sleep(1.1)
+    assert blobs.get("a") == b"x"
+
+
 def test_every_key_has_a_time_to_live(redis_client: "redis.Redis") -> None:
     RedisBlobs(redis_client).put("a", b"x", 60)
     assert [redis_client.ttl(key) > 0 for key in redis_client.keys("*")] == [True]
