@@ -29,7 +29,7 @@ class Metrics:
                 "running": "Of these, those that run.",
                 "workers": "Worker processes that were heard of lately.",
                 "oldest_seconds": "Since the oldest of them was submitted.",
-                "ended_per_second": "Predictions that ended, in the best ten seconds of the last minute.",
+                "ended_per_second": "Predictions that ended while others waited, in the best ten seconds of the last minute.",
             }.items()
         }
 

@@ -45,7 +45,7 @@ class QueueAnswer(BaseModel):
     processing: int = Field(description="Of these, those that run.")
     oldest_s: float = Field(description="Seconds since the oldest of them was submitted; 0 when there is none.")
     workers: int = Field(description="Worker processes that were heard of lately.")
-    per_s: float = Field(description="How many ended in a second, in the best ten seconds of the last minute.")
+    per_s: float = Field(description="How many ended in a second while others waited, in the best ten seconds of the last minute.")
     estimated_wait_s: float | None = Field(description="Until a prediction submitted now would end; null where nothing tells.")
 
 

@@ -17,7 +17,7 @@ Keys of one queue share a hash tag, so that a cluster keeps them on one node and
     {detect}:dead                  zset    ids of dead letters, scored by their end
     {detect}:index:<key>           zset    ids of one key that have records, scored by creation; see `history.py`
     {detect}:expiring              zset    "<key> <id>", scored by the time at which the index forgets it
-    {detect}:ended:<n>             number  how many attempts ended in the nth ten seconds; the drain rate
+    {detect}:ended:<n>             number  how many ended in the nth ten seconds while others waited; the drain rate
     {detect}:workers               zset    worker processes, scored by the time until which they count
     {detect}:events                channel: "<id> <status>" at each change
 
@@ -84,8 +84,9 @@ class Created(NamedTuple):
 
 
 class Load(NamedTuple):
-    """How busy the queue is. `oldest_s`: how long ago the oldest live prediction was submitted. `per_s`: how many ended in a
-    second, in the best ten seconds of the last minute; 0 when none did. `full`: how much of the nearest bound is in use, 0 to 1.
+    """How busy the queue is. `oldest_s`: how long ago the oldest live prediction was submitted. `per_s`: how many ended in a second
+    while others waited, in the best ten seconds of the last minute; 0 when none did. `full`: how much of the nearest bound is in
+    use, 0 to 1.
     """
 
     live: int

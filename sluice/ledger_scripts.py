@@ -217,9 +217,12 @@ FINISH = (
 if not owned(ARGV[4]) or not move(id, ARGV[5]) then return 0 end
 note(id, ARGV[9])
 finish(id, limits.retention_s, ARGV[6], ARGV[7], ARGV[8])
-local bucket = ended(math.floor(now / RATE_BUCKET_S))
-redis.call('INCR', bucket)
-redis.call('EXPIRE', bucket, 12 * RATE_BUCKET_S)
+-- Only where others wait: an idle queue's rate is its clients', and says nothing of how fast it could be.
+if redis.call('EXISTS', deadlines) == 1 then
+  local bucket = ended(math.floor(now / RATE_BUCKET_S))
+  redis.call('INCR', bucket)
+  redis.call('EXPIRE', bucket, 12 * RATE_BUCKET_S)
+end
 return 1
 """
 )

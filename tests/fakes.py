@@ -52,6 +52,7 @@ class MemoryLedger:
         self._turns: dict[tuple[Priority, str], float] = {}  # when a key that has something ready last had its turn
         self._claims = 0
         self._workers: dict[str, float] = {}
+        self._drained: list[float] = []  # when something ended while others waited
         self.batches: Any = None  # a `MemoryBatches` enters itself here
         self._lock = threading.RLock()
 
@@ -128,11 +129,13 @@ class MemoryLedger:
             check_size(json.dumps(output), self._settings.max_output_bytes)
             row = self._owned(claim)
             self._end(row, Status.SUCCEEDED, output=dict(output), metrics=dict(metrics), logs=_more(row, logs))
+            self._drain()
 
     def fail(self, claim: Claim, problem: Problem, metrics: Mapping[str, float], logs: str = "") -> None:
         with self._lock:
             row = self._owned(claim)
             self._end(row, Status.FAILED, error=problem, metrics=dict(metrics), logs=_more(row, logs))
+            self._drain()
 
     def requeue(self, claim: Claim, delay_s: float, *, retry: bool = True, logs: str = "") -> None:
         with self._lock:
@@ -186,13 +189,17 @@ class MemoryLedger:
             now, live = self._clock(), self._live()
             oldest_s = max((now - row.prediction.created_at for row in live), default=0.0)
             running = sum(row.owner is not None for row in live)
-            recent = [row for row in self._rows.values() if now - (row.prediction.completed_at or 0) < 10]
+            recent = [at for at in self._drained if now - at < 10]
             full = max(len(live) / self._settings.max_backlog, sum(row.size for row in live) / self._settings.max_bytes)
             return Load(len(live), running, sum(until > now for until in self._workers.values()), oldest_s, len(recent) / 10, full)
 
     def dead(self) -> list[Prediction]:
         with self._lock:
             return [self._rows[name].prediction for name in reversed(self._dead)]
+
+    def _drain(self) -> None:
+        if any(row.due is not None for row in self._rows.values()):
+            self._drained.append(self._clock())
 
     def _live(self) -> list[_Row]:
         return [row for row in self._rows.values() if not row.prediction.status.terminal]

@@ -391,6 +391,14 @@ def test_load(ledger: Ledger) -> None:
     assert ledger.load().live == 1
 
 
+def test_an_idle_queue_has_no_rate(ledger: Ledger) -> None:
+    """It would be its clients' rate, and promise a wait of minutes to who comes alone."""
+    ledger.succeed(_claimed(ledger), {}, {})
+    time.sleep(2)
+    assert ledger.load().per_s == 0
+    assert ledger.load().wait_s(0) is None
+
+
 def test_a_renewed_lease_does_not_lapse(ledger: Ledger) -> None:
     ledger.create("a", Submission(model="codes"))
     claim = ledger.claim("w1", 0.05)
