@@ -12,7 +12,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Header, Path, Request, Response
 from starlette.routing import Route
 
-from api.auth import SubmitterDep, given_key, submitter
+from api.auth import CallerDep, SubmitterDep, given_key, submitter
 from api.body import Options, PredictionRequest, Upload, read_upload
 from api.deps import Services, ServicesDep, base_url
 from api.describe import LOCATION, PREDICTION_LINKS, RETRY_AFTER, Responses, problems
@@ -105,7 +105,7 @@ IdempotencyKey = Annotated[
 async def submit(
     request: Request,
     services: ServicesDep,
-    caller: SubmitterDep,
+    caller: CallerDep,
     prefer: Prefer = None,
     cancel_after: CancelAfter = None,
     idempotency_key: IdempotencyKey = None,
@@ -114,8 +114,7 @@ async def submit(
 
     With a form, the parameters are fields beside the file; with the image as the body, they are in the query.
     """
-    chosen = derived_id(caller, idempotency_key) if idempotency_key else None
-    return await _accept(request, services, caller, prefer, cancel_after, chosen)
+    return await lean(request)  # this route is for OpenAPI: `LEAN` comes before it, and what it declares `lean` reads itself
 
 
 @router.put("/predictions/{id}", **_OPTIONS)
@@ -175,6 +174,7 @@ async def _accept(
     prediction_id: str | None,
     model: str | None = None,
 ) -> Response:
+    here = base_url(request)
     wait_s = _wait_s(prefer, services.settings.api.max_wait_s)
     start_within_s = None if cancel_after is None else seconds(cancel_after)
     try:
@@ -183,15 +183,15 @@ async def _accept(
             declared = request.headers.get("content-length", "")
             size = int(declared) if declared.isdecimal() else 0
             await anyio.to_thread.run_sync(services.ledger.room, size, caller.name, caller.max_backlog)
-        upload = await with_file(services, caller, await read_upload(request, services.settings.limits), base_url(request))
-        asked = await asked_of(services, caller, upload.options, upload.parameters, base_url(request), model, start_within_s)
+        upload = await with_file(services, caller, await read_upload(request, services.settings.limits), here)
+        asked = await asked_of(services, caller, upload.options, upload.parameters, here, model, start_within_s)
         prediction = await accept(services, caller, upload.image, asked, prediction_id)
     except QueueFull as error:
         error.retry_after_s = await services.pace.room_after()
         raise
     if wait_s:
         prediction = await wait(services, prediction.id, caller.name, wait_s)
-    return await _answer(request, services, prediction, wait_s)
+    return await _answer(services, prediction, here, wait_s)
 
 
 async def with_file(services: Services, caller: Caller, upload: Upload, base_url: str) -> Upload:
@@ -262,8 +262,8 @@ def _is_quick(image: bytes) -> bool:
     return image.startswith(b"\xff\xd8\xff") and len(image) <= _QUICK_BYTES
 
 
-async def _answer(request: Request, services: Services, prediction: Prediction, wait_s: float) -> Response:
-    answer = PredictionAnswer.of(prediction, base_url(request))
+async def _answer(services: Services, prediction: Prediction, base_url: str, wait_s: float) -> Response:
+    answer = PredictionAnswer.of(prediction, base_url)
     headers = {"Location": answer.urls.get}
     if wait_s:
         headers["Preference-Applied"] = f"wait={wait_s:g}"

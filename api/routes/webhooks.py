@@ -1,5 +1,6 @@
 """Webhooks: the log of deliveries, sending one once more, and the secret to verify them with."""
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated
 
@@ -7,10 +8,11 @@ import anyio.to_thread
 from fastapi import APIRouter, Path
 
 from api.auth import CallerDep
-from api.deps import ServicesDep
+from api.deps import Services, ServicesDep
 from api.describe import Responses, link, problems
 from api.routes.submissions import ID
 from api.schemas import BatchEvent, DeliveryAnswer, DeliveryList, PredictionEvent, SecretAnswer
+from sluice.keys import Caller
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 events = APIRouter(tags=["webhooks"])  # what receivers are sent, for OpenAPI: nothing here is ever called
@@ -26,20 +28,21 @@ DeliveryId = Annotated[
 @router.get("/predictions/{id}/deliveries", responses={**_LISTED, **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)})
 async def prediction_deliveries(prediction_id: Id, services: ServicesDep, caller: CallerDep) -> DeliveryList:
     """What became of a prediction's webhook events, with the last attempts at each. Empty where no webhook was asked for."""
-    found = await anyio.to_thread.run_sync(services.deliveries.of, "prediction", prediction_id)
-    mine = [DeliveryAnswer.of(delivery) for delivery in found if delivery.key == caller.name]
-    if not mine:
-        await anyio.to_thread.run_sync(services.ledger.get, prediction_id, caller.name)
-    return DeliveryList(results=mine)
+    return await _listed(services, caller, "prediction", prediction_id, services.ledger.get)
 
 
 @router.get("/batches/{id}/deliveries", responses={**_LISTED, **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)})
 async def batch_deliveries(batch_id: Id, services: ServicesDep, caller: CallerDep) -> DeliveryList:
     """What became of a batch's webhook event. Empty until the batch has ended."""
-    found = await anyio.to_thread.run_sync(services.deliveries.of, "batch", batch_id)
+    return await _listed(services, caller, "batch", batch_id, services.batches.get)
+
+
+async def _listed(services: Services, caller: Caller, kind: str, of: str, get: Callable[[str, str], object]) -> DeliveryList:
+    """The caller's; where there are none, `get` raises NotFound or Gone for what is not there, or is another's."""
+    found = await anyio.to_thread.run_sync(services.deliveries.of, kind, of)
     mine = [DeliveryAnswer.of(delivery) for delivery in found if delivery.key == caller.name]
     if not mine:
-        await anyio.to_thread.run_sync(services.batches.get, batch_id, caller.name)
+        await anyio.to_thread.run_sync(get, of, caller.name)
     return DeliveryList(results=mine)
 
 
