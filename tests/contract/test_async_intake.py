@@ -20,7 +20,7 @@ from tests.conftest import free_port
 pytestmark = pytest.mark.anyio
 
 ASKED = Submission(model="codes", key="mine", priority=Priority.HIGH, metadata={"a": 1})
-QUICK = {"connect_timeout_s": 1.0, "timeout_s": 5.0, "connections": 4}
+FEW = {"connect_timeout_s": 10.0, "timeout_s": 30.0, "connections": 4}
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ class World:
 @pytest.fixture(params=["together", "apart"])
 async def world(request: pytest.FixtureRequest, redis_url: str, redis_client: "redis.Redis") -> AsyncIterator[World]:
     ledger = RedisLedger(redis_client, Queue(max_backlog=100))
-    client = redisio.connect_async(redis_url, **QUICK)
-    blobs = redisio.connect_async(redis_url, **QUICK) if request.param == "apart" else None
+    client = redisio.connect_async(redis_url, **FEW)
+    blobs = redisio.connect_async(redis_url, **FEW) if request.param == "apart" else None
     rung: list[str] = []
     dropped: list[str] = []
     intake = AsyncIntake(ledger, client, blobs, blob_ttl_s=60, ring=rung.append, drop=dropped.append)
@@ -90,8 +90,8 @@ async def test_many_at_once_on_few_connections(world: World) -> None:
 
 @pytest.mark.parametrize("away", ["ledger", "blobs"])
 async def test_redis_away(away: str, redis_url: str, redis_client: "redis.Redis") -> None:
-    nowhere = redisio.connect_async(f"redis://127.0.0.1:{free_port()}/0", **QUICK)
-    somewhere = redisio.connect_async(redis_url, **QUICK)
+    nowhere = redisio.connect_async(f"redis://127.0.0.1:{free_port()}/0", **FEW)
+    somewhere = redisio.connect_async(redis_url, **FEW)
     dropped: list[str] = []
     ledger = RedisLedger(redis_client, Queue())
     client, blobs = (nowhere, somewhere) if away == "ledger" else (somewhere, nowhere)

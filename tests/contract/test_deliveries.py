@@ -31,6 +31,15 @@ def names_of_dead(world: World) -> list[str]:
     return [found.id for found in world.deliveries.dead()]
 
 
+def due_after(world: World, least_s: float, since: float) -> tuple[Outgoing, ...]:
+    """What is claimed next, which must not be before `least_s` after `since` (monotonic)."""
+    while not (found := world.claim()):
+        assert time.monotonic() < since + 60
+        time.sleep(0.01)
+    assert time.monotonic() >= since + least_s
+    return found
+
+
 def test_a_delivery_is_claimed_once_and_delivered(world: World) -> None:
     world.file("a", "completed", key="camera")
     assert world.deliveries.waiting() == 1
@@ -70,19 +79,25 @@ def test_a_batch_has_one_event(world: World) -> None:
 def test_a_failed_attempt_is_made_again_with_the_same_body(world: World) -> None:
     world.file("a", "completed")
     (first,) = world.claim()
-    assert world.settle(first, Result.FAILED, delay_s=0.2)
-    assert world.claim() == ()
-    wait_s = world.deliveries.claim("o", 10).wait_s
-    assert wait_s is not None
-    assert 0 < wait_s <= 0.2
-    time.sleep(0.25)
-    (second,) = world.claim()
+    since = time.monotonic()
+    assert world.settle(first, Result.FAILED, delay_s=0.5)
+    (second,) = due_after(world, 0.5, since)
     assert second.body == b"the body"
     assert second.source == {}
     assert (second.delivery.attempts, second.delivery.failures) == (2, 1)
     world.settle(second, Result.DELIVERED)
     (ended,) = world.deliveries.of("prediction", "a")
     assert [attempt.status for attempt in ended.log] == [500, 204]
+
+
+def test_it_is_told_how_long_nothing_is_due(world: World) -> None:
+    world.file("a", "completed")
+    (outgoing,) = world.claim()
+    assert world.settle(outgoing, Result.FAILED, delay_s=100)
+    found, wait_s = world.deliveries.claim("o", 10)
+    assert found == ()
+    assert wait_s is not None
+    assert 0 < wait_s <= 100
 
 
 def test_a_stale_sender_changes_nothing(kind: str, request: pytest.FixtureRequest) -> None:
@@ -245,19 +260,16 @@ def test_a_failing_receiver_is_paused_then_probed_then_trusted(kind: str, reques
     for number in range(6):
         world.file(f"a{number}", "completed")
     world.file("b", "completed", OTHER)
+    since = time.monotonic()
     for outgoing in world.claim():
         if outgoing.delivery.of != "b":
             world.settle(outgoing, Result.FAILED, delay_s=100)
-    assert world.claim() == (), "what waits stays where it is"
-    assert world.states("a5") == [State.WAITING]
-    time.sleep(0.25)
-    (probe,) = world.claim()
+    assert world.states("a5") == [State.WAITING], "what waits stays where it is"
+    (probe,) = due_after(world, 0.2, since)
     assert world.claim() == ()
+    since = time.monotonic()
     world.settle(probe, Result.FAILED, delay_s=100)
-    time.sleep(0.25)
-    assert world.claim() == (), "the second pause is twice as long"
-    time.sleep(0.2)
-    (probe,) = world.claim()
+    (probe,) = due_after(world, 0.4, since)  # the second pause is twice as long
     world.settle(probe, Result.DELIVERED)
     assert len(world.claim()) == 1
     assert world.deliveries.of("prediction", "a5")[0].failures == 0, "a pause burns no attempt"
@@ -267,10 +279,9 @@ def test_a_receiver_that_asks_for_rest_gets_it(world: World) -> None:
     world.file("a", "completed")
     world.file("b", "completed")
     (outgoing,) = world.claim(1)
+    since = time.monotonic()
     world.settle(outgoing, Result.FAILED, delay_s=0, rest_s=0.2)
-    assert world.claim() == ()
-    time.sleep(0.25)
-    assert len(world.claim()) == 2
+    assert len(due_after(world, 0.2, since)) == 2
 
 
 def test_a_url_that_answers_gone_is_sent_nothing_until_somebody_says_so(world: World) -> None:
@@ -294,11 +305,18 @@ def test_what_was_tried_for_too_long_is_given_up(kind: str, request: pytest.Fixt
     world.file("untried", "completed", OTHER)
     (outgoing,) = (found for found in world.claim(1))
     world.settle(outgoing, Result.FAILED, delay_s=100)
-    assert world.deliveries.sweep().given_up == ()
     time.sleep(0.25)
     assert sorted(world.deliveries.sweep().given_up) == ["a_completed", "b_completed"]
     assert {found.reason for found in world.deliveries.dead()} == {"age"}
     assert names(world.claim()) == ["untried_completed"], "nobody had the time for it: it is not the receiver's fault"
+
+
+def test_what_was_tried_a_moment_ago_is_not_given_up(world: World) -> None:
+    world.file("a", "completed")
+    (outgoing,) = world.claim()
+    world.settle(outgoing, Result.FAILED, delay_s=100)
+    assert world.deliveries.sweep().given_up == ()
+    assert world.states("a") == [State.WAITING]
 
 
 def test_the_log_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:

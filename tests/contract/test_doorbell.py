@@ -13,8 +13,8 @@ from tests.fakes import CountingDoorbell
 
 
 def _celery(url: str) -> CeleryDoorbell:
-    client = redisio.connect(url, connect_timeout_s=0.3, timeout_s=0.5)
-    return CeleryDoorbell(make_app(url, "detect", connect_timeout_s=0.3, timeout_s=0.5), client, "detect")
+    client = redisio.connect(url, connect_timeout_s=10, timeout_s=10)
+    return CeleryDoorbell(make_app(url, "detect", connect_timeout_s=10, timeout_s=10), client, "detect")
 
 
 @pytest.fixture(params=["celery", "memory"])

@@ -93,10 +93,16 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def http(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
+def upload_s() -> tuple[str, str]:
+    """How long a body may stall, and take: short only where a test is about that, by a parameter of this name."""
+    return "60", "120"
+
+
+@pytest.fixture
+async def http(world: World, monkeypatch: pytest.MonkeyPatch, upload_s: tuple[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setenv("SLUICE_LIMITS_MAX_BYTES", "50000")
-    monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_IDLE_S", "0.5")
-    monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_S", "1")
+    monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_IDLE_S", upload_s[0])
+    monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_S", upload_s[1])
 
     @contextlib.asynccontextmanager
     async def build(settings: Settings) -> AsyncIterator[Services]:

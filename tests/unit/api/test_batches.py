@@ -392,17 +392,18 @@ async def test_a_cancel_while_it_is_taken_in(http: httpx.AsyncClient, world: Wor
 
 
 async def test_only_so_many_at_once(http: httpx.AsyncClient) -> None:
-    going_on = asyncio.Event()
+    going_on, refused_one = asyncio.Event(), asyncio.Event()
 
     async def slow():
         yield json.dumps({"images": [URI]}).encode()
         going_on.set()
-        await asyncio.sleep(0.3)
+        await refused_one.wait()
 
     first = asyncio.create_task(http.post("/v1/batches", content=slow(), headers={"Content-Type": "application/json"}))
     await going_on.wait()
     refused = await http.post("/v1/batches", json={"images": [URI]})
     assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
+    refused_one.set()
     assert (await first).status_code == 202
     assert (await http.post("/v1/batches", json={"images": [URI]})).status_code == 202
 
@@ -418,6 +419,7 @@ async def test_what_is_not_there(http: httpx.AsyncClient, world: World) -> None:
     assert (await http.post(f"/v1/batches/{'b' * 26}/cancel")).status_code == 404
 
 
+@pytest.mark.parametrize("upload_s", [("0.5", "1")])
 async def test_a_body_that_drips_is_cut_off_wherever_it_is(http: httpx.AsyncClient, world: World) -> None:
     """Most of the time goes into writing the bytes, which the timeout may not interrupt."""
 

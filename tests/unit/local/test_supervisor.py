@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -29,6 +28,14 @@ def running(pid):
     return any(process.pid == pid and process.state not in "ZX" for process in guard.processes())
 
 
+def text(path):
+    """What is in the file; nothing while it is not there, as before a child is started, and while its log is being set aside."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
 def shell(script, name="child", **options):
     return Spec(name, ["/bin/sh", "-c", script], os.environ, options.pop("is_ready", lambda: True), **options)
 
@@ -47,7 +54,7 @@ def supervisor(tmp_path, events):
 
 def test_output_goes_to_a_file_per_process(supervisor, tmp_path):
     supervisor.start([shell("echo one; exec sleep 60", "a"), shell("echo two >&2; exec sleep 60", "b")])
-    until(lambda: (tmp_path / "a.log").read_text() == "one\n" and (tmp_path / "b.log").read_text() == "two\n")
+    until(lambda: text(tmp_path / "a.log") == "one\n" and text(tmp_path / "b.log") == "two\n")
 
 
 def test_ready_when_all_are(supervisor, tmp_path, events):
@@ -64,7 +71,7 @@ def test_a_child_that_dies_is_told_of_and_started_again(supervisor, events):
     supervisor.start([shell("echo last words; exec sleep 60")])
     until(supervisor.is_ready)
     first = supervisor.pids["child"]
-    until(lambda: Path(supervisor._logs / "child.log").read_text())
+    until(lambda: text(supervisor._logs / "child.log"))
     os.kill(first, signal.SIGKILL)
     until(lambda: supervisor.pids.get("child", first) != first and supervisor.is_ready())
     (died,) = [event for event in events if event.kind is Kind.DIED]
@@ -108,9 +115,9 @@ def test_cleaning_comes_before_each_start_and_at_the_end(supervisor, tmp_path, e
     mark.touch()
     script = f"test -e {mark} && echo dirty; touch {mark}; echo up; exec sleep 60"
     supervisor.start([shell(script, clean=lambda: mark.unlink(missing_ok=True))])
-    until(lambda: log.exists() and log.read_text() == "up\n")
+    until(lambda: text(log) == "up\n")
     os.kill(supervisor.pids["child"], signal.SIGKILL)
-    until(lambda: log.read_text() == "up\nup\n")
+    until(lambda: text(log) == "up\nup\n")
     supervisor.stop()
     assert not mark.exists()
 
@@ -120,26 +127,25 @@ def test_stop_takes_the_highest_tier_first(supervisor, tmp_path):
     script = "trap 'echo {0} >>" + str(order) + "; exit' TERM; echo up; while :; do sleep 0.05; done"
     specs = [shell(script.format(tier), f"tier-{tier}", tier=tier, grace_s=2.0) for tier in (0, 2, 1)]
     supervisor.start(specs)
-    until(lambda: all((tmp_path / f"tier-{tier}.log").exists() for tier in range(3)))
-    until(lambda: all((tmp_path / f"tier-{tier}.log").read_text() for tier in range(3)))
+    until(lambda: all(text(tmp_path / f"tier-{tier}.log") for tier in range(3)))
     supervisor.stop()
     assert order.read_text().split() == ["2", "1", "0"]
 
 
 def test_one_that_ignores_sigterm_is_killed_in_time(supervisor, tmp_path):
     script = "trap '' TERM; echo up; while :; do sleep 0.05; done"
-    supervisor.start([shell(script, f"deaf-{tier}", tier=tier, grace_s=1.5) for tier in range(3)])
-    until(lambda: supervisor.is_ready() and (tmp_path / "deaf-2.log").read_text())
+    supervisor.start([shell(script, f"deaf-{tier}", tier=tier, grace_s=60.0) for tier in range(3)])
+    until(lambda: supervisor.is_ready() and all(text(tmp_path / f"deaf-{tier}.log") for tier in range(3)))
     pids = supervisor.pids.values()
     started = time.monotonic()
     supervisor.stop()
-    assert time.monotonic() - started < 5.5  # 5 s, and half a one for a busy machine
+    assert time.monotonic() - started < 30, "their graces, rather than the bound for all of them, ended it"
     assert not [pid for pid in pids if running(pid)]
 
 
 def test_what_a_child_started_goes_with_it(supervisor, tmp_path):
     supervisor.start([shell("sleep 60 & echo $!; exec sleep 60")])
-    grandchild = int(until(lambda: (tmp_path / "child.log").exists() and (tmp_path / "child.log").read_text()))
+    grandchild = int(until(lambda: text(tmp_path / "child.log")))
     os.kill(supervisor.pids["child"], signal.SIGKILL)
     until(lambda: not running(grandchild), "the grandchild's end")
 
@@ -161,7 +167,7 @@ folder = Path(sys.argv[1])
 supervisor = Supervisor(folder, lambda event: None, shm_prefix=sys.argv[2], keep_open=[os.open(folder, os.O_RDONLY)])
 script = "sleep 60 & echo $! > %s; exec sleep 61" % (folder / "grandchild")
 supervisor.start([Spec("child", ["/bin/sh", "-c", script], os.environ, lambda: True)])
-while not supervisor.is_ready() or not (folder / "grandchild").exists():
+while not supervisor.is_ready() or not (folder / "grandchild").exists() or not (folder / "grandchild").read_text():
     time.sleep(0.01)
 print(supervisor.pids["child"], supervisor.pids["guard"], flush=True)
 time.sleep(60)
@@ -194,5 +200,5 @@ def test_a_long_log_is_set_aside(supervisor, tmp_path, monkeypatch):
     monkeypatch.setattr("sluice.local.process.LOG_LIMIT_BYTES", 10)
     (tmp_path / "child.log").write_text("from an earlier day\n")
     supervisor.start([shell("echo new; exec sleep 60")])
-    until(lambda: (tmp_path / "child.log").read_text() == "new\n")
+    until(lambda: text(tmp_path / "child.log") == "new\n")
     assert "earlier" in (tmp_path / "child.log.1").read_text()

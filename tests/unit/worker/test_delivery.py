@@ -21,7 +21,7 @@ from worker.delivery import ANSWER_BYTES, Sender
 
 pytestmark = pytest.mark.anyio
 
-QUICK: dict[str, Any] = {"schedule_s": (0.05, 0.05), "timeout_s": 0.5, "lease_s": 5, "poll_s": 0.05, "sweep_interval_s": 0.05}
+QUICK: dict[str, Any] = {"schedule_s": (0.05, 0.05), "timeout_s": 30, "lease_s": 60, "poll_s": 0.05, "sweep_interval_s": 0.05}
 LOOPBACK = IPv4Network("127.0.0.1/32")
 
 
@@ -118,7 +118,9 @@ async def test_both_secrets_sign(world: World) -> None:
 
 
 def _hang(handler: Handler) -> None:
-    time.sleep(1)
+    """No answer, until the sender has gone away or a minute is over."""
+    handler.connection.settimeout(60)
+    handler.close_connection = not handler.rfile.read(1)
 
 
 def _close(handler: Handler) -> None:
@@ -145,7 +147,7 @@ async def test_what_is_no_clear_yes_is_tried_again(
 ) -> None:
     world.heard.answers.insert(0, answer)
     world.file()
-    async with sending(world):
+    async with sending(world, timeout_s=3 if answer is _hang else 30):
         await until(lambda: world.one().status == "delivered")
     first, second = world.one().log
     assert (first.status, first.error) == (status, error)
@@ -218,7 +220,7 @@ async def test_a_slow_receiver_delays_no_other(world: World) -> None:
     for number in range(20):
         world.file(f"slow{number}")
     with serving(lambda handler: handler.reply(204)) as quick:
-        async with sending(world, concurrency=10, timeout_s=3) as sender:
+        async with sending(world, concurrency=10, grace_s=0.05) as sender:
             await until(lambda: world.heard.messages)
             for number in range(5):
                 world.file(f"quick{number}", f"http://127.0.0.1:{quick.port}/")
@@ -230,7 +232,7 @@ async def test_a_slow_receiver_delays_no_other(world: World) -> None:
 async def test_what_runs_at_the_end_is_given_back_after_the_grace(world: World) -> None:
     world.heard.answers = [_hang]
     world.file()
-    async with sending(world, timeout_s=5, lease_s=10, grace_s=0.05):
+    async with sending(world, grace_s=0.05):
         await until(lambda: world.heard.messages)
     assert (world.one().status, world.one().attempts, world.one().log) == ("waiting", 0, ())
 
@@ -238,7 +240,7 @@ async def test_what_runs_at_the_end_is_given_back_after_the_grace(world: World) 
 async def test_what_runs_at_the_end_may_end(world: World) -> None:
     world.heard.answers = [lambda handler: (time.sleep(0.3), handler.reply(204))[1]]
     world.file()
-    async with sending(world, timeout_s=5, lease_s=10, grace_s=5):
+    async with sending(world, grace_s=30):
         await until(lambda: world.heard.messages)
     assert world.one().status == "delivered"
 

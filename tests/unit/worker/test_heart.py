@@ -30,12 +30,17 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def test_it_keeps_what_it_holds_and_nothing_else() -> None:
-    ledger = MemoryLedger()
+    now = [1000.0]
+    ledger = MemoryLedger(clock=lambda: now[0])
     heart = Heart(ledger, lease_s=0.6)
     held, let_go = heart.hold(_claim(ledger, "held", 0.6)), heart.hold(_claim(ledger, "let-go", 0.6))
-    heart.start()
     heart.release(let_go)
-    _until(lambda: ledger.sweep().requeued == ("let-go",))
+    now[0] += 0.5
+    before = held.renewed_at
+    heart.start()
+    _until(lambda: held.renewed_at > before)
+    now[0] += 0.5
+    assert ledger.sweep().requeued == ("let-go",)
     assert ledger.get("held").status is Status.PROCESSING
     held.check()
     assert heart.busy
@@ -94,9 +99,9 @@ def test_what_is_given_back_waits_again_with_no_retry_counted() -> None:
 def test_a_prediction_that_hangs_ends_the_process_and_spares_the_others() -> None:
     ledger = MemoryLedger()
     hung = threading.Event()
-    heart = Heart(ledger, lease_s=30, max_run_s=0.8, on_hang=hung.set)
+    heart = Heart(ledger, lease_s=300, max_run_s=100, on_hang=hung.set)
     stuck = heart.hold(_claim(ledger, "stuck"))
-    time.sleep(0.5)
+    stuck.since -= 99.5  # as if it had begun so long ago
     heart.hold(_claim(ledger, "innocent"))
     heart.start()
     assert hung.wait(20)
@@ -121,11 +126,15 @@ def test_c_code_that_keeps_the_interpreters_lock_is_ended_too() -> None:
     program = """
 import re, time
 import worker.heart
-worker.heart._SILENCE_S = 1.0
+worker.heart._SILENCE_S = 5.0
 from tests.fakes import MemoryLedger
-heart = worker.heart.Heart(MemoryLedger(), lease_s=30)
+beats = []
+class Alive:  # touched at each beat, after the watch was set
+    touch = staticmethod(lambda: beats.append(1))
+heart = worker.heart.Heart(MemoryLedger(), lease_s=30, alive_file=Alive)
 heart.start()
-time.sleep(1.2)  # a beat or two
+while len(beats) < 2:
+    time.sleep(0.05)
 print("stuck", flush=True)
 re.match("(a+)+$", "a" * 60 + "b")
 """

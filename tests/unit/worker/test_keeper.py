@@ -129,11 +129,12 @@ def test_a_process_that_hears_nothing_is_told_from_an_idle_and_a_busy_one(proces
     keeper = process.keeper(stuck_after_s=0.3)
     keeper.start()
     assert not process.stuck.wait(0.6), "nothing waits"
-    process.world.submit("a")
-    claim = process.world.ledger.claim("w", 100)
-    assert claim is not None
-    process.world.submit("b")
-    hold = process.heart.hold(claim)
+    with process.world.ledger._lock:  # the keeper looks before or after, and never between
+        process.world.submit("a")
+        claim = process.world.ledger.claim("w", 100)
+        assert claim is not None
+        hold = process.heart.hold(claim)
+        process.world.submit("b")
     assert not process.stuck.wait(0.6), "it is busy"
     process.heart.release(hold)
     assert process.stuck.wait(20)
