@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tests.conftest import GOLDEN, NO_GOLDEN, ROOT
 # Of the reference models, those whose head the pipeline is held against; the configuration is what a person would write.
 # 26-detect was exported without its end-to-end head: its metadata says end2end False.
 GOLDEN_LAYOUTS = {"11-detect": "anchor-free", "v5-detect": "anchors", "26-detect": "anchor-free"}
+WORKERS = 2
 GOLDEN_CONFIG = """
 name: "%s"
 backend: "onnxruntime"
@@ -46,6 +49,26 @@ class Live:
         found: dict[str, int] = json.loads((self.state / "stack.json").read_text())["pids"]
         return found
 
+    def worker_pids(self) -> list[int]:
+        """Of both, once both are there: one that was killed may be between two lives."""
+        until = time.monotonic() + 60
+        while len(found := [pid for name, pid in self.pids().items() if name.startswith("worker-")]) < WORKERS:
+            assert time.monotonic() < until, found
+            time.sleep(0.05)
+        return found
+
+
+@contextmanager
+def held(*pids: int) -> Iterator[None]:
+    """These processes stand still meanwhile. Where they are the workers, what is submitted stays queued, on any machine."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -63,10 +86,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def live(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     state = tmp_path_factory.mktemp("state")
-    command = [sys.executable, "-m", "sluice", "up", "--json", "--port", "0", "--workers", "2", "--concurrency", "2"]
+    command = [sys.executable, "-m", "sluice", "up", "--json", "--port", "0", "--workers", str(WORKERS), "--concurrency", "2"]
     command += ["--state", str(state), "--models", str(models)]
     # A worker that is killed is noticed in seconds, not in half a minute.
-    quick = {"SLUICE_QUEUE_LEASE_S": "3", "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5", "SLUICE_TRITON_TIMEOUT_S": "5"}
+    quick = {"SLUICE_QUEUE_LEASE_S": "3", "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5", "SLUICE_TRITON_TIMEOUT_S": "10"}
     quick["SLUICE_QUEUE_VISIBILITY_TIMEOUT_S"] = "2"
     quick["SLUICE_LIMITS_MAX_BYTES"] = "10000000"
     quick["SLUICE_NETGUARD_ALLOW"] = "127.0.0.1/32"  # the tests' own servers; the rest of loopback is refused as ever

@@ -15,7 +15,7 @@ import pytest
 
 from sluice.client import Client
 from tests.conftest import ROOT
-from tests.integration.conftest import Live
+from tests.integration.conftest import Live, held
 from tests.loopback import Handler, serving
 
 pytestmark = pytest.mark.integration
@@ -67,12 +67,8 @@ def test_a_list_of_what_was_submitted(http: httpx.Client, client: Client, sample
 @pytest.fixture
 def frozen_triton(live: Live) -> Iterator[None]:
     """Inference hangs meanwhile, so that what runs goes on running."""
-    pid = live.pids()["triton"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with held(live.pids()["triton"]):
         yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_a_stream_tells_of_each_change(live: Live, http: httpx.Client, client: Client, sample: bytes, frozen_triton: None) -> None:

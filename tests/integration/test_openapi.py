@@ -24,7 +24,7 @@ def run(live: Live, tmp_path_factory: pytest.TempPathFactory) -> tuple["subproce
     command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", str(CONFIG), "run"]
     command += [f"{live.api}/openapi.json", "--generation-deterministic", "--max-examples", str(EXAMPLES)]
     command += ["--continue-on-failure", "--report", "ndjson", "--report-ndjson-path", str(report)]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300, check=False), report
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=900, check=False), report
 
 
 def _events(report: Path, kind: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from sluice.ledger import Ledger, RedisLedger
 from sluice.prediction import Claim, Priority, Problem, Submission
 from sluice.settings import Queue
 from tests.conftest import ROOT
-from tests.integration.conftest import Live
+from tests.integration.conftest import Live, held
 
 pytestmark = pytest.mark.integration
 
@@ -105,7 +105,8 @@ def test_it_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -
     try:
         image = ROOT / "samples" / "desk.jpg"
         priorities = [priority for priority in Priority for _ in range(10)]
-        ids = [client.submit(image, priority=priority.value)["id"] for priority in priorities]
+        with held(*live.worker_pids()):  # so that both have several to run at once
+            ids = [client.submit(image, priority=priority.value)["id"] for priority in priorities]
         ends = [client.wait(one) for one in ids]
     finally:
         done.set()

