@@ -2,6 +2,7 @@
 
 The ledger files them (`FILE` in `sluice/delivery_scripts.py`), in the step that records the status. A receiver is a host, for one
 API key: attempts at it are bounded, it is paused while it keeps failing, and it has a queue of its own, so that it delays no other.
+Keys take turns, and within a key its receivers; the attempts for one key are bounded too.
 
     {detect}:delivery:<id>             hash    one delivery; expires
     {detect}:delivery-log:<id>         list    its last attempts, as JSON; expires with it
@@ -9,10 +10,12 @@ API key: attempts at it are bounded, it is paused while it keeps failing, and it
     {detect}:deliveries-open           zset    ids that are not settled, scored by the first attempt, or by when they were filed
     {detect}:deliveries-sending        zset    ids that are being sent, scored by the time at which the claim lapses
     {detect}:deliveries-dead           zset    ids of dead deliveries, scored by their end
-    {detect}:receivers                 zset    receivers with something to send, scored by the time at which one may be tried
+    {detect}:receiver-turns            zset    keys with something to send, scored by the time at which one may be tried
+    {detect}:receivers:<key>           zset    such receivers of one key, scored likewise; a receiver is <key>/<SHA-1 of its host>
     {detect}:receiver:<receiver>       hash    how it fails and until when it is paused, while it fails; expires
     {detect}:receiver-ready:<receiver> zset    ids that wait for it, scored by when they are due
     {detect}:receiver-sending:<…>      set     ids that are being sent to it, by all senders
+    {detect}:key-sending:<key>         set     likewise, to all of a key's receivers
     {detect}:endpoint-stopped:<…>      string  empty; a URL that has answered 410; expires
     {detect}:webhook-secrets           hash    each key's secrets, the newest first: configuration, the one thing here without end
     {detect}:deliveries-news           channel: something is due
@@ -37,7 +40,7 @@ from sluice.settings import Webhooks
 
 _SCRIPTS = {"claim": CLAIM, "settle": SETTLE, "sweep": SWEEP, "redeliver": REDELIVER}
 _LIMITS = {
-    *("lease_s", "max_per_receiver", "pause_after", "first_pause_s", "longest_pause_s", "stop_s", "give_up_s"),
+    *("lease_s", "max_per_receiver", "max_per_key", "pause_after", "first_pause_s", "longest_pause_s", "stop_s", "give_up_s"),
     *("keep_s", "retention_s", "max_dead", "max_logged", "max_output_bytes"),
 }
 _SHOWN = ("kind", "of", "event", "url", "key", "status", "created_at", "due", "attempts", "failures", "reason")
@@ -140,7 +143,7 @@ class Deliveries(Protocol):
     """Every implementation passes `tests/contract/test_deliveries.py`. All raise RedisUnavailable when the store is away."""
 
     def claim(self, owner: str, most: int) -> Claimed:
-        """Take at most so many that are due, receivers in turn. `owner` must be new for every call."""
+        """Take at most so many that are due, keys in turn, and a key's receivers in turn. `owner` must be new for every call."""
 
     def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
         """Record how attempts went; False where the claim had lapsed, and nothing was changed."""
@@ -221,7 +224,7 @@ class RedisDeliveries:
 
     @property
     def _keys(self) -> list[str]:
-        return [f"{self._tag}:receivers"]
+        return [f"{self._tag}:receiver-turns"]
 
     def _read(self, names: Sequence[str]) -> list[Delivery]:
         with translated(), self._redis.pipeline(transaction=False) as pipe:

@@ -12,12 +12,15 @@ _NAMES = (
     f"local UNSEEN_S, AT_A_TIME, LONGEST_LAPSE_DELAY_S = {UNSEEN_S}, {_AT_A_TIME}, {_LONGEST_LAPSE_DELAY_S}\n"
     + """
 local counted, open, sending = tag .. ':deliveries', tag .. ':deliveries-open', tag .. ':deliveries-sending'
-local receivers, buried = tag .. ':receivers', tag .. ':deliveries-dead'
+local turns, buried = tag .. ':receiver-turns', tag .. ':deliveries-dead'
 local function delivery(name) return tag .. ':delivery:' .. name end
 local function log(name) return tag .. ':delivery-log:' .. name end
 local function receiver(of) return tag .. ':receiver:' .. of end
 local function ready(of) return tag .. ':receiver-ready:' .. of end
 local function busy(of) return tag .. ':receiver-sending:' .. of end
+local function key_of(of) return string.match(of, '^[^/]+') end
+local function receivers(key) return tag .. ':receivers:' .. key end
+local function key_busy(key) return tag .. ':key-sending:' .. key end
 local function stopped(endpoint) return tag .. ':endpoint-stopped:' .. endpoint end
 local function source(kind, of) return tag .. ':' .. kind .. ':' .. of end
 local function get(name, ...) return redis.call('HMGET', delivery(name), ...) end
@@ -28,7 +31,9 @@ local function queue(name, of, at)
   redis.call('HSET', delivery(name), 'status', 'waiting', 'due', exact(at))
   redis.call('ZADD', ready(of), exact(at), name)
   if at <= now and paused_until <= now then redis.call('ZADD', counted, exact(at), name) else redis.call('ZREM', counted, name) end
-  if redis.call('ZADD', receivers, 'LT', 'CH', exact(math.max(at, paused_until)), of) == 1 and at <= now then
+  local turn_at, key = exact(math.max(at, paused_until)), key_of(of)
+  redis.call('ZADD', receivers(key), 'LT', turn_at, of)
+  if redis.call('ZADD', turns, 'LT', 'CH', turn_at, key) == 1 and at <= now then
     redis.call('PUBLISH', tag .. ':deliveries-news', '')
   end
 end
@@ -77,7 +82,7 @@ function file(of, event, kind)
   if redis.call('EXISTS', delivery(name)) == 1 then return end
   if before[1] == 'waiting' then close(start, before[2], 'superseded') end
   local origin = string.lower(string.match(url, '^%a+://[^/?#]+') or url)
-  local to = redis.sha1hex(key .. ' ' .. origin)
+  local to = key .. '/' .. redis.sha1hex(origin)
   redis.call('HSET', delivery(name), 'kind', kind, 'of', of, 'event', event, 'url', url, 'key', key, 'receiver', to,
     'endpoint', redis.sha1hex(key .. ' ' .. string.match(url, '^[^?#]*')), 'status', 'held', 'created_at', exact(now))
   redis.call('EXPIRE', delivery(name), UNSEEN_S)
@@ -120,16 +125,22 @@ local function give_up_source(name, kind, of)
   redis.call('HDEL', delivery(name), 'source_until')
   redis.call('EXPIREAT', source(kind, of), math.floor(at))
 end
+-- There is a place more for `to`, and for its key.
 local function offer(to)
-  if redis.call('EXISTS', ready(to)) == 0 then return end
-  local paused_until = tonumber(redis.call('HGET', receiver(to), 'paused_until') or 0)
-  redis.call('ZADD', receivers, 'LT', exact(math.max(now, paused_until)), to)
+  local key = key_of(to)
+  if redis.call('EXISTS', ready(to)) == 1 then
+    local paused_until = tonumber(redis.call('HGET', receiver(to), 'paused_until') or 0)
+    redis.call('ZADD', receivers(key), 'LT', exact(math.max(now, paused_until)), to)
+  end
+  local next_at = redis.call('ZRANGE', receivers(key), 0, 0, 'WITHSCORES')[2]
+  if next_at then redis.call('ZADD', turns, 'LT', exact(math.max(now, next_at)), key) end
 end
 -- Its attempt is over, whichever way.
 local function release(name, to)
   redis.call('HDEL', delivery(name), 'owner')
   redis.call('ZREM', sending, name)
   redis.call('SREM', busy(to), name)
+  redis.call('SREM', key_busy(key_of(to)), name)
 end
 -- After a start the end may be sent.
 local function let_go(kind, of, event)
@@ -180,32 +191,47 @@ local function take(name, to)
   if redis.call('HINCRBY', delivery(name), 'attempts', 1) == 1 then redis.call('ZADD', open, exact(now), name) end
   live_on(name, limits.keep_s)
   redis.call('SADD', busy(to), name)
+  redis.call('SADD', key_busy(held[7]), name)
   redis.call('ZADD', sending, exact(now + limits.lease_s), name)
   redis.call('ZADD', counted, exact(now), name)
   return {name, redis.call('HGETALL', delivery(name)), from, redis.call('HGET', tag .. ':webhook-secrets', held[7])}
 end
 
-local claimed, most = {}, tonumber(ARGV[4])
-for _ = 1, 2 * most + AT_A_TIME do
-  local to = #claimed < most and redis.call('ZRANGEBYSCORE', receivers, '-inf', exact(now), 'LIMIT', 0, 1)[1]
-  if not to then break end
+-- The first receiver of `key`, where it is due.
+local function try(key, to)
   local first = redis.call('ZRANGE', ready(to), 0, 0, 'WITHSCORES')
   local state = redis.call('HMGET', receiver(to), 'failures', 'paused_until')
   -- One that keeps failing is probed: with one delivery at a time.
   local slots = tonumber(state[1] or 0) >= limits.pause_after and 1 or limits.max_per_receiver
   local at = math.max(tonumber(first[2] or 0), tonumber(state[2] or 0))
   if not first[1] or redis.call('SCARD', busy(to)) >= slots then
-    redis.call('ZREM', receivers, to)
+    redis.call('ZREM', receivers(key), to)
   elseif at > now then
-    redis.call('ZADD', receivers, exact(at), to)
+    redis.call('ZADD', receivers(key), exact(at), to)
   else
     redis.call('ZREM', ready(to), first[1])
-    redis.call('ZADD', receivers, exact(now), to)  -- behind those that have waited longer
-    local found = take(first[1], to)
+    redis.call('ZADD', receivers(key), exact(now), to)  -- behind those that have waited longer
+    return take(first[1], to)
+  end
+end
+
+local claimed, most = {}, tonumber(ARGV[4])
+for step = 1, 2 * most + AT_A_TIME do
+  local turn = exact(now + step / 1000000)  -- each later than the last, so that within a call keys take turns as well
+  local key = #claimed < most and redis.call('ZRANGEBYSCORE', turns, '-inf', turn, 'LIMIT', 0, 1)[1]
+  if not key then break end
+  local first = redis.call('ZRANGE', receivers(key), 0, 0, 'WITHSCORES')
+  if not first[1] or redis.call('SCARD', key_busy(key)) >= limits.max_per_key then
+    redis.call('ZREM', turns, key)  -- until a delivery is filed, or one that is being sent has ended
+  elseif tonumber(first[2]) > now then
+    redis.call('ZADD', turns, first[2], key)
+  else
+    redis.call('ZADD', turns, turn, key)
+    local found = try(key, first[1])
     if found then table.insert(claimed, found) end
   end
 end
-local next_at = redis.call('ZRANGE', receivers, 0, 0, 'WITHSCORES')[2]
+local next_at = redis.call('ZRANGE', turns, 0, 0, 'WITHSCORES')[2]
 return {exact(now), exact(next_at and math.max(0, next_at - now) or -1), claimed}
 """
 )

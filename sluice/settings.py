@@ -172,6 +172,7 @@ class Webhooks(BaseSettings):
     timeout_s: float = Field(15.0, gt=0, description="For a whole attempt, from the lookup of the name to the end of the answer.")
     lease_s: float = Field(30.0, gt=0, description="A sender that is silent for longer loses its deliveries; more than timeout_s.")
     max_per_receiver: int = Field(5, ge=1, description="Attempts at one receiver (a host, for one key) at a time, of all senders.")
+    max_per_key: int = Field(50, ge=1, description="Attempts for one key at a time, of all senders; less than `concurrency`.")
     concurrency: int = Field(100, ge=1, description="Attempts of one sender at a time.")
     pause_after: int = Field(10, ge=1, description="After so many failures in a row a receiver is paused, and probed then.")
     first_pause_s: float = Field(5.0, gt=0, description="Each pause is twice as long as the one before it.")

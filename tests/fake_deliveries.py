@@ -48,7 +48,7 @@ class MemoryDeliveries:
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._receivers: dict[tuple[str, str], _Receiver] = {}
-        self._turns: dict[tuple[str, str], float] = {}
+        self._turns: dict[str | tuple[str, str], int] = {}  # of keys and of receivers
         self._stopped: set[tuple[str, str]] = set()
         self._dead: list[str] = []
         self.records: dict[str, Mapping[bytes, bytes]] = {}
@@ -77,7 +77,7 @@ class MemoryDeliveries:
         return Claimed(tuple(claimed), max(0.0, min(times) - now) if times else None)
 
     def _take(self, row: _Row, owner: str, now: float) -> Outgoing | None:
-        self._turns[row.receiver] = now
+        self._turns[row.delivery.key] = self._turns[row.receiver] = 1 + max(self._turns.values(), default=0)
         if row.endpoint in self._stopped:
             return self._bury(row, State.STOPPED, "endpoint_gone")
         if row.body is None and row.delivery.of not in self.records:
@@ -147,12 +147,15 @@ class MemoryDeliveries:
 
     def _has_room(self, row: _Row) -> bool:
         failing = self._receivers.get(row.receiver, _Receiver()).failures >= self._settings.pause_after
-        busy = [other for other in self._rows.values() if other.receiver == row.receiver and other.delivery.status is State.SENDING]
-        return len(busy) < (1 if failing else self._settings.max_per_receiver)
+        sent = [other.receiver for other in self._rows.values() if other.delivery.status is State.SENDING]
+        of_key = [receiver for receiver in sent if receiver[0] == row.delivery.key]
+        slots = 1 if failing else self._settings.max_per_receiver
+        return sent.count(row.receiver) < slots and len(of_key) < self._settings.max_per_key
 
     def _next(self, now: float) -> _Row | None:
         due = [row for row in self._waiting() if self._free_at(row) <= now and self._has_room(row)]
-        return min(due, key=lambda row: (self._turns.get(row.receiver, 0), row.delivery.due), default=None)
+        turn = self._turns.get
+        return min(due, key=lambda row: (turn(row.delivery.key, 0), turn(row.receiver, 0), row.delivery.due), default=None)
 
     def _settle(self, outcome: Outcome) -> bool:
         row = self._rows[outcome.outgoing.delivery.id]

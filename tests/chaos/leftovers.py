@@ -15,7 +15,9 @@ SETS |= {
     "deliveries-open",
     "deliveries-sending",
     "deliveries-dead",
+    "receiver-turns",
     "receivers",
+    "key-sending",
     "receiver-ready",
     "receiver-sending",
 }

@@ -244,6 +244,44 @@ def test_a_receiver_has_so_many_at_a_time_and_delays_no_other(kind: str, request
     assert names(world.claim()) == ["slow2_completed"]
 
 
+def test_one_keys_many_hosts_leave_room_for_another_key(kind: str, request: pytest.FixtureRequest) -> None:
+    """However many hosts of one key hang, and however long they have waited."""
+    world = make(kind, request, Webhooks(max_per_key=4))
+    for number in range(500):
+        world.file(f"hangs{number}", "completed", f"https://{number}.example/", key="greedy")
+    hanging = world.claim()
+    assert len(hanging) == 4
+    assert world.deliveries.claim("o", 10) == Claimed((), None), "a sender does not ask again and again"
+    world.file("other", "completed", OTHER, key="modest")
+    assert names(world.claim()) == ["other_completed"]
+    for outgoing in hanging[:2]:
+        world.settle(outgoing, Result.FAILED, delay_s=100)
+    assert len(world.claim()) == 2, "a place that is free again is taken"
+    assert world.claim() == ()
+
+
+def test_what_a_full_key_has_waiting_is_sent_in_the_end(kind: str, request: pytest.FixtureRequest) -> None:
+    world = make(kind, request, Webhooks(max_per_key=2, max_per_receiver=1, pause_after=1, first_pause_s=0.1, longest_pause_s=0.1))
+    for number in range(12):
+        world.file(f"a{number}", "completed", f"https://{number % 3}.example/")
+    tried, until = set(), time.monotonic() + 20
+    while world.deliveries.waiting() and time.monotonic() < until:
+        for outgoing in world.claim():
+            again = outgoing.delivery.id not in tried
+            tried.add(outgoing.delivery.id)
+            world.settle(outgoing, Result.DELIVERED if again else Result.FAILED, delay_s=0.05)
+        time.sleep(0.01)
+    assert world.deliveries.waiting() == 0
+
+
+def test_keys_take_turns(world: World) -> None:
+    for number in range(8):
+        world.file(f"a{number}", "completed", f"https://{number}.example/", key="many")
+    for number in range(2):
+        world.file(f"b{number}", "completed", OTHER, key="few")
+    assert sorted(name[0] for name in names(world.claim(4))) == ["a", "a", "b", "b"]
+
+
 def test_receivers_take_turns(world: World) -> None:
     for number in range(4):
         world.file(f"a{number}", "completed")

@@ -8,6 +8,7 @@ from email.utils import formatdate
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from replicate.webhook import InvalidSignatureError, Webhooks, WebhookSigningSecret
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from sluice.webhooks import SigningKey, delay_s, new_secret, payload, retry_after_s, signature, verify
@@ -43,6 +44,16 @@ def test_two_secrets_are_valid_at_once() -> None:
         Webhook(new_secret()).verify(b"{}", signed)
     with pytest.raises(ValueError, match="another secret"):
         verify(signed, b"{}", new_secret(), now)
+
+
+def test_replicates_own_check_accepts_what_we_sign() -> None:
+    """The Python client's, with either secret of a rotation, and an Ed25519 signature beside them."""
+    old, new, body = new_secret(), new_secret(), payload("prediction.completed", NOW, {"id": "a", "text": "ä"})
+    signed = headers(body, new, old, key=SigningKey(SigningKey.new()))
+    for secret in (new, old):
+        Webhooks.validate(headers=signed, body=body.decode(), secret=WebhookSigningSecret(key=secret))
+    with pytest.raises(InvalidSignatureError):
+        Webhooks.validate(headers=signed, body=body.decode() + " ", secret=WebhookSigningSecret(key=new))
 
 
 @pytest.mark.parametrize(
