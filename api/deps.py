@@ -14,7 +14,6 @@ from fastapi import Depends, Request
 from api.bell import Bell
 from api.catalog import Catalog
 from api.pace import Pace
-from sluice import redisio
 from sluice.async_intake import AsyncIntake
 from sluice.batches import Batches, RedisBatches
 from sluice.blobs import Blobs
@@ -27,12 +26,12 @@ from sluice.keys import Keys
 from sluice.ledger import Ledger
 from sluice.netguard import Guard
 from sluice.ratelimit import RateLimiter, RedisRateLimiter
+from sluice.redispipe import Pipe
 from sluice.settings import Settings
 from sluice.stores import Stores
 from sluice.webhook_secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
-_CONNECTIONS = 16
 _THREADS = 8  # more would only wait for the interpreter's lock, and for Redis
 
 
@@ -68,13 +67,13 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         events.start()
         stack.push_async_callback(events.stop)
         threads = stack.enter_context(ThreadPoolExecutor(_THREADS, thread_name_prefix="intake"))
-        asynchronous = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.timeout_s}
-        client = redisio.connect_async(settings.redis_url, **asynchronous, connections=_CONNECTIONS)
-        stack.push_async_callback(client.aclose)
+        timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.timeout_s}
+        pipe = Pipe(settings.redis_url, **timeouts)
+        stack.callback(pipe.close)
         blobs = None
         if settings.blobs_url != settings.redis_url:
-            blobs = redisio.connect_async(settings.blobs_url, **asynchronous, connections=_CONNECTIONS)
-            stack.push_async_callback(blobs.aclose)
+            blobs = Pipe(settings.blobs_url, **timeouts)
+            stack.callback(blobs.close)
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S))
         yield Services(
             settings=settings,
@@ -91,7 +90,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             threads=threads,
             fast=AsyncIntake(
                 stores.ledger,
-                client,
+                pipe,
                 blobs,
                 blob_ttl_s=settings.blobs.ttl_s,
                 ring=Bell(stores.intake.ring, threads),

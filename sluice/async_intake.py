@@ -15,26 +15,26 @@ from sluice.ledger import RedisLedger
 from sluice.prediction import Prediction, Submission
 from sluice.queue import ENOUGH
 from sluice.redisio import translated
+from sluice.redispipe import Pipe
 
 
 class AsyncIntake:
-    """Of one event loop. `client` and `blobs` are `redis.asyncio.Redis`, whose own types leave too much open; `blobs` is None where
-    the images are in the ledger's Redis. `ring` and `drop` must not block: they are told of a prediction that nobody was woken for,
-    and of the key of an image that belongs to nothing.
+    """Of one event loop. `blobs` is None where the images are in the ledger's Redis. `ring` and `drop` must not block: they are
+    told of a prediction that nobody was woken for, and of the key of an image that belongs to nothing.
     """
 
     def __init__(
         self,
         ledger: RedisLedger,
-        client: Any,
-        blobs: Any | None,
+        pipe: Pipe,
+        blobs: Pipe | None,
         *,
         blob_ttl_s: int,
         ring: Callable[[str], object],
         drop: Callable[[str], object],
     ) -> None:
         self._ledger = ledger
-        self._redis = client
+        self._pipe = pipe
         self._blobs = blobs
         self._blob_ttl_s = blob_ttl_s
         self._ring = ring
@@ -52,9 +52,7 @@ class AsyncIntake:
             except Unavailable as error:
                 if not isinstance(error.__cause__, ConnectionError):
                     raise
-                # Redis has been away, and a pooled connection did not notice. Once more on new ones: the id makes it the same.
-                for client in filter(None, (self._redis, self._blobs)):
-                    await client.connection_pool.disconnect(inuse_connections=False)
+                # Redis has been away, and the connection did not notice. Once more on a new one: the id makes it the same.
                 answer = await self._store(put, create)
             created = self._ledger.created(answer, chosen, submission, "")
         except (QueueFull, Unavailable):
@@ -67,30 +65,21 @@ class AsyncIntake:
     async def _store(self, put: tuple[Any, ...], create: tuple[Any, ...]) -> Any:
         if self._blobs is None:
             with translated():
-                async with self._redis.pipeline(transaction=False) as pipe:
-                    stored, answer = await pipe.execute_command(*put).execute_command(*create).execute(raise_on_error=False)
+                stored, answer = await self._pipe.send(put, create)
             with translated(BlobsUnavailable):
                 _raised(stored)
         else:
             with translated(BlobsUnavailable):
-                await self._blobs.execute_command(*put)
-            answer = await self._send(create)
+                _raised(*await self._blobs.send(put))
+            with translated():
+                (answer,) = await self._pipe.send(create)
         if isinstance(answer, NoScriptError):  # Redis was started anew
             with translated():
-                await self._redis.script_load(self._ledger.create_script)
-            answer = await self._send(create)
+                loaded, answer = await self._pipe.send(("SCRIPT", "LOAD", self._ledger.create_script), create)
+                _raised(loaded)
         with translated():
             _raised(answer)
         return answer
-
-    async def _send(self, command: tuple[Any, ...]) -> Any:
-        try:
-            with translated():
-                return await self._redis.execute_command(*command)
-        except Unavailable as error:
-            if isinstance(error.__cause__, NoScriptError):
-                return error.__cause__
-            raise
 
 
 def _raised(answer: object) -> None:

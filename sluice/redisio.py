@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -25,21 +23,6 @@ def connect(url: str, *, connect_timeout_s: float, timeout_s: float) -> "redis.R
         health_check_interval=5,
         retry=NO_RETRY,
     )
-
-
-def connect_async(url: str, *, connect_timeout_s: float, timeout_s: float, connections: int) -> "redis.asyncio.Redis":
-    """Likewise, for one event loop, with so many connections at most; who finds none free waits as long as for an answer."""
-    pool = redis.asyncio.BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=timeout_s,
-        socket_connect_timeout=connect_timeout_s,
-        socket_timeout=timeout_s,
-        socket_keepalive=True,
-        health_check_interval=5,
-        retry=AsyncRetry(NoBackoff(), 0),
-    )
-    return redis.asyncio.Redis.from_pool(pool)
 
 
 @contextmanager
