@@ -82,7 +82,8 @@ class _Wire(asyncio.Protocol):
         if not self._waiting:
             self._heard_at = now
         self._waiting.append((now, len(commands), [], answered))
-        self._transport.write(b"".join(map(hiredis.pack_command, commands)))
+        for command in commands:  # not joined: an image would be copied once more
+            self._transport.write(hiredis.pack_command(command))
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout_s, self._look)
         return await answered

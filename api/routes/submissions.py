@@ -130,7 +130,7 @@ async def put(
 
     The same submission under the same id changes nothing, and is answered with the prediction as it is now; another one is refused.
     """
-    return await _accept(request, services, caller, prefer, cancel_after, prediction_id)
+    return await _accept(request, services, caller, prediction_id)
 
 
 @router.post("/models/{owner}/{name}/predictions", **_OPTIONS)
@@ -145,8 +145,7 @@ async def submit_to_model(
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit one image to a model by its path, as Replicate's clients do. All owners are one: models have names only."""
-    chosen = derived_id(caller, idempotency_key) if idempotency_key else None
-    return await _accept(request, services, caller, prefer, cancel_after, chosen, model=name)
+    return await _accept(request, services, caller, _keyed_id(request, caller), model=name)
 
 
 async def lean(request: Request) -> Response:
@@ -154,28 +153,19 @@ async def lean(request: Request) -> Response:
     request.scope["route"] = LEAN  # for the metrics
     services: Services = request.app.state.services
     caller = await submitter(services, services.keys.caller(given_key(request)))
-    headers = request.headers
-    key = headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= _LONGEST_KEY:
-        raise InvalidInput(f"Idempotency-Key: give 1 to {_LONGEST_KEY} characters")
-    chosen = None if key is None else derived_id(caller, key)
-    return await _accept(request, services, caller, headers.get("prefer"), headers.get("cancel-after"), chosen)
+    return await _accept(request, services, caller, _keyed_id(request, caller))
 
 
 LEAN = Route("/v1/predictions", lean, methods=["POST"])
 
 
 async def _accept(
-    request: Request,
-    services: Services,
-    caller: Caller,
-    prefer: str | None,
-    cancel_after: str | None,
-    prediction_id: str | None,
-    model: str | None = None,
+    request: Request, services: Services, caller: Caller, prediction_id: str | None, model: str | None = None
 ) -> Response:
+    """Read the request, headers and all, and answer it. What a route declares of them is for OpenAPI."""
     here = base_url(request)
-    wait_s = _wait_s(prefer, services.settings.api.max_wait_s)
+    wait_s = _wait_s(request.headers.getlist("prefer"), services.settings.api.max_wait_s)
+    cancel_after = request.headers.get("cancel-after")
     start_within_s = None if cancel_after is None else seconds(cancel_after)
     try:
         # One that is known already is answered even when the queue is full.
@@ -280,13 +270,23 @@ def derived_id(caller: Caller, idempotency_key: str, kind: str = "") -> str:
     return base64.b32encode(found)[:26].decode().lower()
 
 
-def _wait_s(prefer: str | None, longest_s: float) -> float:
-    """What `Prefer` (RFC 7240) asks for. What is not understood is ignored, as that RFC wants it."""
-    for preference in (prefer or "").split(","):
-        name, _, value = preference.strip().partition("=")
-        if name.lower() == "wait":
+def _keyed_id(request: Request, caller: Caller) -> str | None:
+    """The id that the request's `Idempotency-Key` stands for. Raises InvalidInput."""
+    key = request.headers.get("idempotency-key")
+    if key is None:
+        return None
+    if not 1 <= len(key) <= _LONGEST_KEY:
+        raise InvalidInput(f"Idempotency-Key: give 1 to {_LONGEST_KEY} characters")
+    return derived_id(caller, key)
+
+
+def _wait_s(prefer: list[str], longest_s: float) -> float:
+    """What the lines of `Prefer` (RFC 7240) ask for; the first `wait` counts. What is not understood is ignored, as it says there."""
+    for preference in ",".join(prefer).split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        if name.strip().lower() == "wait":
             try:
-                return min(longest_s, max(0.0, float(value))) if value else longest_s
+                return min(longest_s, max(0.0, float(value.strip().strip('"')))) if value else longest_s
             except ValueError:
                 return 0.0
     return 0.0

@@ -107,6 +107,9 @@ async def test_prefer_wait_holds_the_answer(http: httpx.AsyncClient, world: Worl
     assert answer.headers["preference-applied"] == "wait=50"
     late = await http.put("/v1/predictions/b", content=JPEG, headers={**RAW, "Prefer": "wait=0.1"})
     assert (late.status_code, late.json()["status"]) == (202, "starting")
+    lines = [("Prefer", "respond-async"), ("Prefer", 'handling=lenient, wait="0.1"; x=y')]  # all forms that RFC 7240 has
+    late = await http.put("/v1/predictions/b", content=JPEG, headers=[*RAW.items(), *lines])
+    assert late.headers["preference-applied"] == "wait=0.1"
     for ignored in ("respond-async", "wait=soon", "handling=lenient"):
         assert (await http.put("/v1/predictions/b", content=JPEG, headers={**RAW, "Prefer": ignored})).status_code == 202
 
