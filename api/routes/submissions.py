@@ -281,7 +281,7 @@ def _keyed_id(request: Request, caller: Caller) -> str | None:
 
 
 def _wait_s(prefer: list[str], longest_s: float) -> float:
-    """What the lines of `Prefer` (RFC 7240) ask for; the first `wait` counts. What is not understood is ignored, as it says there."""
+    """What the lines of `Prefer` (RFC 7240) ask for; the first `wait` counts. What is not understood is ignored, as it says."""
     for preference in ",".join(prefer).split(","):
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
