@@ -49,7 +49,7 @@ class Services:
     history: History
     guard: Guard
     pace: Pace
-    fast: AsyncIntake | None  # None in tests: it needs a real Redis
+    fast: AsyncIntake | None  # None with S3, and in tests: it needs a real Redis
     threads: Executor  # for what every submission does: cheaper than AnyIO's by half
     deliveries: Deliveries
     secrets: Secrets
@@ -72,7 +72,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         client = redisio.connect_async(settings.redis_url, **asynchronous, connections=_CONNECTIONS)
         stack.push_async_callback(client.aclose)
         blobs = None
-        if settings.blobs_url != settings.redis_url:
+        if settings.blobs_url != settings.redis_url and not settings.blobs_in_s3:
             blobs = redisio.connect_async(settings.blobs_url, **asynchronous, connections=_CONNECTIONS)
             stack.push_async_callback(blobs.aclose)
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S))
@@ -89,7 +89,9 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             guard=Guard(settings.netguard.allow),
             pace=Pace(stores.ledger),
             threads=threads,
-            fast=AsyncIntake(
+            fast=None
+            if settings.blobs_in_s3
+            else AsyncIntake(
                 stores.ledger,
                 client,
                 blobs,
