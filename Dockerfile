@@ -2,6 +2,8 @@
 # constraints/, and both run as a user without rights on a root file system that may be read-only (with a tmpfs at /tmp).
 FROM python:3.13-slim-trixie AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_ROOT_USER_ACTION=ignore
+# ml_dtypes, which tritonclient asks for, comes with 23 MB of debugging information. binutils stays in this stage.
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY constraints/build.txt constraints/api.txt constraints/worker.txt constraints/
 RUN for name in build api worker; do \
@@ -15,7 +17,8 @@ COPY worker worker
 RUN pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && pip --python /opt/api/bin/python install --no-deps --no-index /wheels/*.whl \
  && pip --python /opt/worker/bin/python install --no-deps --no-index /wheels/*.whl \
- && find /opt/api /opt/worker -type d -name tests -prune -exec rm -r {} +
+ && find /opt/api /opt/worker -type d -name tests -prune -exec rm -r {} + \
+ && strip --strip-debug /opt/worker/lib/python3*/site-packages/ml_dtypes/*.so
 
 FROM python:3.13-slim-trixie AS runtime
 # /var/lib/sluice is for a volume with the keys file: a new one takes over the owner of what it is mounted on.

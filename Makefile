@@ -60,8 +60,8 @@ clean:
 
 # What is tested is what is installed: run this after a change of the dependencies, and read the difference. Needs uv.
 constraints:
-	$(COMPILE) --python-version 3.11 --extra local --extra dev pyproject.toml --output-file constraints/dev.txt
-	$(COMPILE_IMAGE) --extra api --extra cli --extra ed25519 pyproject.toml --output-file constraints/api.txt
-	$(COMPILE_IMAGE) --extra worker --extra ed25519 pyproject.toml --output-file constraints/worker.txt
+	$(COMPILE) --python-version 3.11 --extra local --extra s3 --extra dev pyproject.toml --output-file constraints/dev.txt
+	$(COMPILE_IMAGE) --extra api --extra cli --extra ed25519 --extra s3 pyproject.toml --output-file constraints/api.txt
+	$(COMPILE_IMAGE) --extra worker --extra ed25519 --extra s3 pyproject.toml --output-file constraints/worker.txt
 	$(COMPILE) --python-version 3.11 --constraint constraints/dev.txt --extra k8s pyproject.toml --output-file constraints/k8s.txt
 	echo hatchling | $(COMPILE_IMAGE) - --output-file constraints/build.txt

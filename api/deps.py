@@ -48,7 +48,7 @@ class Services:
     history: History
     guard: Guard
     pace: Pace
-    fast: AsyncIntake | None  # None in tests: it needs a real Redis
+    fast: AsyncIntake | None  # None with S3, and in tests: it needs a real Redis
     threads: Executor  # for what every submission does: cheaper than AnyIO's by half
     deliveries: Deliveries
     secrets: Secrets
@@ -67,13 +67,6 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         events.start()
         stack.push_async_callback(events.stop)
         threads = stack.enter_context(ThreadPoolExecutor(_THREADS, thread_name_prefix="intake"))
-        timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.timeout_s}
-        pipe = Pipe(settings.redis_url, **timeouts)
-        stack.callback(pipe.close)
-        blobs = None
-        if settings.blobs_url != settings.redis_url:
-            blobs = Pipe(settings.blobs_url, **timeouts)
-            stack.callback(blobs.close)
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S))
         yield Services(
             settings=settings,
@@ -88,20 +81,28 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             guard=Guard(settings.netguard.allow),
             pace=Pace(stores.ledger),
             threads=threads,
-            fast=AsyncIntake(
-                stores.ledger,
-                pipe,
-                blobs,
-                blob_ttl_s=settings.blobs.ttl_s,
-                ring=Bell(stores.intake.ring, threads),
-                drop=lambda key: threads.submit(stores.intake.orphan, key),
-            ),
+            fast=None if settings.blobs_in_s3 else _fast(settings, stores, threads, stack),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
             batches=RedisBatches(stores.redis, settings.queue),
             batch_slots=anyio.CapacityLimiter(settings.limits.batches_at_once),
             files=RedisFiles(stores.redis, settings.queue.name, stores.blobs, settings.blobs),
         )
+
+
+def _fast(settings: Settings, stores: Stores, threads: Executor, stack: AsyncExitStack) -> AsyncIntake:
+    timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.timeout_s}
+    pipes = {url: Pipe(url, **timeouts) for url in (settings.redis_url, settings.blobs_url)}
+    for pipe in pipes.values():
+        stack.callback(pipe.close)
+    return AsyncIntake(
+        stores.ledger,
+        pipes[settings.redis_url],
+        pipes[settings.blobs_url] if len(pipes) > 1 else None,
+        blob_ttl_s=settings.blobs.ttl_s,
+        ring=Bell(stores.intake.ring, threads),
+        drop=lambda key: threads.submit(stores.intake.orphan, key),
+    )
 
 
 async def _services(request: Request) -> Services:

@@ -28,11 +28,16 @@ class Redis(BaseSettings):
 
 
 class Blobs(BaseSettings):
-    """Where images are kept. In production a Redis of its own, so that images can never fill the ledger's."""
+    """Where images are kept. In production a Redis of its own, so that images can never fill the ledger's, or a bucket of S3."""
 
     model_config = _env("BLOBS_")
 
-    url: SecretStr | None = Field(None, description="The ledger's Redis where absent.")
+    url: SecretStr | None = Field(None, description="redis://… or s3://bucket/prefix; the ledger's Redis where absent.")
+    s3_endpoint: str | None = Field(None, description="Where S3 is not Amazon's: https://host:port.")
+    s3_region: str | None = Field(None, description="Else as AWS_REGION says.")
+    s3_path_style: bool = Field(True, description="host/bucket/key; if not, bucket.host/key, and an endpoint names its bucket.")
+    s3_allow_http: bool = Field(False, description="Without TLS: whoever sees the traffic sees the images.")
+    s3_timeout_s: float = Field(0.8, gt=0, description="For the api, from connecting to the last byte; workers wait as for Redis.")
     ttl_s: int = Field(3600, gt=0, description="How long an input image is kept at most.")
     orphan_ttl_s: int = Field(300, gt=0, description="How long an image is kept whose prediction was not put on record.")
     result_ttl_s: int = Field(3600, gt=0, description="How long an annotated image is kept.")
@@ -233,3 +238,7 @@ class Settings:
     @property
     def blobs_url(self) -> str:
         return self.blobs.url.get_secret_value() if self.blobs.url else self.redis_url
+
+    @property
+    def blobs_in_s3(self) -> bool:
+        return self.blobs_url.startswith("s3://")

@@ -269,11 +269,16 @@ class Stack:
         threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         where = {
             "SLUICE_REDIS_URL": self.addresses.redis,
-            "SLUICE_BLOBS_URL": self.addresses.redis,
+            "SLUICE_BLOBS_URL": self._blobs_url(),
             "SLUICE_TRITON_HTTP_URL": self.addresses.triton_http,
             "SLUICE_TRITON_GRPC_URL": self.addresses.triton_grpc,
         }
         return {**threads, **os.environ, **where, **self.config.env}
+
+    def _blobs_url(self) -> str:
+        """The stack's own Redis, unless the user names a bucket: another Redis of his is no part of this stack."""
+        own = os.environ.get("SLUICE_BLOBS_URL", "")
+        return own if own.startswith("s3://") else self.addresses.redis
 
     def _wait_ready(self) -> None:
         assert self._supervisor is not None

@@ -1,19 +1,53 @@
 """What every blob store does."""
 
+import os
 import time
+from collections.abc import Iterator
 
+import obstore
 import pytest
 import redis
 
 from sluice import redisio
 from sluice.blobs import Blobs, RedisBlobs
 from sluice.errors import BlobsUnavailable
+from sluice.s3blobs import S3Blobs, connect
+from sluice.settings import Blobs as Settings
+from tests import s3
 from tests.conftest import free_port
 from tests.fakes import MemoryBlobs
 
 
-@pytest.fixture(params=["redis", "memory"])
+@pytest.fixture(scope="module")
+def server() -> Iterator[s3.Server]:
+    server = s3.Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+def _in_s3(url: str, path: str = f"{s3.BUCKET}/some/prefix", timeout_s: float = 10) -> S3Blobs:
+    settings = Settings(s3_endpoint=url, s3_allow_http=True)
+    return S3Blobs(connect(f"s3://{path}", settings, connect_timeout_s=0.3, timeout_s=timeout_s))
+
+
+@pytest.fixture
+def s3_blobs(server: s3.Server, credentials: None, request: pytest.FixtureRequest) -> S3Blobs:
+    return _in_s3(server.url, f"{s3.BUCKET}/{request.node.originalname}")
+
+
+@pytest.fixture(params=["redis", "memory", "s3"])
 def blobs(request: pytest.FixtureRequest) -> Blobs:
+    if request.param == "s3":
+        found: Blobs = request.getfixturevalue("s3_blobs")
+        return found
     return MemoryBlobs() if request.param == "memory" else RedisBlobs(request.getfixturevalue("redis_client"))
 
 
@@ -57,3 +91,57 @@ def test_an_absent_store_is_ours_to_name() -> None:
             call(RedisBlobs(client))
         assert "secret" not in str(caught.value)
         assert "127.0.0.1" not in str(caught.value)
+
+
+def test_in_s3_keep_may_shorten_a_life_too(s3_blobs: S3Blobs) -> None:
+    s3_blobs.put("a", b"x", 3600)
+    assert s3_blobs.keep("a", 1)
+    assert s3_blobs.get("a") == b"x"
+    time.sleep(1.1)
+    assert s3_blobs.get("a") is None
+    assert s3_blobs.keep("a", 60) is False
+
+
+def test_in_s3_a_blob_that_was_just_put_is_not_written_anew(s3_blobs: S3Blobs) -> None:
+    store = s3_blobs.store
+    s3_blobs.put("a", b"x", 3600)
+    before = obstore.head(store, "a")["last_modified"]
+    time.sleep(1.1)  # the server's times are whole seconds
+    assert s3_blobs.keep("a", 3600)
+    assert obstore.head(store, "a")["last_modified"] == before
+    assert s3_blobs.keep("a", 7200)
+    assert obstore.head(store, "a")["last_modified"] > before
+
+
+def test_a_large_image_is_one_object(s3_blobs: S3Blobs) -> None:
+    image = os.urandom(20_000_000)
+    s3_blobs.put("a", image, 60)
+    assert s3_blobs.get("a") == image
+
+
+@pytest.mark.parametrize("call", ["get", "put"])
+def test_a_bucket_that_is_not_there_is_no_absent_blob(server: s3.Server, credentials: None, call: str) -> None:
+    blobs = _in_s3(server.url, "another")
+    with pytest.raises(BlobsUnavailable):
+        blobs.get("a") if call == "get" else blobs.put("a", b"x", 60)
+
+
+@pytest.mark.parametrize("call", ["get", "put", "keep", "delete"])
+def test_s3_that_is_away_or_hangs_is_ours_to_name(server: s3.Server, credentials: None, call: str) -> None:
+    def run(blobs: S3Blobs) -> None:
+        calls = {"get": lambda: blobs.get("a"), "put": lambda: blobs.put("a", b"x", 60), "keep": lambda: blobs.keep("a", 60)}
+        calls.get(call, lambda: blobs.delete("a"))()
+
+    hanging = _in_s3(server.url, timeout_s=0.5)
+    with server.held(), pytest.raises(BlobsUnavailable) as caught:
+        run(hanging)
+    with pytest.raises(BlobsUnavailable) as away:
+        run(_in_s3(f"http://127.0.0.1:{free_port()}"))
+    for said in (str(caught.value), str(away.value)):
+        assert not any(word in said for word in ("127.0.0.1", "hunter2", s3.BUCKET))
+    run(hanging)  # it answers again, and nothing has to be started anew
+
+
+def test_a_url_that_names_no_bucket_is_a_wrong_setting(credentials: None) -> None:
+    with pytest.raises(ValueError, match="SLUICE_BLOBS_URL"):
+        connect("s3://", Settings(), connect_timeout_s=1, timeout_s=1)

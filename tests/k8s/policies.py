@@ -16,7 +16,15 @@ NAME = "app.kubernetes.io/name"
 # Of the restricted Pod Security Standard: kubernetes.io/docs/concepts/security/pod-security-standards
 VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
 ONE_ONLY = {"keeper", "prometheus"}  # beside the stores: a second would only do the same again
-OTHERS = {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "REDIS_PASSWORD", "REDISCLI_AUTH", "HOME"}
+OTHERS = {
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "REDIS_PASSWORD",
+    "REDISCLI_AUTH",
+    "HOME",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+}
 SETTINGS = {
     f"{group.model_config['env_prefix']}{field}".upper()
     for group in vars(settings).values()
@@ -216,7 +224,8 @@ def _references(item: Object) -> Iterator[tuple[str, str, str | None]]:
         for entry in container.get("env", []):
             if "valueFrom" in entry:
                 reference = entry["valueFrom"]["secretKeyRef"]
-                yield "Secret", reference["name"], reference["key"]
+                if not reference.get("optional"):
+                    yield "Secret", reference["name"], reference["key"]
 
 
 def environment(world: World, container: Object) -> dict[str, str]:
@@ -271,7 +280,7 @@ def addressed(world: World) -> Iterator[str]:
         for item in world.workloads
         for container in lasting(item)
         for name, value in environment(world, container).items()
-        if name.endswith("_URL")
+        if name.endswith("_URL") and not value.startswith("s3://")  # which is no host
     ]
     urls += [
         (trigger["metadata"][key], f".{spaces[0]}.svc")

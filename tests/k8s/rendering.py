@@ -21,6 +21,8 @@ COMBINATIONS = {
     "monitoring": ["monitoring"],
     "traefik": ["traefik"],
     "ingress": ["ingress"],
+    "s3": ["s3-blobs"],
+    "s3-policies-keda": ["network-policies", "monitoring", "keda", "keda-triton", "s3-blobs"],
     "sidecar": ["sidecar-triton"],
     "scaling": ["monitoring", "keda", "keda-triton"],
     "watched": ["network-policies", "monitoring"],

@@ -44,7 +44,8 @@ def test_sluice_takes_the_environment(world: World, environ: dict[str, str]) -> 
         settings = Settings()
         assert settings.redis_url.endswith("@redis:6379/0")
         if item["metadata"]["name"] != "webhooks":
-            assert settings.blobs_url.endswith("@redis-blobs:6379/0")
+            in_redis = world.one("StatefulSet", "redis-blobs") is not None
+            assert settings.blobs_url.endswith("@redis-blobs:6379/0") if in_redis else settings.blobs_in_s3
 
 
 @pytest.fixture
@@ -74,3 +75,16 @@ def test_the_pod_that_restores_a_backup_is_allowed_too() -> None:
     assert schemas.problems(item) == []
     deployment = {"kind": "Deployment", "metadata": item["metadata"], "spec": {"template": {"spec": item["spec"]}}}
     assert list(policies.secure(World([deployment], frozenset()))) == []
+
+
+def test_with_a_bucket_there_is_no_second_redis(worlds: dict[str, World]) -> None:
+    """And those that use it, and only those, may reach it; the node's metadata stay out of reach."""
+    world = worlds["s3-policies-keda"]
+    assert not [item for item in world.objects if item["metadata"]["name"].startswith("redis-blobs")]
+    for item in world.all("NetworkPolicy"):
+        rules = [rule for rule in item["spec"].get("egress", []) if {"port": 443} in rule["ports"]]
+        public = [peer["ipBlock"] for rule in rules for peer in rule["to"] if "ipBlock" in peer]
+        users = {"api", "worker", "keeper", "webhooks"}  # webhooks for what clients name
+        assert bool(public) == (item["metadata"]["name"] in users), item["metadata"]["name"]
+        for block in public:
+            assert block["cidr"] != "0.0.0.0/0" or "169.254.0.0/16" in block["except"]

@@ -18,7 +18,7 @@ def _pins(image: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("image", "extras"), [("api", ["api", "cli", "ed25519"]), ("worker", ["worker", "ed25519"])])
+@pytest.mark.parametrize(("image", "extras"), [("api", ["api", "cli", "ed25519", "s3"]), ("worker", ["worker", "ed25519", "s3"])])
 def test_an_image_gets_all_that_its_code_asks_for(image: str, extras: list[str]) -> None:
     asked = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
     pins = _pins(image)

@@ -42,3 +42,9 @@ def test_a_wrong_one_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValidationError, match=name.rpartition("SLUICE_")[2].partition("_")[2].lower()):
         Settings()
+
+
+def test_a_bucket_is_told_from_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings().blobs_in_s3
+    monkeypatch.setenv("SLUICE_BLOBS_URL", "s3://images/prefix")
+    assert Settings().blobs_in_s3
