@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from api import deps, describe, errors
 from api.batch_body import BatchRequest
 from api.body import PredictionRequest
+from api.connection import Connection
 from api.front import Front
 from api.metrics import Measured, Metrics
 from api.routes import batches, files, health, models, predictions, queue, submissions, webhooks
@@ -84,6 +85,7 @@ def main() -> None:
         Front(create_app(settings)),
         host=settings.api.host,
         port=settings.api.port,
+        http=Connection,
         timeout_graceful_shutdown=int(settings.api.drain_s),
         access_log=False,
         log_config=None,

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import json
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -11,7 +10,9 @@ from typing import Annotated, Any, Literal, Self
 import anyio.to_thread
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
-from starlette.datastructures import FormData, UploadFile
+from pydantic_core import from_json
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -22,6 +23,9 @@ from sluice.settings import Limits
 _DRAIN_S = 10.0  # how long a body that is refused is still read, so that its sender gets to read the answer
 _ENVELOPE_BYTES = 65_536  # what JSON or multipart may add around an image
 _METADATA_BYTES = 4096
+_NAME_CHARS = 255
+_URL_CHARS = 8192
+_LONGEST_NUMBER = 20  # in digits; Python reads no more than some thousands
 EXAMPLE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAA"
     "A6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
@@ -48,8 +52,8 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(None, description="The model's name; the service's default where absent.")
-    version: str | None = Field(None, description="The same as `model`, for clients that call it so.")
+    model: str | None = Field(None, max_length=_NAME_CHARS, description="The model's name; the service's default where absent.")
+    version: str | None = Field(None, max_length=_NAME_CHARS, description="The same as `model`, for clients that call it so.")
     priority: Priority = Field(Priority.NORMAL, description="Which of this service's predictions go first.")
     metadata: dict[str, JsonValue] = Field(
         {}, description="Anything of yours, 4 kB as JSON at most; it comes back with the prediction."
@@ -69,7 +73,7 @@ class Options(BaseModel):
     @field_validator("metadata")
     @classmethod
     def _small(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if len(json.dumps(value)) > _METADATA_BYTES:
+        if len(json.dumps(value, allow_nan=False)) > _METADATA_BYTES:  # no NaN: the answer could not say it
             raise ValueError(f"keep it under {_METADATA_BYTES:,} bytes as JSON")
         return value
 
@@ -134,9 +138,12 @@ def _from_json(body: bytes) -> Upload:
 
 def read_image(text: str) -> bytes | str:
     """The bytes of a `data:` URI, or the URL itself. Raises InvalidInput."""
-    if text.startswith("data:"):
+    scheme = text[:8].lower()  # RFC 3986: in letters of either case
+    if scheme.startswith("data:"):
         return _data_uri(text)
-    if text.startswith(("http://", "https://")):
+    if scheme.startswith(("http://", "https://")):
+        if len(text) > _URL_CHARS:  # it is kept in the record, which no bound on images' bytes counts
+            raise InvalidInput(f"input.image: the URL is longer than {_URL_CHARS:,} characters; send the image itself")
         return text
     raise InvalidInput("input.image: give a data URI in base64, 'data:image/jpeg;base64,…', or an http(s) URL")
 
@@ -144,11 +151,11 @@ def read_image(text: str) -> bytes | str:
 def _data_uri(text: str) -> bytes:
     """The bytes of a base64 `data:` URI (RFC 2397). Raises InvalidInput."""
     head, comma, data = text.partition(",")
-    if not (head.startswith("data:") and head.endswith(";base64") and comma):
+    if not (head.lower().endswith(";base64") and comma):
         raise InvalidInput("input.image: give a data URI in base64, 'data:image/jpeg;base64,…'")
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InvalidInput(f"input.image: not valid base64: {error}") from None
 
 
@@ -174,10 +181,15 @@ async def read_form(request: Request, body: bytes, *, max_files: int) -> FormDat
     async def once() -> AsyncGenerator[bytes, None]:
         yield body
 
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary")
+    if not boundary:
+        raise InvalidInput("the multipart body can't be read: it has no boundary")
+    # Without a charset, which RFC 7578 does not know: whoever names it would choose which of Python's codecs reads the fields.
+    headers = Headers(raw=[(b"content-type", b'multipart/form-data; boundary="%s"' % boundary)])
     try:
-        return await MultiPartParser(request.headers, once(), max_files=max_files, max_fields=100).parse()
-    except (MultiPartException, KeyError) as error:
-        raise InvalidInput(f"the multipart body can't be read: {getattr(error, 'message', 'it has no boundary')}") from None
+        return await MultiPartParser(headers, once(), max_files=max_files, max_fields=100).parse()
+    except MultiPartException as error:
+        raise InvalidInput(f"the multipart body can't be read: {error.message}") from None
 
 
 def _from_fields(image: bytes | str, fields: dict[str, list[str]]) -> Upload:
@@ -193,14 +205,14 @@ def read_fields(fields: dict[str, list[str]]) -> tuple[Options, Parameters]:
     beside: dict[str, Any] = {name: single.pop(name) for name in Options.model_fields if name in single}
     if "metadata" in beside:
         try:
-            beside["metadata"] = json.loads(beside["metadata"])
+            beside["metadata"] = from_json(beside["metadata"])  # json.loads takes half a character, and nests until it falls
         except ValueError:
             raise InvalidInput("metadata: give a JSON object") from None
     if "webhook_events_filter" in several:
         beside["webhook_events_filter"] = several["webhook_events_filter"]
     parameters = Parameters.model_validate_strings(single, strict=False)
     if "classes" in several:
-        chosen = tuple(int(item) if item.isdecimal() else item for item in several["classes"])
+        chosen = tuple(int(item) if item.isdecimal() and len(item) < _LONGEST_NUMBER else item for item in several["classes"])
         parameters = Parameters(**parameters.model_dump(exclude={"classes"}), classes=chosen)
     return Options.model_validate(beside), parameters
 

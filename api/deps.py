@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import anyio
@@ -13,6 +13,7 @@ from fastapi import Depends, Request
 
 from api.bell import Bell
 from api.catalog import Catalog
+from api.looks import Looks
 from api.pace import Pace
 from sluice.async_intake import AsyncIntake
 from sluice.batches import Batches, RedisBatches
@@ -55,6 +56,7 @@ class Services:
     batches: Batches
     batch_slots: anyio.CapacityLimiter
     files: Files
+    looks: Looks = field(default_factory=Looks)
 
 
 @asynccontextmanager

@@ -52,6 +52,10 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
 }
 
 
+_MOST_ERRORS = 20  # that are told of one request
+_LONGEST_TEXT = 1000  # in characters: a problem may quote what was sent, which may be megabytes
+
+
 def problem(
     status: int, code: str, detail: str, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
@@ -59,7 +63,7 @@ def problem(
         "type": f"urn:sluice:error:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": _cut(detail),
         "code": code,
     }
     if errors:
@@ -91,9 +95,14 @@ async def _of_ours(_: Request, error: Exception) -> JSONResponse:
     return problem(STATUSES[type(error)], error.code, error.message, headers=headers)
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+
+
 async def _of_validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError | ValidationError)
-    found = [{"field": ".".join(str(part) for part in entry["loc"]), "message": entry["msg"]} for entry in error.errors()]
+    wrong = error.errors()[:_MOST_ERRORS]
+    found = [{"field": _cut(".".join(str(part) for part in entry["loc"])), "message": _cut(entry["msg"])} for entry in wrong]
     detail = "; ".join(f"{entry['field']}: {entry['message']}" if entry["field"] else entry["message"] for entry in found)
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidInput.code, detail, found)
 

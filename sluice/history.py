@@ -5,6 +5,7 @@ A page is found by where the last one ended, so that what is submitted or forgot
 
 import base64
 import binascii
+import math
 from typing import Any, NamedTuple, Protocol
 
 import redis
@@ -45,7 +46,7 @@ class Place(NamedTuple):
         try:
             text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
             at, prediction_id = text[1:].split(" ")
-            if text[0] in "<>":
+            if text[0] in "<>" and math.isfinite(float(at)):
                 return cls(text[0] == "<", float(at), prediction_id)
         except (binascii.Error, ValueError, IndexError):
             pass

@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -56,7 +56,7 @@ class Parameters(BaseModel):
     confidence: float = Field(0.25, ge=0, le=1, description="Detections below this score are left out.")
     iou: float = Field(0.45, ge=0, le=1, description="Of two boxes that overlap by more than this, the weaker is left out.")
     max_detections: int = Field(300, ge=1, le=1000, description="At most this many detections, the strongest first.")
-    classes: tuple[str | int, ...] | None = Field(
+    classes: tuple[Annotated[str, Field(max_length=255)] | int, ...] | None = Field(
         None, max_length=1000, description="Only these classes, by name or id; all where absent."
     )
     class_agnostic: bool = Field(False, description="Suppress overlaps across classes, not only within one.")

@@ -1,11 +1,12 @@
 """Files that are uploaded before they are submitted, as Replicate's clients do."""
 
+import json
 from http import HTTPStatus
 from typing import Annotated
 
 import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, field_validator
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -31,6 +32,12 @@ class _Fields(BaseModel):
     filename: str | None = Field(None, max_length=255)
     type: str | None = Field(None, max_length=255)
     metadata: Json[dict[str, JsonValue]] = Field("{}", validate_default=True)
+
+    @field_validator("metadata")
+    @classmethod
+    def _sayable(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(value, allow_nan=False)  # an answer could not say NaN
+        return value
 
 
 _BODY = {

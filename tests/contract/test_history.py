@@ -95,7 +95,9 @@ def test_keys_and_batches_are_apart(both: Both) -> None:
     assert _ids(history.page("batches")) == []
 
 
-@pytest.mark.parametrize("cursor", ["x", "nonsense", "é", Place(True, 1.0, "a").cursor()[:-3]])
+@pytest.mark.parametrize(
+    "cursor", ["x", "nonsense", "é", Place(True, 1.0, "a").cursor()[:-3], Place(True, float("nan"), "a").cursor()]
+)
 def test_a_cursor_that_is_none_of_ours(both: Both, cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
         both[1].page("default", cursor)

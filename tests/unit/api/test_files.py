@@ -47,13 +47,14 @@ async def test_what_clients_say_of_it(http: httpx.AsyncClient) -> None:
         ({"files": {"image": JPEG}}, 422, "content"),
         ({"data": {"content": "text"}, "files": {"x": b""}}, 422, "content"),
         ({"files": {"content": JPEG}, "data": {"metadata": "[1]"}}, 422, "metadata"),
+        ({"files": {"content": JPEG}, "data": {"metadata": '{"a": NaN}'}}, 422, "metadata"),
         ({"files": {"content": JPEG}, "data": {"metadata": '{"a": "' + 5000 * "b" + '"}'}}, 422, "4,096 bytes"),
         ({"files": {"content": JPEG}, "data": {"name": "a"}}, 422, "name"),
         ({"files": {"content": (300 * "a", JPEG)}}, 422, "filename"),
         ({"files": {"content": bytes(50_001)}}, 413, "50,000 bytes"),
         ({"content": JPEG, "headers": RAW}, 415, "multipart/form-data"),
     ],
-    ids=["no-file", "text", "metadata", "much-metadata", "another-field", "long-name", "too-large", "not-a-form"],
+    ids=["no-file", "text", "metadata", "nan", "much-metadata", "another-field", "long-name", "too-large", "not-a-form"],
 )
 async def test_what_is_wrong_is_refused(http: httpx.AsyncClient, world: World, form: dict, status: int, word: str) -> None:
     answer = await http.post("/v1/files", **form)

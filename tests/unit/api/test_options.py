@@ -1,6 +1,7 @@
 """What a submission may ask for beside its parameters, over the in-memory systems."""
 
 import asyncio
+import base64
 import json
 
 import httpx
@@ -50,6 +51,9 @@ async def test_an_image_by_url_is_not_fetched_by_the_api(http: httpx.AsyncClient
     ("body", "said"),
     [
         ({"input": {"image": "ftp://example.com/a"}}, "input.image"),
+        ({"input": {"image": "data:image/jpeg;base64,é"}}, "base64"),
+        ({"input": {"image": URL + "x" * 8192}}, "8,192"),
+        ({"input": {"image": URL, "classes": ["c" * 256]}}, "classes"),
         ({"input": {"image": "http://127.0.0.1/a"}}, "127.0.0.1"),
         ({"input": {"image": "http://169.254.169.254/latest"}}, "169.254.169.254"),
         ({"input": {"image": URL}, "webhook": "http://[::1]/hook"}, "::1"),
@@ -67,6 +71,51 @@ async def test_what_will_not_do_is_named(http: httpx.AsyncClient, world: World, 
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
     assert world.ledger.backlog() == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("metadata", "[" * 20_000),
+        ("metadata", '{"a": NaN}'),
+        ("metadata", '{"a": 1e999}'),
+        ("metadata", '{"\\ud800": 1}'),
+        ("metadata", '{"a": "\\ud800"}'),
+        ("classes", "9" * 5000),
+        ("model", "m" * 300),
+        ("x" * 2000, "1"),
+    ],
+)
+async def test_what_python_reads_and_others_do_not_is_refused(http: httpx.AsyncClient, world: World, name: str, value: str) -> None:
+    """Once on record, half a character would break every list that it is in."""
+    answer = await http.post("/v1/predictions", files={"image": JPEG}, data={name: value})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert name[:100] in answer.json()["detail"]
+    assert world.ledger.backlog() == 0
+
+
+async def test_a_name_of_a_codec_chooses_none(http: httpx.AsyncClient) -> None:
+    body = b'--X\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + JPEG
+    body += b'\r\n--X\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n{"a": "\xc3\xa9"}\r\n--X--\r\n'
+    for codec in ("undefined", "punycode", "unicode_escape"):
+        headers = {"Content-Type": f"multipart/form-data; boundary=X; charset={codec}"}
+        answer = await http.post("/v1/predictions", content=body, headers=headers)
+        assert answer.status_code == 202, answer.text
+        assert answer.json()["metadata"] == {"a": "é"}
+
+
+async def test_a_problem_is_short_however_much_is_wrong(http: httpx.AsyncClient) -> None:
+    for body in ({f"field-{number}": 1 for number in range(3000)}, {"x" * 30_000: 1}):
+        answer = await http.post("/v1/predictions", json=body)
+        assert answer.status_code == 422
+        assert len(answer.content) < 5000
+
+
+async def test_schemes_are_of_either_case(http: httpx.AsyncClient) -> None:
+    uri = "DATA:image/jpeg;BASE64," + base64.b64encode(JPEG).decode()
+    for image in (uri, "HTTPS://images.example.com/a.jpg"):
+        answer = await http.post("/v1/predictions", json={"input": {"image": image}})
+        assert answer.status_code == 202, answer.text
 
 
 async def test_an_idempotency_key_makes_one_prediction(http: httpx.AsyncClient, world: World) -> None:

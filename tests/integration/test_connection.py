@@ -1,0 +1,56 @@
+"""What goes on before there is a request: heads that stall, and heads that never end."""
+
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from api.connection import HEAD_BYTES, HEAD_S
+from tests.integration.conftest import Live
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def connection(live: Live) -> Iterator[socket.socket]:
+    there = urlsplit(live.api)
+    with socket.create_connection((there.hostname, there.port), timeout=3 * HEAD_S) as connection:
+        yield connection
+
+
+def _rest(connection: socket.socket) -> bytes:
+    """All that comes until the other side closes. Raises TimeoutError where it does not."""
+    found = b""
+    try:
+        while data := connection.recv(65_536):
+            found += data
+    except ConnectionResetError:
+        pass
+    return found
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: here\r\nX-Slow: "])
+def test_a_head_that_stalls_is_cut_off(connection: socket.socket, sent: bytes) -> None:
+    connection.sendall(sent)
+    assert _rest(connection) == b""
+
+
+def test_the_second_head_of_a_connection_too(connection: socket.socket) -> None:
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+    assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+    connection.sendall(b"GET /heal")
+    assert b"HTTP/1.1" not in _rest(connection)
+
+
+def test_a_head_that_never_ends_is_cut_off(connection: socket.socket) -> None:
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\nX-Long: ")
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):  # noqa: PT012 - which of them fails is the system's affair
+        for _ in range(1000):
+            connection.sendall(b"a" * HEAD_BYTES)
+
+
+def test_requests_in_a_row_are_answered_in_order(connection: socket.socket) -> None:
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n" * 2 + b"GET /nothing HTTP/1.0\r\n\r\n")
+    answers = _rest(connection)
+    assert [answers.count(b"HTTP/1.1 " + status) for status in (b"200", b"404")] == [2, 1]
