@@ -1,7 +1,7 @@
 """What the routes work with, built once for the process."""
 
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 
 from api.bell import Bell
 from api.catalog import Catalog
-from api.looks import Looks
+from api.line import Line
 from api.pace import Pace
 from sluice.async_intake import AsyncIntake
 from sluice.batches import Batches, RedisBatches
@@ -33,6 +33,7 @@ from sluice.stores import Stores
 from sluice.webhook_secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
+_LOOKS = 16
 _THREADS = 8  # more would only wait for the interpreter's lock, and for Redis
 
 
@@ -50,13 +51,13 @@ class Services:
     guard: Guard
     pace: Pace
     fast: AsyncIntake | None  # None with S3, and in tests: it needs a real Redis
-    threads: Executor  # for what every submission does: cheaper than AnyIO's by half
     deliveries: Deliveries
     secrets: Secrets
     batches: Batches
     batch_slots: anyio.CapacityLimiter
     files: Files
-    looks: Looks = field(default_factory=Looks)
+    looks: Line = field(default_factory=lambda: Line(_LOOKS))  # at records, for those who wait, of whom there may be thousands
+    takes: Line = field(default_factory=lambda: Line(_THREADS))  # of submissions that block
 
 
 @asynccontextmanager
@@ -68,7 +69,6 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         events = Events(settings.redis_url, settings.queue.name, connect_timeout_s=settings.redis.connect_timeout_s)
         events.start()
         stack.push_async_callback(events.stop)
-        threads = stack.enter_context(ThreadPoolExecutor(_THREADS, thread_name_prefix="intake"))
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S))
         yield Services(
             settings=settings,
@@ -82,8 +82,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             history=RedisHistory(stores.redis, settings.queue.name),
             guard=Guard(settings.netguard.allow),
             pace=Pace(stores.ledger),
-            threads=threads,
-            fast=None if settings.blobs_in_s3 else _fast(settings, stores, threads, stack),
+            fast=None if settings.blobs_in_s3 else _fast(settings, stores, stack),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
             batches=RedisBatches(stores.redis, settings.queue),
@@ -92,7 +91,8 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
-def _fast(settings: Settings, stores: Stores, threads: Executor, stack: AsyncExitStack) -> AsyncIntake:
+def _fast(settings: Settings, stores: Stores, stack: AsyncExitStack) -> AsyncIntake:
+    threads = stack.enter_context(ThreadPoolExecutor(_THREADS, thread_name_prefix="intake"))
     timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.timeout_s}
     pipes = {url: Pipe(url, **timeouts) for url in (settings.redis_url, settings.blobs_url)}
     for pipe in pipes.values():

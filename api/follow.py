@@ -29,7 +29,7 @@ async def wait_for(services: Services, get: Callable[[str, str], Followed], foll
     until = time.monotonic() + wait_s
     with services.events.expect(followed_id) as ended:
         while True:
-            found = await services.looks.look(get, followed_id, key)
+            found = await services.looks.run(get, followed_id, key)
             left_s = until - time.monotonic()
             if found.status.terminal or left_s <= 0 or services.events.closing:
                 return found
@@ -57,7 +57,7 @@ async def events(services: Services, prediction: Prediction, base_url: str, kind
     with services.events.expect(prediction.id, every_change=True) as changed:
         while True:
             changed.clear()
-            prediction = await services.looks.look(services.ledger.get, prediction.id, prediction.key)
+            prediction = await services.looks.run(services.ledger.get, prediction.id, prediction.key)
             queued = await services.pace.queued(prediction)
             status = json.dumps({"id": prediction.id, "status": prediction.status, **queued.model_dump()})
             text = event("status", status) if status != said else ""

@@ -1,6 +1,5 @@
 """Submitting one image."""
 
-import asyncio
 import base64
 import hashlib
 import re
@@ -242,7 +241,7 @@ async def accept(
         inspect(image, services.settings.limits.max_pixels)
         return services.intake.accept(image, submission, prediction_id, max_backlog=caller.max_backlog)
 
-    prediction = await asyncio.get_running_loop().run_in_executor(services.threads, take)
+    prediction = await services.takes.run(take)
     services.pace.accepted()
     return prediction
 

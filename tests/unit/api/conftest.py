@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import anyio
@@ -118,7 +117,6 @@ async def http(world: World, monkeypatch: pytest.MonkeyPatch, upload_s: tuple[st
             history=MemoryHistory(world.ledger),
             guard=Guard(),
             pace=Pace(world.ledger),
-            threads=ThreadPoolExecutor(2),
             fast=None,
             deliveries=world.deliveries,
             secrets=world.secrets,
