@@ -168,8 +168,8 @@ class TornLedger(MemoryLedger):
         time.sleep(0.0002)
         return time.time()
 
-    def _due(self, now: float, *, alone: bool) -> list[Any]:
-        found = super()._due(now, alone=alone)
+    def _in_turn(self, *, alone: bool) -> list[Any]:
+        found = super()._in_turn(alone=alone)
         self._late()
         return found
 
