@@ -1,15 +1,17 @@
 """Who calls. A route that takes `CallerDep` or `SubmitterDep` asks for a key, before it reads the body."""
 
+import secrets
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Depends, Security
+from fastapi import Depends, Path, Query, Security
 from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from api.deps import ServicesDep
-from sluice.keys import Caller
+from sluice.errors import Gone, NotFound, Unauthorized
+from sluice.keys import UNAUTHORIZED, Caller
 
 
 def given_key(request: HTTPConnection) -> str | None:
@@ -41,6 +43,30 @@ async def caller(services: ServicesDep, given: Annotated[HTTPAuthorizationCreden
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
+
+
+async def follower(
+    services: ServicesDep,
+    prediction_id: Annotated[str, Path(alias="id")],
+    given: Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)],
+    ticket: Annotated[str | None, Query(max_length=100, description="In place of a key; it is part of `urls.stream`.")] = None,
+) -> Caller:
+    """Who may follow a prediction: its key's holder, or whoever has its ticket. Raises Unauthorized, RedisUnavailable."""
+    try:
+        return services.keys.caller(given.credentials if given else None)
+    except Unauthorized:
+        if given or not ticket:
+            raise
+    try:
+        prediction = await services.looks.run(services.ledger.get, prediction_id)
+    except (NotFound, Gone):
+        raise Unauthorized(UNAUTHORIZED) from None
+    if not secrets.compare_digest(prediction.ticket.encode(), ticket.encode()):
+        raise Unauthorized(UNAUTHORIZED)
+    return Caller(prediction.key)
+
+
+FollowerDep = Annotated[Caller, Depends(follower)]
 
 
 async def submitter(services: ServicesDep, caller: CallerDep) -> Caller:

@@ -11,7 +11,7 @@ from sluice.prediction import Prediction, Priority, Status, isoformat
 class Urls(BaseModel):
     get: str = Field(description="This prediction.")
     cancel: str = Field(description="POST here to cancel it.")
-    stream: str = Field(description="Its events, as server-sent events.")
+    stream: str = Field(description="Its events, as server-sent events. Where keys are on, whoever has this URL needs none.")
     image: str | None = Field(None, description="The annotated image, where `visualize` asked for one; else left out.")
 
     @model_serializer(mode="wrap")
@@ -54,6 +54,7 @@ class PredictionAnswer(Queued):
     def of(cls, prediction: Prediction, base_url: str, queued: Queued | None = None) -> "PredictionAnswer":
         """`base_url` is where the client reaches the api, with no slash at its end."""
         get = f"{base_url}/v1/predictions/{prediction.id}"
+        ticket = f"&ticket={prediction.ticket}" if prediction.ticket else ""
         given = {"image": prediction.image_url} if prediction.image_url else {}
         return cls(
             id=prediction.id,
@@ -77,7 +78,7 @@ class PredictionAnswer(Queued):
                 get=get,
                 cancel=f"{get}/cancel",
                 # Only the kinds of events that Replicate has: its clients end at any other.
-                stream=f"{get}/stream?events=output,logs,error,done",
+                stream=f"{get}/stream?events=output,logs,error,done{ticket}",
                 image=f"{get}/image" if prediction.parameters.visualize else None,
             ),
             **(queued.model_dump() if queued else {}),

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S = 2.0  # how old a key may be that was revoked, beside the requests that are under way
 _PREFIX = "sluice_"  # with the fixed length it is what a scanner for secrets looks for: sluice_[A-Za-z0-9_-]{43}
 _NAME = r"^[a-z0-9-]{1,40}$"
-_UNAUTHORIZED = "no valid key was given: send `Authorization: Bearer sluice_…`; who runs this service has keys"
+UNAUTHORIZED = "no valid key was given: send `Authorization: Bearer sluice_…`; who runs this service has keys"
 
 
 class Rate(NamedTuple):
@@ -169,13 +169,13 @@ class Keys:
             return ANYBODY
         self._look(self._path)
         if not key:
-            raise Unauthorized(_UNAUTHORIZED)
+            raise Unauthorized(UNAUTHORIZED)
         given, found = digest(key), None
         for known, caller in self._callers:
             if hmac.compare_digest(known, given):
                 found = caller  # and on, so that the time says nothing about where it was
         if found is None:
-            raise Unauthorized(_UNAUTHORIZED)
+            raise Unauthorized(UNAUTHORIZED)
         return found
 
     def _look(self, path: Path) -> None:

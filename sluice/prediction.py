@@ -76,6 +76,7 @@ class Submission(BaseModel):
 
     `image_url` is where a worker gets the image, where it did not come with the request. `start_within_s` is the deadline, counted
     from the submission. `webhook_events` are those that `webhook` is told of. `base_url` is where the caller reached the api.
+    Whoever has the `ticket` may follow the prediction's events without a key; there is none where keys are off.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -90,6 +91,7 @@ class Submission(BaseModel):
     webhook: str | None = None
     webhook_events: tuple[str, ...] = ()
     base_url: str = ""
+    ticket: str = ""
     batch: str | None = None
 
 
@@ -125,9 +127,9 @@ class Prediction(Submission):
 
 
 def digest(image: bytes, submission: Submission) -> str:
-    """SHA-256 of all that makes a submission, in hex. Where the api was reached is no part of it."""
+    """SHA-256 of all that makes a submission, in hex. Where the api was reached is no part of it, nor is the ticket."""
     found = hashlib.sha256(image)
-    found.update(b"\0" + submission.model_dump_json(exclude={"base_url"}).encode())
+    found.update(b"\0" + submission.model_dump_json(exclude={"base_url", "ticket"}).encode())
     return found.hexdigest()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from sluice.prediction import Parameters, Prediction, Priority, Problem, Status, Submission
 
-_TEXTS = ("image_url", "webhook", "base_url", "batch")
+_TEXTS = ("image_url", "webhook", "base_url", "ticket", "batch")
 
 
 def to_record(submission: Submission, digest: str) -> list[str]:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator
 
-from api.auth import CallerDep
+from api.auth import CallerDep, FollowerDep
 from api.deps import ServicesDep, base_url
 from api.describe import ETAG, RETRY_AFTER, problems
 from api.follow import KINDS, events, wait
@@ -125,7 +125,7 @@ async def stream(
     prediction_id: Id,
     request: Request,
     services: ServicesDep,
-    caller: CallerDep,
+    caller: FollowerDep,
     kinds: Annotated[
         str,
         Query(

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+import secrets
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -219,6 +220,8 @@ async def asked_of(
         webhook=options.webhook,
         webhook_events=options.webhook_events_filter or (),
         base_url=base_url if options.webhook else "",
+        # Replicate's client in JavaScript sends no key to the URL of a stream.
+        ticket=secrets.token_urlsafe(16) if services.settings.api.keys_file else "",
     )
 
 

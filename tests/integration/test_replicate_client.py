@@ -7,19 +7,22 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import replicate
 from replicate.exceptions import ModelError, ReplicateError
 from replicate.pagination import paginate
 from replicate.prediction import Prediction
 
+from sluice.keys_command import KeysFile
 from sluice.webhooks import new_secret, payload, signature
-from tests.conftest import ROOT
+from tests.conftest import ROOT, free_port
 from tests.integration.conftest import Live, held
 from tests.integration.test_bad_input import NOISE
 
@@ -230,7 +233,39 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_javascript(live: Live, package: Path) -> None:
+@pytest.fixture
+def keyed(live: Live, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Another api of the same queue, where keys are on, and a key."""
+    port, file = free_port(), tmp_path / "keys.json"
+    key = KeysFile(file).create("mine", None, None, None)
+    settings = {
+        "SLUICE_REDIS_URL": live.redis,
+        "SLUICE_BLOBS_URL": live.redis,
+        "SLUICE_TRITON_GRPC_URL": live.triton_grpc,
+        "SLUICE_TRITON_HTTP_URL": live.triton_http,
+        "SLUICE_API_PORT": str(port),
+        "SLUICE_API_KEYS_FILE": str(file),
+    }
+    with subprocess.Popen([sys.executable, "-m", "api"], env=os.environ | settings) as process:
+        try:
+            until = time.monotonic() + 60
+            while not _is_up(f"http://127.0.0.1:{port}"):
+                assert time.monotonic() < until
+                assert process.poll() is None
+                time.sleep(0.1)
+            yield {"api": f"http://127.0.0.1:{port}", "key": key}
+        finally:
+            process.terminate()
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").is_success
+    except httpx.TransportError:
+        return False
+
+
+def test_javascript(live: Live, package: Path, keyed: dict[str, str]) -> None:
     now = time.time()
     secret, body = new_secret(), payload("prediction.completed", now, {"id": "a", "text": "ä"})
     signed = {
@@ -242,7 +277,7 @@ def test_javascript(live: Live, package: Path) -> None:
             "webhook-signature": signature("msg_1", int(now), body, [new_secret(), secret]),
         },
     }
-    given = {"api": live.api, "sample": str(SAMPLE), "webhook": signed, "workers": live.worker_pids()}
+    given = {"api": live.api, "sample": str(SAMPLE), "webhook": signed, "workers": live.worker_pids(), "keyed": keyed}
     command = ["node", "--test-reporter=spec", "--test", "client.test.mjs"]
     environment = {**os.environ, "SLUICE_TEST": json.dumps(given)}
     done = subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True, timeout=180, check=False)

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import Replicate, { validateWebhook } from "replicate";
 
-const { api, sample, webhook, workers } = JSON.parse(process.env.SLUICE_TEST);
+const { api, sample, webhook, workers, keyed } = JSON.parse(process.env.SLUICE_TEST);
 const client = (options) => new Replicate({ auth: "any", baseUrl: `${api}/v1`, ...options });
 const replicate = client();
 const bytes = readFileSync(sample);
@@ -125,4 +125,14 @@ test("webhooks", async () => {
   assert.equal(await validateWebhook(webhook, webhook.secret), true);
   assert.equal(await validateWebhook({ ...webhook, body: `${webhook.body} ` }, webhook.secret), false);
   assert.match((await replicate.webhooks.default.secret.get()).key, /^whsec_/);
+});
+
+test("stream where keys are on, to which it sends none", async () => {
+  const own = client({ auth: keyed.key, baseUrl: `${keyed.api}/v1` });
+  const kinds = [];
+  for await (const { event } of own.stream("sluice/codes", { input: { image } })) {
+    kinds.push(event);
+  }
+  assert.deepEqual(kinds.slice(-2), ["output", "done"]);
+  await fails(client({ baseUrl: `${keyed.api}/v1` }).predictions.list(), 401, /no valid key/);
 });
