@@ -1,6 +1,7 @@
 """Waiting for a prediction, and its events as they come."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import TypeVar
@@ -40,19 +41,24 @@ async def wait_for(services: Services, get: Callable[[str, str], Followed], foll
                 pass
 
 
-async def events(services: Services, prediction: Prediction, base_url: str, kinds: Collection[str]) -> AsyncIterator[str]:
+async def events(
+    services: Services, prediction: Prediction, base_url: str, kinds: Collection[str], last_id: str = ""
+) -> AsyncIterator[str]:
     """A prediction's events in the form of HTML's server-sent events, from how it is now to its end.
 
     `status` at each change of the status or of the position in the queue, `logs` with what was added, then `output` or `error`, and
-    `done`. A connection that breaks is resumed with the same call: the first event says how things stand.
+    `done`. A connection that breaks is resumed with the same call: the first event says how things stand. With `last_id`, the id of
+    the last event that arrived, the logs go on where they were; each id says how many characters of them are out.
     """
-    number, said, logged, spoke_at = 0, "", 0, time.monotonic()
+    said, spoke_at = "", time.monotonic()
+    resumed = re.fullmatch(rf"{prediction.id}:(\d{{1,9}}):(\d{{1,9}})", last_id)
+    number, logged = map(int, resumed.groups()) if resumed else (0, 0)
 
     def event(kind: str, data: str) -> str:
         nonlocal number
         number += 1
         lines = "".join(f"data: {line}\n" for line in data.split("\n"))
-        return f"event: {kind}\nid: {prediction.id}:{number}\n{lines}\n" if kind in kinds else ""
+        return f"event: {kind}\nid: {prediction.id}:{number}:{logged}\n{lines}\n" if kind in kinds else ""
 
     with services.events.expect(prediction.id, every_change=True) as changed:
         while True:
@@ -61,9 +67,9 @@ async def events(services: Services, prediction: Prediction, base_url: str, kind
             queued = await services.pace.queued(prediction)
             status = json.dumps({"id": prediction.id, "status": prediction.status, **queued.model_dump()})
             text = event("status", status) if status != said else ""
-            if prediction.logs[logged:]:
-                text += event("logs", prediction.logs[logged:])
-            said, logged = status, len(prediction.logs)
+            said, added, logged = status, prediction.logs[logged:], len(prediction.logs)
+            if added:
+                text += event("logs", added)
             if prediction.status.terminal:
                 yield text + _end(event, PredictionAnswer.of(prediction, base_url))
                 return

@@ -135,6 +135,7 @@ async def stream(
             json_schema_extra={"pattern": "^({0})(,({0}))*$".format("|".join(KINDS))},
         ),
     ] = ",".join(KINDS),
+    last_event_id: Annotated[str, Header(description="The last event that arrived: the logs go on from there.")] = "",
 ) -> StreamingResponse:
     """Server-sent events until the prediction has ended.
 
@@ -144,7 +145,7 @@ async def stream(
     if unknown := set(chosen) - set(KINDS):
         raise InvalidInput(f"events: there is no {', '.join(sorted(unknown))!r}; choose from {', '.join(KINDS)}")
     prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id, caller.name)
-    lines = events(services, prediction, base_url(request), chosen)
+    lines = events(services, prediction, base_url(request), chosen, last_event_id)
     return StreamingResponse(
         lines, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     )

@@ -255,6 +255,22 @@ async def test_a_stream_of_events(http: httpx.AsyncClient, world: World) -> None
     assert (await http.get("/v1/predictions/b/stream")).status_code == 404
 
 
+async def test_a_stream_that_broke_goes_on_where_it_was(http: httpx.AsyncClient, world: World) -> None:
+    await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    world.ledger.succeed(claim, {"predictions": []}, {}, "attempt 1: done")
+    entries = (await http.get("/v1/predictions/a/stream")).text.split("\n\n")
+    ids = {kind: entry.split("\nid: ")[1].split("\n")[0] for entry in entries if entry for kind in (entry.split()[1],)}
+    assert len(set(ids.values())) == len(ids) == 4
+    whole = ["status", "logs", "output", "done"]
+    without_logs = ["status", "output", "done"]
+    for last_id, kinds in ((ids["status"], whole), (ids["logs"], without_logs), ("b:2:9", whole), ("nonsense", whole)):
+        text = (await http.get("/v1/predictions/a/stream", headers={"Last-Event-ID": last_id})).text
+        assert [line[7:] for line in text.splitlines() if line.startswith("event: ")] == kinds
+        assert last_id not in text
+
+
 async def test_how_busy_the_queue_is(http: httpx.AsyncClient, world: World) -> None:
     world.ledger.beat("w", 60)
     await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
