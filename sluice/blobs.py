@@ -7,6 +7,8 @@ import redis
 from sluice.errors import BlobsUnavailable
 from sluice.redisio import translated
 
+_AT_ONCE = 100  # keys in one command: Redis does nothing else meanwhile
+
 
 class Blobs(Protocol):
     """Every implementation passes `tests/contract/test_blobs.py`. All methods raise BlobsUnavailable when the store is away."""
@@ -20,7 +22,7 @@ class Blobs(Protocol):
     def keep(self, key: str, ttl_s: int) -> bool:
         """Let a blob live `ttl_s` seconds from now. Returns whether there is one."""
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         """No error when there is nothing."""
 
 
@@ -57,6 +59,7 @@ class RedisBlobs:
         with translated(BlobsUnavailable):
             return bool(self._redis.expire(stored_key(key), ttl_s))
 
-    def delete(self, key: str) -> None:
+    def delete(self, *keys: str) -> None:
         with translated(BlobsUnavailable):
-            self._redis.unlink(stored_key(key))
+            for start in range(0, len(keys), _AT_ONCE):
+                self._redis.unlink(*map(stored_key, keys[start : start + _AT_ONCE]))

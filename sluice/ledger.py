@@ -15,6 +15,7 @@ Keys of one queue share a hash tag, so that a cluster keeps them on one node and
     {detect}:bytes                 number  the size of the images of all that is live
     {detect}:turn                  number  claims so far, for the share of the lower priorities
     {detect}:dead                  zset    ids of dead letters, scored by their end
+    {detect}:unkept                zset    those of them whose images are not kept for as long yet, scored likewise
     {detect}:index:<key>           zset    ids of one key that have records, scored by creation; see `history.py`
     {detect}:expiring              zset    "<key> <id>", scored by the time at which the index forgets it
     {detect}:ended:<n>             number  how many ended in the nth ten seconds while others waited; the drain rate
@@ -64,8 +65,9 @@ _SCRIPTS = {
 
 
 class Swept(NamedTuple):
-    """What one sweep found: ids queued again, ids that are dead letters now, ids aborted; how many predictions may be claimed
-    now, and how many may be claimed to run alone.
+    """What one sweep found: ids queued again, ids of dead letters whose images nobody has kept yet, ids aborted; how many
+    predictions may be claimed now, and how many may be claimed to run alone; how many lapses and deadlines it left to the next; and
+    the digests of those aborted.
     """
 
     requeued: tuple[str, ...]
@@ -73,6 +75,8 @@ class Swept(NamedTuple):
     aborted: tuple[str, ...]
     due: int
     due_alone: int
+    left: int = 0
+    digests: tuple[str, ...] = ()
 
 
 class Created(NamedTuple):
@@ -153,8 +157,11 @@ class Ledger(Protocol):
 
     def sweep(self) -> Swept:
         """Put right what is due. What lapsed is queued again; after some lapses, to run alone; after some more it fails and is
-        a dead letter. What is past its deadline is aborted. Costs what is due, not what is stored.
+        a dead letter. What is past its deadline is aborted. Costs what is due, not what is stored, and not all of it at once.
         """
+
+    def image_kept(self, prediction_id: str) -> None:
+        """A dead letter's image is kept for as long as its record is: sweeps name it no more."""
 
     def backlog(self) -> int:
         """How many predictions are queued or running."""
@@ -291,9 +298,13 @@ class RedisLedger:
         self._owned(claim, self._run("requeue", claim.prediction.id, [claim.owner, delay_s, int(retry), logs]))
 
     def sweep(self) -> Swept:
-        *ids, due, due_alone = self._run("sweep", "", [WORKER_LOST.model_dump_json(), TOO_LATE.model_dump_json()])
-        requeued, dead, aborted = (tuple(item.decode() for item in found) for found in ids)
-        return Swept(requeued, dead, aborted, int(due), int(due_alone))
+        *ids, due, due_alone, left = self._run("sweep", "", [WORKER_LOST.model_dump_json(), TOO_LATE.model_dump_json()])
+        requeued, dead, aborted, digests = (tuple(item.decode() for item in found) for found in ids)
+        return Swept(requeued, dead, aborted, int(due), int(due_alone), int(left), digests)
+
+    def image_kept(self, prediction_id: str) -> None:
+        with translated():
+            self._redis.zrem(f"{self._tag}:unkept", prediction_id)
 
     def backlog(self) -> int:
         with translated():

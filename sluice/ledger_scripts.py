@@ -31,7 +31,7 @@ local RATE_BUCKET_S = 10
 local tag, id, limits = ARGV[1], ARGV[2], cjson.decode(ARGV[3])
 local alone, delayed, leases, live = tag .. ':alone', tag .. ':delayed', tag .. ':leases', tag .. ':live'
 local deadlines, bytes, dead = tag .. ':deadlines', tag .. ':bytes', tag .. ':dead'
-local backlogs, turn, expiring = tag .. ':backlogs', tag .. ':turn', tag .. ':expiring'
+local backlogs, turn, expiring, unkept = tag .. ':backlogs', tag .. ':turn', tag .. ':expiring', tag .. ':unkept'
 local function record(of) return tag .. ':prediction:' .. of end
 local function ready(priority, key) return tag .. ':ready:' .. priority .. ':' .. key end
 local function turns(priority) return tag .. ':turns:' .. priority end
@@ -252,12 +252,13 @@ return 1
 """
 )
 
-# problem of a lost worker, of a deadline → {queued again}, {dead}, {aborted}, how many are due, how many of these alone
+# problem of a lost worker, of a deadline → {queued again}, {dead whose images are not kept yet}, {aborted}, {their digests}, how
+# many are due, how many of these alone, how many lapses and deadlines are left over
 SWEEP = (
     PRELUDE
     + SWEEP_BATCHES
     + """
-local again, lost, late = {}, {}, {}
+local again, late, digests = {}, {}, {}
 for _, of in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME)) do
   local counter = field(of, 'lone_lapses') and 'lone_lapses' or 'lapses'
   local count = redis.call('EXISTS', record(of)) == 1 and redis.call('HINCRBY', record(of), counter, 1)
@@ -265,7 +266,7 @@ for _, of in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', exact(now), 'LIM
   if count and counter == 'lone_lapses' and count >= limits.max_lone_lapses and move(of, 'failed') then
     finish(of, limits.dead_retention_s, 'error', ARGV[4])
     redis.call('ZADD', dead, exact(now), of)
-    table.insert(lost, of)
+    redis.call('ZADD', unkept, exact(now), of)
   elseif count and move(of, 'starting') then
     if counter == 'lapses' and count >= limits.max_shared_lapses then redis.call('HSET', record(of), 'lone_lapses', 0) end
     enqueue(of, now)
@@ -274,12 +275,15 @@ for _, of in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', exact(now), 'LIM
     forget(of)
   end
 end
-redis.call('ZREMRANGEBYSCORE', dead, '-inf', exact(now - limits.dead_retention_s))
-redis.call('ZREMRANGEBYRANK', dead, 0, -1 - limits.max_dead)
+for _, set in ipairs({dead, unkept}) do
+  redis.call('ZREMRANGEBYSCORE', set, '-inf', exact(now - limits.dead_retention_s))
+  redis.call('ZREMRANGEBYRANK', set, 0, -1 - limits.max_dead)
+end
 for _, of in ipairs(redis.call('ZRANGEBYSCORE', deadlines, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME)) do
   if move(of, 'aborted') then
     finish(of, limits.retention_s, 'error', ARGV[5])
     table.insert(late, of)
+    table.insert(digests, field(of, 'digest') or '')
   else
     redis.call('ZREM', deadlines, of)
   end
@@ -293,7 +297,8 @@ sweep_batches()
 promote()
 local lone = redis.call('ZCOUNT', alone, '-inf', exact(now))
 local due = redis.call('ZCARD', deadlines) - redis.call('ZCARD', alone) - redis.call('ZCARD', delayed)
-return {again, lost, late, due, lone}
+local left = redis.call('ZCOUNT', leases, '-inf', exact(now)) + redis.call('ZCOUNT', deadlines, '-inf', exact(now))
+return {again, redis.call('ZRANGE', unkept, 0, AT_A_TIME - 1), late, digests, due, lone, left}
 """
 )
 

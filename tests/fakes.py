@@ -49,6 +49,7 @@ class MemoryLedger:
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._dead: list[str] = []
+        self._unkept: list[str] = []  # those of them whose images are not kept yet
         self._turns: dict[tuple[Priority, str], float] = {}  # when a key that has something ready last had its turn
         self._claims = 0
         self._workers: dict[str, float] = {}
@@ -144,10 +145,10 @@ class MemoryLedger:
 
     def sweep(self) -> Swept:
         with self._lock:
-            now, again, dead, aborted = self._clock(), [], [], []
+            now, again, aborted = self._clock(), [], []
             for row in self._rows.values():
                 if row.lapses_at is not None and row.lapses_at <= now:
-                    (dead if self._lapse(row, now) else again).append(row.prediction.id)
+                    (self._unkept if self._lapse(row, now) else again).append(row.prediction.id)
             for row in self._rows.values():
                 if row.due is not None and row.deadline <= now:
                     self._end(row, Status.ABORTED, error=TOO_LATE)
@@ -156,7 +157,12 @@ class MemoryLedger:
                 self.batches.sweep()
             counts = len(self._ready()), len(self._in_turn(alone=True))
             self._refresh()
-            return Swept(tuple(again), tuple(dead), tuple(aborted), *counts)
+            digests = tuple(self._rows[name].prediction.digest for name in aborted)
+            return Swept(tuple(again), tuple(self._unkept), tuple(aborted), *counts, digests=digests)
+
+    def image_kept(self, prediction_id: str) -> None:
+        with self._lock:
+            self._unkept = [name for name in self._unkept if name != prediction_id]
 
     def backlog(self) -> int:
         with self._lock:
@@ -316,8 +322,9 @@ class MemoryBlobs:
         self.put(key, self._blobs[key][0], ttl_s)
         return True
 
-    def delete(self, key: str) -> None:
-        self._blobs.pop(key, None)
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            self._blobs.pop(key, None)
 
 
 @dataclass

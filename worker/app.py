@@ -21,6 +21,8 @@ from worker.keeper import Keeper
 from worker.pipeline import Pipeline
 from worker.runner import Runner
 
+_GIVING_BACK_S = 5.0  # a Redis that hangs could hold it for longer than whoever sent SIGTERM waits, and leases lapse anyway
+
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT. What then still runs after the grace is queued again, and the exit status is 0 all the same.
@@ -112,7 +114,9 @@ def main() -> None:
 
 
 def _give_up_after(grace_s: float, heart: Heart) -> None:
-    """End the process when the grace is over, whatever still runs: it is queued again first."""
+    """End the process when the grace is over, whatever still runs: it is queued again first, as far as `_GIVING_BACK_S` go."""
     time.sleep(grace_s)
-    heart.give_back()
+    giving = threading.Thread(target=heart.give_back, name="give-back", daemon=True)
+    giving.start()
+    giving.join(_GIVING_BACK_S)
     os._exit(0)

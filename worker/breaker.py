@@ -41,6 +41,11 @@ class Breaker:
             self._failures += 1
             self._next_try_at = self._clock() + self._wait_s()
 
+    def undecided(self) -> None:
+        """What was let through ended before it could tell whether the part is back: somebody else may try, now."""
+        with self._lock:
+            self._next_try_at = self._clock()
+
     def _wait_s(self) -> float:
         doublings = min(30, max(0, self._failures - self._threshold))
         return float(min(self._longest_s, self._first_s * 2**doublings))

@@ -58,12 +58,14 @@ class Heart:
         lease_s: float,
         max_run_s: float = float("inf"),
         alive_file: Path | None = None,
+        silence_s: float = _SILENCE_S,
         on_hang: Callable[[], None] = replace_process,
     ) -> None:
         self._ledger = ledger
         self._lease_s = lease_s
         self._max_run_s = max_run_s
         self._alive_file = alive_file
+        self._silence_s = silence_s
         self._on_hang = on_hang
         self._holds: dict[str, Hold] = {}
         self._lock = threading.Lock()
@@ -109,12 +111,16 @@ class Heart:
 
     def _run(self) -> None:
         while not self._stopped.wait(min(_BEAT_S, self._lease_s / 3)):
-            # A thread of C, which needs no lock of the interpreter: it writes all stacks and ends the process with status 1.
-            faulthandler.dump_traceback_later(_SILENCE_S, exit=True)
-            if self._alive_file:
-                self._alive_file.touch()
+            self._show_life()
             for hold in self._held():
                 self._beat(hold)
+                self._show_life()  # each may wait for Redis until its time-out, which is no hang of this process
+
+    def _show_life(self) -> None:
+        # A thread of C, which needs no lock of the interpreter: it writes all stacks and ends the process with status 1.
+        faulthandler.dump_traceback_later(self._silence_s, exit=True)
+        if self._alive_file:
+            self._alive_file.touch()
 
     def _beat(self, hold: Hold) -> None:
         now = time.monotonic()

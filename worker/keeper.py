@@ -19,10 +19,14 @@ from worker.runner import Runner
 
 log = logging.getLogger(__name__)
 
+_SWEEPING_S = 2.0  # of one round, so that the process shows in between that it is well
+
 
 def keep(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int) -> Swept:
-    """One round. Raises Unavailable."""
-    swept = ledger.sweep()
+    """One round. Raises Unavailable; the next round names the dead letters again whose images were not kept, and the image of what
+    was aborted expires by itself.
+    """
+    swept = _sweep_all(ledger)
     for prediction_id in swept.requeued:
         log.warning("prediction %s is queued again: its lease lapsed", prediction_id)
     if swept.due:  # before what needs the blob store, which may be away
@@ -31,9 +35,24 @@ def keep(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int
     for prediction_id in swept.dead:
         log.error("prediction %s is a dead letter: it took its worker down each time", prediction_id)
         blobs.keep(input_key(prediction_id, ledger.get(prediction_id).digest), dead_retention_s)
+        ledger.image_kept(prediction_id)
     for prediction_id in swept.aborted:
         log.warning("prediction %s is aborted: it did not start in time", prediction_id)
-        blobs.delete(input_key(prediction_id, ledger.get(prediction_id).digest))
+    blobs.delete(*map(input_key, swept.aborted, swept.digests))
+    return swept
+
+
+def _sweep_all(ledger: Ledger) -> Swept:
+    """Sweep on while something is left over, each time for so short that Redis serves others in between."""
+    until = time.monotonic() + _SWEEPING_S
+    swept = ledger.sweep()
+    while swept.left and time.monotonic() < until:
+        before, swept = swept, ledger.sweep()
+        swept = swept._replace(
+            requeued=before.requeued + swept.requeued,
+            aborted=before.aborted + swept.aborted,
+            digests=before.digests + swept.digests,
+        )
     return swept
 
 

@@ -81,11 +81,13 @@ class Runner:
             return False
         claim = self._ledger.claim(f"{self.worker}/{uuid.uuid4().hex}", self._settings.lease_s, alone=alone)
         if claim is None:
+            self._breaker.undecided()
             return False
         hold = self._heart.hold(claim)
         try:
             self._run(claim, hold)
         except LeaseLost as error:
+            self._breaker.undecided()
             log.warning("%s; its result is dropped", error)
         finally:
             self._heart.release(hold)
@@ -104,19 +106,23 @@ class Runner:
         except (LeaseLost, RedisUnavailable):
             raise  # whether an end is on record is not known after the second; the lease will tell
         except UnknownModel as error:
-            # A Triton that has just started answers so until its models are loaded, and the api had seen this one.
+            # A Triton that has just started answers so until its models are loaded, and the api had seen this one. So the breaker,
+            # where it is open, lets the next one wait.
             if waited_s < self._settings.model_grace_s:
                 self._retry(hold, error)
                 return
             self._fail(hold, error, stages)
         except Unavailable as error:
-            if not isinstance(error, ImageUnreachable):  # that is no part of ours: it says nothing about other predictions
+            if isinstance(error, ImageUnreachable):  # that is no part of ours: it says nothing about other predictions
+                self._breaker.undecided()
+            else:
                 self._breaker.failed()
             if prediction.retries < self._settings.max_retries and waited_s < self._settings.retry_for_s:
                 self._retry(hold, error)
                 return
             self._fail(hold, error, stages)
         except (InvalidInput, ImageExpired, InferenceFailed) as error:
+            self._breaker.undecided()
             self._fail(hold, error, stages)
         except Exception:
             log.exception("prediction %s failed by a fault of ours", prediction.id)

@@ -9,7 +9,7 @@ TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
 # what is configuration.
 WITHOUT_END = (r"_kombu\.binding.*", r"unacked(_index|_mutex)?:.*", r".*:webhook-secrets")
 # Of a queue that is idle: all empty, so not there.
-SETS = {"live", "ready", "turns", "delayed", "alone", "leases", "deadlines", "bytes", "backlogs", "turn", "dead"}
+SETS = {"live", "ready", "turns", "delayed", "alone", "leases", "deadlines", "bytes", "backlogs", "turn", "dead", "unkept"}
 SETS |= {
     "deliveries",
     "deliveries-open",

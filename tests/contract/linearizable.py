@@ -113,13 +113,16 @@ def possible(state: State, event: Event) -> Iterator[tuple[object, State]]:
 
 
 def _swept(rows: dict[str, Row | None]) -> tuple[object, State]:
-    """A lapse is one too many where the prediction ran alone; before that it is queued again, to run alone."""
+    """A lapse is one too many where the prediction ran alone; before that it is queued again, to run alone. A dead letter is named
+    by every sweep from then on: these calls keep no image.
+    """
     lapsed = {name: row for name, row in rows.items() if row and row.lapsed}
     for name, row in lapsed.items():
         lost = row.moved(Status.FAILED, result=WORKER_LOST.code)
         rows[name] = lost if row.alone else row.moved(Status.STARTING, alone=True)
     state = tuple(rows.values())
-    again, dead = (tuple(name for name, row in lapsed.items() if row.alone is alone) for alone in (False, True))
+    again = tuple(name for name, row in lapsed.items() if not row.alone)
+    dead = tuple(name for name, row in rows.items() if row and row.result == WORKER_LOST.code)
     return (again, dead, (), len(_due(state, alone=False)), len(_due(state, alone=True))), state
 
 

@@ -84,6 +84,17 @@ def test_every_key_has_a_time_to_live(redis_client: "redis.Redis") -> None:
     assert [redis_client.ttl(key) > 0 for key in redis_client.keys("*")] == [True]
 
 
+def test_several_are_deleted_at_once_and_what_is_not_there_is_no_error(blobs: Blobs) -> None:
+    names = [f"{number}/input" for number in range(1100)]
+    for name in names[::100]:
+        blobs.put(name, b"x", 60)
+    blobs.put("other", b"x", 60)
+    blobs.delete(*names)
+    blobs.delete()
+    assert [blobs.get(name) for name in names[::100]] == [None] * 11
+    assert blobs.get("other") == b"x"
+
+
 def test_an_absent_store_is_ours_to_name() -> None:
     client = redisio.connect(f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2)
     for call in (lambda b: b.get("a"), lambda b: b.put("a", b"", 1), lambda b: b.delete("a")):

@@ -154,8 +154,30 @@ def test_a_lapsed_lease_is_queued_again_then_runs_alone_then_is_dead(ledger: Led
     assert ended.error == WORKER_LOST
     assert ended.attempts == 3
     assert ledger.dead() == [ended]
-    assert ledger.sweep() == Swept((), (), (), 0, 0)
     assert ledger.backlog() == 0
+
+
+def test_a_dead_letter_is_named_until_its_image_is_kept(ledger: Ledger) -> None:
+    ledger.create("a", Submission(model="codes"))
+    for alone in (False, False, True):
+        _lapse(ledger, alone=alone)
+    assert ledger.sweep() == Swept((), ("a",), (), 0, 0), "whoever swept before may have died since"
+    ledger.image_kept("a")
+    assert ledger.sweep() == Swept((), (), (), 0, 0)
+    ledger.image_kept("a")  # of two keepers, one comes second
+
+
+def test_a_sweep_says_how_much_it_left(redis_client: "redis.Redis") -> None:
+    ledger = RedisLedger(redis_client, Queue(start_within_s=0.5))
+    for number in range(130):
+        ledger.create(f"lapses-{number}", Submission(model="codes"))
+        assert ledger.claim(uuid.uuid4().hex, -1) is not None
+    for number in range(120):
+        ledger.create(f"waits-{number}", Submission(model="codes", start_within_s=0.001))
+    time.sleep(0.01)
+    first, second = ledger.sweep(), ledger.sweep()
+    assert (len(first.requeued), len(first.aborted), first.left) == (100, 100, 50)
+    assert (len(second.requeued), second.left) == (30, 0)
 
 
 def test_an_innocent_neighbour_survives_alone(ledger: Ledger) -> None:
@@ -239,9 +261,9 @@ def test_what_did_not_start_in_time_is_aborted(kind: str, request: pytest.Fixtur
     ledger.create("a", Submission(model="codes"))
     running = ledger.claim("w", 10)
     assert running is not None
-    ledger.create("b", Submission(model="codes", start_within_s=0.2))
+    ledger.create("b", Submission(model="codes", start_within_s=0.2), "d2")
     time.sleep(0.25)
-    assert ledger.sweep() == Swept((), (), ("b",), 0, 0)
+    assert ledger.sweep() == Swept((), (), ("b",), 0, 0, digests=("d2",))
     assert ledger.get("b").status is Status.ABORTED
     assert ledger.get("b").error == TOO_LATE
     ledger.succeed(running, {}, {})
@@ -448,6 +470,7 @@ def test_dead_letters_are_bounded(redis_client: "redis.Redis") -> None:
         _lapse(ledger, alone=True)
     ledger.sweep()
     assert [letter.id for letter in ledger.dead()] == ["c", "b"]
+    assert ledger.sweep().dead == ("b", "c")
     assert 0 < redis_client.ttl("{detect}:prediction:c") <= 100
 
 
@@ -546,6 +569,10 @@ class BothLedgers(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         self._same(lambda ledger: tuple(map(_sorted, ledger.sweep())))
+
+    @rule(name=st.sampled_from("abcd"))
+    def image_kept(self, name: str) -> None:
+        self._same(lambda ledger: ledger.image_kept(name))
 
     @invariant()
     def same_records(self) -> None:

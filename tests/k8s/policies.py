@@ -297,14 +297,14 @@ def addressed(world: World) -> Iterator[str]:
 
 
 def patient(world: World) -> Iterator[str]:
-    """The longest work, then the process's own grace, then the pod's."""
+    """The longest work, then the process's own grace, then the pod's; a worker gives back in between, for 5 s at most."""
     for item in world.workloads:
         for container in pod(item)["containers"]:
             given = environment(world, container)
             grace_s = pod(item).get("terminationGracePeriodSeconds", 30)
             pause_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             if item["metadata"]["name"] == "worker" and not (
-                float(given["SLUICE_WORKER_MAX_RUN_S"]) < float(given["SLUICE_WORKER_GRACE_S"]) < grace_s - pause_s
+                float(given["SLUICE_WORKER_MAX_RUN_S"]) < float(given["SLUICE_WORKER_GRACE_S"]) < grace_s - pause_s - 10
             ):
                 yield f"{label(item)} may be killed while a prediction still runs"
             if item["metadata"]["name"] == "webhooks" and not float(given["SLUICE_WEBHOOKS_GRACE_S"]) < grace_s - pause_s:

@@ -125,13 +125,12 @@ def test_c_code_that_keeps_the_interpreters_lock_is_ended_too() -> None:
     """In a process of its own: a regular expression that takes for ever runs in C and lets no other thread run."""
     program = """
 import re, time
-import worker.heart
-worker.heart._SILENCE_S = 5.0
 from tests.fakes import MemoryLedger
+from worker.heart import Heart
 beats = []
 class Alive:  # touched at each beat, after the watch was set
     touch = staticmethod(lambda: beats.append(1))
-heart = worker.heart.Heart(MemoryLedger(), lease_s=30, alive_file=Alive)
+heart = Heart(MemoryLedger(), lease_s=30, silence_s=5.0, alive_file=Alive)
 heart.start()
 while len(beats) < 2:
     time.sleep(0.05)
@@ -142,3 +141,30 @@ re.match("(a+)+$", "a" * 60 + "b")
     assert ended.stdout == "stuck\n"
     assert ended.returncode == 1
     assert "re.match" in ended.stderr or "Timeout" in ended.stderr
+
+
+def test_a_redis_that_hangs_is_no_hang_of_this_process() -> None:
+    """Four renewals that wait for their time-outs take longer together than the process may be silent."""
+    program = """
+import time
+from sluice.errors import RedisUnavailable
+from sluice.prediction import Submission
+from tests.fakes import MemoryLedger
+from worker.heart import Heart
+
+class Hanging(MemoryLedger):
+    def renew(self, claim, lease_s):
+        time.sleep(1)
+        raise RedisUnavailable("frozen")
+
+ledger = Hanging()
+heart = Heart(ledger, lease_s=0.3, silence_s=2.5)
+for name in "abcd":
+    ledger.create(name, Submission(model="codes"))
+    heart.hold(ledger.claim(name, 100))
+heart.start()
+time.sleep(5)
+print("alive", flush=True)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == "alive\n", ended.stderr

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from sluice.blobs import input_key
-from sluice.errors import RedisUnavailable
+from sluice.errors import BlobsUnavailable, RedisUnavailable
 from sluice.ledger import Swept
 from sluice.prediction import Status, Submission
 from sluice.settings import Queue
@@ -62,6 +62,32 @@ def test_a_dead_letters_image_is_kept_and_an_aborted_ones_is_not() -> None:
     now[0] += 60
     assert _keep(ledger, CountingDoorbell(), blobs).aborted == ("late",)
     assert blobs.get(input_key("late", "")) is None
+    now[0] += 900
+    assert blobs.get(input_key("dead", "")) == b"image"
+
+
+def test_a_dead_letters_image_is_kept_once_the_blob_store_is_back() -> None:
+    class Away(MemoryBlobs):
+        away = True
+
+        def keep(self, key: str, ttl_s: int) -> bool:
+            if self.away:
+                raise BlobsUnavailable("away")
+            return super().keep(key, ttl_s)
+
+    now = [1000.0]
+    ledger, blobs = MemoryLedger(Queue(max_shared_lapses=1), lambda: now[0]), Away(lambda: now[0])
+    blobs.put(input_key("dead", ""), b"image", 100)
+    ledger.create("dead", Submission(model="codes"))
+    for alone in (False, True):
+        assert ledger.claim("w", -1, alone=alone)
+        if not alone:
+            _keep(ledger, CountingDoorbell(), blobs)
+    with pytest.raises(BlobsUnavailable):
+        _keep(ledger, CountingDoorbell(), blobs)
+    blobs.away = False
+    assert _keep(ledger, CountingDoorbell(), blobs).dead == ("dead",)
+    assert _keep(ledger, CountingDoorbell(), blobs).dead == ()
     now[0] += 900
     assert blobs.get(input_key("dead", "")) == b"image"
 

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 import redis
 
+from sluice.blobs import input_key
 from sluice.errors import BlobsUnavailable, RedisUnavailable
 from sluice.ledger import RedisLedger
 from sluice.prediction import Status, Submission
 from sluice.settings import Queue
 from tests.conftest import free_port
 from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
+from worker.keeper import keep
 from worker.keeper_app import keep_on
 
 
@@ -50,7 +52,7 @@ def test_a_round_that_fails_is_not_the_last(tmp_path: Path) -> None:
 
 def test_it_rings_though_the_blob_store_is_away() -> None:
     class Away(MemoryBlobs):
-        def delete(self, key: str) -> None:
+        def delete(self, *keys: str) -> None:
             raise BlobsUnavailable("away")
 
     now = [1000.0]
@@ -63,6 +65,18 @@ def test_it_rings_though_the_blob_store_is_away() -> None:
         keep_on(ledger, Away(), doorbell, Queue(sweep_interval_s=0.01), sleep=_rounds(1))
     assert ledger.get("late").status is Status.ABORTED
     assert doorbell.rings == 1
+
+
+def test_one_round_puts_all_right_that_is_due(redis_client: "redis.Redis") -> None:
+    """However much it is: what a long outage left would otherwise wait for one round after another."""
+    ledger, blobs = RedisLedger(redis_client, Queue(start_within_s=0.001)), MemoryBlobs()
+    for number in range(250):
+        blobs.put(input_key(f"p{number}", f"d{number}"), b"image", 100)
+        ledger.create(f"p{number}", Submission(model="codes"), f"d{number}")
+    time.sleep(0.01)
+    assert len(keep(ledger, blobs, CountingDoorbell(), 1000).aborted) == 250
+    assert ledger.backlog() == 0
+    assert not any(blobs.get(input_key(f"p{number}", f"d{number}")) for number in range(250))
 
 
 @contextmanager

@@ -197,6 +197,26 @@ def test_while_a_part_is_away_predictions_wait(world: World) -> None:
     assert [runner.run_one() for _ in range(6)] == [True] * 6, "the probe succeeds, and the rest follow"
 
 
+def test_what_tells_nothing_of_the_part_that_is_away_leaves_the_probe_to_the_next(world: World) -> None:
+    now = [0.0]
+    breaker, heart = Breaker(threshold=1, first_s=10, clock=lambda: now[0]), Heart(world.ledger, lease_s=10)
+    parts = world.ledger, world.blobs, world.pipeline, heart, Queue()
+    runner = Runner(*parts, worker="host/1", breaker=breaker, jitter=lambda: 1000.0)
+    world.engine.errors = [TritonUnavailable("away")]
+    world.submit("first")
+    assert runner.run_one()
+    now[0] = 10.1
+    assert not runner.run_one(), "there is nothing to claim"
+    world.submit("bad", image=b"no image")
+    world.submit("unknown", model="nobody's")
+    world.submit("good")
+    assert [runner.run_one() for _ in range(3)] == [True, True, False], "an unknown model may be one that is not loaded yet"
+    assert world.ledger.get("bad").status is Status.FAILED
+    now[0] = 20.2
+    assert runner.run_one()
+    assert world.ledger.get("good").status is Status.SUCCEEDED
+
+
 def test_what_must_run_alone_waits_for_its_neighbours(world: World) -> None:
     world.ledger = MemoryLedger(Queue(max_shared_lapses=1))
     world.submit("poison")
