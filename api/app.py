@@ -1,5 +1,6 @@
 """The api process: `python -m api`."""
 
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import FrameType
@@ -33,6 +34,8 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with build(settings or Settings()) as services:
             app.state.services = services
+            gc.collect()
+            gc.freeze()  # what is there now stays, so that no collection looks through it again: they took a part of each request
             yield
 
     app = _Api(

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_serializer
+from pydantic import BaseModel, Field
 
 from sluice.batches import Batch, ItemError
 from sluice.prediction import Prediction, Priority, Status, isoformat
@@ -12,12 +12,11 @@ class Urls(BaseModel):
     get: str = Field(description="This prediction.")
     cancel: str = Field(description="POST here to cancel it.")
     stream: str = Field(description="Its events, as server-sent events. Where keys are on, whoever has this URL needs none.")
-    image: str | None = Field(None, description="The annotated image, where `visualize` asked for one; else left out.")
-
-    @model_serializer(mode="wrap")
-    def _only_what_there_is(self, serialize):  # type: ignore[no-untyped-def]  # with a type it would hide the fields from OpenAPI
-        """Clients written for Replicate take no null here."""
-        return {name: url for name, url in serialize(self).items() if url}
+    image: str | None = Field(  # left out, since clients written for Replicate take no null here
+        None,
+        exclude_if=lambda url: url is None,
+        description="The annotated image, where `visualize` asked for one; else left out.",
+    )
 
 
 class Queued(BaseModel):

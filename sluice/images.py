@@ -9,6 +9,11 @@ from sluice.errors import ImageTooLarge, NotAnImage, TruncatedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
+# JPEG's markers (ITU-T T.81, table B.1): frames that are baseline, extended or progressive; segments that tell nothing of the size.
+_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
+_SKIPPED = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+_SCAN = 0xDA
+
 
 @dataclass(frozen=True)
 class Header:
@@ -28,6 +33,9 @@ def inspect(data: bytes, max_pixels: int) -> Header:
     """
     if not data:
         raise NotAnImage("the image is empty (0 bytes)")
+    if plain := _plain_jpeg(data):
+        _check_size(*plain, max_pixels)
+        return Header("JPEG", *plain, alpha=False)
     # RIFF says the size of all that follows, little-endian. Pillow opens no WebP that is cut short, and does not say why.
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
         raise _truncated(data, "WEBP")
@@ -40,8 +48,7 @@ def inspect(data: bytes, max_pixels: int) -> Header:
     except Exception as error:  # Pillow's parsers raise many kinds on a damaged header (struct.error, SyntaxError, OSError, …)
         raise NotAnImage(f"the image's header can't be read: {error}") from error
     width, height = image.size
-    if width * height > max_pixels:
-        raise ImageTooLarge(f"the image has {width} x {height} pixels; at most {max_pixels:,} are allowed")
+    _check_size(width, height, max_pixels)
     if _cut_short(image, data):
         raise _truncated(data, str(image.format))
     return Header(
@@ -50,6 +57,32 @@ def inspect(data: bytes, max_pixels: int) -> Header:
         height=height,
         alpha="A" in image.getbands() or "transparency" in image.info,
     )
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise ImageTooLarge(f"the image has {width} x {height} pixels; at most {max_pixels:,} are allowed")
+
+
+def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a JPEG as most are: 8 bits, grey or three colours, with the mark of its end. None where Pillow must look,
+    and say what is wrong. Most submissions are such, and Pillow took a tenth of what accepting them cost.
+    """
+    if data[:2] != b"\xff\xd8":
+        return None
+    at, size = 2, None
+    while at + 10 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
+        if marker in _FRAMES:
+            if size or data[at + 4] != 8 or data[at + 9] not in (1, 3) or length != 8 + 3 * data[at + 9]:
+                return None
+            size = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
+        elif marker == _SCAN:
+            return size if size and all(size) and data.rfind(b"\xff\xd9", at) > 0 else None
+        elif marker not in _SKIPPED or length < 2:
+            return None
+        at += 2 + length
+    return None
 
 
 def _truncated(data: bytes, name: str) -> TruncatedImage:

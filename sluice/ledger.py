@@ -249,7 +249,7 @@ class RedisLedger:
         if isinstance(answer, bytes):
             raise QueueFull(_FULL[answer.decode()])
         at, waiting = answer
-        prediction = Prediction(id=prediction_id, status=Status.STARTING, created_at=float(at), digest=digest, **dict(submission))
+        prediction = Prediction(id=prediction_id, status=Status.STARTING, created_at=float(at), digest=digest, **vars(submission))
         return Created(prediction, True, waiting)
 
     def get(self, prediction_id: str, key: str | None = None) -> Prediction:

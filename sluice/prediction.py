@@ -85,7 +85,7 @@ class Submission(BaseModel):
     parameters: Parameters = Parameters()
     key: str = "default"
     priority: Priority = Priority.NORMAL
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field(default_factory=dict)  # pydantic copies a default deeply, for each one
     image_url: str | None = None
     start_within_s: float | None = None
     webhook: str | None = None
@@ -121,7 +121,7 @@ class Prediction(Submission):
     digest: str = ""
     output: dict[str, Any] | None = None
     error: Problem | None = None
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float] = Field(default_factory=dict)
     logs: str = ""
     canceled_from: Status | None = None
 

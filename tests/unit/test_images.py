@@ -1,6 +1,7 @@
 """What a header says, for every format and for the damaged."""
 
 from io import BytesIO
+from random import Random
 
 import pytest
 from PIL import Image
@@ -79,3 +80,27 @@ def test_any_prefix_is_an_answer_or_an_error_of_ours(kind: str) -> None:
             inspect(whole[:length], LIMIT)
         except SluiceError:
             continue
+
+
+def test_a_plain_jpeg_has_the_size_that_pillow_finds() -> None:
+    """Damaged in its header in many ways: it is refused, or what is said of it is what Pillow says where Pillow says anything."""
+    random, agreed = Random(1), 0
+    files = [_file("JPEG", (40, 30), mode, progressive=progressive) for mode in ("RGB", "L") for progressive in (False, True)]
+    for _ in range(5000):
+        data = bytearray(random.choice(files))
+        for _ in range(random.randrange(3)):
+            data[random.randrange(700)] = random.randrange(256)
+        try:
+            header = inspect(bytes(data), 2**32)
+            image = Image.open(BytesIO(data))
+        except (SluiceError, OSError, SyntaxError):
+            continue
+        if header.format == image.format == "JPEG":
+            assert (header.width, header.height) == image.size
+            agreed += 1
+    assert agreed > 1000
+
+
+def test_a_jpeg_of_four_colours_is_read_by_pillow() -> None:
+    header = inspect(_file("JPEG", mode="CMYK"), LIMIT)
+    assert (header.format, header.width, header.height) == ("JPEG", 40, 30)
