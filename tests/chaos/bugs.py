@@ -19,7 +19,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("sluice", "api", "worker", "model_repository", "tests/__init__.py", "tests/bad_receiver.py", "tests/chaos")
 TIMEOUT_S = 420.0
-_WAITS = "        socket_connect_timeout=connect_timeout_s,\n        socket_timeout="
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,8 @@ BUGS = [
         "no-timeouts",
         "Redis is waited for without end: a connection that a black hole took holds its thread for ever",
         [
-            Edit("sluice/redisio.py", f"    url,\n{_WAITS}timeout_s,", f"    url,\n{_WAITS}None,"),
-            Edit("sluice/redisio.py", f" timeout=timeout_s,\n{_WAITS}timeout_s,", f" timeout=timeout_s,\n{_WAITS}None,"),
+            Edit("sluice/redisio.py", "        socket_timeout=timeout_s,", "        socket_timeout=None,"),
+            Edit("sluice/redispipe.py", "_Wire(connection, self._timeout_s)", "_Wire(connection, 1e6)"),
             Edit("sluice/queue.py", '"socket_timeout": timeout_s,', '"socket_timeout": None,'),
         ],
         frozenset({"stuck", "unanswered"}),
