@@ -1,8 +1,8 @@
 """One connection to Redis that everything on an event loop shares: commands go out at once, and their answers come in order.
 
-For the way that most submissions take. redis-py's asyncio client spends twice as much on the two commands of a submission as the
-rest of accepting it costs (`docs/decisions/0005-sync-redis-in-threads.md`). It still makes the connection, for addresses, TLS and
-passwords are its trade; what follows is packed and parsed by hiredis.
+For the way that most submissions take. redis-py's asyncio client spends three times as much on a submission's two commands
+(`docs/decisions/0005-sync-redis-in-threads.md`). It still makes the connection, for addresses, TLS and passwords are its trade;
+what follows is packed and parsed by hiredis.
 """
 
 import asyncio
