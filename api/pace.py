@@ -1,5 +1,6 @@
 """How fast the queue moves, asked at most once a second, and what clients are told of it."""
 
+import asyncio
 import math
 import time
 
@@ -19,13 +20,24 @@ class Pace:
         self._ledger = ledger
         self._asked_at = -float("inf")
         self._load: Load | None = None
+        self._asking: asyncio.Task[Load] | None = None
 
     async def load(self) -> Load:
         """Raises RedisUnavailable."""
-        if self._load is None or time.monotonic() - self._asked_at > _BELIEVED_S:
+        if self._load is not None and time.monotonic() - self._asked_at <= _BELIEVED_S:
+            return self._load
+        # Once for all who ask meanwhile: each would take a thread, and where Redis hangs they would wait one after another.
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> Load:
+        try:
             self._load = await anyio.to_thread.run_sync(self._ledger.load)
             self._asked_at = time.monotonic()
-        return self._load
+            return self._load
+        finally:
+            self._asking = None
 
     async def nearly_full(self) -> bool:
         """Whether it is worth asking if there is room before a body is read. Raises RedisUnavailable."""

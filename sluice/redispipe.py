@@ -32,7 +32,7 @@ class Pipe:
             retry=Retry(NoBackoff(), 0),
             protocol=2,  # nothing comes that was not asked for
         )
-        self._connecting = asyncio.Lock()
+        self._connecting: asyncio.Task[_Wire] | None = None
         self._wire: _Wire | None = None
 
     async def send(self, *commands: tuple[Any, ...]) -> list[Any]:
@@ -42,22 +42,28 @@ class Pipe:
         """
         wire = self._wire
         if wire is None or wire.broken:
-            wire = await self._connect()
+            # All who come meanwhile wait for the same one: in line, each would wait out a Redis that hangs.
+            if self._connecting is None:
+                self._connecting = asyncio.create_task(self._connect())
+            wire = await asyncio.shield(self._connecting)
         return await wire.send(commands)
 
     def close(self) -> None:
         """Whoever still waits gets a ConnectionError."""
+        if self._connecting is not None:
+            self._connecting.cancel()
         if self._wire is not None:
             self._wire.fail(ConnectionError("the connection was closed"))
             self._wire = None
 
     async def _connect(self) -> "_Wire":
-        async with self._connecting:
-            if self._wire is None or self._wire.broken:
-                connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
-                await connection.connect()
-                self._wire = _Wire(connection, self._timeout_s)
+        try:
+            connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            await connection.connect()
+            self._wire = _Wire(connection, self._timeout_s)
             return self._wire
+        finally:
+            self._connecting = None
 
 
 class _Wire(asyncio.Protocol):

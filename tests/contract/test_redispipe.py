@@ -75,6 +75,24 @@ async def test_many_who_find_no_connection_make_one(pipe: Pipe) -> None:
     assert len({one for (one,) in found}) == 1
 
 
+async def test_one_that_takes_connections_and_says_nothing_is_waited_for_once() -> None:
+    came: list[asyncio.StreamWriter] = []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(writer)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    pipe = Pipe(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", connect_timeout_s=5.0, timeout_s=0.5)
+    said = await asyncio.gather(*(pipe.send(("PING",)) for _ in range(50)), return_exceptions=True)
+    assert {type(one) for one in said} <= {TimeoutError, ConnectionError}
+    assert len(came) == 1
+    server.close()
+    await server.wait_closed()
+    await asyncio.sleep(0.1)  # for `silent` to see the end
+
+
 async def test_nobody_there(redis_url: str) -> None:
     with pytest.raises(ConnectionError):
         await Pipe(f"redis://127.0.0.1:{free_port()}/0", connect_timeout_s=1.0, timeout_s=1.0).send(("PING",))
