@@ -9,14 +9,14 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from api import deps, describe, errors
-from api.batch_body import BatchRequest
-from api.body import PredictionRequest
+from api import deps, errors, openapi
 from api.connection import Connection
-from api.front import Front
+from api.fast_path import Front
 from api.metrics import Measured, Metrics
+from api.requests.batch import BatchRequest
+from api.requests.single import PredictionRequest
 from api.routes import batches, files, health, models, predictions, queue, submissions, webhooks
-from sluice import keys
+from sluice.access import keys
 from sluice.settings import Settings
 from sluice.telemetry import configure_logging
 
@@ -65,7 +65,7 @@ class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             keys_file = self.state.services.settings.api.keys_file
-            describe.complete(super().openapi(), (PredictionRequest, BatchRequest), keys=keys_file is not None)
+            openapi.complete(super().openapi(), (PredictionRequest, BatchRequest), keys=keys_file is not None)
         return super().openapi()
 
 

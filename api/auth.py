@@ -10,8 +10,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from api.deps import ServicesDep
+from sluice.access.keys import UNAUTHORIZED, Caller
 from sluice.errors import Gone, NotFound, Unauthorized
-from sluice.keys import UNAUTHORIZED, Caller
 
 
 def given_key(request: HTTPConnection) -> str | None:

@@ -11,26 +11,26 @@ import anyio.to_thread
 import httpx
 from fastapi import Depends, Request
 
-from api.bell import Bell
 from api.catalog import Catalog
-from api.line import Line
-from api.pace import Pace
-from sluice.async_intake import AsyncIntake
-from sluice.batches import Batches, RedisBatches
-from sluice.blobs import Blobs
-from sluice.deliveries import Deliveries, RedisDeliveries
-from sluice.events import Events
-from sluice.files import Files, RedisFiles
-from sluice.history import History, RedisHistory
-from sluice.intake import Intake
-from sluice.keys import Keys
-from sluice.ledger import Ledger
-from sluice.netguard import Guard
-from sluice.ratelimit import RateLimiter, RedisRateLimiter
-from sluice.redispipe import Pipe
+from api.traffic.bulkhead import Line
+from api.traffic.coalescer import Bell
+from api.traffic.load import Pace
+from sluice.access.keys import Keys
+from sluice.access.ratelimit import RateLimiter, RedisRateLimiter
+from sluice.blobs.files import Files, RedisFiles
+from sluice.blobs.store import Blobs
+from sluice.intake.fast import AsyncIntake
+from sluice.intake.intake import Intake
+from sluice.ledger.batches import Batches, RedisBatches
+from sluice.ledger.deliveries import Deliveries, RedisDeliveries
+from sluice.ledger.events import Events
+from sluice.ledger.history import History, RedisHistory
+from sluice.ledger.predictions import Ledger
+from sluice.outbound.guard import Guard
+from sluice.redisio.multiplexed import Pipe
 from sluice.settings import Settings
 from sluice.stores import Stores
-from sluice.webhook_secrets import RedisSecrets, Secrets
+from sluice.webhooks.secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
 _LOOKS = 16

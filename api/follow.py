@@ -9,9 +9,9 @@ from typing import TypeVar
 from anyio import fail_after
 
 from api.deps import Services
-from sluice.answers import PredictionAnswer
-from sluice.batches import Batch
+from sluice.batch import Batch
 from sluice.prediction import Prediction, Status
+from sluice.resources import PredictionAnswer
 
 _LOOK_AGAIN_S = 2.0  # while waiting, in case the news was lost with a connection
 _POSITION_EVERY_S = 1.0

@@ -1,14 +1,14 @@
-"""What the api answers beside predictions, which are in `sluice/answers.py`."""
+"""What the api answers beside predictions, which are in `sluice/resources.py`."""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from sluice.answers import BatchAnswer, PredictionAnswer
-from sluice.deliveries import Attempt, Delivery, State
-from sluice.files import File
+from sluice.delivery import Attempt, Delivery, State
+from sluice.file import File
 from sluice.models import Layout, Task
 from sluice.prediction import isoformat
+from sluice.resources import BatchAnswer, PredictionAnswer
 
 
 class ProblemAnswer(BaseModel):

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from urllib.parse import urlsplit
 
+import redis
 import redis.asyncio
 import uvicorn
 import uvloop
@@ -28,7 +29,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from benchmarks.common import client, cpu_s, process, resident_mb, stack
-from sluice import redisio
 from sluice.local.stack import ROOT
 
 SIZE = 100_000
@@ -52,7 +52,7 @@ def main() -> None:
             print(f"{tenth * TOTAL // 10} accepted, {said['per_s']:.0f}/s: the api has {size:.1f} MB", flush=True)
 
 
-def _compare(store: "redisio.redis.Redis", servers: dict[str, tuple[int, int]], clients: int, count: int) -> None:
+def _compare(store: "redis.Redis", servers: dict[str, tuple[int, int]], clients: int, count: int) -> None:
     for port, _ in servers.values():
         _load(store, port, clients, count // 4)
     rounds = [{name: _measured(store, *server, clients, count) for name, server in servers.items()} for _ in range(ROUNDS)]
@@ -71,13 +71,13 @@ def _compare(store: "redisio.redis.Redis", servers: dict[str, tuple[int, int]], 
     print(f"{clients} clients: ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 
-def _measured(store: "redisio.redis.Redis", port: int, pid: int, clients: int, count: int) -> dict[str, float]:
+def _measured(store: "redis.Redis", port: int, pid: int, clients: int, count: int) -> dict[str, float]:
     before = cpu_s(pid)
     said = _load(store, port, clients, count)
     return said | {"cpu_s": (cpu_s(pid) - before) / count}
 
 
-def _load(store: "redisio.redis.Redis", port: int, clients: int, count: int) -> dict[str, float]:
+def _load(store: "redis.Redis", port: int, clients: int, count: int) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.load", HOST, str(port), "/v1/predictions", str(clients), str(count)]
     said = subprocess.run(command, input=_image(), capture_output=True, cwd=ROOT, check=False, timeout=120)
     if said.returncode:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sluice import redisio
+import redis
+
 from sluice.local.stack import ROOT, Stack, StackConfig
+from sluice.redisio import connection
 
 IMAGE = (ROOT / "samples" / "desk.jpg").read_bytes()
 TIMEOUTS = {"connect_timeout_s": 1.0, "timeout_s": 10.0}
@@ -25,8 +27,8 @@ def stack(*parts: str, **options: object) -> Iterator[Stack]:
             yield running
 
 
-def client(running: Stack) -> "redisio.redis.Redis":
-    return redisio.connect(running.addresses.redis, **TIMEOUTS)
+def client(running: Stack) -> "redis.Redis":
+    return connection.connect(running.addresses.redis, **TIMEOUTS)
 
 
 @contextmanager

@@ -10,15 +10,15 @@ import sys
 from typing import Any
 
 from benchmarks.common import IMAGE, client, drained, process, stack
-from sluice.blobs import input_key
+from sluice.blobs.store import input_key
 from sluice.prediction import Prediction, Status, Submission
 from sluice.settings import Queue
 from sluice.stores import Stores
-from sluice.triton import Triton
+from sluice.vision.triton import Triton
 from worker import tasks
-from worker.heart import Heart
 from worker.pipeline import Pipeline, Stages
 from worker.runner import Runner
+from worker.watchdog import Heart
 
 QUEUE = "price"
 CONCURRENCY = 2

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from benchmarks.common import IMAGE, client, stack
-from sluice import heads
-from sluice.blobs import RedisBlobs, input_key
+from sluice.blobs.store import RedisBlobs, input_key
 from sluice.prediction import Prediction, Status
-from sluice.triton import Triton
+from sluice.vision import heads
+from sluice.vision.triton import Triton
 from worker.pipeline import Pipeline, Stages
 
 CALLS = 200

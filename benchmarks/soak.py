@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import client, resident_mb, stack
-from sluice.client import Client, ServiceError
+from sluice.client.client import Client, ServiceError
 
 TOTAL = int(os.environ.get("SOAK_TOTAL", "50000"))
 SIZE = 100_000

@@ -16,12 +16,12 @@ from contextlib import contextmanager
 import httpx
 
 from benchmarks.common import TIMEOUTS, client, drained, process, stack
-from sluice.deliveries import RedisDeliveries
-from sluice.ledger import RedisLedger
+from sluice.ledger.deliveries import RedisDeliveries
+from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Submission
 from sluice.settings import Queue, Webhooks
 from sluice.stores import Stores
-from sluice.webhooks import new_secret, signature
+from sluice.webhooks.signing import new_secret, signature
 
 COUNT = 1500
 CONCURRENCY = 20

@@ -1,3 +1,3 @@
-from sluice.cli import app
+from sluice.cli.app import app
 
 app()

@@ -6,11 +6,11 @@ from typing import Self
 from celery import Celery
 from redis import Redis
 
-from sluice import redisio
-from sluice.blobs import Blobs, RedisBlobs
-from sluice.intake import Intake
-from sluice.ledger import RedisLedger
-from sluice.queue import CeleryDoorbell, make_app
+from sluice.blobs.store import Blobs, RedisBlobs
+from sluice.intake.doorbell import CeleryDoorbell, make_app
+from sluice.intake.intake import Intake
+from sluice.ledger.predictions import RedisLedger
+from sluice.redisio import connection
 from sluice.settings import Blobs as BlobSettings
 from sluice.settings import Queue, Settings
 
@@ -50,7 +50,7 @@ class Stores:
         """The blobs are in the ledger's Redis unless `blobs_url` says otherwise; of `ttls`, the times and S3's are heeded."""
         timeouts = {"connect_timeout_s": connect_timeout_s, "timeout_s": timeout_s}
         ttls = ttls or BlobSettings()
-        client = redisio.connect(redis_url, **timeouts)
+        client = connection.connect(redis_url, **timeouts)
         blobs_client, blobs = _blobs(blobs_url or redis_url, ttls, **timeouts)
         celery = make_app(redis_url, queue.name, visibility_timeout_s=queue.visibility_timeout_s, **timeouts)
         ledger = RedisLedger(client, queue)
@@ -67,11 +67,11 @@ class Stores:
 
 def _blobs(url: str, settings: BlobSettings, *, connect_timeout_s: float, timeout_s: float) -> tuple[Redis | None, Blobs]:
     if not url.startswith("s3://"):
-        client = redisio.connect(url, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s)
+        client = connection.connect(url, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s)
         return client, RedisBlobs(client)
     try:
-        from sluice import s3blobs  # noqa: PLC0415  # it needs a package that comes with the extra `s3`
+        from sluice.blobs import s3  # noqa: PLC0415  # it needs a package that comes with the extra `s3`
     except ModuleNotFoundError as error:
         raise ValueError(f"SLUICE_BLOBS_URL names a bucket, and there is no {error.name}: install sluice[s3]") from None
     times = {"connect_timeout_s": connect_timeout_s, "timeout_s": max(timeout_s, settings.s3_timeout_s)}
-    return None, s3blobs.S3Blobs(s3blobs.connect(url, settings, **times))
+    return None, s3.S3Blobs(s3.connect(url, settings, **times))

@@ -32,7 +32,7 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis with an append-only file."""
-    from sluice.local.redis import find_server
+    from sluice.local.servers.redis import find_server
 
     port = free_port()
     directory = tmp_path_factory.mktemp("redis")

@@ -6,9 +6,9 @@ import sys
 from importlib import import_module
 
 PROCESSES = {
-    "predictions": "worker.app",
-    "keeper": "worker.keeper_app",
-    "webhooks": "worker.webhooks_app",
+    "predictions": "worker.predictions_process",
+    "keeper": "worker.keeper_process",
+    "webhooks": "worker.webhooks_process",
 }  # each module has a `main`
 
 # Before what takes seconds to import: to a container's first process a signal that it does not handle is no signal at all.

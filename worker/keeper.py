@@ -10,12 +10,12 @@ import threading
 import time
 from collections.abc import Callable
 
-from sluice.blobs import Blobs, input_key
+from sluice.blobs.store import Blobs, input_key
 from sluice.errors import SluiceError, Unavailable
-from sluice.ledger import Ledger, Swept
-from sluice.queue import ENOUGH, Doorbell
-from worker.heart import Heart, replace_process
+from sluice.intake.doorbell import ENOUGH, Doorbell
+from sluice.ledger.predictions import Ledger, Swept
 from worker.runner import Runner
+from worker.watchdog import Heart, replace_process
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ The schema is that of Roboflow's inference server, which `supervision.Detections
 from collections.abc import Sequence
 from typing import Any
 
-from sluice.heads import Classification, Detections
+from sluice.vision.heads import Classification, Detections
 
 
 def describe(

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sluice import heads
-from sluice.blobs import Blobs, annotated_key, input_key
+from sluice.blobs.store import Blobs, annotated_key, input_key
 from sluice.errors import ImageExpired, UnsupportedModel
 from sluice.models import Model
 from sluice.prediction import Prediction
-from sluice.triton import Slot
+from sluice.vision import heads
+from sluice.vision.triton import Slot
 from worker.annotate import annotate
 from worker.decode import decode
 from worker.output import describe

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from sluice.blobs import Blobs, input_key
+from sluice.blobs.store import Blobs, input_key
 from sluice.errors import (
     ImageExpired,
     ImageUnreachable,
@@ -18,13 +18,13 @@ from sluice.errors import (
     Unavailable,
     UnknownModel,
 )
-from sluice.ledger import Ledger
+from sluice.ledger.predictions import Ledger
 from sluice.prediction import Claim, Prediction, Problem
 from sluice.settings import Queue
 from worker.breaker import Breaker
-from worker.gate import Gate
-from worker.heart import Heart, Hold
+from worker.exclusive import Gate
 from worker.pipeline import Pipeline, Stages
+from worker.watchdog import Heart, Hold
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import logging
 from celery import Celery
 
 from sluice.errors import Unavailable
-from sluice.queue import TASK
+from sluice.intake.doorbell import TASK
 from worker.runner import Runner
 
 log = logging.getLogger(__name__)

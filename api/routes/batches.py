@@ -13,11 +13,11 @@ import anyio.to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.auth import CallerDep, SubmitterDep
-from api.batch_body import BatchRequest, BatchUpload, Item, read_batch
-from api.body import Upload, too_large
 from api.deps import Services, ServicesDep, base_url
-from api.describe import RETRY_AFTER, link, problems
 from api.follow import wait_for
+from api.openapi import RETRY_AFTER, link, problems
+from api.requests.batch import BatchRequest, BatchUpload, Item, read_batch
+from api.requests.single import Upload, too_large
 from api.routes.submissions import (
     CancelAfter,
     IdempotencyKey,
@@ -28,13 +28,13 @@ from api.routes.submissions import (
     with_file,
 )
 from api.schemas import BatchPage
-from sluice.answers import BatchAnswer, PredictionAnswer
-from sluice.batches import Batch, BatchSubmission, ItemError
-from sluice.blobs import Blobs, input_key
+from sluice.access.keys import Caller
+from sluice.batch import Batch, BatchSubmission, ItemError
+from sluice.blobs.store import Blobs, input_key
 from sluice.errors import QueueFull, SluiceError, Unavailable
-from sluice.intake import new_id
-from sluice.keys import Caller
+from sluice.ids import new_id
 from sluice.prediction import Parameters, Submission
+from sluice.resources import BatchAnswer, PredictionAnswer
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from api.auth import CallerDep
-from api.body import content_type, read_body, read_form, too_large
 from api.deps import ServicesDep, base_url
-from api.describe import link, problems
+from api.openapi import link, problems
+from api.requests.single import content_type, read_body, read_form, too_large
 from api.schemas import FileAnswer, FilePage
 from sluice.errors import InvalidInput, QueueFull
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 
 from api.auth import CallerDep
-from api.body import Input
 from api.catalog import Listed
 from api.deps import Services, ServicesDep, base_url
-from api.describe import problems
+from api.openapi import problems
+from api.requests.single import Input
 from api.schemas import InputSize, ModelAnswer, ModelPage, VersionAnswer, VersionPage
 from sluice.errors import NotFound
 from sluice.models import Model

@@ -13,16 +13,16 @@ from pydantic import BeforeValidator
 
 from api.auth import CallerDep, FollowerDep
 from api.deps import ServicesDep, base_url
-from api.describe import ETAG, RETRY_AFTER, problems
 from api.follow import KINDS, events, wait
-from api.pace import clamp
+from api.openapi import ETAG, RETRY_AFTER, problems
 from api.routes.submissions import ID
 from api.schemas import PredictionPage
-from sluice.answers import PredictionAnswer
-from sluice.blobs import annotated_key
+from api.traffic.load import clamp
+from sluice.blobs.store import annotated_key
 from sluice.errors import Conflict, Gone, InvalidInput, NotFound
-from sluice.history import Filter
+from sluice.ledger.history import Filter
 from sluice.prediction import Status
+from sluice.resources import PredictionAnswer
 
 router = APIRouter(prefix="/v1/predictions", tags=["predictions"])
 

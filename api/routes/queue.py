@@ -4,7 +4,7 @@ from fastapi import APIRouter
 
 from api.auth import CallerDep
 from api.deps import ServicesDep
-from api.describe import problems
+from api.openapi import problems
 from api.schemas import QueueAnswer
 
 router = APIRouter(prefix="/v1/queue", tags=["queue"])

@@ -13,15 +13,15 @@ from fastapi import APIRouter, Header, Path, Request, Response
 from starlette.routing import Route
 
 from api.auth import CallerDep, SubmitterDep, given_key, submitter
-from api.body import Options, PredictionRequest, Upload, read_upload
 from api.deps import Services, ServicesDep, base_url
-from api.describe import LOCATION, PREDICTION_LINKS, RETRY_AFTER, Responses, problems
 from api.follow import wait
-from sluice.answers import PredictionAnswer
+from api.openapi import LOCATION, PREDICTION_LINKS, RETRY_AFTER, Responses, problems
+from api.requests.single import Options, PredictionRequest, Upload, read_upload
+from sluice.access.keys import Caller
 from sluice.errors import InvalidInput, NotFound, QueueFull
 from sluice.images import inspect
-from sluice.keys import Caller
 from sluice.prediction import Parameters, Prediction, Submission
+from sluice.resources import PredictionAnswer
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
 

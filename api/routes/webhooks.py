@@ -9,10 +9,10 @@ from fastapi import APIRouter, Path
 
 from api.auth import CallerDep
 from api.deps import Services, ServicesDep
-from api.describe import Responses, link, problems
+from api.openapi import Responses, link, problems
 from api.routes.submissions import ID
 from api.schemas import BatchEvent, DeliveryAnswer, DeliveryList, PredictionEvent, SecretAnswer
-from sluice.keys import Caller
+from sluice.access.keys import Caller
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 events = APIRouter(tags=["webhooks"])  # what receivers are sent, for OpenAPI: nothing here is ever called

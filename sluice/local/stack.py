@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from sluice.errors import LocalStackError
-from sluice.local import ports, probe, redis, shm, triton, triton_env
-from sluice.local.process import Spec
-from sluice.local.state import State, default_directory
-from sluice.local.supervisor import Event, Kind, Supervisor
+from sluice.local.servers import ports, probe, redis, triton, triton_env
+from sluice.local.supervision import shm
+from sluice.local.supervision.process import Spec
+from sluice.local.supervision.state import State, default_directory
+from sluice.local.supervision.supervisor import Event, Kind, Supervisor
 
 ROOT = Path(__file__).resolve().parents[2]  # where the packages api and worker lie beside sluice
 ALL_PARTS = frozenset({"redis", "triton", "worker", "webhooks", "api"})

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("sluice", "api", "worker", "model_repository", "tests/__init__.py", "tests/bad_receiver.py", "tests/chaos")
+COPIED = ("sluice", "api", "worker", "model_repository", "tests/__init__.py", "tests/support/bad_receiver.py", "tests/chaos")
 TIMEOUT_S = 420.0
 
 
@@ -47,14 +47,18 @@ BUGS = [
     Bug(
         "keeper-asleep",
         "the sweep does not look for lapsed leases: what a killed worker ran stays processing",
-        [Edit("sluice/ledger_scripts.py", "leases, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME", "leases, '-inf', '-inf'")],
+        [
+            Edit(
+                "sluice/ledger/prediction_scripts.py", "leases, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME", "leases, '-inf', '-inf'"
+            )
+        ],
         frozenset({"stuck"}),
         ["ambush:worker", "ambush:workers"],
     ),
     Bug(
         "retry-in-milliseconds",
         "a delay in seconds is taken for another unit: what is tried again after an outage waits for hours",
-        [Edit("sluice/ledger_scripts.py", "enqueue(id, now + ARGV[5])", "enqueue(id, now + 1000 * ARGV[5])")],
+        [Edit("sluice/ledger/prediction_scripts.py", "enqueue(id, now + ARGV[5])", "enqueue(id, now + 1000 * ARGV[5])")],
         frozenset({"stuck"}),
         ["kill:triton", "freeze:triton", "hole:worker-triton"],
         every_s=4.0,
@@ -62,7 +66,7 @@ BUGS = [
     Bug(
         "redis-forgets",
         "Redis keeps nothing on disk: a restart forgets what was accepted",
-        [Edit("sluice/local/redis.py", '"appendonly": "yes"', '"appendonly": "no"')],
+        [Edit("sluice/local/servers/redis.py", '"appendonly": "yes"', '"appendonly": "no"')],
         frozenset({"lost"}),
         ["kill:redis"],
         every_s=8.0,
@@ -70,7 +74,7 @@ BUGS = [
     Bug(
         "retry-overwrites",
         "an id that is taken is recorded anew: of two submissions under one key, each starts the prediction",
-        [Edit("sluice/ledger_scripts.py", "> 0 then return 'taken' end", "> 9 then return 'taken' end")],
+        [Edit("sluice/ledger/prediction_scripts.py", "> 0 then return 'taken' end", "> 9 then return 'taken' end")],
         frozenset({"recreated", "changed", "revived"}),
         ["stall:front", "stall:api-redis", "cut:front"],
     ),
@@ -78,8 +82,8 @@ BUGS = [
         "payload-unchecked",
         "another payload under a known id is answered with the prediction of the first",
         [
-            Edit("sluice/intake.py", "if found.digest != mark:", "if False:"),
-            Edit("sluice/ledger.py", "if found.digest != digest:", "if False:"),
+            Edit("sluice/intake/intake.py", "if found.digest != mark:", "if False:"),
+            Edit("sluice/ledger/predictions.py", "if found.digest != digest:", "if False:"),
         ],
         frozenset({"mixed_up"}),
         ["stall:front", "kill:api"],
@@ -104,7 +108,7 @@ BUGS = [
         "whoever finishes writes the end: an attempt that was canceled, or lost its lease in a frozen worker, too",
         [
             Edit(
-                "sluice/ledger_scripts.py",
+                "sluice/ledger/prediction_scripts.py",
                 "if not owned(ARGV[4]) or not move(id, ARGV[5]) then return 0 end\nnote(id, ARGV[9])\nfinish",
                 "redis.call('HSET', record(id), 'status', ARGV[5])\nfinish",
             )
@@ -116,9 +120,9 @@ BUGS = [
         "no-timeouts",
         "Redis is waited for without end: a connection that a black hole took holds its thread for ever",
         [
-            Edit("sluice/redisio.py", "        socket_timeout=timeout_s,", "        socket_timeout=None,"),
-            Edit("sluice/redispipe.py", "_Wire(connection, self._timeout_s)", "_Wire(connection, 1e6)"),
-            Edit("sluice/queue.py", '"socket_timeout": timeout_s,', '"socket_timeout": None,'),
+            Edit("sluice/redisio/connection.py", "        socket_timeout=timeout_s,", "        socket_timeout=None,"),
+            Edit("sluice/redisio/multiplexed.py", "_Wire(connection, self._timeout_s)", "_Wire(connection, 1e6)"),
+            Edit("sluice/intake/doorbell.py", '"socket_timeout": timeout_s,', '"socket_timeout": None,'),
         ],
         frozenset({"stuck", "unanswered"}),
         ["hole:worker-redis", "hole:api-redis"],
@@ -128,7 +132,7 @@ BUGS = [
         "an inference that timed out is taken for done: the shared region still holds the result of the picture before",
         [
             Edit(
-                "sluice/triton.py",
+                "sluice/vision/triton.py",
                 "        except _RegionLost:  #",
                 "        except DeadlineExceeded:\n            answer = None\n        except _RegionLost:  #",
             )
@@ -140,7 +144,7 @@ BUGS = [
     Bug(
         "records-for-ever",
         "what has ended gets no time to live: Redis fills up",
-        [Edit("sluice/ledger_scripts.py", "  redis.call('EXPIRE', record(of), retention_s)\n", "")],
+        [Edit("sluice/ledger/prediction_scripts.py", "  redis.call('EXPIRE', record(of), retention_s)\n", "")],
         frozenset({"left_over"}),
         ["kill:worker"],
         seconds=10.0,

@@ -13,15 +13,15 @@ from urllib.parse import urlsplit
 import httpx
 import redis.asyncio
 
-from sluice.local.process import Spec
 from sluice.local.stack import Stack, StackConfig
-from sluice.local.supervisor import Event, Kind
-from tests.bad_receiver import BadReceiver, Message
+from sluice.local.supervision.process import Spec
+from sluice.local.supervision.supervisor import Event, Kind
 from tests.chaos import clients, faults
 from tests.chaos.cases import Case, cases
 from tests.chaos.clients import Caller, Crowd
 from tests.chaos.log import Log
 from tests.chaos.proxy import Proxy
+from tests.support.bad_receiver import BadReceiver, Message
 
 QUEUE = "detect"
 TAIL_S = 10.0  # the clients go on submitting for so long after the last fault

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from sluice.deliveries import Attempt, Deliveries, Outcome, Outgoing, RedisDeliveries, Result, State
-from sluice.delivery_scripts import FILE
+from sluice.delivery import Attempt, Outcome, Outgoing, Result, State
+from sluice.ledger.deliveries import Deliveries, RedisDeliveries
+from sluice.ledger.delivery_scripts import FILE
 from sluice.settings import Webhooks
-from tests.fake_deliveries import MemoryDeliveries
+from tests.fakes.deliveries import MemoryDeliveries
 
 URL = "https://a.example/hook?token=1"
 RECORD = {b"model": b"codes"}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
-from sluice.ledger import WORKER_LOST
+from sluice.ledger.predictions import WORKER_LOST
 from sluice.prediction import TRANSITIONS, Problem, Status
 from sluice.settings import Queue
 

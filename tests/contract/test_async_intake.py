@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import pytest
 import redis
 
-from sluice.async_intake import AsyncIntake
-from sluice.blobs import RedisBlobs, input_key
+from sluice.blobs.store import RedisBlobs, input_key
 from sluice.errors import QueueFull, Unavailable
-from sluice.ledger import RedisLedger
+from sluice.intake.doorbell import ENOUGH
+from sluice.intake.fast import AsyncIntake
+from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Priority, Status, Submission
-from sluice.queue import ENOUGH
-from sluice.redispipe import Pipe
+from sluice.redisio.multiplexed import Pipe
 from sluice.settings import Queue
 from tests.conftest import free_port
 

@@ -12,16 +12,17 @@ import redis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from sluice.answers import BatchAnswer
-from sluice.batches import Batch, Batches, BatchSubmission, ItemError, RedisBatches
-from sluice.deliveries import RedisDeliveries
+from sluice.batch import Batch, BatchSubmission, ItemError
 from sluice.errors import Conflict, Gone, IdReused, NotFound, SluiceError
-from sluice.ledger import Ledger, RedisLedger
+from sluice.ledger.batches import Batches, RedisBatches
+from sluice.ledger.deliveries import RedisDeliveries
+from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Problem, Status, Submission
-from sluice.render import event_body
+from sluice.resources import BatchAnswer
 from sluice.settings import Queue, Webhooks
-from tests.fake_batches import MemoryBatches
-from tests.fakes import MemoryLedger
+from sluice.webhooks.payload import event_body
+from tests.fakes.batches import MemoryBatches
+from tests.fakes.ledger import MemoryLedger
 
 SETTINGS = Queue(batch_idle_s=1000, retention_s=100, tombstone_s=50)
 REFUSED = ItemError(index=1, name="b.jpg", code="not_an_image", detail="it is none")

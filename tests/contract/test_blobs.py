@@ -8,14 +8,14 @@ import obstore
 import pytest
 import redis
 
-from sluice import redisio
-from sluice.blobs import Blobs, RedisBlobs
+from sluice.blobs.s3 import S3Blobs, connect
+from sluice.blobs.store import Blobs, RedisBlobs
 from sluice.errors import BlobsUnavailable
-from sluice.s3blobs import S3Blobs, connect
+from sluice.redisio import connection
 from sluice.settings import Blobs as Settings
-from tests import s3
 from tests.conftest import free_port
-from tests.fakes import MemoryBlobs
+from tests.fakes.blobs import MemoryBlobs
+from tests.support import s3
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_several_are_deleted_at_once_and_what_is_not_there_is_no_error(blobs: Bl
 
 
 def test_an_absent_store_is_ours_to_name() -> None:
-    client = redisio.connect(f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2)
+    client = connection.connect(f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2)
     for call in (lambda b: b.get("a"), lambda b: b.put("a", b"", 1), lambda b: b.delete("a")):
         with pytest.raises(BlobsUnavailable) as caught:
             call(RedisBlobs(client))

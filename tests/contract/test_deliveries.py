@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sluice.deliveries import Claimed, Outcome, Outgoing, Result, State
+from sluice.delivery import Claimed, Outcome, Outgoing, Result, State
 from sluice.errors import Conflict, Gone, NotFound
 from sluice.settings import Webhooks
 from tests.contract.deliveries import RECORD, URL, World, make

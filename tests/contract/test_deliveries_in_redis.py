@@ -5,11 +5,12 @@ import time
 import pytest
 import redis
 
-from sluice.deliveries import Attempt, Outcome, RedisDeliveries, Result, State
-from sluice.delivery_scripts import UNSEEN_S
-from sluice.ledger import RedisLedger
+from sluice.delivery import Attempt, Outcome, Result, State
+from sluice.ledger.deliveries import RedisDeliveries
+from sluice.ledger.delivery_scripts import UNSEEN_S
+from sluice.ledger.predictions import RedisLedger
+from sluice.ledger.record import from_record
 from sluice.prediction import Problem, Status, Submission
-from sluice.records import from_record
 from sluice.settings import Queue, Webhooks
 from tests.contract.deliveries import FILER, URL, make
 

@@ -8,11 +8,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 
-from sluice.deliveries import Attempt, Deliveries, Outcome, Outgoing, RedisDeliveries, Result
+from sluice.delivery import Attempt, Outcome, Outgoing, Result
 from sluice.errors import SluiceError
+from sluice.ledger.deliveries import Deliveries, RedisDeliveries
 from sluice.settings import Webhooks
 from tests.contract.deliveries import FILER, RECORD
-from tests.fake_deliveries import SETTLED, MemoryDeliveries
+from tests.fakes.deliveries import SETTLED, MemoryDeliveries
 
 LIMITS = Webhooks(max_per_receiver=2, pause_after=3, first_pause_s=1000, longest_pause_s=5000, max_logged=3, max_dead=3)
 NAMES = "abcd"

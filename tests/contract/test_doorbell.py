@@ -5,15 +5,15 @@ import json
 import pytest
 import redis
 
-from sluice import redisio
 from sluice.errors import RedisUnavailable
-from sluice.queue import ENOUGH, TASK, CeleryDoorbell, Doorbell, make_app
+from sluice.intake.doorbell import ENOUGH, TASK, CeleryDoorbell, Doorbell, make_app
+from sluice.redisio import connection
 from tests.conftest import free_port
-from tests.fakes import CountingDoorbell
+from tests.fakes.doorbell import CountingDoorbell
 
 
 def _celery(url: str) -> CeleryDoorbell:
-    client = redisio.connect(url, connect_timeout_s=10, timeout_s=10)
+    client = connection.connect(url, connect_timeout_s=10, timeout_s=10)
     return CeleryDoorbell(make_app(url, "detect", connect_timeout_s=10, timeout_s=10), client, "detect")
 
 

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from sluice.blobs import RedisBlobs
+from sluice.blobs.files import Files, RedisFiles
+from sluice.blobs.store import RedisBlobs
 from sluice.errors import BlobsUnavailable, NotFound, TooManyFiles
-from sluice.files import File, Files, RedisFiles
+from sluice.file import File
 from sluice.settings import Blobs
-from tests.fake_files import MemoryFiles
-from tests.fakes import MemoryBlobs
+from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.files import MemoryFiles
 
 Make = Callable[..., Files]
 

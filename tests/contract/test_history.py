@@ -4,14 +4,16 @@ import time
 
 import pytest
 
-from sluice.batches import Batches, BatchSubmission, RedisBatches
+from sluice.batch import BatchSubmission
 from sluice.errors import InvalidInput
-from sluice.history import Filter, History, Page, Place, RedisHistory
-from sluice.ledger import Ledger, RedisLedger
+from sluice.ledger.batches import Batches, RedisBatches
+from sluice.ledger.history import Filter, History, Page, Place, RedisHistory
+from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Status, Submission
 from sluice.settings import Queue
-from tests.fake_batches import MemoryBatches
-from tests.fakes import MemoryHistory, MemoryLedger
+from tests.fakes.batches import MemoryBatches
+from tests.fakes.history import MemoryHistory
+from tests.fakes.ledger import MemoryLedger
 
 Both = tuple[Ledger, History]
 

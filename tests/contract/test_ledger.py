@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, OutputTooLarge, QueueFull, SluiceError
-from sluice.ledger import TOO_LATE, WORKER_LOST, Ledger, RedisLedger, Swept
+from sluice.ledger.predictions import TOO_LATE, WORKER_LOST, Ledger, RedisLedger, Swept
 from sluice.prediction import TRANSITIONS, Claim, Parameters, Priority, Problem, Status, Submission
 from sluice.settings import Queue
-from tests.fakes import MemoryLedger
+from tests.fakes.ledger import MemoryLedger
 
 # One lapse less than by default before each step, so that random calls get there.
 SETTINGS = Queue(max_shared_lapses=2, max_lone_lapses=2, max_backlog=3, max_bytes=250)

@@ -15,10 +15,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sluice.errors import NotFound
-from sluice.ledger import Ledger, RedisLedger
+from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Prediction, Status, Submission
 from tests.contract.linearizable import IDS, LAPSED, LONG, PROBLEM, SETTINGS, Call, Event, linearizable
-from tests.fakes import MemoryLedger
+from tests.fakes.ledger import MemoryLedger
 
 MOST_THREADS = 4
 PROGRAMS = 300

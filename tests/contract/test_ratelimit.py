@@ -14,11 +14,11 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice import redisio
+from sluice.access.ratelimit import RateLimiter, RedisRateLimiter
 from sluice.errors import RateLimited, RedisUnavailable
-from sluice.ratelimit import RateLimiter, RedisRateLimiter
+from sluice.redisio import connection
 from tests.conftest import free_port
-from tests.fakes import MemoryRateLimiter
+from tests.fakes.ratelimit import MemoryRateLimiter
 
 NOW_US = 1_800_000_000_000_000
 
@@ -218,7 +218,7 @@ def test_a_level_is_kept_as_long_as_it_counts(redis_client: "redis.Redis") -> No
 
 
 def test_an_absent_redis_is_ours_to_name() -> None:
-    client = redisio.connect(f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2)
+    client = connection.connect(f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2)
     with pytest.raises(RedisUnavailable) as caught:
         RedisRateLimiter(client, "detect").take("a", 1, 1)
     assert "secret" not in str(caught.value)

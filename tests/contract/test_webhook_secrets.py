@@ -3,12 +3,12 @@
 import pytest
 import redis
 
-from sluice.deliveries import Outcome, Result
+from sluice.delivery import Outcome, Result
 from sluice.errors import Conflict
 from sluice.settings import Webhooks
-from sluice.webhook_secrets import RedisSecrets, Secrets
+from sluice.webhooks.secrets import RedisSecrets, Secrets
 from tests.contract.deliveries import make
-from tests.fake_deliveries import MemorySecrets
+from tests.fakes.deliveries import MemorySecrets
 
 
 @pytest.fixture(params=["redis", "memory"])

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import pytest
 
-from sluice.client import Client, ServiceError
+from sluice.client.client import Client, ServiceError
 from tests.conftest import ROOT, free_port
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from sluice.client import Client
-from sluice.local import shm
-from sluice.local.state import State
+from sluice.client.client import Client
+from sluice.local.supervision import shm
+from sluice.local.supervision.state import State
 from tests.conftest import GOLDEN, NO_GOLDEN, ROOT
 
 # Of the reference models, those whose head the pipeline is held against; the configuration is what a person would write.

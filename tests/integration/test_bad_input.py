@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from sluice.client import Client
+from sluice.client.client import Client
 from tests.integration.conftest import Live
 
 pytestmark = pytest.mark.integration

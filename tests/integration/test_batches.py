@@ -20,7 +20,7 @@ import redis
 
 from sluice.local.stack import Stack, StackConfig
 from tests.integration.conftest import held
-from tests.loopback import Handler, serving
+from tests.support.loopback import Handler, serving
 
 pytestmark = pytest.mark.integration
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import redis
 
-from sluice.client import Client, ServiceError
-from sluice.local import shm
-from sluice.local.state import State
+from sluice.client.client import Client, ServiceError
+from sluice.local.supervision import shm
+from sluice.local.supervision.state import State
 from tests.integration.conftest import Live, held
 
 pytestmark = pytest.mark.integration

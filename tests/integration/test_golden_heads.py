@@ -15,10 +15,10 @@ import numpy.typing as npt
 import onnxruntime
 import pytest
 
-from sluice import heads
-from sluice.heads import Classification, Detections, Parameters, segment
-from sluice.heads.detect import select
 from sluice.models import Layout, Model, Task, Tensor
+from sluice.vision import heads
+from sluice.vision.heads import Classification, Detections, Parameters, segment
+from sluice.vision.heads.detect import select
 from tests.conftest import GOLDEN, NO_GOLDEN
 
 if NO_GOLDEN:

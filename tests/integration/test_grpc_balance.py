@@ -19,9 +19,10 @@ import numpy as np
 import pytest
 
 from sluice.errors import TritonUnavailable
-from sluice.local import shm, triton_env
-from sluice.local import triton as local
-from sluice.triton import Triton
+from sluice.local.servers import triton as local
+from sluice.local.servers import triton_env
+from sluice.local.supervision import shm
+from sluice.vision.triton import Triton
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.integration

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from sluice.client import Client
+from sluice.client.client import Client
 from tests.conftest import ROOT
 from tests.integration.conftest import Live, held
-from tests.loopback import Handler, serving
+from tests.support.loopback import Handler, serving
 
 pytestmark = pytest.mark.integration
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import redis
 
-from sluice.client import Client, ServiceError
-from sluice.geometry import Letterbox
-from sluice.local import shm
-from sluice.triton import Triton
+from sluice.client.client import Client, ServiceError
+from sluice.local.supervision import shm
+from sluice.vision.letterbox import Letterbox
+from sluice.vision.triton import Triton
 from tests.conftest import ROOT
 from tests.integration.conftest import GOLDEN_LAYOUTS, Live
 

@@ -20,8 +20,8 @@ from replicate.exceptions import ModelError, ReplicateError
 from replicate.pagination import paginate
 from replicate.prediction import Prediction
 
-from sluice.keys_command import KeysFile
-from sluice.webhooks import new_secret, payload, signature
+from sluice.access.keys_file import KeysFile
+from sluice.webhooks.signing import new_secret, payload, signature
 from tests.conftest import ROOT, free_port
 from tests.integration.conftest import Live, held
 from tests.integration.test_bad_input import NOISE

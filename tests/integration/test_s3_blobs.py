@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sluice.client import Client, ServiceError
-from tests import s3
+from sluice.client.client import Client, ServiceError
+from tests.support import s3
 
 pytestmark = pytest.mark.integration
 

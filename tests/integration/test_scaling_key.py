@@ -7,8 +7,8 @@ import time
 import pytest
 import redis
 
-from sluice.client import Client
-from sluice.ledger import Ledger, RedisLedger
+from sluice.client.client import Client
+from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Priority, Problem, Submission
 from sluice.settings import Queue
 from tests.conftest import ROOT

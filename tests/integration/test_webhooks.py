@@ -24,14 +24,14 @@ import numpy as np
 import pytest
 import redis
 
-from sluice.deliveries import RedisDeliveries
-from sluice.ledger import RedisLedger
+from sluice.ledger.deliveries import RedisDeliveries
+from sluice.ledger.predictions import RedisLedger
 from sluice.local.stack import Stack, StackConfig
 from sluice.prediction import Submission
 from sluice.settings import Queue, Webhooks
-from tests.bad_receiver import BadReceiver
 from tests.conftest import ROOT
-from tests.loopback import serving
+from tests.support.bad_receiver import BadReceiver
+from tests.support.loopback import serving
 
 pytestmark = pytest.mark.integration
 

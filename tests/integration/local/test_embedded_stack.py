@@ -15,17 +15,17 @@ import pytest
 import redis
 
 from sluice.errors import LocalStackError
-from sluice.local import guard, shm
 from sluice.local.stack import ROOT, Stack, StackConfig
-from sluice.local.state import State
-from sluice.local.supervisor import Kind
+from sluice.local.supervision import reaper, shm
+from sluice.local.supervision.state import State
+from sluice.local.supervision.supervisor import Kind
 
 from .conftest import adder
 
 pytestmark = pytest.mark.integration
 
 PATIENCE_S = 60.0
-COMMANDS = "import typer; from sluice.local import command; app = typer.Typer(); app.command()(command.up);"
+COMMANDS = "import typer; from sluice.cli import up; app = typer.Typer(); app.command()(up.up);"
 
 
 def until(condition: Callable[[], Any], what: str = "it") -> Any:
@@ -36,10 +36,10 @@ def until(condition: Callable[[], Any], what: str = "it") -> Any:
     return result
 
 
-def left(pids: dict[str, int]) -> list[guard.Seen]:
+def left(pids: dict[str, int]) -> list[reaper.Seen]:
     """Processes of these ids or in their groups that still run; the supervisor, which may be this process, left out."""
     numbers = {pid for name, pid in pids.items() if name != "supervisor"}
-    return [seen for seen in guard.processes() if seen.state not in "ZX" and (seen.pid in numbers or seen.group in numbers)]
+    return [seen for seen in reaper.processes() if seen.state not in "ZX" and (seen.pid in numbers or seen.group in numbers)]
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_triton_that_is_killed_comes_back_and_leaves_no_memory(start: Callable[.
 def test_a_models_process_that_is_killed_comes_back(start: Callable[..., Stack], models: Path):
     events = []
     stack = start(models, parts=frozenset({"triton"}), tell=events.append)
-    (stub,) = [seen.pid for seen in guard.processes() if seen.parent == stack.pids["triton"]]
+    (stub,) = [seen.pid for seen in reaper.processes() if seen.parent == stack.pids["triton"]]
     os.kill(stub, signal.SIGKILL)
     until(lambda: [event.kind for event in events].count(Kind.READY) == 2)
     assert any("lost the process of a model" in event.text for event in events)

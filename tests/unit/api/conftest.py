@@ -12,17 +12,21 @@ import pytest
 from api.app import create_app
 from api.catalog import Listed
 from api.deps import Services
-from api.pace import Pace
+from api.traffic.load import Pace
+from sluice.access.keys import Keys
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel
-from sluice.intake import Intake
-from sluice.keys import Keys
-from sluice.netguard import Guard
+from sluice.intake.intake import Intake
+from sluice.outbound.guard import Guard
 from sluice.prediction import Parameters
 from sluice.settings import Queue, Settings
-from tests.fake_batches import MemoryBatches
-from tests.fake_deliveries import MemoryDeliveries, MemorySecrets
-from tests.fake_files import MemoryFiles
-from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryHistory, MemoryLedger, MemoryRateLimiter
+from tests.fakes.batches import MemoryBatches
+from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.deliveries import MemoryDeliveries, MemorySecrets
+from tests.fakes.doorbell import CountingDoorbell
+from tests.fakes.files import MemoryFiles
+from tests.fakes.history import MemoryHistory
+from tests.fakes.ledger import MemoryLedger
+from tests.fakes.ratelimit import MemoryRateLimiter
 
 
 @dataclass

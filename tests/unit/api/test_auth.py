@@ -11,11 +11,11 @@ from fastapi import Depends, FastAPI, Request
 
 from api import errors
 from api.auth import CallerDep, SubmitterDep, submitter
-from sluice import keys
+from sluice.access import keys
+from sluice.access.keys import Caller, Keys
+from sluice.access.keys_file import KeysFile
 from sluice.errors import RedisUnavailable
-from sluice.keys import Caller, Keys
-from sluice.keys_command import KeysFile
-from tests.fakes import MemoryRateLimiter
+from tests.fakes.ratelimit import MemoryRateLimiter
 
 
 class Away:

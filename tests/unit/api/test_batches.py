@@ -15,12 +15,12 @@ from typing import Any
 import httpx
 import pytest
 
-from sluice.batches import BatchSubmission
-from sluice.blobs import input_key
+from sluice.batch import BatchSubmission
+from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, NotFound
 from sluice.prediction import Parameters, Priority, Status
 from sluice.settings import Queue
-from tests.fakes import MemoryBlobs
+from tests.fakes.blobs import MemoryBlobs
 from tests.unit.api import conftest
 from tests.unit.api.test_predictions import JPEG
 

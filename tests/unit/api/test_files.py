@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from sluice.blobs import input_key
+from sluice.blobs.store import input_key
 from sluice.prediction import Submission
 from sluice.settings import Blobs
 from tests.unit.api.conftest import World

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sluice.keys import Entry, digest, dump
+from sluice.access.keys import Entry, digest, dump
 from tests.unit.api.conftest import World
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from sluice.blobs import annotated_key, input_key
+from sluice.blobs.store import annotated_key, input_key
 from sluice.errors import RedisUnavailable
 from sluice.prediction import Parameters, Problem, Status, Submission
 from tests.unit.api.conftest import World

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from sluice.keys_command import KeysFile
+from sluice.access.keys_file import KeysFile
 from tests.unit.api.conftest import World
 from tests.unit.api.test_predictions import JPEG, RAW
 

@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from api.schemas import PredictionEvent
-from sluice.deliveries import Attempt, Delivery, Outcome, Result
+from sluice.delivery import Attempt, Delivery, Outcome, Result
+from sluice.ledger.record import to_record
 from sluice.prediction import Submission
-from sluice.records import to_record
-from sluice.render import event_body
+from sluice.webhooks.payload import event_body
 from tests.unit.api.conftest import World
 
 pytestmark = pytest.mark.anyio

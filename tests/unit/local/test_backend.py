@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.local import triton
+from sluice.local.servers import triton
 
 FOLDER = triton.OURS / "onnxruntime"
 sys.path.insert(0, str(FOLDER))

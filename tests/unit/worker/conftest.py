@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sluice.blobs import input_key
+from sluice.blobs.store import input_key
 from sluice.errors import UnknownModel
 from sluice.models import Layout, Model, Task, Tensor
 from sluice.prediction import Parameters, Submission
-from tests.fakes import MemoryBlobs, MemoryLedger
+from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.ledger import MemoryLedger
 from worker.pipeline import Pipeline
 
 

@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sluice.blobs import input_key
+from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, RedisUnavailable
-from sluice.ledger import Swept
+from sluice.ledger.predictions import Swept
 from sluice.prediction import Status, Submission
 from sluice.settings import Queue
-from tests.fakes import CountingDoorbell, MemoryBlobs, MemoryLedger
+from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.doorbell import CountingDoorbell
+from tests.fakes.ledger import MemoryLedger
 from tests.unit.worker.conftest import World
-from worker.heart import Heart
 from worker.keeper import Keeper, keep
 from worker.runner import Runner
+from worker.watchdog import Heart
 
 
 def _keep(ledger: MemoryLedger, doorbell: CountingDoorbell, blobs: MemoryBlobs | None = None) -> Swept:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sluice.heads import Classification, Detections
+from sluice.vision.heads import Classification, Detections
 from worker.annotate import annotate
 from worker.output import describe
 

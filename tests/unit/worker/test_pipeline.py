@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from sluice.blobs import input_key
+from sluice.blobs.store import input_key
 from sluice.errors import ImageExpired, ImageTooLarge, InferenceFailed, InvalidInput, NotAnImage, UnknownModel, UnsupportedModel
 from sluice.prediction import Parameters, Prediction, Status
 from tests.unit.worker.conftest import World, model, png

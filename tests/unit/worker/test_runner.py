@@ -7,15 +7,16 @@ from typing import Any
 
 import pytest
 
-from sluice.blobs import input_key
+from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, DeadlineExceeded, InferenceFailed, LeaseLost, TritonUnavailable, Unavailable
 from sluice.prediction import Claim, Status
 from sluice.settings import Queue
-from tests.fakes import MemoryBlobs, MemoryLedger
+from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.ledger import MemoryLedger
 from tests.unit.worker.conftest import World, png
 from worker.breaker import Breaker
-from worker.heart import Heart
 from worker.runner import Runner
+from worker.watchdog import Heart
 
 
 def _runner(world: World, **changes: Any) -> Runner:

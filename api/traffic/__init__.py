@@ -1,0 +1,1 @@
+"""Protection from load and from slow stores."""

@@ -1,0 +1,1 @@
+"""Bytes with a time to live: images and uploaded files."""

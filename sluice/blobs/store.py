@@ -1,0 +1,65 @@
+"""Blobs: bytes under a key with a time to live. The input image and the annotated one."""
+
+from typing import Protocol
+
+import redis
+
+from sluice.errors import BlobsUnavailable
+from sluice.redisio.connection import translated
+
+_AT_ONCE = 100  # keys in one command: Redis does nothing else meanwhile
+
+
+class Blobs(Protocol):
+    """Every implementation passes `tests/contract/test_blobs.py`. All methods raise BlobsUnavailable when the store is away."""
+
+    def put(self, key: str, data: bytes, ttl_s: int) -> None:
+        """Store `data` for `ttl_s` seconds; replaces what was there."""
+
+    def get(self, key: str) -> bytes | None:
+        """The bytes, or None when they were never stored, were deleted or have expired."""
+
+    def keep(self, key: str, ttl_s: int) -> bool:
+        """Let a blob live `ttl_s` seconds from now. Returns whether there is one."""
+
+    def delete(self, *keys: str) -> None:
+        """No error when there is nothing."""
+
+
+def input_key(prediction_id: str, digest: str) -> str:
+    """Two submissions that race for one id have a key each, so that neither can replace the other's image."""
+    return f"{prediction_id}/input-{digest[:16]}"
+
+
+def annotated_key(prediction_id: str) -> str:
+    return f"{prediction_id}/annotated"
+
+
+def stored_key(key: str) -> str:
+    """Where Redis has a blob."""
+    return f"blob:{key}"
+
+
+class RedisBlobs:
+    """Each blob is one string."""
+
+    def __init__(self, client: "redis.Redis") -> None:
+        self._redis = client
+
+    def put(self, key: str, data: bytes, ttl_s: int) -> None:
+        with translated(BlobsUnavailable):
+            self._redis.set(stored_key(key), data, ex=ttl_s)
+
+    def get(self, key: str) -> bytes | None:
+        with translated(BlobsUnavailable):
+            found = self._redis.get(stored_key(key))
+        return found if isinstance(found, bytes) else None
+
+    def keep(self, key: str, ttl_s: int) -> bool:
+        with translated(BlobsUnavailable):
+            return bool(self._redis.expire(stored_key(key), ttl_s))
+
+    def delete(self, *keys: str) -> None:
+        with translated(BlobsUnavailable):
+            for start in range(0, len(keys), _AT_ONCE):
+                self._redis.unlink(*map(stored_key, keys[start : start + _AT_ONCE]))

@@ -1,0 +1,17 @@
+"""The `sluice` command."""
+
+import typer
+
+from sluice.cli import dead, keys, webhooks
+from sluice.cli.demo import demo
+from sluice.cli.load import load
+from sluice.cli.up import setup, up
+
+app = typer.Typer(help="YOLO models behind a queue.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.command()(up)
+app.command()(demo)
+app.command()(load)
+app.command()(setup)
+app.add_typer(dead.app, name="dead")
+app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")

@@ -1,0 +1,1 @@
+"""Accepting predictions, canceling them, and waking workers."""

@@ -1,0 +1,1 @@
+"""Everything in Redis that changes atomically: predictions, batches, deliveries."""

@@ -1,0 +1,163 @@
+"""Batches: many images that came in one call. The ledger's scripts count their predictions by status; the last one ends the batch.
+
+    {detect}:batch:<id>       hash    the record, with a count for each status; expires some time after the batch's end
+    {detect}:gone:batch:<id>  string  its key's name; outlives the record
+    {detect}:batches          zset    batches that are being submitted or canceled, scored by when the sweep sees to them
+
+A batch's predictions are `<batch's id>-<index of the image>`, so that a call that comes again makes none twice. They are in no list
+but the batch's. A batch takes predictions until it is sealed, and nothing live is left, or it is canceled.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import redis
+from pydantic import TypeAdapter
+
+from sluice.batch import Batch, BatchSubmission, ItemError
+from sluice.errors import Conflict, Gone, IdReused, NotFound
+from sluice.ledger import batch_scripts
+from sluice.ledger.prediction_scripts import PRELUDE
+from sluice.ledger.predictions import script_limits
+from sluice.ledger.record import from_record
+from sluice.prediction import Prediction, Priority, Status
+from sluice.redisio.connection import translated
+from sluice.settings import Queue
+
+_SCRIPTS = {"open": batch_scripts.OPEN, "seal": batch_scripts.SEAL, "cancel": batch_scripts.CANCEL}
+_TEXTS = ("model", "webhook", "base_url")
+
+
+_ERRORS = TypeAdapter(tuple[ItemError, ...])
+
+
+class Batches(Protocol):
+    """Every implementation passes `tests/contract/test_batches.py`. All methods raise RedisUnavailable when the store is away.
+
+    Where a method takes the name of an API key, another key's batch is unknown to it.
+    """
+
+    def open(self, batch_id: str, submission: BatchSubmission, digest: str = "") -> Batch:
+        """Record a batch that predictions may be created for. The same one again goes on where it was, unless it has ended.
+
+        Raises IdReused where the id has another digest, Gone where it has been used up.
+        """
+
+    def seal(self, batch_id: str, errors: Sequence[ItemError] = ()) -> Batch:
+        """All images were looked at: the batch ends with the last of its predictions, maybe now. `errors` of images that have a
+        prediction all the same are left out. Raises NotFound, Gone.
+        """
+
+    def get(self, batch_id: str, key: str | None = None) -> Batch:
+        """Raises NotFound, or Gone when its retention is over."""
+
+    def cancel(self, batch_id: str, key: str | None = None) -> list[tuple[str, str]]:
+        """Cancel what is live of it, and take no more. Returns the ids of what was canceled, with their digests.
+
+        Raises Conflict when it has ended, NotFound, Gone.
+        """
+
+    def predictions(self, batch: Batch, first: int, limit: int) -> list[Prediction]:
+        """Those for the images from index `first` on, `limit` of them; without what was refused or is not kept any more."""
+
+
+class RedisBatches:
+    """The batches of one queue in Redis 6.2 or later. Thread-safe."""
+
+    def __init__(self, client: "redis.Redis", settings: Queue) -> None:
+        self._redis = client
+        self._tag = f"{{{settings.name}}}"
+        self._limits = script_limits(settings)
+        self._scripts = {name: client.register_script(PRELUDE + text) for name, text in _SCRIPTS.items()}
+
+    def open(self, batch_id: str, submission: BatchSubmission, digest: str = "") -> Batch:
+        answer = self._run("open", batch_id, [digest, *_to_record(submission)]).decode()
+        if answer == "reused":
+            raise reused(batch_id)
+        if answer in ("known", "gone"):
+            return self.get(batch_id, submission.key)
+        return Batch(id=batch_id, created_at=float(answer), counts=dict.fromkeys(Status, 0), **dict(submission))
+
+    def seal(self, batch_id: str, errors: Sequence[ItemError] = ()) -> Batch:
+        self._run("seal", batch_id, [part for error in errors for part in (error.index, error.model_dump_json())])
+        return self.get(batch_id)
+
+    def get(self, batch_id: str, key: str | None = None) -> Batch:
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(f"{self._tag}:batch:{batch_id}")
+            pipe.get(f"{self._tag}:gone:batch:{batch_id}")
+            fields, gone = pipe.execute()
+        owner = fields.get(b"key", gone)
+        if owner is None or (key is not None and owner.decode() != key):
+            raise unknown(batch_id)
+        if not fields:
+            raise Gone(f"batch {batch_id!r} was removed: its retention is over")
+        return from_batch_record(batch_id, fields)
+
+    def cancel(self, batch_id: str, key: str | None = None) -> list[tuple[str, str]]:
+        self.get(batch_id, key)
+        canceled: list[tuple[str, str]] = []
+        done, first = 0, 1
+        while not done:  # a hundred images at a time: Redis does nothing else meanwhile
+            found = self._run("cancel", batch_id, [first])
+            if not found:
+                raise has_ended(self.get(batch_id))
+            done, first = found[0], 0
+            names = [item.decode() for item in found[1:]]
+            canceled += zip(names[::2], names[1::2], strict=True)
+        return canceled
+
+    def predictions(self, batch: Batch, first: int, limit: int) -> list[Prediction]:
+        ids = [batch.item(index) for index in range(first, min(batch.total, first + limit))]
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for prediction_id in ids:
+                pipe.hgetall(f"{self._tag}:prediction:{prediction_id}")
+            found = zip(ids, pipe.execute(), strict=True)
+        return [from_record(name, fields) for name, fields in found if fields.get(b"batch") == batch.id.encode()]
+
+    def _run(self, script: str, batch_id: str, args: Sequence[str | float]) -> Any:
+        with translated():
+            return self._scripts[script](keys=[f"{self._tag}:live"], args=[self._tag, batch_id, self._limits, *args])
+
+
+def _to_record(submission: BatchSubmission) -> list[str | int]:
+    fields: dict[str, str | int | None] = {
+        "key": submission.key,
+        "total": submission.total,
+        "priority": submission.priority.value,
+        "metadata": json.dumps(submission.metadata) if submission.metadata else None,
+        "webhook_events": ",".join(submission.webhook_events) or None,
+        **{name: getattr(submission, name) or None for name in _TEXTS},
+    }
+    return [part for name, value in fields.items() if value is not None for part in (name, value)]
+
+
+def from_batch_record(batch_id: str, fields: Mapping[bytes, bytes]) -> Batch:
+    """The batch that a record's hash holds, as Redis answers it."""
+    return Batch(
+        id=batch_id,
+        key=fields[b"key"].decode(),
+        total=int(fields[b"total"]),
+        priority=Priority(fields[b"priority"].decode()),
+        metadata=json.loads(fields.get(b"metadata", b"{}")),
+        webhook_events=tuple(fields[b"webhook_events"].decode().split(",")) if b"webhook_events" in fields else (),
+        created_at=float(fields[b"created_at"]),
+        completed_at=float(fields[b"completed_at"]) if b"completed_at" in fields else None,
+        canceled=b"canceled_at" in fields,
+        counts={status: int(fields.get(status.encode(), 0)) for status in Status},
+        errors=_ERRORS.validate_json(fields.get(b"errors", b"[]")),
+        **{name: fields[name.encode()].decode() for name in _TEXTS if name.encode() in fields},
+    )
+
+
+def unknown(batch_id: str) -> NotFound:
+    return NotFound(f"no batch {batch_id!r} is known; is the id right?")
+
+
+def reused(batch_id: str) -> IdReused:
+    return IdReused(f"the id {batch_id!r} belongs to another batch; choose a new one")
+
+
+def has_ended(batch: Batch) -> Conflict:
+    return Conflict(f"batch {batch.id!r} has ended already: it is {batch.status}")

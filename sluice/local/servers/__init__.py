@@ -1,0 +1,1 @@
+"""The servers of the embedded stack: Redis and Triton, and their ports."""

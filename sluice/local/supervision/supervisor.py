@@ -1,0 +1,215 @@
+"""Starts processes, waits until they are ready, starts them again when they die, and leaves none behind."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+
+from sluice.errors import LocalStackError
+from sluice.local.supervision import reaper
+from sluice.local.supervision.process import Process, Spec
+
+POLL_S = 0.05
+WATCH_S = 1.0
+STOP_TIMEOUT_S = 4.5
+GIVE_UP_AFTER = 3  # deaths before it was ever ready
+LONGEST_BACKOFF_S = 10.0
+STEADY_S = 30.0  # after so long, a death is a new one and not the last one's
+
+
+class Kind(StrEnum):
+    STARTED = "started"
+    READY = "ready"
+    DIED = "died"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that the user should hear of. `text` is for people, in a DIED event with the end of the log."""
+
+    kind: Kind
+    name: str
+    text: str
+    pid: int | None = None
+
+
+class Supervisor:
+    """Each process has a thread here, which lives as long as it is wanted.
+
+    `logs` is the folder for a file per process. `tell` is called from those threads. `shm_prefix` is what the names of the
+    processes' shared memory segments begin with, and `keep_open` are descriptors that stay open until the last of them is gone,
+    even when this process is killed.
+    """
+
+    def __init__(self, logs: Path, tell: Callable[[Event], None], *, shm_prefix: str = "", keep_open: Sequence[int] = ()) -> None:
+        self._logs = logs
+        self._tell = tell
+        self._shm_prefix = shm_prefix
+        self._keep_open = tuple(keep_open)
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._processes: dict[str, Process] = {}
+        self._ready: set[str] = set()
+        self._threads: list[threading.Thread] = []
+        self._specs: list[Spec] = []
+        self._failure: LocalStackError | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard_fd = -1
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids by name; a process that is between two lives is absent."""
+        with self._lock:
+            pids = {name: process.pid for name, process in self._processes.items()}
+        return pids | ({"guard": self._guard.pid} if self._guard else {})
+
+    def start(self, specs: Sequence[Spec]) -> None:
+        """Start them all, side by side. Call it once."""
+        self._specs = list(specs)
+        self._start_guard()
+        for spec in specs:
+            thread = threading.Thread(target=self._supervise, args=(spec,), name=f"supervise {spec.name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def is_ready(self) -> bool:
+        """Whether all are ready now. Raises LocalStackError when one can't be brought up."""
+        self.check()
+        with self._lock:
+            return self._ready >= {spec.name for spec in self._specs}
+
+    def check(self) -> None:
+        """Raises LocalStackError when one can't be brought up, or the guard is gone."""
+        if self._failure is not None:
+            raise self._failure
+        if self._guard is not None and self._guard.poll() is not None:
+            raise LocalStackError("the guard process was killed; without it, processes could be left behind")
+
+    def stop(self) -> None:
+        """End them, the highest tier first, within STOP_TIMEOUT_S: those that don't heed their signal are killed."""
+        self._stopping.set()
+        end = time.monotonic() + STOP_TIMEOUT_S
+        with self._lock:
+            # Under the lock, no thread is between its look at `_stopping` and its start of a process.
+            running = sorted(self._processes.values(), key=lambda process: -process.spec.tier)
+        for _, group in groupby(running, key=lambda process: process.spec.tier):
+            tier = list(group)
+            for process in tier:
+                process.signal(process.spec.stop_signal)
+            graces_end = time.monotonic() + max(process.spec.grace_s for process in tier)
+            for process in tier:
+                process.wait(min(graces_end, end) - time.monotonic())
+                process.finish()
+        for thread in self._threads:
+            thread.join(timeout=max(end - time.monotonic(), 1.0))
+        for spec in self._specs:
+            spec.clean()
+        self._stop_guard()
+
+    def _supervise(self, spec: Spec) -> None:
+        try:
+            self._run(spec)
+        except Exception as error:  # a thread that ended in silence would leave its process alone
+            self._failure = LocalStackError(f"{spec.name} can't be looked after: {error!r}")
+
+    def _run(self, spec: Spec) -> None:
+        deaths = 0
+        was_ready = False
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            process = self._start(spec)
+            if process is None:
+                return
+            trouble = f"was not ready after {spec.ready_timeout_s:.0f} s"
+            if self._wait_ready(process):
+                was_ready = True
+                trouble = self._watch(process)
+            if self._stopping.is_set():
+                return  # and `stop` ends the process
+            if process.wait(0):
+                trouble = ""
+            status = process.finish()
+            with self._lock:
+                self._ready.discard(spec.name)
+                self._processes.pop(spec.name, None)
+            deaths = 1 if time.monotonic() - started > STEADY_S and was_ready else deaths + 1
+            head = f"{spec.name} {trouble or _why(status)}; the end of {process.log}:"
+            text = "\n  ".join([head, *process.last_lines()])
+            if not was_ready and (trouble or deaths >= GIVE_UP_AFTER):
+                self._failure = LocalStackError(text)
+                return
+            self._tell(Event(Kind.DIED, spec.name, text))
+            self._stopping.wait(min(0.2 * 2 ** (deaths - 1), LONGEST_BACKOFF_S))
+
+    def _start(self, spec: Spec) -> Process | None:
+        try:
+            spec.clean()
+            with self._lock:
+                if self._stopping.is_set():
+                    return None
+                process = Process(spec, self._logs / f"{spec.name}.log", self._guard_fd)
+                self._processes[spec.name] = process
+        except OSError as error:
+            self._failure = LocalStackError(f"{spec.name} can't be started: {error}")
+            return None
+        self._tell(Event(Kind.STARTED, spec.name, f"starting {spec.name}", process.pid))
+        return process
+
+    def _wait_ready(self, process: Process) -> bool:
+        spec = process.spec
+        started = time.monotonic()
+        while time.monotonic() - started < spec.ready_timeout_s and not self._stopping.is_set():
+            if process.wait(POLL_S):
+                return False
+            if spec.is_ready():
+                with self._lock:
+                    self._ready.add(spec.name)
+                took = time.monotonic() - started
+                self._tell(Event(Kind.READY, spec.name, f"{spec.name} is ready after {took:.1f} s", process.pid))
+                return True
+        return False
+
+    def _watch(self, process: Process) -> str:
+        """Wait until it ends, or is in trouble twice in a row; then say which."""
+        before = None
+        while not process.wait(WATCH_S):
+            trouble = None if self._stopping.is_set() else process.spec.trouble(process.pid)
+            if trouble and trouble == before:
+                return trouble
+            before = trouble
+        return ""
+
+    def _start_guard(self) -> None:
+        read, self._guard_fd = os.pipe()
+        with contextlib.closing(os.fdopen(read, "rb")) as pipe:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", reaper.__file__, self._shm_prefix],
+                stdin=pipe,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=self._keep_open,
+            )
+
+    def _stop_guard(self) -> None:
+        if self._guard is None:
+            return
+        os.close(self._guard_fd)
+        try:
+            self._guard.wait(timeout=reaper.GONE_TIMEOUT_S + 1)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()
+            self._guard.wait()
+        self._guard = None
+
+
+def _why(status: int) -> str:
+    return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"

@@ -1,0 +1,1 @@
+"""Requests that leave the network on a client's behalf."""

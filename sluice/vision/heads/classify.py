@@ -1,0 +1,33 @@
+"""Whole images: one score per class."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sluice.errors import UnsupportedModel
+from sluice.models import Model
+from sluice.vision.heads.common import Array, Classification, Parameters, pick
+
+
+def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters) -> Classification:
+    """The likeliest classes, at most `max_detections` of those that `classes` allows; no confidence is asked of them.
+
+    The output is (C,): probabilities, or logits, as YOLOv5 exports them, which are put through a softmax.
+    Raises UnsupportedModel if it has another length than the model has names.
+    """
+    output = pick(model, outputs, 1)
+    if output.shape != (len(model.names),):
+        raise UnsupportedModel(
+            f"model {model.name!r} is said to be {model.task} with {len(model.names)} classes: its output should be"
+            f" ({len(model.names)},), but it is {output.shape}; put right its task or names"
+        )
+    scores = output.astype(np.float32)
+    finite = np.isfinite(scores)
+    if finite.all() and (scores.min() < 0 or abs(float(scores.sum()) - 1) > 0.01):
+        scores = np.exp(scores - scores.max())
+        scores /= scores.sum()
+    if parameters.classes is not None:
+        finite &= np.isin(np.arange(len(scores)), parameters.classes)
+    class_ids = np.argsort(-scores, kind="stable")
+    class_ids = class_ids[finite[class_ids]][: parameters.max_detections]
+    return Classification(class_ids, scores[class_ids])

@@ -1,0 +1,38 @@
+"""Rotated boxes: each row adds an angle in radians."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from sluice.models import Model
+from sluice.vision.boxes import Floats, rotated_corners
+from sluice.vision.heads.common import Array, Detections, Parameters, best_rows, pick, read_rows
+from sluice.vision.letterbox import Letterbox
+
+
+def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, letterbox: Letterbox) -> Detections:
+    """Detections with `rotated` and `corners`, `boxes` being what encloses the corners within the image.
+
+    In every layout a row's box is centre x, centre y, width, height, and the angle its last value, end to end too
+    (https://github.com/ultralytics/ultralytics/issues/24481). Arguments and errors as for sluice.heads.decode.
+    """
+    rows = read_rows(model, pick(model, outputs, 2), parameters, extras=1)
+    rotated = np.concatenate((rows.boxes, rows.extras), axis=1)
+    kept = best_rows(model, rows, parameters, rotated, rotated=True)
+    rotated = _upright(rotated[kept])
+    rotated[:, :2] = letterbox.to_source(rotated[:, :2], clip=False)
+    rotated[:, 2:4] /= np.array(letterbox.scale_xy, np.float32)
+    corners = rotated_corners(rotated)
+    enclosing = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
+    boxes = np.clip(enclosing, 0, np.array(letterbox.source_hw[::-1] * 2, np.float32))
+    return Detections(boxes, rows.scores[kept], rows.class_ids[kept], rotated=rotated, corners=corners)
+
+
+def _upright(boxes: Floats) -> Floats:
+    """The same rotated boxes (n, 5) with angles from 0 to below pi/2: a quarter turn swaps width and height."""
+    quarters = np.floor_divide(boxes[:, 4], np.float32(np.pi / 2))
+    turned = boxes.copy()
+    turned[:, 4] -= quarters * np.float32(np.pi / 2)
+    odd = quarters % 2 == 1
+    turned[odd, 2:4] = boxes[odd, 3:1:-1]
+    return turned

@@ -1,0 +1,85 @@
+"""Boxes with masks: each row adds coefficients of mask prototypes, which are a second output.
+
+How a mask comes about is from Bolya et al., "YOLACT", https://arxiv.org/abs/1904.02689, section 3: prototypes, weighted
+by a detection's coefficients and summed, cropped to its box; here scaled up first, so that the box cuts network pixels.
+"""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from sluice.errors import UnsupportedModel
+from sluice.models import Model
+from sluice.vision.boxes import Floats
+from sluice.vision.heads.common import Array, Detections, Parameters, pick
+from sluice.vision.heads.detect import select
+from sluice.vision.letterbox import Letterbox, Pixels
+
+_PARTS = 16  # a mask that falls into more parts than this is noise, and its lesser parts are left out
+
+
+def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, letterbox: Letterbox) -> Detections:
+    """Detections with `polygons`; prototypes are (p, h, w), and rows have p coefficients.
+
+    Arguments and errors as for sluice.heads.decode.
+    """
+    prototypes = pick(model, outputs, 3)
+    height, width = letterbox.network_hw
+    if prototypes.size == 0 or height % prototypes.shape[1] or width % prototypes.shape[2]:
+        raise UnsupportedModel(
+            f"model {model.name!r}: its mask prototypes should be (p, h, w) with {height} a multiple of h and {width}"
+            f" of w, but they are {prototypes.shape}; put right its task or imgsz"
+        )
+    rows = select(model, pick(model, outputs, 2), parameters, extras=len(prototypes))
+    polygons = []
+    for box, coefficients in zip(rows.boxes, rows.extras, strict=True):
+        mask, left, top = draw_mask(prototypes, coefficients, box, letterbox.network_hw)
+        polygons.append(letterbox.to_source(outline(mask) + np.array((left, top), np.float32)))
+    return Detections(letterbox.to_source(rows.boxes), rows.scores, rows.class_ids, polygons=polygons)
+
+
+def draw_mask(prototypes: Array, coefficients: Floats, box: Floats, network_hw: tuple[int, int]) -> tuple[Pixels, int, int]:
+    """One detection's mask within its box: (h, w) uint8, 0 or 1, and its left and top on the network's canvas.
+
+    `prototypes` (p, h, w) cover the canvas, whose sides are multiples of theirs; `coefficients` (p,) float32; `box`
+    (4,) x1, y1, x2, y2 in network pixels: a pixel is in it where x1 <= x < x2. A box without pixels gives shape (0, 0).
+    """
+    left, top, right, bottom = (
+        min(max(int(np.ceil(side)), 0), limit) for side, limit in zip(box, network_hw[::-1] * 2, strict=True)
+    )
+    if right <= left or bottom <= top:
+        return np.zeros((0, 0), np.uint8), left, top
+    step_y, step_x = network_hw[0] // prototypes.shape[1], network_hw[1] // prototypes.shape[2]
+    # Only the cells under the box, and one more on each side, from which the scaling blends.
+    y, x = max(top // step_y - 1, 0), max(left // step_x - 1, 0)
+    cells = prototypes[:, y : (bottom - 1) // step_y + 2, x : (right - 1) // step_x + 2].astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # where a prototype is not finite, there is no mask
+        logits = np.tensordot(coefficients, cells, 1)
+    size = (logits.shape[1] * step_x, logits.shape[0] * step_y)
+    scaled = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)
+    inside = scaled[top - y * step_y : bottom - y * step_y, left - x * step_x : right - x * step_x]
+    return (inside > 0).astype(np.uint8), left, top
+
+
+def outline(mask: Pixels) -> Floats:
+    """The outline (m, 2) float32, x and y, of what is set in `mask` (h, w) uint8; m is 0 where nothing is.
+
+    One polygon for all parts: each lesser part is joined at the nearest corners by a bridge without width, there and
+    back. Holes are not cut out.
+    """
+    if mask.size == 0:
+        return np.zeros((0, 2), np.float32)
+    parts, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    whole = np.zeros((0, 2), np.float32)
+    for part in sorted(parts, key=cv2.contourArea, reverse=True)[:_PARTS]:
+        points = part.reshape(-1, 2).astype(np.float32)
+        if len(whole) == 0:
+            whole = points
+            continue
+        # Squared, as a² - 2ab + b²: the product of matrices is several times as quick as differences.
+        distances = (whole**2).sum(axis=1)[:, None] - 2 * whole @ points.T + (points**2).sum(axis=1)
+        here, there = np.unravel_index(distances.argmin(), distances.shape)
+        round_trip = np.concatenate((points[there:], points[: there + 1]))
+        whole = np.concatenate((whole[: here + 1], round_trip, whole[here:]))
+    return whole

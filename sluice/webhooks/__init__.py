@@ -1,0 +1,1 @@
+"""Webhooks: signatures, secrets and payloads."""

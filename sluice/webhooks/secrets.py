@@ -1,0 +1,72 @@
+"""The secrets that webhooks are signed with: one for each API key, and two while it is being replaced."""
+
+from typing import Protocol
+
+import redis
+
+from sluice.errors import Conflict
+from sluice.redisio.connection import translated
+from sluice.webhooks.signing import new_secret
+
+_ROTATE = """
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+if held and string.find(held, ' ', 1, true) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], held and ARGV[2] .. ' ' .. held or ARGV[2])
+return 1
+"""
+_RETIRE = """
+local held = redis.call('HGET', KEYS[1], ARGV[1])
+local newest = held and string.match(held, '^(%S+) ')
+if not newest then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], newest)
+return 1
+"""
+
+
+class Secrets(Protocol):
+    """`key` is an API key's name; `default` where keys are off. All raise RedisUnavailable when the store is away."""
+
+    def of(self, key: str) -> tuple[str, ...]:
+        """All that are valid, the newest first. The first is made when it is first asked for."""
+
+    def rotate(self, key: str) -> None:
+        """Make a new one beside the one that is valid. Raises Conflict where there are two already."""
+
+    def retire(self, key: str) -> None:
+        """From now on only the newest is valid. Raises Conflict where there is no other."""
+
+
+class RedisSecrets:
+    """In the hash `{queue}:webhook-secrets`, which has no end: it is configuration."""
+
+    def __init__(self, client: "redis.Redis", queue: str) -> None:
+        self._redis = client
+        self._name = f"{{{queue}}}:webhook-secrets"
+        self._rotate, self._retire = client.register_script(_ROTATE), client.register_script(_RETIRE)
+
+    def of(self, key: str) -> tuple[str, ...]:
+        with translated(), self._redis.pipeline() as pipe:
+            pipe.hsetnx(self._name, key, new_secret())
+            pipe.hget(self._name, key)
+            _, held = pipe.execute()
+        return tuple(held.decode().split())
+
+    def rotate(self, key: str) -> None:
+        with translated():
+            done = self._rotate(keys=[self._name], args=[key, new_secret()])
+        if not done:
+            raise two_already(key)
+
+    def retire(self, key: str) -> None:
+        with translated():
+            done = self._retire(keys=[self._name], args=[key])
+        if not done:
+            raise no_other(key)
+
+
+def two_already(key: str) -> Conflict:
+    return Conflict(f"key {key!r} has two valid webhook secrets already; retire the old one first")
+
+
+def no_other(key: str) -> Conflict:
+    return Conflict(f"key {key!r} has no old webhook secret to retire")

@@ -1,0 +1,57 @@
+"""Those who wait do not each wait out a Redis that hangs."""
+
+import asyncio
+import threading
+
+import anyio.to_thread
+import pytest
+
+from api.traffic.bulkhead import Line
+from sluice.errors import BlobsUnavailable, QueueFull, RedisUnavailable
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_who_was_in_line_fails_with_the_first() -> None:
+    hangs, calls, away = threading.Event(), [], True
+
+    def get(followed_id: str, key: str) -> str:
+        calls.append(followed_id)
+        if away:
+            hangs.wait(10)
+            raise RedisUnavailable("away")
+        return followed_id
+
+    looks = Line(16)
+    waiting = [asyncio.create_task(looks.run(get, str(number), "k")) for number in range(500)]
+    while not calls:
+        await asyncio.sleep(0.01)
+    assert await anyio.to_thread.run_sync(lambda: "others have threads") == "others have threads"
+    hangs.set()
+    ends = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(end, RedisUnavailable) for end in ends)
+    assert len(calls) < 40
+    away = False
+    assert await looks.run(get, "later", "k") == "later"
+
+
+async def test_what_is_one_callers_own_is_no_others() -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def refuse(error: Exception) -> None:
+        begun.set()
+        go.wait(10)
+        raise error
+
+    for error, others in ((QueueFull("full"), None), (BlobsUnavailable("away"), BlobsUnavailable)):
+        line = Line(1)
+        first = asyncio.create_task(line.run(refuse, error))
+        await asyncio.to_thread(begun.wait, 10)
+        second = asyncio.create_task(line.run(lambda: "mine"))
+        await asyncio.sleep(0)
+        go.set()
+        ends = await asyncio.gather(first, second, return_exceptions=True)
+        assert ends[0] is error
+        assert ends[1] == "mine" if others is None else isinstance(ends[1], others)
+        begun.clear()
+        go.clear()

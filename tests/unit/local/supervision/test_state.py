@@ -1,0 +1,91 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sluice.errors import LocalStackError
+from sluice.local.supervision.state import State, default_directory
+
+
+def test_one_stack_at_a_time(tmp_path):
+    first, second = State(tmp_path / "state"), State(tmp_path / "state")
+    first.lock()
+    with pytest.raises(LocalStackError, match=rf"already runs on .*\(process {os.getpid()}\).*--state"):
+        second.lock()
+    first.unlock()
+    second.lock()
+    second.unlock()
+
+
+def test_the_lock_lasts_as_long_as_whoever_inherited_it(tmp_path):
+    state = State(tmp_path)
+    fd = state.lock()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[fd]) as child:
+        state.unlock()
+        with pytest.raises(LocalStackError):
+            State(tmp_path).lock()
+        child.communicate(b"\n")
+    after = State(tmp_path)
+    after.lock()
+    after.unlock()
+
+
+def test_a_guard_that_still_cleans_up_is_waited_for(tmp_path):
+    state = State(tmp_path)
+    fd = state.lock()
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    (tmp_path / "lock").write_text(f"{gone.pid}\n")
+    with subprocess.Popen(["sleep", "0.3"], pass_fds=[fd]):
+        state.unlock()
+        after = State(tmp_path)
+        after.lock()
+        after.unlock()
+
+
+def test_a_directory_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalStackError, match="can't be used"):
+        State(tmp_path / "file" / "state").lock()
+
+
+def test_it_says_who_runs_while_somebody_runs(tmp_path):
+    state = State(tmp_path)
+    state.lock()
+    state.write({"pids": {"api": 1}})
+    state.write({"pids": {"api": 2}})
+    assert json.loads((tmp_path / "stack.json").read_text()) == {"pids": {"api": 2}}
+    state.unlock()
+    assert not (tmp_path / "stack.json").exists()
+
+
+def test_only_the_very_processes_that_were_noted_are_ended(tmp_path):
+    state = State(tmp_path)
+    state.lock()
+    assert state.end_leftovers() == []
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
+        state.remember([child.pid])
+        noted = json.loads((tmp_path / "children.json").read_text())
+        (tmp_path / "children.json").write_text(json.dumps({pid: started - 1 for pid, started in noted.items()}))
+        assert state.end_leftovers() == []  # a later process of the same number
+        assert child.poll() is None
+        state.remember([child.pid])
+        assert state.end_leftovers() == [child.pid]
+        assert child.wait() == -9
+    state.unlock()
+
+
+def test_shared_memory_is_named_after_the_directory(tmp_path):
+    names = {State(tmp_path / name).shm_prefix for name in ("a", "b", "b/../a")}
+    assert len(names) == 2
+    assert all(name.startswith("sluice-") and "/" not in name for name in names)
+
+
+def test_the_default_follows_xdg(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert default_directory() == tmp_path / "sluice"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_directory() == tmp_path / ".local" / "state" / "sluice"

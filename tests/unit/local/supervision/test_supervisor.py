@@ -1,0 +1,204 @@
+"""Real child processes: shells and small Python programs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sluice.errors import LocalStackError
+from sluice.local.supervision import reaper, shm
+from sluice.local.supervision.process import Spec
+from sluice.local.supervision.supervisor import Kind, Supervisor
+
+PATIENCE_S = 20.0  # for a machine that is busy
+
+
+def until(condition, what="it"):
+    end = time.monotonic() + PATIENCE_S
+    while not (result := condition()):
+        assert time.monotonic() < end, f"{what} did not happen"
+        time.sleep(0.02)
+    return result
+
+
+def running(pid):
+    return any(process.pid == pid and process.state not in "ZX" for process in reaper.processes())
+
+
+def text(path):
+    """What is in the file; nothing while it is not there, as before a child is started, and while its log is being set aside."""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def shell(script, name="child", **options):
+    return Spec(name, ["/bin/sh", "-c", script], os.environ, options.pop("is_ready", lambda: True), **options)
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def supervisor(tmp_path, events):
+    supervisor = Supervisor(tmp_path, events.append)
+    yield supervisor
+    supervisor.stop()
+
+
+def test_output_goes_to_a_file_per_process(supervisor, tmp_path):
+    supervisor.start([shell("echo one; exec sleep 60", "a"), shell("echo two >&2; exec sleep 60", "b")])
+    until(lambda: text(tmp_path / "a.log") == "one\n" and text(tmp_path / "b.log") == "two\n")
+
+
+def test_ready_when_all_are(supervisor, tmp_path, events):
+    flag = tmp_path / "flag"
+    supervisor.start([shell("exec sleep 60", "a"), shell("exec sleep 60", "b", is_ready=flag.exists)])
+    until(lambda: [event.name for event in events if event.kind is Kind.READY] == ["a"])
+    assert not supervisor.is_ready()
+    flag.touch()
+    until(supervisor.is_ready)
+    assert set(supervisor.pids) == {"a", "b", "guard"}
+
+
+def test_a_child_that_dies_is_told_of_and_started_again(supervisor, events):
+    supervisor.start([shell("echo last words; exec sleep 60")])
+    until(supervisor.is_ready)
+    first = supervisor.pids["child"]
+    until(lambda: text(supervisor._logs / "child.log"))
+    os.kill(first, signal.SIGKILL)
+    until(lambda: supervisor.pids.get("child", first) != first and supervisor.is_ready())
+    (died,) = [event for event in events if event.kind is Kind.DIED]
+    assert "killed by signal 9" in died.text
+    assert "last words" in died.text
+
+
+def test_it_gives_up_on_a_child_that_never_gets_ready(supervisor, events):
+    supervisor.start([shell("echo no such thing; exit 3", is_ready=lambda: False)])
+    with pytest.raises(LocalStackError, match=r"child ended with status 3[\s\S]*no such thing"):
+        until(supervisor.is_ready)
+    assert len([event for event in events if event.kind is Kind.STARTED]) == 3
+
+
+def test_it_gives_up_on_a_child_that_hangs_before_it_is_ready(supervisor):
+    supervisor.start([shell("exec sleep 60", is_ready=lambda: False, ready_timeout_s=0.3)])
+    with pytest.raises(LocalStackError, match="was not ready after"):
+        until(supervisor.is_ready)
+
+
+def test_a_program_that_is_missing(supervisor):
+    supervisor.start([Spec("child", ["/no/such/program"], os.environ, lambda: False)])
+    with pytest.raises(LocalStackError, match=r"child ended with status 127[\s\S]*not found"):
+        until(supervisor.is_ready)
+
+
+def test_a_child_in_trouble_is_started_again(supervisor, tmp_path, events):
+    trouble = tmp_path / "trouble"
+    supervisor.start([shell("exec sleep 60", trouble=lambda pid: (trouble.exists() and "has a flat tyre") or None)])
+    until(supervisor.is_ready)
+    first = supervisor.pids["child"]
+    trouble.touch()
+    until(lambda: any("has a flat tyre" in event.text for event in events))
+    trouble.unlink()
+    until(lambda: supervisor.pids.get("child", first) != first and supervisor.is_ready())
+    assert not running(first)
+
+
+def test_cleaning_comes_before_each_start_and_at_the_end(supervisor, tmp_path, events):
+    mark, log = tmp_path / "mark", tmp_path / "child.log"
+    mark.touch()
+    script = f"test -e {mark} && echo dirty; touch {mark}; echo up; exec sleep 60"
+    supervisor.start([shell(script, clean=lambda: mark.unlink(missing_ok=True))])
+    until(lambda: text(log) == "up\n")
+    os.kill(supervisor.pids["child"], signal.SIGKILL)
+    until(lambda: text(log) == "up\nup\n")
+    supervisor.stop()
+    assert not mark.exists()
+
+
+def test_stop_takes_the_highest_tier_first(supervisor, tmp_path):
+    order = tmp_path / "order"
+    script = "trap 'echo {0} >>" + str(order) + "; exit' TERM; echo up; while :; do sleep 0.05; done"
+    specs = [shell(script.format(tier), f"tier-{tier}", tier=tier, grace_s=2.0) for tier in (0, 2, 1)]
+    supervisor.start(specs)
+    until(lambda: all(text(tmp_path / f"tier-{tier}.log") for tier in range(3)))
+    supervisor.stop()
+    assert order.read_text().split() == ["2", "1", "0"]
+
+
+def test_one_that_ignores_sigterm_is_killed_in_time(supervisor, tmp_path):
+    script = "trap '' TERM; echo up; while :; do sleep 0.05; done"
+    supervisor.start([shell(script, f"deaf-{tier}", tier=tier, grace_s=60.0) for tier in range(3)])
+    until(lambda: supervisor.is_ready() and all(text(tmp_path / f"deaf-{tier}.log") for tier in range(3)))
+    pids = supervisor.pids.values()
+    started = time.monotonic()
+    supervisor.stop()
+    assert time.monotonic() - started < 30, "their graces, rather than the bound for all of them, ended it"
+    assert not [pid for pid in pids if running(pid)]
+
+
+def test_what_a_child_started_goes_with_it(supervisor, tmp_path):
+    supervisor.start([shell("sleep 60 & echo $!; exec sleep 60")])
+    grandchild = int(until(lambda: text(tmp_path / "child.log")))
+    os.kill(supervisor.pids["child"], signal.SIGKILL)
+    until(lambda: not running(grandchild), "the grandchild's end")
+
+
+def test_stop_while_a_child_is_still_starting(supervisor):
+    supervisor.start([shell("exec sleep 60", is_ready=lambda: False)])
+    pid = until(lambda: supervisor.pids.get("child"))
+    supervisor.stop()
+    supervisor.stop()
+    assert not running(pid)
+
+
+SUPERVISED = """
+import os, sys, time
+from pathlib import Path
+from sluice.local.supervision.process import Spec
+from sluice.local.supervision.supervisor import Supervisor
+folder = Path(sys.argv[1])
+supervisor = Supervisor(folder, lambda event: None, shm_prefix=sys.argv[2], keep_open=[os.open(folder, os.O_RDONLY)])
+script = "sleep 60 & echo $! > %s; exec sleep 61" % (folder / "grandchild")
+supervisor.start([Spec("child", ["/bin/sh", "-c", script], os.environ, lambda: True)])
+while not supervisor.is_ready() or not (folder / "grandchild").exists() or not (folder / "grandchild").read_text():
+    time.sleep(0.01)
+print(supervisor.pids["child"], supervisor.pids["guard"], flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_supervisor_that_is_killed_takes_everything_with_it(tmp_path):
+    prefix = f"sluice-test-{os.getpid()}-"
+    segment = shm.DIRECTORY / f"{prefix}left"
+    segment.touch()
+    process = subprocess.Popen([sys.executable, "-c", SUPERVISED, str(tmp_path), prefix], stdout=subprocess.PIPE, text=True)
+    child, watcher = map(int, process.stdout.readline().split())
+    grandchild = int((tmp_path / "grandchild").read_text())
+    assert running(child)
+    assert running(grandchild)
+    process.kill()
+    process.communicate()
+    until(lambda: not any(map(running, (child, grandchild, watcher))), "the end of all processes")
+    assert not segment.exists()
+
+
+def test_without_its_guard_it_does_not_go_on(supervisor):
+    supervisor.start([shell("exec sleep 60")])
+    os.kill(supervisor.pids["guard"], signal.SIGKILL)
+    with pytest.raises(LocalStackError, match="guard"):
+        until(supervisor.check)
+
+
+def test_a_long_log_is_set_aside(supervisor, tmp_path, monkeypatch):
+    monkeypatch.setattr("sluice.local.supervision.process.LOG_LIMIT_BYTES", 10)
+    (tmp_path / "child.log").write_text("from an earlier day\n")
+    supervisor.start([shell("echo new; exec sleep 60")])
+    until(lambda: text(tmp_path / "child.log") == "new\n")
+    assert "earlier" in (tmp_path / "child.log.1").read_text()

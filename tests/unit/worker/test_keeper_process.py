@@ -1,0 +1,126 @@
+"""The keeper as a process: while no worker lives, its round goes on, whatever is away, until it is told to stop."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from sluice.blobs.store import input_key
+from sluice.errors import BlobsUnavailable, RedisUnavailable
+from sluice.ledger.predictions import RedisLedger
+from sluice.prediction import Status, Submission
+from sluice.settings import Queue
+from tests.conftest import free_port
+from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.doorbell import CountingDoorbell
+from tests.fakes.ledger import MemoryLedger
+from worker.keeper import keep
+from worker.keeper_process import keep_on
+
+
+class _Enough(Exception):
+    pass
+
+
+def _rounds(count: int) -> Callable[[float], None]:
+    """A sleep that ends the loop after `count` rounds."""
+    left = [count]
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        left[0] -= 1
+        if not left[0]:
+            raise _Enough
+
+    return sleep
+
+
+def test_a_round_that_fails_is_not_the_last(tmp_path: Path) -> None:
+    ledger, alive = MemoryLedger(), tmp_path / "alive"
+    doorbell = CountingDoorbell(errors=[RedisUnavailable("away"), ValueError("a fault")])
+    ledger.create("a", Submission(model="codes"))
+    with pytest.raises(_Enough):
+        keep_on(ledger, MemoryBlobs(), doorbell, Queue(sweep_interval_s=0.01), alive, _rounds(4))
+    assert doorbell.rings == 1
+    assert alive.exists()
+
+
+def test_it_rings_though_the_blob_store_is_away() -> None:
+    class Away(MemoryBlobs):
+        def delete(self, *keys: str) -> None:
+            raise BlobsUnavailable("away")
+
+    now = [1000.0]
+    ledger, doorbell = MemoryLedger(Queue(start_within_s=50), lambda: now[0]), CountingDoorbell()
+    ledger.create("late", Submission(model="codes"))
+    now[0] += 49
+    ledger.create("waits", Submission(model="codes"))
+    now[0] += 2
+    with pytest.raises(_Enough):
+        keep_on(ledger, Away(), doorbell, Queue(sweep_interval_s=0.01), sleep=_rounds(1))
+    assert ledger.get("late").status is Status.ABORTED
+    assert doorbell.rings == 1
+
+
+def test_one_round_puts_all_right_that_is_due(redis_client: "redis.Redis") -> None:
+    """However much it is: what a long outage left would otherwise wait for one round after another."""
+    ledger, blobs = RedisLedger(redis_client, Queue(start_within_s=0.001)), MemoryBlobs()
+    for number in range(250):
+        blobs.put(input_key(f"p{number}", f"d{number}"), b"image", 100)
+        ledger.create(f"p{number}", Submission(model="codes"), f"d{number}")
+    time.sleep(0.01)
+    assert len(keep(ledger, blobs, CountingDoorbell(), 1000).aborted) == 250
+    assert ledger.backlog() == 0
+    assert not any(blobs.get(input_key(f"p{number}", f"d{number}")) for number in range(250))
+
+
+@contextmanager
+def _process(redis_url: str, alive: Path) -> Iterator["subprocess.Popen[str]"]:
+    own = {"SLUICE_REDIS_URL": redis_url, "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.1", "SLUICE_WORKER_ALIVE_FILE": str(alive)}
+    command = [sys.executable, "-m", "worker", "keeper"]
+    with subprocess.Popen(command, env={**os.environ, **own}, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _until(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_the_process_queues_again_and_ends_when_told(redis_client: "redis.Redis", redis_url: str, tmp_path: Path) -> None:
+    ledger = RedisLedger(redis_client, Queue())
+    ledger.create("a", Submission(model="codes"))
+    assert ledger.claim("dead", 0.01)
+    with _process(redis_url, tmp_path / "alive") as process:
+        _until(lambda: ledger.get("a").status is Status.STARTING and redis_client.llen("detect") == 1)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_the_process_outlives_a_redis_that_is_away(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    with _process(f"redis://127.0.0.1:{free_port()}/0", alive) as process:
+        assert process.stderr is not None
+        assert "Redis is unavailable" in process.stderr.readline()
+        alive.unlink()
+        _until(alive.exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_a_wrong_word_is_answered_with_the_right_ones() -> None:
+    ended = subprocess.run([sys.executable, "-m", "worker", "kepeer"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "'predictions', 'keeper'" in ended.stderr

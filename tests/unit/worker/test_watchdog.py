@@ -1,0 +1,170 @@
+"""What beats in a worker: leases, the sign of life, and the end of a process that hangs."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sluice.errors import LeaseLost, RedisUnavailable
+from sluice.prediction import Claim, Status, Submission
+from tests.fakes.ledger import MemoryLedger
+from worker.watchdog import Heart
+
+
+def _claim(ledger: MemoryLedger, name: str, lease_s: float = 10) -> Claim:
+    ledger.create(name, Submission(model="codes"))
+    claim = ledger.claim(f"owner of {name}", lease_s)
+    assert claim is not None
+    return claim
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_it_keeps_what_it_holds_and_nothing_else() -> None:
+    now = [1000.0]
+    ledger = MemoryLedger(clock=lambda: now[0])
+    heart = Heart(ledger, lease_s=0.6)
+    held, let_go = heart.hold(_claim(ledger, "held", 0.6)), heart.hold(_claim(ledger, "let-go", 0.6))
+    heart.release(let_go)
+    now[0] += 0.5
+    before = held.renewed_at
+    heart.start()
+    _until(lambda: held.renewed_at > before)
+    now[0] += 0.5
+    assert ledger.sweep().requeued == ("let-go",)
+    assert ledger.get("held").status is Status.PROCESSING
+    held.check()
+    assert heart.busy
+    heart.release(held)
+    assert not heart.busy
+    heart.stop()
+
+
+def test_it_notices_what_is_no_longer_its_own() -> None:
+    ledger = MemoryLedger()
+    heart = Heart(ledger, lease_s=0.3)
+    hold = heart.hold(_claim(ledger, "a"))
+    heart.start()
+    hold.check()
+    ledger.cancel("a")
+    _until(lambda: hold.lost)
+    heart.stop()
+    with pytest.raises(LeaseLost):
+        hold.check()
+
+
+def test_an_outage_is_not_a_loss() -> None:
+    class Flaky(MemoryLedger):
+        away = True
+
+        def renew(self, claim: Claim, lease_s: float) -> None:
+            if self.away:
+                raise RedisUnavailable("away")
+            super().renew(claim, lease_s)
+
+    ledger = Flaky()
+    heart = Heart(ledger, lease_s=0.3)
+    hold = heart.hold(_claim(ledger, "a", 100))
+    before = hold.renewed_at
+    heart.start()
+    time.sleep(0.5)
+    assert hold.renewed_at == before
+    assert not hold.lost
+    ledger.away = False
+    _until(lambda: hold.renewed_at > before)
+    heart.stop()
+
+
+def test_what_is_given_back_waits_again_with_no_retry_counted() -> None:
+    ledger = MemoryLedger()
+    heart = Heart(ledger, lease_s=10)
+    holds = [heart.hold(_claim(ledger, name)) for name in "ab"]
+    ledger.cancel("b")
+    heart.give_back()
+    assert ledger.get("a").status is Status.STARTING
+    assert ledger.get("a").retries == 0
+    assert ledger.get("b").status is Status.CANCELED
+    assert all(hold.lost for hold in holds)
+
+
+def test_a_prediction_that_hangs_ends_the_process_and_spares_the_others() -> None:
+    ledger = MemoryLedger()
+    hung = threading.Event()
+    heart = Heart(ledger, lease_s=300, max_run_s=100, on_hang=hung.set)
+    stuck = heart.hold(_claim(ledger, "stuck"))
+    stuck.since -= 99.5  # as if it had begun so long ago
+    heart.hold(_claim(ledger, "innocent"))
+    heart.start()
+    assert hung.wait(20)
+    heart.release(stuck)
+    heart.stop()
+    assert ledger.get("innocent").status is Status.STARTING
+    assert ledger.get("stuck").status is Status.PROCESSING, "its lease lapses, and that counts"
+
+
+def test_a_sign_of_life(tmp_path: Path) -> None:
+    alive = tmp_path / "alive"
+    heart = Heart(MemoryLedger(), lease_s=30, alive_file=alive)
+    heart.start()
+    _until(alive.exists)
+    first = alive.stat().st_mtime_ns
+    _until(lambda: alive.stat().st_mtime_ns > first)
+    heart.stop()
+
+
+def test_c_code_that_keeps_the_interpreters_lock_is_ended_too() -> None:
+    """In a process of its own: a regular expression that takes for ever runs in C and lets no other thread run."""
+    program = """
+import re, time
+from tests.fakes.ledger import MemoryLedger
+from worker.watchdog import Heart
+beats = []
+class Alive:  # touched at each beat, after the watch was set
+    touch = staticmethod(lambda: beats.append(1))
+heart = Heart(MemoryLedger(), lease_s=30, silence_s=5.0, alive_file=Alive)
+heart.start()
+while len(beats) < 2:
+    time.sleep(0.05)
+print("stuck", flush=True)
+re.match("(a+)+$", "a" * 60 + "b")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == "stuck\n"
+    assert ended.returncode == 1
+    assert "re.match" in ended.stderr or "Timeout" in ended.stderr
+
+
+def test_a_redis_that_hangs_is_no_hang_of_this_process() -> None:
+    """Four renewals that wait for their time-outs take longer together than the process may be silent."""
+    program = """
+import time
+from sluice.errors import RedisUnavailable
+from sluice.prediction import Submission
+from tests.fakes.ledger import MemoryLedger
+from worker.watchdog import Heart
+
+class Hanging(MemoryLedger):
+    def renew(self, claim, lease_s):
+        time.sleep(1)
+        raise RedisUnavailable("frozen")
+
+ledger = Hanging()
+heart = Heart(ledger, lease_s=0.3, silence_s=2.5)
+for name in "abcd":
+    ledger.create(name, Submission(model="codes"))
+    heart.hold(ledger.claim(name, 100))
+heart.start()
+time.sleep(5)
+print("alive", flush=True)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.stdout == "alive\n", ended.stderr
