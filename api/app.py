@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from api import deps, errors, openapi
 from api.connection import Connection
-from api.fast_path import Front
+from api.fast_path import FastPath
 from api.metrics import Measured, Metrics
 from api.requests.batch import BatchRequest
 from api.requests.single import PredictionRequest
@@ -48,7 +48,7 @@ def create_app(
     errors.install(app)
     app.state.metrics = Metrics()
     app.add_middleware(Measured, metrics=app.state.metrics)
-    app.router.routes.append(submissions.LEAN)
+    app.router.routes.append(submissions.FAST_ROUTE)
     app.include_router(submissions.router)
     app.include_router(predictions.router)
     app.include_router(batches.router)
@@ -65,7 +65,9 @@ class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
             keys_file = self.state.services.settings.api.keys_file
-            openapi.complete(super().openapi(), (PredictionRequest, BatchRequest), keys=keys_file is not None)
+            openapi.complete(
+                super().openapi(), (PredictionRequest, BatchRequest), keys=keys_file is not None
+            )
         return super().openapi()
 
 
@@ -74,7 +76,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         front = self.config.app
-        if isinstance(front, Front) and (services := getattr(front.app.state, "services", None)):
+        if isinstance(front, FastPath) and (services := getattr(front.app.state, "services", None)):
             services.events.close()
         super().handle_exit(sig, frame)
 
@@ -85,7 +87,7 @@ def main() -> None:
     keys.check(settings.api)
     configure_logging()
     config = uvicorn.Config(
-        Front(create_app(settings)),
+        FastPath(create_app(settings)),
         host=settings.api.host,
         port=settings.api.port,
         http=Connection,

@@ -25,7 +25,9 @@ class _Scheme(HTTPBearer):
 
     async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials | None:
         key = given_key(request)
-        return None if key is None else HTTPAuthorizationCredentials(scheme="Bearer", credentials=key)
+        return (
+            None if key is None else HTTPAuthorizationCredentials(scheme="Bearer", credentials=key)
+        )
 
 
 _SCHEME = _Scheme(
@@ -37,7 +39,9 @@ _SCHEME = _Scheme(
 )
 
 
-async def caller(services: ServicesDep, given: Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)]) -> Caller:
+async def caller(
+    services: ServicesDep, given: Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)]
+) -> Caller:
     """Whose key the request has. Raises Unauthorized."""
     return services.keys.caller(given.credentials if given else None)
 
@@ -49,7 +53,10 @@ async def follower(
     services: ServicesDep,
     prediction_id: Annotated[str, Path(alias="id")],
     given: Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)],
-    ticket: Annotated[str | None, Query(max_length=100, description="In place of a key; it is part of `urls.stream`.")] = None,
+    ticket: Annotated[
+        str | None,
+        Query(max_length=100, description="In place of a key; it is part of `urls.stream`."),
+    ] = None,
 ) -> Caller:
     """Who may follow a prediction: its key's holder, or whoever has its ticket. Raises Unauthorized, RedisUnavailable."""
     try:
@@ -58,7 +65,7 @@ async def follower(
         if given or not ticket:
             raise
     try:
-        prediction = await services.looks.run(services.ledger.get, prediction_id)
+        prediction = await services.reads.run(services.ledger.get, prediction_id)
     except (NotFound, Gone):
         raise Unauthorized(UNAUTHORIZED) from None
     if not secrets.compare_digest(prediction.ticket.encode(), ticket.encode()):

@@ -84,7 +84,9 @@ class Catalog:
         if self._models is None or anew:
             await self._refresh()
         elif self._age_s() >= self._ttl_s and not self._lock.locked():
-            self._task = asyncio.create_task(self._refresh())  # kept, since the event loop keeps only a weak reference
+            self._task = asyncio.create_task(
+                self._refresh()
+            )  # kept, since the event loop keeps only a weak reference
         return self._models
 
     async def _refresh(self) -> None:
@@ -103,15 +105,21 @@ class Catalog:
         return time.monotonic() - self._asked_at
 
     async def _fetch(self) -> dict[str, Listed]:
-        index: list[dict[str, str]] = (await self._ask("POST", "/v2/repository/index", {"ready": False})).json()
+        index: list[dict[str, str]] = (
+            await self._ask("POST", "/v2/repository/index", {"ready": False})
+        ).json()
         stats = (await self._ask("GET", "/v2/models/stats")).json()["model_stats"]
         runs = {(one["name"], one["version"]): int(one.get("inference_count", 0)) for one in stats}
         entries: dict[str, list[dict[str, str]]] = {}
         for entry in index:
             entries.setdefault(entry["name"], []).append(entry)
-        return {name: await self._listed(name, versions, runs) for name, versions in entries.items()}
+        return {
+            name: await self._listed(name, versions, runs) for name, versions in entries.items()
+        }
 
-    async def _listed(self, name: str, versions: Sequence[Mapping[str, str]], runs: Mapping[tuple[str, str], int]) -> Listed:
+    async def _listed(
+        self, name: str, versions: Sequence[Mapping[str, str]], runs: Mapping[tuple[str, str], int]
+    ) -> Listed:
         loaded = [entry["version"] for entry in versions if entry.get("state") == "READY"]
         found: Model | UnsupportedModel | None = None
         version, reason = None, ""
@@ -123,7 +131,10 @@ class Catalog:
             except UnsupportedModel as error:
                 found = error
         else:
-            said = [entry.get("reason", "").partition("\n")[0] or entry.get("state", "").lower() for entry in versions]
+            said = [
+                entry.get("reason", "").partition("\n")[0] or entry.get("state", "").lower()
+                for entry in versions
+            ]
             reason = next(filter(None, said), "not loaded")[:_REASON_CHARS]
         known = (self._models or {}).get(name)
         seen_at = known.seen_at if known else time.time()

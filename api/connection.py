@@ -27,7 +27,9 @@ class Connection(HttpToolsProtocol):
         if self._due:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response(f"The headers are longer than {HEAD_BYTES:,} bytes; send fewer, or shorter ones.")
+                self.send_400_response(
+                    f"The headers are longer than {HEAD_BYTES:,} bytes; send fewer, or shorter ones."
+                )
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

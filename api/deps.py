@@ -12,9 +12,9 @@ import httpx
 from fastapi import Depends, Request
 
 from api.catalog import Catalog
-from api.traffic.bulkhead import Line
-from api.traffic.coalescer import Bell
-from api.traffic.load import Pace
+from api.traffic.bulkhead import Bulkhead
+from api.traffic.coalescer import Coalescer
+from api.traffic.load import QueueLoadCache
 from sluice.access.keys import Keys
 from sluice.access.ratelimit import RateLimiter, RedisRateLimiter
 from sluice.blobs.files import Files, RedisFiles
@@ -27,7 +27,7 @@ from sluice.ledger.events import Events
 from sluice.ledger.history import History, RedisHistory
 from sluice.ledger.predictions import Ledger
 from sluice.outbound.guard import Guard
-from sluice.redisio.multiplexed import Pipe
+from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.settings import Settings
 from sluice.stores import Stores
 from sluice.webhooks.secrets import RedisSecrets, Secrets
@@ -49,15 +49,19 @@ class Services:
     limiter: RateLimiter
     history: History
     guard: Guard
-    pace: Pace
+    queue_load: QueueLoadCache
     fast: AsyncIntake | None  # None with S3, and in tests: it needs a real Redis
     deliveries: Deliveries
     secrets: Secrets
     batches: Batches
     batch_slots: anyio.CapacityLimiter
     files: Files
-    looks: Line = field(default_factory=lambda: Line(_LOOKS))  # at records, for those who wait, of whom there may be thousands
-    takes: Line = field(default_factory=lambda: Line(_THREADS))  # of submissions that block
+    reads: Bulkhead = field(
+        default_factory=lambda: Bulkhead(_LOOKS)
+    )  # at records, for those who wait, of whom there may be thousands
+    submissions: Bulkhead = field(
+        default_factory=lambda: Bulkhead(_THREADS)
+    )  # of submissions that block
 
 
 @asynccontextmanager
@@ -66,10 +70,16 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         stores = Stores.open(settings, settings.redis.timeout_s)
         stack.push_async_callback(anyio.to_thread.run_sync, stores.close)
-        events = Events(settings.redis_url, settings.queue.name, connect_timeout_s=settings.redis.connect_timeout_s)
+        events = Events(
+            settings.redis_url,
+            settings.queue.name,
+            connect_timeout_s=settings.redis.connect_timeout_s,
+        )
         events.start()
         stack.push_async_callback(events.stop)
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S)
+        )
         yield Services(
             settings=settings,
             ledger=stores.ledger,
@@ -81,7 +91,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             limiter=RedisRateLimiter(stores.redis, settings.queue.name),
             history=RedisHistory(stores.redis, settings.queue.name),
             guard=Guard(settings.netguard.allow),
-            pace=Pace(stores.ledger),
+            queue_load=QueueLoadCache(stores.ledger),
             fast=None if settings.blobs_in_s3 else _fast(settings, stores, stack),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
@@ -93,8 +103,14 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
 
 def _fast(settings: Settings, stores: Stores, stack: AsyncExitStack) -> AsyncIntake:
     threads = stack.enter_context(ThreadPoolExecutor(_THREADS, thread_name_prefix="intake"))
-    timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.timeout_s}
-    pipes = {url: Pipe(url, **timeouts) for url in (settings.redis_url, settings.blobs_url)}
+    timeouts = {
+        "connect_timeout_s": settings.redis.connect_timeout_s,
+        "timeout_s": settings.redis.timeout_s,
+    }
+    pipes = {
+        url: MultiplexedConnection(url, **timeouts)
+        for url in (settings.redis_url, settings.blobs_url)
+    }
     for pipe in pipes.values():
         stack.callback(pipe.close)
     return AsyncIntake(
@@ -102,7 +118,7 @@ def _fast(settings: Settings, stores: Stores, stack: AsyncExitStack) -> AsyncInt
         pipes[settings.redis_url],
         pipes[settings.blobs_url] if len(pipes) > 1 else None,
         blob_ttl_s=settings.blobs.ttl_s,
-        ring=Bell(stores.intake.ring, threads),
+        ring=Coalescer(stores.intake.ring, threads),
         drop=lambda key: threads.submit(stores.intake.orphan, key),
     )
 
@@ -121,4 +137,7 @@ def base_url(request: Request) -> str:
     services: Services = request.app.state.services
     scope = request.scope
     host = request.headers.get("host") or ":".join(map(str, scope["server"]))
-    return services.settings.api.public_url or f"{scope['scheme']}://{host}{scope.get('root_path', '')}"
+    return (
+        services.settings.api.public_url
+        or f"{scope['scheme']}://{host}{scope.get('root_path', '')}"
+    )

@@ -57,13 +57,17 @@ _LONGEST_TEXT = 1000  # in characters: a problem may quote what was sent, which 
 
 
 def problem(
-    status: int, code: str, detail: str, errors: Sequence[Mapping[str, Any]] = (), headers: Mapping[str, str] | None = None
+    status: int,
+    code: str,
+    detail: str,
+    errors: Sequence[Mapping[str, Any]] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     body: dict[str, Any] = {
         "type": f"urn:sluice:error:{code}",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": _cut(detail),
+        "detail": _truncate(detail),
         "code": code,
     }
     if errors:
@@ -85,7 +89,7 @@ async def answer(request: Request, error: Exception) -> Response:
     raise error
 
 
-async def _of_ours(_: Request, error: Exception) -> JSONResponse:
+async def _handle_sluice_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.SluiceError)
     headers = {}
     if isinstance(error, errors.Unavailable):
@@ -95,41 +99,59 @@ async def _of_ours(_: Request, error: Exception) -> JSONResponse:
     return problem(STATUSES[type(error)], error.code, error.message, headers=headers)
 
 
-def _cut(text: str) -> str:
+def _truncate(text: str) -> str:
     return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
 
 
-async def _of_validation(_: Request, error: Exception) -> JSONResponse:
+async def _handle_validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError | ValidationError)
     wrong = error.errors()[:_MOST_ERRORS]
-    found = [{"field": _cut(".".join(str(part) for part in entry["loc"])), "message": _cut(entry["msg"])} for entry in wrong]
-    detail = "; ".join(f"{entry['field']}: {entry['message']}" if entry["field"] else entry["message"] for entry in found)
+    found = [
+        {
+            "field": _truncate(".".join(str(part) for part in entry["loc"])),
+            "message": _truncate(entry["msg"]),
+        }
+        for entry in wrong
+    ]
+    detail = "; ".join(
+        f"{entry['field']}: {entry['message']}" if entry["field"] else entry["message"]
+        for entry in found
+    )
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidInput.code, detail, found)
 
 
-async def _of_http(request: Request, error: Exception) -> JSONResponse:
+async def _handle_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(filter(partial(_takes, request), ("DELETE", "GET", "HEAD", "POST", "PUT")))
+        headers["Allow"] = ", ".join(
+            filter(partial(_allows, request), ("DELETE", "GET", "HEAD", "POST", "PUT"))
+        )
     return problem(error.status_code, code, str(error.detail), headers=headers)
 
 
-def _takes(request: Request, method: str) -> bool:
+def _allows(request: Request, method: str) -> bool:
     """Whether the path has this method; the framework names those of its first route only."""
-    return any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    return any(
+        route.matches({**request.scope, "method": method})[0] is Match.FULL
+        for route in request.app.routes
+    )
 
 
-async def _of_a_fault(request: Request, error: Exception) -> JSONResponse:
+async def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed by a fault of ours", request.method, request.url.path, exc_info=error)
-    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, errors.SluiceError.code, "an internal error; the api's log says more")
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        errors.SluiceError.code,
+        "an internal error; the api's log says more",
+    )
 
 
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
-    errors.SluiceError: _of_ours,
-    RequestValidationError: _of_validation,
-    ValidationError: _of_validation,
-    HTTPException: _of_http,
-    Exception: _of_a_fault,
+    errors.SluiceError: _handle_sluice_error,
+    RequestValidationError: _handle_validation,
+    ValidationError: _handle_validation,
+    HTTPException: _handle_http,
+    Exception: _handle_unexpected,
 }

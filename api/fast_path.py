@@ -7,12 +7,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from api import errors
-from api.routes.submissions import lean
+from api.routes.submissions import submit_fast
 
 _PATH = "/v1/predictions"
 
 
-class Front:
+class FastPath:
     """ASGI. `POST /v1/predictions` goes to `lean`, which is one of `app`'s routes too; all the rest goes to `app`."""
 
     def __init__(self, app: FastAPI) -> None:
@@ -26,10 +26,12 @@ class Front:
         scope["app"] = self.app
         request = Request(scope, receive, send)
         try:
-            response = await lean(request)
+            response = await submit_fast(request)
         except ClientDisconnect:
             return  # nobody is there to be answered
         except Exception as error:
             response = await errors.answer(request, error)
         await response(scope, receive, send)
-        self.app.state.metrics.answered("POST", _PATH, response.status_code, time.perf_counter() - start)
+        self.app.state.metrics.answered(
+            "POST", _PATH, response.status_code, time.perf_counter() - start
+        )

@@ -25,12 +25,18 @@ async def wait(services: Services, prediction_id: str, key: str, wait_s: float) 
     return await wait_for(services, services.ledger.get, prediction_id, key, wait_s)
 
 
-async def wait_for(services: Services, get: Callable[[str, str], Followed], followed_id: str, key: str, wait_s: float) -> Followed:
+async def wait_for(
+    services: Services,
+    get: Callable[[str, str], Followed],
+    followed_id: str,
+    key: str,
+    wait_s: float,
+) -> Followed:
     """Likewise; `get` reads the record."""
     until = time.monotonic() + wait_s
     with services.events.expect(followed_id) as ended:
         while True:
-            found = await services.looks.run(get, followed_id, key)
+            found = await services.reads.run(get, followed_id, key)
             left_s = until - time.monotonic()
             if found.status.terminal or left_s <= 0 or services.events.closing:
                 return found
@@ -42,7 +48,11 @@ async def wait_for(services: Services, get: Callable[[str, str], Followed], foll
 
 
 async def events(
-    services: Services, prediction: Prediction, base_url: str, kinds: Collection[str], last_id: str = ""
+    services: Services,
+    prediction: Prediction,
+    base_url: str,
+    kinds: Collection[str],
+    last_id: str = "",
 ) -> AsyncIterator[str]:
     """A prediction's events in the form of HTML's server-sent events, from how it is now to its end.
 
@@ -58,20 +68,28 @@ async def events(
         nonlocal number
         number += 1
         lines = "".join(f"data: {line}\n" for line in data.split("\n"))
-        return f"event: {kind}\nid: {prediction.id}:{number}:{logged}\n{lines}\n" if kind in kinds else ""
+        return (
+            f"event: {kind}\nid: {prediction.id}:{number}:{logged}\n{lines}\n"
+            if kind in kinds
+            else ""
+        )
 
     with services.events.expect(prediction.id, every_change=True) as changed:
         while True:
             changed.clear()
-            prediction = await services.looks.run(services.ledger.get, prediction.id, prediction.key)
-            queued = await services.pace.queued(prediction)
-            status = json.dumps({"id": prediction.id, "status": prediction.status, **queued.model_dump()})
+            prediction = await services.reads.run(
+                services.ledger.get, prediction.id, prediction.key
+            )
+            queued = await services.queue_load.position(prediction)
+            status = json.dumps(
+                {"id": prediction.id, "status": prediction.status, **queued.model_dump()}
+            )
             text = event("status", status) if status != said else ""
             said, added, logged = status, prediction.logs[logged:], len(prediction.logs)
             if added:
                 text += event("logs", added)
             if prediction.status.terminal:
-                yield text + _end(event, PredictionAnswer.of(prediction, base_url))
+                yield text + _end(event, PredictionAnswer.from_prediction(prediction, base_url))
                 return
             if services.events.closing:
                 return
@@ -81,7 +99,9 @@ async def events(
                 spoke_at = time.monotonic()
                 yield text
             try:
-                with fail_after(_POSITION_EVERY_S if prediction.status is Status.STARTING else _LOOK_AGAIN_S):
+                with fail_after(
+                    _POSITION_EVERY_S if prediction.status is Status.STARTING else _LOOK_AGAIN_S
+                ):
                     await changed.wait()
             except TimeoutError:
                 pass
@@ -92,4 +112,6 @@ def _end(event: Callable[[str, str], str], answer: PredictionAnswer) -> str:
         return event("output", json.dumps(answer.output)) + event("done", "{}")
     if answer.status is Status.CANCELED:
         return event("done", '{"reason": "canceled"}')
-    return event("error", json.dumps({"detail": answer.error, "code": answer.error_code})) + event("done", '{"reason": "error"}')
+    return event("error", json.dumps({"detail": answer.error, "code": answer.error_code})) + event(
+        "done", '{"reason": "error"}'
+    )

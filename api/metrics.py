@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sluice.ledger.predictions import Load
+from sluice.ledger.predictions import QueueLoad
 
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -18,9 +18,15 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
-        self._requests = Counter("sluice_http_requests", "Requests answered.", labels, registry=self._registry)
+        self._requests = Counter(
+            "sluice_http_requests", "Requests answered.", labels, registry=self._registry
+        )
         self._seconds = Histogram(
-            "sluice_http_request_seconds", "Until the last byte.", ("method", "route"), buckets=_BUCKETS_S, registry=self._registry
+            "sluice_http_request_seconds",
+            "Until the last byte.",
+            ("method", "route"),
+            buckets=_BUCKETS_S,
+            registry=self._registry,
         )
         self._queue = {
             name: Gauge(f"sluice_queue_{name}", text, registry=self._registry)
@@ -37,9 +43,9 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def text(self, load: Load) -> bytes:
+    def text(self, load: QueueLoad) -> bytes:
         """Everything, in Prometheus's text format."""
-        values = (load.live, load.running, load.workers, load.oldest_s, load.per_s)
+        values = (load.live, load.running, load.workers, load.oldest_s, load.drain_rate_per_s)
         for gauge, value in zip(self._queue.values(), values, strict=True):
             gauge.set(value)
         return generate_latest(self._registry)

@@ -15,7 +15,9 @@ Responses = dict[int | str, dict[str, Any]]
 _INTEGER = {"schema": {"type": "integer", "minimum": 1}}
 _STRING = {"schema": {"type": "string"}}
 LOCATION = {"Location": {**_STRING, "description": "The prediction."}}
-RETRY_AFTER = {"Retry-After": {**_INTEGER, "description": "Seconds after which it is worth asking again."}}
+RETRY_AFTER = {
+    "Retry-After": {**_INTEGER, "description": "Seconds after which it is worth asking again."}
+}
 ETAG = {"ETag": {**_STRING, "description": "Send it as `If-None-Match` to hear only of changes."}}
 _HEADERS = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": _STRING},
@@ -29,7 +31,9 @@ def problems(*statuses: HTTPStatus) -> Responses:
     """The errors that a route may answer with, beside those of every route that asks for a key."""
     found: Responses = {}
     for status in sorted({*statuses, *_ALWAYS}):
-        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}}
+        content = {
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}
+        }
         found[int(status)] = {
             "description": status.phrase,
             "model": ProblemAnswer,
@@ -41,11 +45,16 @@ def problems(*statuses: HTTPStatus) -> Responses:
 
 def link(operation: str, **parameters: str) -> dict[str, Any]:
     """What can be called next; `parameters` are taken from the answer, by JSON pointers."""
-    return {"operationId": operation, "parameters": {name: f"$response.body#{at}" for name, at in parameters.items()}}
+    return {
+        "operationId": operation,
+        "parameters": {name: f"$response.body#{at}" for name, at in parameters.items()},
+    }
 
 
 PREDICTION_LINKS = {
-    **{name: link(f"predictions_{name}", id="/id") for name in ("get", "cancel", "stream", "image")},
+    **{
+        name: link(f"predictions_{name}", id="/id") for name in ("get", "cancel", "stream", "image")
+    },
     "deliveries": link("webhooks_prediction_deliveries", id="/id"),
 }
 
@@ -55,16 +64,22 @@ def complete(schema: dict[str, Any], bodies: Sequence[type[BaseModel]], *, keys:
 
     A parameter, or a field of a form, is never null; an error has one content type; no key is asked for where `keys` are off.
     """
-    _, found = models_json_schema([(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}")
+    _, found = models_json_schema(
+        [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
+    )
     schema["components"]["schemas"] |= found["$defs"]
     if not keys:
         del schema["components"]["securitySchemes"]
-    for operation in (operation for path in schema["paths"].values() for operation in path.values()):
+    for operation in (
+        operation for path in schema["paths"].values() for operation in path.values()
+    ):
         for parameter in operation.get("parameters", []):
             _never_null(parameter["schema"])
         form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
         if form:
-            form["schema"] = json.loads(json.dumps(form["schema"]).replace("#/$defs/", "#/components/schemas/"))
+            form["schema"] = json.loads(
+                json.dumps(form["schema"]).replace("#/$defs/", "#/components/schemas/")
+            )
             for field in form["schema"]["properties"].values():
                 _never_null(field)
         for answer in operation["responses"].values():

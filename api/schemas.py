@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from sluice.delivery import Attempt, Delivery, State
+from sluice.delivery import Delivery, DeliveryAttempt, DeliveryStatus
 from sluice.file import File
 from sluice.models import Layout, Task
 from sluice.prediction import isoformat
@@ -26,15 +26,21 @@ class PredictionPage(BaseModel):
     """Predictions, the newest first."""
 
     previous: str | None = Field(description="The URL of the page with newer ones, or null.")
-    next: str | None = Field(description="The URL of the page with older ones, or null. A page may be short and have a next one.")
+    next: str | None = Field(
+        description="The URL of the page with older ones, or null. A page may be short and have a next one."
+    )
     results: list[PredictionAnswer]
 
 
 class BatchPage(BaseModel):
     """A batch's predictions, in the order of the images."""
 
-    previous: str | None = Field(description="The URL of the page with the images before these, or null.")
-    next: str | None = Field(description="The URL of the page with the images after these, or null.")
+    previous: str | None = Field(
+        description="The URL of the page with the images before these, or null."
+    )
+    next: str | None = Field(
+        description="The URL of the page with the images after these, or null."
+    )
     results: list[PredictionAnswer]
 
 
@@ -43,10 +49,16 @@ class QueueAnswer(BaseModel):
 
     backlog: int = Field(description="Predictions that are queued or running.")
     processing: int = Field(description="Of these, those that run.")
-    oldest_s: float = Field(description="Seconds since the oldest of them was submitted; 0 when there is none.")
+    oldest_s: float = Field(
+        description="Seconds since the oldest of them was submitted; 0 when there is none."
+    )
     workers: int = Field(description="Worker processes that were heard of lately.")
-    per_s: float = Field(description="How many ended in a second while others waited, in the best ten seconds of the last minute.")
-    estimated_wait_s: float | None = Field(description="Until a prediction submitted now would end; null where nothing tells.")
+    per_s: float = Field(
+        description="How many ended in a second while others waited, in the best ten seconds of the last minute."
+    )
+    estimated_wait_s: float | None = Field(
+        description="Until a prediction submitted now would end; null where nothing tells."
+    )
 
 
 class AttemptAnswer(BaseModel):
@@ -54,12 +66,16 @@ class AttemptAnswer(BaseModel):
 
     at: str
     duration_s: float
-    status: int | None = Field(description="Of the receiver's answer, or null where there was none.")
-    error: str | None = Field(description="What went wrong, such as `timeout`; null where the answer came whole.")
+    status: int | None = Field(
+        description="Of the receiver's answer, or null where there was none."
+    )
+    error: str | None = Field(
+        description="What went wrong, such as `timeout`; null where the answer came whole."
+    )
     answer: str = Field(description="The answer's first kilobyte.")
 
     @classmethod
-    def of(cls, attempt: Attempt) -> "AttemptAnswer":
+    def from_attempt(cls, attempt: DeliveryAttempt) -> "AttemptAnswer":
         return cls(at=isoformat(attempt.at) or "", **attempt.model_dump(exclude={"at"}))
 
 
@@ -69,7 +85,7 @@ class DeliveryAnswer(BaseModel):
     id: str = Field(description="Also the header `webhook-id`.")
     type: str = Field(examples=["prediction.completed"])
     url: str
-    status: State = Field(
+    status: DeliveryStatus = Field(
         description="`held`: the `start` before it is on its way. `superseded`: the prediction ended before this start arrived."
         " `stopped`: its URL has answered 410. `dead`: given up."
     )
@@ -80,7 +96,7 @@ class DeliveryAnswer(BaseModel):
     log: list[AttemptAnswer]
 
     @classmethod
-    def of(cls, delivery: Delivery) -> "DeliveryAnswer":
+    def from_delivery(cls, delivery: Delivery) -> "DeliveryAnswer":
         return cls(
             id=delivery.id,
             type=f"{delivery.kind}.{delivery.event}",
@@ -90,7 +106,7 @@ class DeliveryAnswer(BaseModel):
             created_at=isoformat(delivery.created_at) or "",
             next_attempt_at=isoformat(delivery.due),
             attempts=delivery.attempts,
-            log=[AttemptAnswer.of(attempt) for attempt in delivery.log],
+            log=[AttemptAnswer.from_attempt(attempt) for attempt in delivery.log],
         )
 
 
@@ -101,7 +117,9 @@ class DeliveryList(BaseModel):
 
 
 class ToldPrediction(PredictionAnswer):
-    output_url: str | None = Field(None, description="Only where `output` was too long: GET it here.")
+    output_url: str | None = Field(
+        None, description="Only where `output` was too long: GET it here."
+    )
 
 
 class PredictionEvent(BaseModel):
@@ -145,7 +163,7 @@ class FileAnswer(BaseModel):
     urls: FileUrls
 
     @classmethod
-    def of(cls, file: File, base_url: str) -> "FileAnswer":
+    def from_file(cls, file: File, base_url: str) -> "FileAnswer":
         """`base_url` is where the client reaches the api, with no slash at its end."""
         return cls(
             etag=file.sha256,
@@ -176,7 +194,9 @@ class VersionAnswer(BaseModel):
     id: str = Field(description="The model's name; give it as `version` to submit to this model.")
     created_at: str = Field(description="When this process of the service first saw the model.")
     cog_version: str = Field("", description="Always empty.")
-    openapi_schema: dict[str, Any] = Field(description="`components.schemas` has `Input` and `Output`.")
+    openapi_schema: dict[str, Any] = Field(
+        description="`components.schemas` has `Input` and `Output`."
+    )
 
 
 class ModelAnswer(BaseModel):
@@ -191,10 +211,14 @@ class ModelAnswer(BaseModel):
     layout: Layout | None = Field(description="Of the model's outputs.")
     classes: list[str] | None = Field(description="Their names; a class's id is its place, from 0.")
     input: InputSize | None = Field(description="What images are scaled to, in pixels.")
-    run_count: int = Field(description="Images that one Triton has run through it since it loaded it.")
+    run_count: int = Field(
+        description="Images that one Triton has run through it since it loaded it."
+    )
     owner: Literal["sluice"] = "sluice"
     url: str = Field(description="This model.")
-    visibility: Literal["private"] = Field("private", description="Only callers of this service see it.")
+    visibility: Literal["private"] = Field(
+        "private", description="Only callers of this service see it."
+    )
     description: str | None
     github_url: None = None
     paper_url: None = None

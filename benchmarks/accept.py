@@ -40,25 +40,40 @@ HOST = "127.0.0.1"
 
 
 def main() -> None:
-    with stack("redis", "triton", "api", redis_max_memory="2gb", env=LIMITS) as running, client(running) as store:
+    with (
+        stack("redis", "triton", "api", redis_max_memory="2gb", env=LIMITS) as running,
+        client(running) as store,
+    ):
         api = urlsplit(running.addresses.api).port
-        with _served("bare", running.addresses.redis) as bare, _served("nothing", running.addresses.redis) as nothing:
+        with (
+            _served("bare", running.addresses.redis) as bare,
+            _served("nothing", running.addresses.redis) as nothing,
+        ):
             servers = {"bare": bare, "api": (api, running.pids["api"]), "nothing": nothing}
             for clients, count in COUNTS.items():
                 _compare(store, servers, clients, count)
         for tenth in range(1, 11):
             said = _load(store, api, 8, TOTAL // 10)
             size = resident_mb(running.pids["api"])
-            print(f"{tenth * TOTAL // 10} accepted, {said['per_s']:.0f}/s: the api has {size:.1f} MB", flush=True)
+            print(
+                f"{tenth * TOTAL // 10} accepted, {said['per_s']:.0f}/s: the api has {size:.1f} MB",
+                flush=True,
+            )
 
 
-def _compare(store: "redis.Redis", servers: dict[str, tuple[int, int]], clients: int, count: int) -> None:
+def _compare(
+    store: "redis.Redis", servers: dict[str, tuple[int, int]], clients: int, count: int
+) -> None:
     for port, _ in servers.values():
         _load(store, port, clients, count // 4)
-    rounds = [{name: _measured(store, *server, clients, count) for name, server in servers.items()} for _ in range(ROUNDS)]
+    rounds = [
+        {name: _measured(store, *server, clients, count) for name, server in servers.items()}
+        for _ in range(ROUNDS)
+    ]
     for name in servers:
         per_s, median, p95, cores, cpu = (
-            statistics.median(said[name][key] for said in rounds) for key in ("per_s", "median_s", "p95_s", "cores", "cpu_s")
+            statistics.median(said[name][key] for said in rounds)
+            for key in ("per_s", "median_s", "p95_s", "cores", "cpu_s")
         )
         times = f"{median * 1000:.2f} ms, 95 % below {p95 * 1000:.2f} ms"
         print(
@@ -67,19 +82,38 @@ def _compare(store: "redis.Redis", servers: dict[str, tuple[int, int]], clients:
         )
     ratios = [said["api"]["per_s"] / said["bare"]["per_s"] for said in rounds]
     costs = [said["bare"]["cpu_s"] / said["api"]["cpu_s"] for said in rounds]
-    print(f"{clients} clients: ratio of processor time, which neighbours disturb less, {statistics.median(costs):.2f}", flush=True)
-    print(f"{clients} clients: ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+    print(
+        f"{clients} clients: ratio of processor time, which neighbours disturb less, {statistics.median(costs):.2f}",
+        flush=True,
+    )
+    print(
+        f"{clients} clients: ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        flush=True,
+    )
 
 
-def _measured(store: "redis.Redis", port: int, pid: int, clients: int, count: int) -> dict[str, float]:
+def _measured(
+    store: "redis.Redis", port: int, pid: int, clients: int, count: int
+) -> dict[str, float]:
     before = cpu_s(pid)
     said = _load(store, port, clients, count)
     return said | {"cpu_s": (cpu_s(pid) - before) / count}
 
 
 def _load(store: "redis.Redis", port: int, clients: int, count: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.load", HOST, str(port), "/v1/predictions", str(clients), str(count)]
-    said = subprocess.run(command, input=_image(), capture_output=True, cwd=ROOT, check=False, timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.load",
+        HOST,
+        str(port),
+        "/v1/predictions",
+        str(clients),
+        str(count),
+    ]
+    said = subprocess.run(
+        command, input=_image(), capture_output=True, cwd=ROOT, check=False, timeout=120
+    )
     if said.returncode:
         sys.exit(said.stderr.decode())
     # Celery keeps there which queues there are, and looks it up for each message.
@@ -134,7 +168,9 @@ async def _answer_all(port: int) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]))
+            await reader.readexactly(
+                int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
+            )
             writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n")
 
     async with await asyncio.start_server(serve, HOST, port, limit=1_000_000) as server:

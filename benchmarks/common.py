@@ -34,7 +34,12 @@ def client(running: Stack) -> "redis.Redis":
 @contextmanager
 def process(*command: str, environment: dict[str, str]) -> Iterator[int]:
     """The process id of a Python process of ours, ended with the context."""
-    with subprocess.Popen([sys.executable, *command], cwd=ROOT, env=os.environ | environment, stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env=os.environ | environment,
+        stderr=subprocess.DEVNULL,
+    ) as running:
         try:
             yield running.pid
         finally:

@@ -16,7 +16,9 @@ import uvloop
 class Client(asyncio.Protocol):
     """Sends `request` again and again, until `left` has nothing left; `taken` gets each answer's seconds."""
 
-    def __init__(self, request: bytes, left: list[None], taken: list[float], done: "asyncio.Future[None]") -> None:
+    def __init__(
+        self, request: bytes, left: list[None], taken: list[float], done: "asyncio.Future[None]"
+    ) -> None:
         self._request = request
         self._left = left
         self._taken = taken
@@ -30,10 +32,14 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._answer += data
         head, end, body = self._answer.partition(b"\r\n\r\n")
-        if not end or len(body) < int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]):
+        if not end or len(body) < int(
+            head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
+        ):
             return
         if not head.startswith(b"HTTP/1.1 202 "):
-            self._done.set_exception(RuntimeError(f"not accepted: {self._answer.decode(errors='replace')}"))
+            self._done.set_exception(
+                RuntimeError(f"not accepted: {self._answer.decode(errors='replace')}")
+            )
             return
         self._taken.append(time.perf_counter() - self._sent_at)
         self._next()
@@ -53,21 +59,36 @@ class Client(asyncio.Protocol):
         self._transport.write(self._request)
 
 
-async def load(host: str, port: int, path: str, clients: int, count: int, body: bytes) -> dict[str, float]:
+async def load(
+    host: str, port: int, path: str, clients: int, count: int, body: bytes
+) -> dict[str, float]:
     """Requests per second, the seconds that an answer took, and how much of a core this process used."""
     head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
     loop, left, taken = asyncio.get_running_loop(), [None] * count, list[float]()
     ends = [loop.create_future() for _ in range(clients)]
     start, used = time.perf_counter(), time.process_time()
     for done in ends:
-        await loop.create_connection(lambda done=done: Client(head.encode() + body, left, taken, done), host, port)
+        await loop.create_connection(
+            lambda done=done: Client(head.encode() + body, left, taken, done), host, port
+        )
     await asyncio.gather(*ends)
     seconds = time.perf_counter() - start
     last = statistics.quantiles(taken, n=20)[-1]
     cores = (time.process_time() - used) / seconds
-    return {"per_s": count / seconds, "median_s": statistics.median(taken), "p95_s": last, "cores": cores}
+    return {
+        "per_s": count / seconds,
+        "median_s": statistics.median(taken),
+        "p95_s": last,
+        "cores": cores,
+    }
 
 
 if __name__ == "__main__":
     host, port, path, clients, count = sys.argv[1:]
-    print(json.dumps(uvloop.run(load(host, int(port), path, int(clients), int(count), sys.stdin.buffer.read()))))
+    print(
+        json.dumps(
+            uvloop.run(
+                load(host, int(port), path, int(clients), int(count), sys.stdin.buffer.read())
+            )
+        )
+    )

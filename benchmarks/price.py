@@ -12,13 +12,13 @@ from typing import Any
 from benchmarks.common import IMAGE, client, drained, process, stack
 from sluice.blobs.store import input_key
 from sluice.prediction import Prediction, Status, Submission
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from sluice.stores import Stores
 from sluice.vision.triton import Triton
 from worker import tasks
 from worker.pipeline import Pipeline, Stages
 from worker.runner import Runner
-from worker.watchdog import Heart
+from worker.watchdog import LeaseWatchdog
 
 QUEUE = "price"
 CONCURRENCY = 2
@@ -34,7 +34,8 @@ def main() -> None:
                 speeds = {mode: _speed(running, mode, work, count) for mode in ("celery", "ledger")}
                 ratios.append(speeds["ledger"] / speeds["celery"])
                 print(
-                    f"{work}: celery {speeds['celery']:.0f}/s, ledger {speeds['ledger']:.0f}/s, ratio {ratios[-1]:.2f}", flush=True
+                    f"{work}: celery {speeds['celery']:.0f}/s, ledger {speeds['ledger']:.0f}/s, ratio {ratios[-1]:.2f}",
+                    flush=True,
                 )
             print(f"{work}: median ratio {statistics.median(ratios):.2f}", flush=True)
 
@@ -42,17 +43,26 @@ def main() -> None:
 def _speed(running: Any, mode: str, work: str, count: int) -> float:
     redis = client(running)
     redis.flushall()
-    stores = Stores.connect(running.addresses.redis, Queue(name=QUEUE, max_bytes=10**10))
+    stores = Stores.connect(running.addresses.redis, QueueSettings(name=QUEUE, max_bytes=10**10))
     for number in range(count):
         if mode == "ledger":
             stores.intake.accept(IMAGE if work == "pipeline" else b"x", Submission(model="codes"))
         else:
-            stores.blobs.put(input_key(str(number), ""), IMAGE if work == "pipeline" else b"x", 3600)
+            stores.blobs.put(
+                input_key(str(number), ""), IMAGE if work == "pipeline" else b"x", 3600
+            )
             stores.celery.send_task("plain", [str(number)], queue=QUEUE, retry=False)
-    environment = {"PRICE_REDIS": running.addresses.redis, "PRICE_TRITON": running.addresses.triton_grpc}
+    environment = {
+        "PRICE_REDIS": running.addresses.redis,
+        "PRICE_TRITON": running.addresses.triton_grpc,
+    }
 
     def left() -> int:
-        return stores.ledger.backlog() if mode == "ledger" else int(redis.llen(QUEUE)) + int(redis.hlen(f"unacked:{QUEUE}"))
+        return (
+            stores.ledger.backlog()
+            if mode == "ledger"
+            else int(redis.llen(QUEUE)) + int(redis.hlen(f"unacked:{QUEUE}"))
+        )
 
     with process("-m", "benchmarks.price", mode, work, environment=environment):
         return drained(left, count)
@@ -67,24 +77,44 @@ class Nothing:
 def _serve(mode: str, work: str) -> None:
     """The worker under test; the same process but for what it does with a message."""
     url = os.environ["PRICE_REDIS"]
-    stores = Stores.connect(url, Queue(name=QUEUE))
+    stores = Stores.connect(url, QueueSettings(name=QUEUE))
     ledger, blobs, app = stores.ledger, stores.blobs, stores.celery
     pipeline: Any = Nothing()
     if work == "pipeline":
-        pipeline = Pipeline(blobs, Triton(os.environ["PRICE_TRITON"], timeout_s=30), 50_000_000, 3600, fetch=str.encode)
+        pipeline = Pipeline(
+            blobs,
+            Triton(os.environ["PRICE_TRITON"], timeout_s=30),
+            50_000_000,
+            3600,
+            fetch=str.encode,
+        )
     if mode == "ledger":
-        heart = Heart(ledger, lease_s=30)
+        heart = LeaseWatchdog(ledger, lease_s=30)
         heart.start()
-        tasks.register(app, Runner(ledger, blobs, pipeline, heart, Queue(name=QUEUE), worker="bench"))
+        tasks.register(
+            app, Runner(ledger, blobs, pipeline, heart, QueueSettings(name=QUEUE), worker="bench")
+        )
     else:
         app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True)
 
         @app.task(name="plain")
         def plain(prediction_id: str) -> None:
-            pipeline.run(Prediction(id=prediction_id, model="codes", status=Status.PROCESSING, created_at=0), Stages())
+            pipeline.run(
+                Prediction(id=prediction_id, model="codes", status=Status.PROCESSING, created_at=0),
+                Stages(),
+            )
 
     options = ["--pool=threads", f"--concurrency={CONCURRENCY}", "--loglevel=ERROR"]
-    app.worker_main(["--quiet", "worker", *options, "--without-gossip", "--without-mingle", "--without-heartbeat"])
+    app.worker_main(
+        [
+            "--quiet",
+            "worker",
+            *options,
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
 
 
 if __name__ == "__main__":

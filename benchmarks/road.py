@@ -19,7 +19,10 @@ CALLS = 200
 
 def main() -> None:
     with stack("redis", "triton") as running:
-        engines = {shared: Triton(running.addresses.triton_grpc, timeout_s=30, shared_memory=shared) for shared in (False, True)}
+        engines = {
+            shared: Triton(running.addresses.triton_grpc, timeout_s=30, shared_memory=shared)
+            for shared in (False, True)
+        }
         blobs = RedisBlobs(client(running))
         blobs.put(input_key("a", ""), IMAGE, 3600)
         prediction = Prediction(id="a", model="codes", status=Status.PROCESSING, created_at=0)
@@ -38,7 +41,9 @@ def main() -> None:
             pipeline = Pipeline(blobs, engines[shared], 50_000_000, 3600, fetch=str.encode)
             return lambda: pipeline.run(prediction, Stages())
 
-        seconds = _interleaved({"bytes": infer(False), "shared": infer(True), "pipeline": whole(True)})
+        seconds = _interleaved(
+            {"bytes": infer(False), "shared": infer(True), "pipeline": whole(True)}
+        )
         for engine in engines.values():
             engine.close()
     base = seconds["bytes"]

@@ -21,9 +21,18 @@ CLIENTS = 8
 
 
 def main() -> None:
-    environment = {"SLUICE_QUEUE_RETENTION_S": "60", "SLUICE_QUEUE_TOMBSTONE_S": "60", "SLUICE_QUEUE_MAX_BYTES": "100000000"}
+    environment = {
+        "SLUICE_QUEUE_RETENTION_S": "60",
+        "SLUICE_QUEUE_TOMBSTONE_S": "60",
+        "SLUICE_QUEUE_MAX_BYTES": "100000000",
+    }
     image = _image()
-    with stack("redis", "triton", "worker", "api", redis_max_memory="256mb", env=environment) as running, client(running) as redis:
+    with (
+        stack(
+            "redis", "triton", "worker", "api", redis_max_memory="256mb", env=environment
+        ) as running,
+        client(running) as redis,
+    ):
         refused = 0
 
         def one(_: int) -> int:
@@ -39,16 +48,22 @@ def main() -> None:
                     time.sleep(0.5)
 
         start = time.monotonic()
-        with Client(running.addresses.api, timeout_s=30) as service, ThreadPoolExecutor(CLIENTS) as pool:
+        with (
+            Client(running.addresses.api, timeout_s=30) as service,
+            ThreadPoolExecutor(CLIENTS) as pool,
+        ):
             for tenth in range(1, 11):
                 refused += sum(pool.map(one, range(TOTAL // 10)))
-                while redis.zcard("{detect}:live"):
+                while redis.zcard("{default}:live"):
                     time.sleep(0.1)
                 sizes = {name: resident_mb(pid) for name, pid in running.pids.items()}
                 used = redis.info("memory")["used_memory"] / 1e6
                 line = ", ".join(f"{name} {size:.0f}" for name, size in sizes.items())
                 done, taken = tenth * TOTAL // 10, time.monotonic() - start
-                print(f"{done} in {taken:.0f} s, {refused} refused meanwhile; MB: {line}; Redis's own {used:.0f}", flush=True)
+                print(
+                    f"{done} in {taken:.0f} s, {refused} refused meanwhile; MB: {line}; Redis's own {used:.0f}",
+                    flush=True,
+                )
 
 
 def _image() -> bytes:

@@ -19,7 +19,7 @@ from benchmarks.common import TIMEOUTS, client, drained, process, stack
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Submission
-from sluice.settings import Queue, Webhooks
+from sluice.settings import QueueSettings, WebhooksSettings
 from sluice.stores import Stores
 from sluice.webhooks.signing import new_secret, signature
 
@@ -27,7 +27,15 @@ COUNT = 1500
 CONCURRENCY = 20
 ROUNDS = 5
 QUEUE = "bench"
-_BOX = {"x": 1.5, "y": 2.5, "width": 30.25, "height": 40.75, "confidence": 0.875, "class": "qr_code", "class_id": 1}
+_BOX = {
+    "x": 1.5,
+    "y": 2.5,
+    "width": 30.25,
+    "height": 40.75,
+    "confidence": 0.875,
+    "class": "qr_code",
+    "class_id": 1,
+}
 OUTPUT = {"image": {"width": 1280, "height": 960}, "predictions": [_BOX] * 4}
 _BODY_BYTES = 1500  # as the bodies that the sender makes of it
 
@@ -39,17 +47,25 @@ def main() -> None:
         for _ in range(ROUNDS):
             bare = _bare(url)
             redis.flushall()
-            ledger = Stores.connect(running.addresses.redis, Queue(name=QUEUE), **TIMEOUTS).ledger
+            ledger = Stores.connect(
+                running.addresses.redis, QueueSettings(name=QUEUE), **TIMEOUTS
+            ).ledger
             _file(ledger, url)
-            ours = _sender(RedisDeliveries(redis, QUEUE, Webhooks()), running.addresses.redis)
+            ours = _sender(
+                RedisDeliveries(redis, QUEUE, WebhooksSettings()), running.addresses.redis
+            )
             ratios.append(ours / bare)
-            print(f"bare loop {bare:.0f}/s, sender {ours:.0f}/s, ratio {ratios[-1]:.2f}", flush=True)
+            print(
+                f"bare loop {bare:.0f}/s, sender {ours:.0f}/s, ratio {ratios[-1]:.2f}", flush=True
+            )
     print(f"median ratio {statistics.median(ratios):.2f}", flush=True)
 
 
 def _file(ledger: RedisLedger, url: str) -> None:
     """Predictions that have ended, each with a webhook for its end."""
-    asked = Submission(model="codes", webhook=url, webhook_events=("completed",), base_url="http://127.0.0.1:8080")
+    asked = Submission(
+        model="codes", webhook=url, webhook_events=("completed",), base_url="http://127.0.0.1:8080"
+    )
     for number in range(COUNT):
         ledger.create(f"p{number}", asked)
         claim = ledger.claim(f"w{number}", 60)
@@ -71,7 +87,9 @@ def _sender(deliveries: RedisDeliveries, redis_url: str) -> float:
 
 def _bare(url: str) -> float:
     command = [sys.executable, "-m", "benchmarks.webhooks", "bare", url]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout)
+    return float(
+        subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ).stdout
+    )
 
 
 @contextmanager
@@ -87,14 +105,23 @@ def _receiver() -> Iterator[str]:
 
 async def _post_all(url: str) -> float:
     secret = new_secret()
-    bodies = iter([(f"p{number}_completed", b'{"data":"' + b"x" * _BODY_BYTES + b'"}') for number in range(COUNT)])
+    bodies = iter(
+        [
+            (f"p{number}_completed", b'{"data":"' + b"x" * _BODY_BYTES + b'"}')
+            for number in range(COUNT)
+        ]
+    )
     async with httpx.AsyncClient(limits=httpx.Limits(max_connections=CONCURRENCY)) as http:
 
         async def post() -> None:
             for name, body in bodies:
                 stamp = int(time.time())
                 signed = {"webhook-signature": signature(name, stamp, body, [secret])}
-                headers = {"Content-Type": "application/json", "webhook-id": name, "webhook-timestamp": str(stamp)} | signed
+                headers = {
+                    "Content-Type": "application/json",
+                    "webhook-id": name,
+                    "webhook-timestamp": str(stamp),
+                } | signed
                 assert (await http.post(url, content=body, headers=headers)).status_code == 204
 
         started = time.perf_counter()
@@ -107,7 +134,9 @@ async def _receive() -> None:
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                await reader.readexactly(int(head.partition(b"content-length:")[2].split(b"\r\n")[0]))
+                await reader.readexactly(
+                    int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
+                )
                 writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 
-class State(StrEnum):
+class DeliveryStatus(StrEnum):
     """`held` waits until a `start` that is being sent has arrived. `superseded` is a `start` whose prediction ended before it
     was delivered, `stopped` one whose URL has answered 410, `dead` one that was given up.
     """
@@ -22,7 +22,7 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-class Attempt(BaseModel):
+class DeliveryAttempt(BaseModel):
     """`status` is the answer's, None where there was none; `error` says what went wrong; `answer` is the body's first kilobyte."""
 
     model_config = ConfigDict(frozen=True)
@@ -41,21 +41,21 @@ class Delivery(BaseModel):
 
     id: str
     kind: str
-    of: str
+    subject_id: str
     event: str
     url: str
     key: str
-    status: State
+    status: DeliveryStatus
     created_at: float
     due: float | None = None
     attempts: int = 0
     failures: int = 0
     reason: str | None = None
-    log: tuple[Attempt, ...] = ()
+    log: tuple[DeliveryAttempt, ...] = ()
 
 
 @dataclass(frozen=True)
-class Outgoing:
+class OutgoingDelivery:
     """A claimed delivery: what its attempt is made from. `body` is what was sent before; where it is None, it is to be made from
     `source`, the record of the prediction or batch. `secrets` may be empty: its key has none yet. `at` is the time of the claim.
     """
@@ -68,31 +68,31 @@ class Outgoing:
     secrets: tuple[str, ...]
 
 
-class Result(StrEnum):
+class AttemptResult(StrEnum):
     DELIVERED = "delivered"
     FAILED = "failed"
     GONE = "gone"  # the receiver says that nothing more is wanted at this URL
-    RETURNED = "returned"  # no attempt was made
+    NOT_ATTEMPTED = "not_attempted"  # no attempt was made
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttemptOutcome:
     """How an attempt went. After a failure the next one comes in `delay_s`, or never where that is None; the receiver is left
     alone for `rest_s`.
     """
 
-    outgoing: Outgoing
-    result: Result
-    attempt: Attempt | None = None
+    outgoing: OutgoingDelivery
+    result: AttemptResult
+    attempt: DeliveryAttempt | None = None
     body: bytes = b""
     delay_s: float | None = None
-    rest_s: float = 0.0
+    cooldown_s: float = 0.0
 
 
-class Claimed(NamedTuple):
+class ClaimedDeliveries(NamedTuple):
     """`wait_s`: when the next one may be sent, as far as is known now; None where nothing waits."""
 
-    outgoing: tuple[Outgoing, ...]
+    outgoing: tuple[OutgoingDelivery, ...]
     wait_s: float | None
 
 

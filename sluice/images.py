@@ -37,14 +37,22 @@ def inspect(data: bytes, max_pixels: int) -> Header:
         _check_size(*plain, max_pixels)
         return Header("JPEG", *plain, alpha=False)
     # RIFF says the size of all that follows, little-endian. Pillow opens no WebP that is cut short, and does not say why.
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP" and int.from_bytes(data[4:8], "little") + 8 > len(data):
+    if (
+        data[:4] == b"RIFF"
+        and data[8:12] == b"WEBP"
+        and int.from_bytes(data[4:8], "little") + 8 > len(data)
+    ):
         raise _truncated(data, "WEBP")
     try:
         image = Image.open(BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageTooLarge(f"the image has more than {max_pixels:,} pixels; send a smaller one") from None
+        raise ImageTooLarge(
+            f"the image has more than {max_pixels:,} pixels; send a smaller one"
+        ) from None
     except UnidentifiedImageError:
-        raise NotAnImage(f"the {len(data):,} bytes are no image of a kind that is read here: {', '.join(FORMATS)}") from None
+        raise NotAnImage(
+            f"the {len(data):,} bytes are no image of a kind that is read here: {', '.join(FORMATS)}"
+        ) from None
     except Exception as error:  # Pillow's parsers raise many kinds on a damaged header (struct.error, SyntaxError, OSError, …)
         raise NotAnImage(f"the image's header can't be read: {error}") from error
     width, height = image.size
@@ -61,7 +69,9 @@ def inspect(data: bytes, max_pixels: int) -> Header:
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
-        raise ImageTooLarge(f"the image has {width} x {height} pixels; at most {max_pixels:,} are allowed")
+        raise ImageTooLarge(
+            f"the image has {width} x {height} pixels; at most {max_pixels:,} are allowed"
+        )
 
 
 def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
@@ -74,7 +84,12 @@ def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
     while at + 10 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], data[at + 2] << 8 | data[at + 3]
         if marker in _FRAMES:
-            if size or data[at + 4] != 8 or data[at + 9] not in (1, 3) or length != 8 + 3 * data[at + 9]:
+            if (
+                size
+                or data[at + 4] != 8
+                or data[at + 9] not in (1, 3)
+                or length != 8 + 3 * data[at + 9]
+            ):
                 return None
             size = data[at + 7] << 8 | data[at + 8], data[at + 5] << 8 | data[at + 6]
         elif marker == _SCAN:
@@ -86,7 +101,9 @@ def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
 
 
 def _truncated(data: bytes, name: str) -> TruncatedImage:
-    return TruncatedImage(f"the image ends before its pixels do ({len(data):,} bytes of a {name}); send all of it")
+    return TruncatedImage(
+        f"the image ends before its pixels do ({len(data):,} bytes of a {name}); send all of it"
+    )
 
 
 def _cut_short(image: Image.Image, data: bytes) -> bool:

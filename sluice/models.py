@@ -68,7 +68,9 @@ class Model:
         ids = tuple(self.names.index(item) if item in self.names else item for item in classes)
         for item in ids:
             if isinstance(item, str) or not 0 <= item < len(self.names):
-                raise InvalidInput(f"model {self.name!r} has no class {item!r}; it has {', '.join(self.names)}")
+                raise InvalidInput(
+                    f"model {self.name!r} has no class {item!r}; it has {', '.join(self.names)}"
+                )
         return tuple(item for item in ids if isinstance(item, int))
 
     @classmethod
@@ -78,15 +80,22 @@ class Model:
         Raises UnsupportedModel, saying which line of `config.pbtxt` to add or change.
         """
         name = str(config.get("name", ""))
-        said = {key: str(value.get("string_value", "")) for key, value in config.get("parameters", {}).items()}
+        said = {
+            key: str(value.get("string_value", ""))
+            for key, value in config.get("parameters", {}).items()
+        }
         inputs = [_tensor(entry) for entry in config.get("input", [])]
         if len(inputs) != 1:
-            raise UnsupportedModel(f"model {name!r} has {len(inputs)} inputs; Sluice serves models with one, the image")
+            raise UnsupportedModel(
+                f"model {name!r} has {len(inputs)} inputs; Sluice serves models with one, the image"
+            )
         try:
             task = Task(said.get("sluice.task", Task.DETECT))
             layout = Layout(said.get("sluice.layout", Layout.ANCHOR_FREE))
         except ValueError as error:
-            raise UnsupportedModel(f"model {name!r}: {error} in the parameters of its config.pbtxt") from None
+            raise UnsupportedModel(
+                f"model {name!r}: {error} in the parameters of its config.pbtxt"
+            ) from None
         (input_tensor,) = inputs
         return cls(
             name=name,
@@ -101,7 +110,9 @@ class Model:
 
 
 def _tensor(entry: Mapping[str, Any]) -> Tensor:
-    dims = tuple(int(dim) for dim in entry.get("dims", []))  # 64-bit numbers are strings in protobuf's JSON
+    dims = tuple(
+        int(dim) for dim in entry.get("dims", [])
+    )  # 64-bit numbers are strings in protobuf's JSON
     return Tensor(str(entry["name"]), str(entry["data_type"]).removeprefix("TYPE_"), dims)
 
 
@@ -109,11 +120,15 @@ def _json_list(name: str, said: Mapping[str, str], key: str) -> list[Any]:
     try:
         value = json.loads(said[key])
     except KeyError:
-        raise UnsupportedModel(f"model {name!r} does not say {key!r}; add it to the parameters of its config.pbtxt") from None
+        raise UnsupportedModel(
+            f"model {name!r} does not say {key!r}; add it to the parameters of its config.pbtxt"
+        ) from None
     except ValueError:
         value = None
     if not isinstance(value, list) or not value:
-        raise UnsupportedModel(f"model {name!r}: {key!r} in the parameters of its config.pbtxt must be a JSON list")
+        raise UnsupportedModel(
+            f"model {name!r}: {key!r} in the parameters of its config.pbtxt must be a JSON list"
+        )
     return value
 
 
@@ -121,7 +136,9 @@ def _imgsz(name: str, said: Mapping[str, str], dims: tuple[int, ...]) -> tuple[i
     """(height, width): the graph's own where it is fixed, else what the parameters say."""
     image = dims[-3:]
     if len(image) != 3 or 3 not in (image[0], image[2]):
-        raise UnsupportedModel(f"model {name!r}: its input's dims {list(dims)} are neither [3, H, W] nor [H, W, 3]")
+        raise UnsupportedModel(
+            f"model {name!r}: its input's dims {list(dims)} are neither [3, H, W] nor [H, W, 3]"
+        )
     height, width = (image[0], image[1]) if image[2] == 3 else (image[1], image[2])
     if height < 1 or width < 1:
         height, width = (int(side) for side in _json_list(name, said, "sluice.imgsz"))

@@ -34,7 +34,9 @@ class Status(StrEnum):
 
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.STARTING: frozenset({Status.PROCESSING, Status.FAILED, Status.CANCELED, Status.ABORTED}),
-    Status.PROCESSING: frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.STARTING}),
+    Status.PROCESSING: frozenset(
+        {Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.STARTING}
+    ),
     Status.SUCCEEDED: frozenset(),
     Status.FAILED: frozenset(),
     Status.CANCELED: frozenset(),
@@ -53,14 +55,27 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    confidence: float = Field(0.25, ge=0, le=1, description="Detections below this score are left out.")
-    iou: float = Field(0.45, ge=0, le=1, description="Of two boxes that overlap by more than this, the weaker is left out.")
-    max_detections: int = Field(300, ge=1, le=1000, description="At most this many detections, the strongest first.")
+    confidence: float = Field(
+        0.25, ge=0, le=1, description="Detections below this score are left out."
+    )
+    iou: float = Field(
+        0.45,
+        ge=0,
+        le=1,
+        description="Of two boxes that overlap by more than this, the weaker is left out.",
+    )
+    max_detections: int = Field(
+        300, ge=1, le=1000, description="At most this many detections, the strongest first."
+    )
     classes: tuple[Annotated[str, Field(max_length=255)] | int, ...] | None = Field(
         None, max_length=1000, description="Only these classes, by name or id; all where absent."
     )
-    class_agnostic: bool = Field(False, description="Suppress overlaps across classes, not only within one.")
-    visualize: bool = Field(False, description="Also draw the detections; see `GET /v1/predictions/{id}/image`.")
+    class_agnostic: bool = Field(
+        False, description="Suppress overlaps across classes, not only within one."
+    )
+    visualize: bool = Field(
+        False, description="Also draw the detections; see `GET /v1/predictions/{id}/image`."
+    )
 
 
 class Priority(StrEnum):
@@ -85,7 +100,9 @@ class Submission(BaseModel):
     parameters: Parameters = Parameters()
     key: str = "default"
     priority: Priority = Priority.NORMAL
-    metadata: dict[str, Any] = Field(default_factory=dict)  # pydantic copies a default deeply, for each one
+    metadata: dict[str, Any] = Field(
+        default_factory=dict
+    )  # pydantic copies a default deeply, for each one
     image_url: str | None = None
     start_within_s: float | None = None
     webhook: str | None = None
@@ -146,4 +163,8 @@ def isoformat(seconds: float | None) -> str | None:
     """Seconds since the epoch as RFC 3339 in UTC with microseconds, or None."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(seconds, UTC)
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z")
+    )

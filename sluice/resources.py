@@ -11,7 +11,9 @@ from sluice.prediction import Prediction, Priority, Status, isoformat
 class Urls(BaseModel):
     get: str = Field(description="This prediction.")
     cancel: str = Field(description="POST here to cancel it.")
-    stream: str = Field(description="Its events, as server-sent events. Where keys are on, whoever has this URL needs none.")
+    stream: str = Field(
+        description="Its events, as server-sent events. Where keys are on, whoever has this URL needs none."
+    )
     image: str | None = Field(  # left out, since clients written for Replicate take no null here
         None,
         exclude_if=lambda url: url is None,
@@ -19,38 +21,57 @@ class Urls(BaseModel):
     )
 
 
-class Queued(BaseModel):
+class QueuePosition(BaseModel):
     """How long a prediction waits, as far as is known."""
 
-    queue_position: int | None = Field(None, description="While `starting`: 1 is the next; null while it waits for a retry.")
-    estimated_wait_s: float | None = Field(None, description="While `starting`: seconds until its end, where anything tells.")
+    queue_position: int | None = Field(
+        None, description="While `starting`: 1 is the next; null while it waits for a retry."
+    )
+    estimated_wait_s: float | None = Field(
+        None, description="While `starting`: seconds until its end, where anything tells."
+    )
 
 
-class PredictionAnswer(Queued):
+class PredictionAnswer(QueuePosition):
     """A prediction and its result."""
 
     id: str
     model: str
     version: str = Field(description="The same as `model`.")
     status: Status
-    input: dict[str, Any] = Field(description="The parameters, and the image where it was given by URL.")
-    output: dict[str, Any] | None = Field(description="Once `succeeded`: `image` and `predictions`, in source pixels.")
+    input: dict[str, Any] = Field(
+        description="The parameters, and the image where it was given by URL."
+    )
+    output: dict[str, Any] | None = Field(
+        description="Once `succeeded`: `image` and `predictions`, in source pixels."
+    )
     error: str | None = Field(description="Once `failed` or `aborted`: why, in a sentence.")
     error_code: str | None = Field(description="Once `failed` or `aborted`: why, as a stable code.")
-    logs: str = Field(description="A line for each attempt: its stages and their times, or why it ended.")
-    metrics: dict[str, float] = Field(description="Seconds: `queue_time`, `predict_time` in all, and each stage's.")
+    logs: str = Field(
+        description="A line for each attempt: its stages and their times, or why it ended."
+    )
+    metrics: dict[str, float] = Field(
+        description="Seconds: `queue_time`, `predict_time` in all, and each stage's."
+    )
     priority: Priority
     metadata: dict[str, Any] = Field(description="As it was submitted.")
     webhook: str | None
-    canceled_from: Status | None = Field(description="Once `canceled`: the status that it had before, `starting` or `processing`.")
-    data_removed: bool = Field(False, description="Always false: once the data is removed, the prediction is answered with 410.")
+    canceled_from: Status | None = Field(
+        description="Once `canceled`: the status that it had before, `starting` or `processing`."
+    )
+    data_removed: bool = Field(
+        False,
+        description="Always false: once the data is removed, the prediction is answered with 410.",
+    )
     created_at: str
     started_at: str | None
     completed_at: str | None
     urls: Urls
 
     @classmethod
-    def of(cls, prediction: Prediction, base_url: str, queued: Queued | None = None) -> "PredictionAnswer":
+    def from_prediction(
+        cls, prediction: Prediction, base_url: str, queued: QueuePosition | None = None
+    ) -> "PredictionAnswer":
         """`base_url` is where the client reaches the api, with no slash at its end."""
         get = f"{base_url}/v1/predictions/{prediction.id}"
         ticket = f"&ticket={prediction.ticket}" if prediction.ticket else ""
@@ -124,7 +145,7 @@ class BatchAnswer(BaseModel):
     urls: BatchUrls
 
     @classmethod
-    def of(cls, batch: Batch, base_url: str) -> "BatchAnswer":
+    def from_batch(cls, batch: Batch, base_url: str) -> "BatchAnswer":
         """`base_url` is where the client reaches the api, with no slash at its end."""
         get = f"{base_url}/v1/batches/{batch.id}"
         return cls(

@@ -11,8 +11,7 @@ from sluice.intake.doorbell import CeleryDoorbell, make_app
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import RedisLedger
 from sluice.redisio import connection
-from sluice.settings import Blobs as BlobSettings
-from sluice.settings import Queue, Settings
+from sluice.settings import BlobsSettings, QueueSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,20 @@ class Stores:
         Raises ValueError for a setting that is wrong.
         """
         timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": timeout_s}
-        return cls.connect(settings.redis_url, settings.queue, settings.blobs, blobs_url=settings.blobs_url, **timeouts)
+        return cls.connect(
+            settings.redis_url,
+            settings.queue,
+            settings.blobs,
+            blobs_url=settings.blobs_url,
+            **timeouts,
+        )
 
     @classmethod
     def connect(
         cls,
         redis_url: str,
-        queue: Queue,
-        ttls: BlobSettings | None = None,
+        queue: QueueSettings,
+        ttls: BlobsSettings | None = None,
         *,
         blobs_url: str | None = None,
         connect_timeout_s: float = 1.0,
@@ -49,13 +54,17 @@ class Stores:
     ) -> Self:
         """The blobs are in the ledger's Redis unless `blobs_url` says otherwise; of `ttls`, the times and S3's are heeded."""
         timeouts = {"connect_timeout_s": connect_timeout_s, "timeout_s": timeout_s}
-        ttls = ttls or BlobSettings()
+        ttls = ttls or BlobsSettings()
         client = connection.connect(redis_url, **timeouts)
         blobs_client, blobs = _blobs(blobs_url or redis_url, ttls, **timeouts)
-        celery = make_app(redis_url, queue.name, visibility_timeout_s=queue.visibility_timeout_s, **timeouts)
+        celery = make_app(
+            redis_url, queue.name, visibility_timeout_s=queue.visibility_timeout_s, **timeouts
+        )
         ledger = RedisLedger(client, queue)
         doorbell = CeleryDoorbell(celery, client, queue.name)
-        intake = Intake(ledger, blobs, doorbell, blob_ttl_s=ttls.ttl_s, orphan_ttl_s=ttls.orphan_ttl_s)
+        intake = Intake(
+            ledger, blobs, doorbell, blob_ttl_s=ttls.ttl_s, orphan_ttl_s=ttls.orphan_ttl_s
+        )
         return cls(client, ledger, blobs, celery, doorbell, intake, blobs_client)
 
     def close(self) -> None:
@@ -65,13 +74,20 @@ class Stores:
             self._blobs_redis.close()
 
 
-def _blobs(url: str, settings: BlobSettings, *, connect_timeout_s: float, timeout_s: float) -> tuple[Redis | None, Blobs]:
+def _blobs(
+    url: str, settings: BlobsSettings, *, connect_timeout_s: float, timeout_s: float
+) -> tuple[Redis | None, Blobs]:
     if not url.startswith("s3://"):
         client = connection.connect(url, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s)
         return client, RedisBlobs(client)
     try:
         from sluice.blobs import s3  # noqa: PLC0415  # it needs a package that comes with the extra `s3`
     except ModuleNotFoundError as error:
-        raise ValueError(f"SLUICE_BLOBS_URL names a bucket, and there is no {error.name}: install sluice[s3]") from None
-    times = {"connect_timeout_s": connect_timeout_s, "timeout_s": max(timeout_s, settings.s3_timeout_s)}
+        raise ValueError(
+            f"SLUICE_BLOBS_URL names a bucket, and there is no {error.name}: install sluice[s3]"
+        ) from None
+    times = {
+        "connect_timeout_s": connect_timeout_s,
+        "timeout_s": max(timeout_s, settings.s3_timeout_s),
+    }
     return None, s3.S3Blobs(s3.connect(url, settings, **times))

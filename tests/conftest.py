@@ -17,7 +17,9 @@ ROOT = Path(__file__).parents[1]
 
 # The same examples on every run: a machine that is slow today must not fail, and a failure must come again.
 SLOW = [hypothesis.HealthCheck.too_slow]
-hypothesis.settings.register_profile("sluice", deadline=None, derandomize=True, suppress_health_check=SLOW)
+hypothesis.settings.register_profile(
+    "sluice", deadline=None, derandomize=True, suppress_health_check=SLOW
+)
 hypothesis.settings.load_profile("sluice")
 
 
@@ -36,8 +38,21 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     port = free_port()
     directory = tmp_path_factory.mktemp("redis")
-    command = [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--appendonly", "yes"]
-    with (directory / "log").open("wb") as log, subprocess.Popen([*command, "--save", ""], stdout=log, stderr=log) as process:
+    command = [
+        str(find_server()),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        str(directory),
+        "--appendonly",
+        "yes",
+    ]
+    with (
+        (directory / "log").open("wb") as log,
+        subprocess.Popen([*command, "--save", ""], stdout=log, stderr=log) as process,
+    ):
         client = redis.Redis(port=port)
         until = time.monotonic() + 60
         while True:
@@ -61,7 +76,11 @@ def redis_client(redis_url: str) -> Iterator["redis.Redis"]:
 
 # The reference results belong to no release of ours, so they lie beside the checkout or nowhere.
 GOLDEN = Path(os.environ.get("SLUICE_GOLDEN", ROOT.parent / "shared" / "golden"))
-NO_GOLDEN = None if (GOLDEN / "golden.json").exists() else f"no reference results at {GOLDEN}; SLUICE_GOLDEN names another place"
+NO_GOLDEN = (
+    None
+    if (GOLDEN / "golden.json").exists()
+    else f"no reference results at {GOLDEN}; SLUICE_GOLDEN names another place"
+)
 
 
 @pytest.fixture(scope="session")

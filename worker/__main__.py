@@ -15,5 +15,7 @@ PROCESSES = {
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: sys.exit(0))
 parser = argparse.ArgumentParser("python -m worker")
-parser.add_argument("process", nargs="?", choices=PROCESSES, default="predictions", help="default: predictions")
+parser.add_argument(
+    "process", nargs="?", choices=PROCESSES, default="predictions", help="default: predictions"
+)
 import_module(PROCESSES[parser.parse_args().process]).main()

@@ -12,7 +12,11 @@ class Breaker:
     """
 
     def __init__(
-        self, threshold: int = 3, first_s: float = 1.0, longest_s: float = 15.0, clock: Callable[[], float] = time.monotonic
+        self,
+        threshold: int = 3,
+        first_s: float = 1.0,
+        longest_s: float = 15.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._threshold = threshold
         self._first_s = first_s

@@ -19,7 +19,11 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
     Raises NotAnImage, TruncatedImage or ImageTooLarge.
     """
     header = inspect(data, max_pixels)
-    pixels = _on_white(data, header) if header.alpha else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    pixels = (
+        _on_white(data, header)
+        if header.alpha
+        else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    )
     if pixels is None:
         raise NotAnImage(f"the {header.format} can't be decoded: it is damaged, or ends too early")
     return np.asarray(pixels, np.uint8)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Gate:
+class ExclusiveLock:
     """Readers and a writer, with the writer preferred: what must run alone is not starved by a stream of others."""
 
     def __init__(self) -> None:
@@ -14,7 +14,7 @@ class Gate:
         self._alone = False
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: not self._alone)
             self._inside += 1
@@ -26,7 +26,7 @@ class Gate:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """One caller at a time: the keeper's thread."""
         with self._changed:
             self._alone = True

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from sluice.blobs.store import Blobs, input_key
 from sluice.errors import SluiceError, Unavailable
-from sluice.intake.doorbell import ENOUGH, Doorbell
+from sluice.intake.doorbell import MAX_WAITING_RINGS, Doorbell
 from sluice.ledger.predictions import Ledger, Swept
 from worker.runner import Runner
-from worker.watchdog import Heart, replace_process
+from worker.watchdog import LeaseWatchdog, replace_process
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,14 @@ def keep(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int
     for prediction_id in swept.requeued:
         log.warning("prediction %s is queued again: its lease lapsed", prediction_id)
     if swept.due:  # before what needs the blob store, which may be away
-        for _ in range(min(ENOUGH, swept.due) - doorbell.waiting()):
+        for _ in range(min(MAX_WAITING_RINGS, swept.due) - doorbell.waiting()):
             doorbell.ring()
     for prediction_id in swept.dead:
-        log.error("prediction %s is a dead letter: it took its worker down each time", prediction_id)
+        log.error(
+            "prediction %s is a dead letter: it took its worker down each time", prediction_id
+        )
         blobs.keep(input_key(prediction_id, ledger.get(prediction_id).digest), dead_retention_s)
-        ledger.image_kept(prediction_id)
+        ledger.mark_image_kept(prediction_id)
     for prediction_id in swept.aborted:
         log.warning("prediction %s is aborted: it did not start in time", prediction_id)
     blobs.delete(*map(input_key, swept.aborted, swept.digests))
@@ -46,7 +48,7 @@ def _sweep_all(ledger: Ledger) -> Swept:
     """Sweep on while something is left over, each time for so short that Redis serves others in between."""
     until = time.monotonic() + _SWEEPING_S
     swept = ledger.sweep()
-    while swept.left and time.monotonic() < until:
+    while swept.remaining and time.monotonic() < until:
         before, swept = swept, ledger.sweep()
         swept = swept._replace(
             requeued=before.requeued + swept.requeued,
@@ -69,7 +71,7 @@ class Keeper:
         blobs: Blobs,
         doorbell: Doorbell,
         runner: Runner,
-        heart: Heart,
+        watchdog: LeaseWatchdog,
         *,
         interval_s: float,
         dead_retention_s: int,
@@ -80,7 +82,7 @@ class Keeper:
         self._blobs = blobs
         self._doorbell = doorbell
         self._runner = runner
-        self._heart = heart
+        self._watchdog = watchdog
         self._interval_s = interval_s
         self._dead_retention_s = dead_retention_s
         self._stuck_after_s = stuck_after_s
@@ -94,12 +96,14 @@ class Keeper:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join(timeout=1)  # it may be waiting for what runs here; the process ends all the same
+        self._thread.join(
+            timeout=1
+        )  # it may be waiting for what runs here; the process ends all the same
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval_s * random.uniform(0.8, 1.0)):
             try:
-                self._ledger.beat(self._runner.worker, 4 * self._interval_s)
+                self._ledger.heartbeat(self._runner.worker, 4 * self._interval_s)
                 swept = keep(self._ledger, self._blobs, self._doorbell, self._dead_retention_s)
                 self._look_after_itself(swept)
                 for _ in range(swept.due_alone):
@@ -115,8 +119,11 @@ class Keeper:
 
     def _look_after_itself(self, swept: Swept) -> None:
         now = time.monotonic()
-        if not swept.due or self._heart.busy:
+        if not swept.due or self._watchdog.busy:
             self._well_since = now
         if now - max(self._well_since, self._runner.last_called_at) > self._stuck_after_s:
-            log.error("%d predictions wait and nothing reaches this process: it ends, to be started anew", swept.due)
+            log.error(
+                "%d predictions wait and nothing reaches this process: it ends, to be started anew",
+                swept.due,
+            )
             self._on_stuck()

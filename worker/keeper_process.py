@@ -11,7 +11,7 @@ from sluice.blobs.store import Blobs
 from sluice.errors import SluiceError
 from sluice.intake.doorbell import Doorbell
 from sluice.ledger.predictions import Ledger
-from sluice.settings import Queue, Settings
+from sluice.settings import QueueSettings, Settings
 from sluice.stores import Stores
 from sluice.telemetry import configure_logging
 from worker.keeper import keep
@@ -27,14 +27,20 @@ def main() -> None:
     configure_logging()
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
     alive_file = settings.worker.alive_file
-    keep_on(stores.ledger, stores.blobs, stores.doorbell, settings.queue, Path(alive_file) if alive_file else None)
+    run_forever(
+        stores.ledger,
+        stores.blobs,
+        stores.doorbell,
+        settings.queue,
+        Path(alive_file) if alive_file else None,
+    )
 
 
-def keep_on(
+def run_forever(
     ledger: Ledger,
     blobs: Blobs,
     doorbell: Doorbell,
-    settings: Queue,
+    settings: QueueSettings,
     alive_file: Path | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> NoReturn:

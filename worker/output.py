@@ -11,7 +11,10 @@ from sluice.vision.heads import Classification, Detections
 
 
 def describe(
-    prediction_id: str, result: Detections | Classification, names: Sequence[str], source_hw: tuple[int, int]
+    prediction_id: str,
+    result: Detections | Classification,
+    names: Sequence[str],
+    source_hw: tuple[int, int],
 ) -> dict[str, Any]:
     """The prediction's `output`. A detection's id is the prediction's with its rank, so that running it again gives the same."""
     height, width = source_hw
@@ -19,10 +22,14 @@ def describe(
     if isinstance(result, Classification):
         output["predictions"] = [
             {"class": names[class_id], "class_id": class_id, "confidence": round(score, 5)}
-            for class_id, score in zip(result.class_ids.tolist(), result.scores.tolist(), strict=True)
+            for class_id, score in zip(
+                result.class_ids.tolist(), result.scores.tolist(), strict=True
+            )
         ]
         output["top"] = output["predictions"][0]["class"] if output["predictions"] else None
-        output["confidence"] = output["predictions"][0]["confidence"] if output["predictions"] else 0.0
+        output["confidence"] = (
+            output["predictions"][0]["confidence"] if output["predictions"] else 0.0
+        )
         return output
     boxes = result.boxes.tolist()
     scores, class_ids = result.scores.tolist(), result.class_ids.tolist()
@@ -37,7 +44,9 @@ def describe(
             "class_id": class_id,
             "detection_id": f"{prediction_id}-{rank}",
         }
-        for rank, ((x1, y1, x2, y2), score, class_id) in enumerate(zip(boxes, scores, class_ids, strict=True))
+        for rank, ((x1, y1, x2, y2), score, class_id) in enumerate(
+            zip(boxes, scores, class_ids, strict=True)
+        )
     ]
     _add_task_fields(output["predictions"], result)
     return output
@@ -52,6 +61,11 @@ def _add_task_fields(entries: list[dict[str, Any]], result: Detections) -> None:
             entry["points"] = [{"x": round(x, 2), "y": round(y, 2)} for x, y in outlines[rank]]
         if result.keypoints is not None:
             entry["keypoints"] = [
-                {"x": round(x, 2), "y": round(y, 2), "confidence": round(score, 5), "class_id": index}
+                {
+                    "x": round(x, 2),
+                    "y": round(y, 2),
+                    "confidence": round(score, 5),
+                    "class_id": index,
+                }
                 for index, (x, y, score) in enumerate(result.keypoints[rank].tolist())
             ]

@@ -75,13 +75,17 @@ class Pipeline:
                 else:
                     data = self.blobs.get(input_key(prediction.id, prediction.digest))
             if data is None:
-                raise ImageExpired("the image was removed before a worker could read it; submit it again")
+                raise ImageExpired(
+                    "the image was removed before a worker could read it; submit it again"
+                )
             with stages("decode"):
                 image = decode(data, self.max_pixels)
             model = self.engine.model(prediction.model)
             asked = prediction.parameters
             ids = model.class_ids(asked.classes)
-            parameters = heads.Parameters(asked.confidence, asked.iou, asked.max_detections, ids, asked.class_agnostic)
+            parameters = heads.DecodeParameters(
+                asked.confidence, asked.iou, asked.max_detections, ids, asked.class_agnostic
+            )
             view = heads.fit(model, image.shape[:2])
             with self.engine.slot(model) as slot:
                 with stages("letterbox"):
@@ -93,7 +97,9 @@ class Pipeline:
                     output = describe(prediction.id, result, model.names, image.shape[:2])
             if asked.visualize:
                 with stages("annotate"):
-                    self.blobs.put(annotated_key(prediction.id), annotate(image, output), self.annotated_ttl_s)
+                    self.blobs.put(
+                        annotated_key(prediction.id), annotate(image, output), self.annotated_ttl_s
+                    )
         return output
 
 
@@ -110,4 +116,6 @@ def _fill(target: npt.NDArray[Any], view: Any, image: npt.NDArray[np.uint8], mod
     elif target.dtype.kind == "f":
         np.multiply(canvas, target.dtype.type(1 / 255), out=target, casting="unsafe")
     else:
-        raise UnsupportedModel(f"model {model.name!r} takes {model.input.dtype}; Sluice sends UINT8, FP16 or FP32")
+        raise UnsupportedModel(
+            f"model {model.name!r} takes {model.input.dtype}; Sluice sends UINT8, FP16 or FP32"
+        )

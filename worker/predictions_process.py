@@ -19,7 +19,7 @@ from worker import tasks
 from worker.keeper import Keeper
 from worker.pipeline import Pipeline
 from worker.runner import Runner
-from worker.watchdog import Heart
+from worker.watchdog import LeaseWatchdog
 
 _GIVING_BACK_S = 5.0  # a Redis that hangs could hold it for longer than whoever sent SIGTERM waits, and leases lapse anyway
 
@@ -42,7 +42,7 @@ def main() -> None:
         region_prefix=settings.triton.region_prefix,
     )
     alive_file = settings.worker.alive_file
-    heart = Heart(
+    watchdog = LeaseWatchdog(
         ledger,
         lease_s=settings.queue.lease_s,
         max_run_s=settings.worker.max_run_s,
@@ -57,8 +57,10 @@ def main() -> None:
     runner = Runner(
         ledger,
         blobs,
-        Pipeline(blobs, triton, settings.limits.max_pixels, settings.blobs.result_ttl_s, fetcher.get),
-        heart,
+        Pipeline(
+            blobs, triton, settings.limits.max_pixels, settings.blobs.result_ttl_s, fetcher.get
+        ),
+        watchdog,
         settings.queue,
         worker=f"{socket.gethostname()}/{os.getpid()}",
     )
@@ -67,7 +69,7 @@ def main() -> None:
         blobs,
         stores.doorbell,
         runner,
-        heart,
+        watchdog,
         interval_s=settings.queue.sweep_interval_s,
         dead_retention_s=settings.queue.dead_retention_s,
         stuck_after_s=settings.worker.stuck_after_s,
@@ -88,9 +90,14 @@ def main() -> None:
     @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
     def _bound_the_grace(**_: object) -> None:
         runner.stop()
-        threading.Thread(target=_give_up_after, args=(settings.worker.grace_s, heart), name="grace", daemon=True).start()
+        threading.Thread(
+            target=_give_up_after,
+            args=(settings.worker.grace_s, watchdog),
+            name="grace",
+            daemon=True,
+        ).start()
 
-    heart.start()
+    watchdog.start()
     keeper.start()
     try:
         app.worker_main(
@@ -109,14 +116,14 @@ def main() -> None:
         if ready_file:
             ready_file.unlink(missing_ok=True)
         keeper.stop()
-        heart.stop()
+        watchdog.stop()
         triton.close()
 
 
-def _give_up_after(grace_s: float, heart: Heart) -> None:
+def _give_up_after(grace_s: float, watchdog: LeaseWatchdog) -> None:
     """End the process when the grace is over, whatever still runs: it is queued again first, as far as `_GIVING_BACK_S` go."""
     time.sleep(grace_s)
-    giving = threading.Thread(target=heart.give_back, name="give-back", daemon=True)
+    giving = threading.Thread(target=watchdog.requeue_all, name="give-back", daemon=True)
     giving.start()
     giving.join(_GIVING_BACK_S)
     os._exit(0)

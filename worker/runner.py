@@ -20,11 +20,11 @@ from sluice.errors import (
 )
 from sluice.ledger.predictions import Ledger
 from sluice.prediction import Claim, Prediction, Problem
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from worker.breaker import Breaker
-from worker.exclusive import Gate
+from worker.exclusive import ExclusiveLock
 from worker.pipeline import Pipeline, Stages
-from worker.watchdog import Heart, Hold
+from worker.watchdog import HeldLease, LeaseWatchdog
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class Runner:
         ledger: Ledger,
         blobs: Blobs,
         pipeline: Pipeline,
-        heart: Heart,
-        settings: Queue,
+        watchdog: LeaseWatchdog,
+        settings: QueueSettings,
         *,
         worker: str,
         breaker: Breaker | None = None,
@@ -49,12 +49,12 @@ class Runner:
         self._ledger = ledger
         self._blobs = blobs
         self._pipeline = pipeline
-        self._heart = heart
+        self._watchdog = watchdog
         self._settings = settings
         self.worker = worker
         self._breaker = breaker or Breaker()
         self._jitter = jitter
-        self._gate = Gate()
+        self._lock = ExclusiveLock()
         self._stopping = False
         self.last_called_at = time.monotonic()
 
@@ -68,33 +68,35 @@ class Runner:
         Raises RedisUnavailable.
         """
         self.last_called_at = time.monotonic()
-        with self._gate.together():
+        with self._lock.shared():
             return self._claim_and_run(alone=False)
 
     def run_one_alone(self) -> bool:
         """The same for one that may not have neighbours; waits until those that run here are done."""
-        with self._gate.alone():
+        with self._lock.exclusive():
             return self._claim_and_run(alone=True)
 
     def _claim_and_run(self, *, alone: bool) -> bool:
         if self._stopping or not self._breaker.allows():
             return False
-        claim = self._ledger.claim(f"{self.worker}/{uuid.uuid4().hex}", self._settings.lease_s, alone=alone)
+        claim = self._ledger.claim(
+            f"{self.worker}/{uuid.uuid4().hex}", self._settings.lease_s, alone=alone
+        )
         if claim is None:
             self._breaker.undecided()
             return False
-        hold = self._heart.hold(claim)
+        hold = self._watchdog.hold(claim)
         try:
             self._run(claim, hold)
         except LeaseLost as error:
             self._breaker.undecided()
             log.warning("%s; its result is dropped", error)
         finally:
-            self._heart.release(hold)
+            self._watchdog.release(hold)
             self.last_called_at = time.monotonic()
         return True
 
-    def _run(self, claim: Claim, hold: Hold) -> None:
+    def _run(self, claim: Claim, hold: HeldLease) -> None:
         prediction = claim.prediction
         stages = Stages(hold.check)
         waited_s = (prediction.started_at or prediction.created_at) - prediction.created_at
@@ -113,11 +115,16 @@ class Runner:
                 return
             self._fail(hold, error, stages)
         except Unavailable as error:
-            if isinstance(error, ImageUnreachable):  # that is no part of ours: it says nothing about other predictions
+            if isinstance(
+                error, ImageUnreachable
+            ):  # that is no part of ours: it says nothing about other predictions
                 self._breaker.undecided()
             else:
                 self._breaker.failed()
-            if prediction.retries < self._settings.max_retries and waited_s < self._settings.retry_for_s:
+            if (
+                prediction.retries < self._settings.max_retries
+                and waited_s < self._settings.retry_for_s
+            ):
                 self._retry(hold, error)
                 return
             self._fail(hold, error, stages)
@@ -129,21 +136,31 @@ class Runner:
             self._fail(hold, SluiceError("an internal error; the worker's log says more"), stages)
         else:
             self._breaker.succeeded()
-            log.info("prediction %s succeeded in %.3f s", prediction.id, stages.seconds["predict_time"])
+            log.info(
+                "prediction %s succeeded in %.3f s", prediction.id, stages.seconds["predict_time"]
+            )
         self._forget_input(prediction)
 
-    def _retry(self, hold: Hold, error: SluiceError) -> None:
+    def _retry(self, hold: HeldLease, error: SluiceError) -> None:
         """Full jitter: anything up to a delay that doubles."""
         claim = hold.claim
         longest_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(30, claim.prediction.retries))
         delay_s = longest_s * self._jitter()
-        self._ledger.requeue(claim, delay_s, logs=hold.line(f"{error.code}: {error.message}; again in {delay_s:.1f} s"))
-        log.warning("prediction %s is tried again in %.1f s: %s", claim.prediction.id, delay_s, error)
+        self._ledger.requeue(
+            claim,
+            delay_s,
+            logs=hold.line(f"{error.code}: {error.message}; again in {delay_s:.1f} s"),
+        )
+        log.warning(
+            "prediction %s is tried again in %.1f s: %s", claim.prediction.id, delay_s, error
+        )
 
-    def _fail(self, hold: Hold, error: SluiceError, stages: Stages) -> None:
+    def _fail(self, hold: HeldLease, error: SluiceError, stages: Stages) -> None:
         claim = hold.claim
         logs = hold.line(f"{error.code}: {error.message}")
-        self._ledger.fail(claim, Problem(code=error.code, message=error.message), stages.seconds, logs)
+        self._ledger.fail(
+            claim, Problem(code=error.code, message=error.message), stages.seconds, logs
+        )
         log.info("prediction %s failed: %s: %s", claim.prediction.id, error.code, error.message)
 
     def _forget_input(self, prediction: Prediction) -> None:

@@ -12,10 +12,16 @@ from typing import NamedTuple
 
 import httpx
 
-from sluice.delivery import Attempt, Claimed, Outcome, Outgoing, Result
+from sluice.delivery import (
+    AttemptOutcome,
+    AttemptResult,
+    ClaimedDeliveries,
+    DeliveryAttempt,
+    OutgoingDelivery,
+)
 from sluice.errors import AddressNotAllowed, InvalidInput, SluiceError, Unavailable
 from sluice.ledger.deliveries import Deliveries
-from sluice.settings import Webhooks
+from sluice.settings import WebhooksSettings
 from sluice.webhooks.secrets import Secrets
 from sluice.webhooks.signing import SigningKey, delay_s, retry_after_s, signature
 
@@ -32,7 +38,7 @@ class Answer(NamedTuple):
     status: int | None = None
     error: str | None = None
     text: str = ""
-    rest_s: float = 0.0
+    cooldown_s: float = 0.0
 
 
 class Sender:
@@ -46,8 +52,8 @@ class Sender:
         deliveries: Deliveries,
         secrets: Secrets,
         http: httpx.AsyncClient,
-        render: Callable[[Outgoing], bytes],
-        settings: Webhooks,
+        render: Callable[[OutgoingDelivery], bytes],
+        settings: WebhooksSettings,
         *,
         sender: str,
         draw: Callable[[float, float], float] = random.uniform,
@@ -60,9 +66,11 @@ class Sender:
         self._settings = settings
         self._sender = sender
         self._draw = draw
-        self._signing_key = SigningKey(settings.signing_key.get_secret_value()) if settings.signing_key else None
-        self._running: dict[asyncio.Task[Outcome], Outgoing] = {}
-        self._ended: list[Outcome] = []
+        self._signing_key = (
+            SigningKey(settings.signing_key.get_secret_value()) if settings.signing_key else None
+        )
+        self._running: dict[asyncio.Task[AttemptOutcome], OutgoingDelivery] = {}
+        self._ended: list[AttemptOutcome] = []
         self.wake = asyncio.Event()  # whoever knows that something is due may set it
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -70,7 +78,9 @@ class Sender:
         sweeping = asyncio.create_task(self._sweep())
         try:
             while not stopping.is_set():
-                wait_s = await self._turn(self._settings.concurrency - len(self._running) - len(self._ended))
+                wait_s = await self._turn(
+                    self._settings.concurrency - len(self._running) - len(self._ended)
+                )
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await self.wake.wait()
@@ -93,21 +103,36 @@ class Sender:
         for outgoing in claimed.outgoing:
             task = asyncio.create_task(self._attempt(outgoing))
             self._running[task] = outgoing
-            task.add_done_callback(self._over)
-        return self._settings.poll_s if claimed.wait_s is None else min(claimed.wait_s, self._settings.poll_s)
+            task.add_done_callback(self._on_done)
+        return (
+            self._settings.poll_s
+            if claimed.wait_s is None
+            else min(claimed.wait_s, self._settings.poll_s)
+        )
 
-    def _exchange(self, free: int) -> Claimed:
+    def _exchange(self, free: int) -> ClaimedDeliveries:
         ended = self._ended[:]
         if ended:
             for outcome, done in zip(ended, self._deliveries.settle(ended), strict=True):
                 if not done:
-                    log.warning("delivery %s was lost to another sender; it may arrive twice", outcome.outgoing.delivery.id)
+                    log.warning(
+                        "delivery %s was lost to another sender; it may arrive twice",
+                        outcome.outgoing.delivery.id,
+                    )
             del self._ended[: len(ended)]
-        return self._deliveries.claim(f"{self._sender}/{uuid.uuid4().hex}", free) if free > 0 else Claimed((), None)
+        return (
+            self._deliveries.claim(f"{self._sender}/{uuid.uuid4().hex}", free)
+            if free > 0
+            else ClaimedDeliveries((), None)
+        )
 
-    def _over(self, task: asyncio.Task[Outcome]) -> None:
+    def _on_done(self, task: asyncio.Task[AttemptOutcome]) -> None:
         outgoing = self._running.pop(task)
-        self._ended.append(Outcome(outgoing, Result.RETURNED) if task.cancelled() else task.result())
+        self._ended.append(
+            AttemptOutcome(outgoing, AttemptResult.NOT_ATTEMPTED)
+            if task.cancelled()
+            else task.result()
+        )
         self.wake.set()
 
     async def _finish(self) -> None:
@@ -123,7 +148,7 @@ class Sender:
         except Unavailable as error:
             log.warning("what was being sent waits for its lease to lapse: %s", error)
 
-    async def _attempt(self, outgoing: Outgoing) -> Outcome:
+    async def _attempt(self, outgoing: OutgoingDelivery) -> AttemptOutcome:
         """Never raises, but when it is canceled."""
         started, body = time.monotonic(), outgoing.body or b""
         try:
@@ -131,33 +156,43 @@ class Sender:
             answer = await self._post(outgoing, body)
         except Unavailable as error:
             log.warning("delivery %s has no secret: %s", outgoing.delivery.id, error)
-            return Outcome(outgoing, Result.RETURNED)
+            return AttemptOutcome(outgoing, AttemptResult.NOT_ATTEMPTED)
         except Exception:
             log.exception("delivery %s failed by a fault of ours", outgoing.delivery.id)
             answer = Answer(error="internal")
         took_s = round(time.monotonic() - started, 6)
-        said = Attempt(at=outgoing.at, duration_s=took_s, status=answer.status, error=answer.error, answer=answer.text)
-        return self._judged(outgoing, said, body, answer.rest_s)
+        said = DeliveryAttempt(
+            at=outgoing.at,
+            duration_s=took_s,
+            status=answer.status,
+            error=answer.error,
+            answer=answer.text,
+        )
+        return self._outcome(outgoing, said, body, answer.cooldown_s)
 
-    def _judged(self, outgoing: Outgoing, said: Attempt, body: bytes, rest_s: float) -> Outcome:
+    def _outcome(
+        self, outgoing: OutgoingDelivery, said: DeliveryAttempt, body: bytes, cooldown_s: float
+    ) -> AttemptOutcome:
         delivery = outgoing.delivery
         if said.error is None and said.status is not None and 200 <= said.status < 300:
             log.info("delivery %s arrived in %.3f s", delivery.id, said.duration_s)
-            return Outcome(outgoing, Result.DELIVERED, said)
+            return AttemptOutcome(outgoing, AttemptResult.DELIVERED, said)
         if said.status == _GONE:
             log.warning("delivery %s was answered 410: its URL is sent nothing more", delivery.id)
-            return Outcome(outgoing, Result.GONE, said, body)
-        wait_s = delay_s(self._settings.schedule_s, delivery.failures + 1, self._settings.jitter, self._draw)
+            return AttemptOutcome(outgoing, AttemptResult.GONE, said, body)
+        wait_s = delay_s(
+            self._settings.schedule_s, delivery.failures + 1, self._settings.jitter, self._draw
+        )
         if wait_s is not None:
-            wait_s = max(wait_s, rest_s)
+            wait_s = max(wait_s, cooldown_s)
         then = "it is dead" if wait_s is None else f"again in {wait_s:.1f} s"
         log.warning("delivery %s failed (%s): %s", delivery.id, said.error or said.status, then)
-        return Outcome(outgoing, Result.FAILED, said, body, wait_s, rest_s)
+        return AttemptOutcome(outgoing, AttemptResult.FAILED, said, body, wait_s, cooldown_s)
 
-    async def _post(self, outgoing: Outgoing, body: bytes) -> Answer:
+    async def _post(self, outgoing: OutgoingDelivery, body: bytes) -> Answer:
         """Raises Unavailable where there is no secret yet and none can be made."""
         delivery = outgoing.delivery
-        secrets = outgoing.secrets or await asyncio.to_thread(self._secrets.of, delivery.key)
+        secrets = outgoing.secrets or await asyncio.to_thread(self._secrets.for_key, delivery.key)
         stamp = int(outgoing.at)
         headers = {
             "Content-Type": "application/json",
@@ -171,17 +206,22 @@ class Sender:
         try:
             async with (
                 asyncio.timeout(self._settings.timeout_s),
-                self._http.stream("POST", delivery.url, content=body, headers=headers, follow_redirects=False) as response,
+                self._http.stream(
+                    "POST", delivery.url, content=body, headers=headers, follow_redirects=False
+                ) as response,
             ):
                 status = response.status_code
-                rest_s = 0.0
+                cooldown_s = 0.0
                 if not response.is_success:
-                    rest_s = min(retry_after_s(response.headers.get("retry-after"), outgoing.at), self._settings.max_retry_after_s)
-                return Answer(status, text=await _beginning(response), rest_s=rest_s)
+                    cooldown_s = min(
+                        retry_after_s(response.headers.get("retry-after"), outgoing.at),
+                        self._settings.max_retry_after_s,
+                    )
+                return Answer(status, text=await _read_prefix(response), cooldown_s=cooldown_s)
         except (TimeoutError, httpx.TimeoutException):
             return Answer(status, "timeout")
         except (httpx.ConnectError, AddressNotAllowed, InvalidInput, httpx.HTTPError) as error:
-            return Answer(status, _word(error))
+            return Answer(status, _error_code(error))
 
     async def _sweep(self) -> None:
         while True:
@@ -200,14 +240,14 @@ class Sender:
             await asyncio.sleep(self._settings.sweep_interval_s * random.uniform(0.8, 1.0))
 
 
-def _word(error: Exception) -> str:
+def _error_code(error: Exception) -> str:
     """No message of a library's, which may hold an address inside the network or a URL's query."""
     if isinstance(error, SluiceError):
         return error.code
     return "connect_failed" if isinstance(error, httpx.ConnectError) else "connection_broken"
 
 
-async def _beginning(response: httpx.Response) -> str:
+async def _read_prefix(response: httpx.Response) -> str:
     """The first kilobyte of the body as text; where that is all of it, the connection can be used again."""
     data = b""
     async for chunk in response.aiter_raw():

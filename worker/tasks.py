@@ -20,4 +20,6 @@ def register(app: Celery, runner: Runner) -> None:
             while runner.run_one():
                 pass
         except Unavailable as error:
-            log.warning("nothing was claimed, or its end was not recorded: %s", error)  # the keeper rings again
+            log.warning(
+                "nothing was claimed, or its end was not recorded: %s", error
+            )  # the keeper rings again

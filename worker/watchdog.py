@@ -15,14 +15,14 @@ from sluice.prediction import Claim
 
 log = logging.getLogger(__name__)
 
-HUNG = 70  # the exit status, EX_SOFTWARE of sysexits.h; a supervisor starts the process anew
+EXIT_HUNG = 70  # the exit status, EX_SOFTWARE of sysexits.h; a supervisor starts the process anew
 _BEAT_S = 0.5
 _RENEW_S = 1.0  # more often than a lease needs: it is also how a cancellation is noticed
 _SILENCE_S = 30.0  # when not even this thread gets to run: C code keeps the interpreter's lock
 
 
 @dataclass
-class Hold:
+class HeldLease:
     """A claim that runs in this process."""
 
     claim: Claim
@@ -37,16 +37,18 @@ class Hold:
     def check(self) -> None:
         """Raises LeaseLost once the claim is known to be gone: canceled, or another's."""
         if self.lost:
-            raise LeaseLost(f"prediction {self.claim.prediction.id!r} was canceled, or its lease lapsed")
+            raise LeaseLost(
+                f"prediction {self.claim.prediction.id!r} was canceled, or its lease lapsed"
+            )
 
 
 def replace_process() -> None:
     """End this process now, hung threads and all; whoever supervises it starts another."""
     logging.shutdown()
-    os._exit(HUNG)
+    os._exit(EXIT_HUNG)
 
 
-class Heart:
+class LeaseWatchdog:
     """`alive_file` is touched at each beat. `on_hang` is called when a prediction has run for longer than `max_run_s`, once all
     others have been given back: a thread that hangs can't be ended, so its process must be.
     """
@@ -67,7 +69,7 @@ class Heart:
         self._alive_file = alive_file
         self._silence_s = silence_s
         self._on_hang = on_hang
-        self._holds: dict[str, Hold] = {}
+        self._holds: dict[str, HeldLease] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
@@ -85,28 +87,34 @@ class Heart:
         """Whether anything runs here."""
         return bool(self._holds)
 
-    def hold(self, claim: Claim) -> Hold:
+    def hold(self, claim: Claim) -> HeldLease:
         now = time.monotonic()
-        hold = Hold(claim, now, now)
+        hold = HeldLease(claim, now, now)
         with self._lock:
             self._holds[claim.owner] = hold
         return hold
 
-    def release(self, hold: Hold) -> None:
+    def release(self, hold: HeldLease) -> None:
         with self._lock:
             self._holds.pop(hold.claim.owner, None)
 
-    def give_back(self, *, but: Hold | None = None) -> None:
+    def requeue_all(self, *, but: HeldLease | None = None) -> None:
         """Queue again, at once and with no retry counted, what runs here."""
         for hold in self._held():
             if hold is but:
                 continue
             try:
-                self._ledger.requeue(hold.claim, 0, retry=False, logs=hold.line("its worker stopped; queued again"))
+                self._ledger.requeue(
+                    hold.claim, 0, retry=False, logs=hold.line("its worker stopped; queued again")
+                )
             except LeaseLost:
                 pass  # it has ended, or is another's already
             except Unavailable as error:
-                log.warning("prediction %s waits for its lease to lapse: %s", hold.claim.prediction.id, error)
+                log.warning(
+                    "prediction %s waits for its lease to lapse: %s",
+                    hold.claim.prediction.id,
+                    error,
+                )
             hold.lost = True
 
     def _run(self) -> None:
@@ -122,11 +130,14 @@ class Heart:
         if self._alive_file:
             self._alive_file.touch()
 
-    def _beat(self, hold: Hold) -> None:
+    def _beat(self, hold: HeldLease) -> None:
         now = time.monotonic()
         if now - hold.since > self._max_run_s:
-            log.error("prediction %s hangs; this process gives the others back and ends", hold.claim.prediction.id)
-            self.give_back(but=hold)
+            log.error(
+                "prediction %s hangs; this process gives the others back and ends",
+                hold.claim.prediction.id,
+            )
+            self.requeue_all(but=hold)
             self._on_hang()
         if hold.lost or now - hold.renewed_at < min(_RENEW_S, self._lease_s / 3):
             return
@@ -138,6 +149,6 @@ class Heart:
         except Unavailable as error:
             log.warning("a lease was not renewed: %s", error)  # the next beat tries again
 
-    def _held(self) -> list[Hold]:
+    def _held(self) -> list[HeldLease]:
         with self._lock:
             return list(self._holds.values())

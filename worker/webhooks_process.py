@@ -11,7 +11,7 @@ import httpx
 import redis.asyncio
 import redis.exceptions
 
-from sluice.delivery import Outgoing
+from sluice.delivery import OutgoingDelivery
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.outbound.guard import Guard, async_client
 from sluice.redisio import connection
@@ -38,13 +38,17 @@ def main() -> None:
 async def serve(settings: Settings) -> None:
     stopping = asyncio.Event()
     client = connection.connect(
-        settings.redis_url, connect_timeout_s=settings.redis.connect_timeout_s, timeout_s=settings.redis.worker_timeout_s
+        settings.redis_url,
+        connect_timeout_s=settings.redis.connect_timeout_s,
+        timeout_s=settings.redis.worker_timeout_s,
     )
-    limits = httpx.Limits(max_connections=settings.webhooks.concurrency, keepalive_expiry=_KEEP_ALIVE_S)
+    limits = httpx.Limits(
+        max_connections=settings.webhooks.concurrency, keepalive_expiry=_KEEP_ALIVE_S
+    )
     guard = Guard(settings.netguard.allow)
     public_url = settings.api.public_url
 
-    def render(outgoing: Outgoing) -> bytes:
+    def render(outgoing: OutgoingDelivery) -> bytes:
         return event_body(outgoing.delivery, outgoing.source, public_url)
 
     async with async_client(guard, timeout_s=settings.webhooks.timeout_s, limits=limits) as http:
@@ -63,7 +67,9 @@ async def serve(settings: Settings) -> None:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
-        listening = asyncio.create_task(_listen(settings.redis_url, settings.queue.name, sender.wake))
+        listening = asyncio.create_task(
+            _listen(settings.redis_url, settings.queue.name, sender.wake)
+        )
         ready_file = settings.webhooks.ready_file
         if ready_file:
             ready_file.write_text(f"{os.getpid()}\n")
@@ -80,7 +86,9 @@ async def serve(settings: Settings) -> None:
 
 async def _listen(redis_url: str, queue: str, wake: asyncio.Event) -> None:
     """Set `wake` at the news that something is due. News may get lost, so that the sender looks by itself too."""
-    async with redis.asyncio.Redis.from_url(redis_url, socket_keepalive=True, health_check_interval=5) as client:
+    async with redis.asyncio.Redis.from_url(
+        redis_url, socket_keepalive=True, health_check_interval=5
+    ) as client:
         while True:
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as subscription:

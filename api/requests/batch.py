@@ -22,10 +22,19 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 
-from api.requests.single import EXAMPLE, Options, content_type, read_body, read_fields, read_image, receive, too_large
+from api.requests.single import (
+    EXAMPLE,
+    Options,
+    content_type,
+    read_body,
+    read_fields,
+    read_image,
+    receive,
+    too_large,
+)
 from sluice.errors import ImageTooLarge, InvalidInput, Unavailable
 from sluice.prediction import Parameters
-from sluice.settings import Limits
+from sluice.settings import LimitsSettings
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +44,19 @@ _FIELDS = 1100  # a thousand of them may be classes
 _DIRECTORY_BYTES = 1024  # for each image, that a ZIP's directory may have
 _NAME_CHARS = 200
 _HIDDEN = re.compile(r"(^|/)(\.(?!\.?(/|$))|__MACOSX(/|$))")
-_COMMAS = 100  # for each image, that JSON may have: each value takes many times the memory of its text
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OSError, RuntimeError, ValueError)
+_COMMAS = (
+    100  # for each image, that JSON may have: each value takes many times the memory of its text
+)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 
 class BatchRequest(Options):
@@ -55,7 +75,10 @@ class BatchRequest(Options):
     )
 
     input: Parameters = Field(Parameters(), description="What is asked of every image.")
-    images: list[str] = Field(min_length=1, description="Each a `data:` URI in base64, or an `http(s)` URL that a worker fetches.")
+    images: list[str] = Field(
+        min_length=1,
+        description="Each a `data:` URI in base64, or an `http(s)` URL that a worker fetches.",
+    )
 
 
 @dataclass(frozen=True)
@@ -74,7 +97,7 @@ class BatchUpload:
 
 
 @asynccontextmanager
-async def read_batch(request: Request, limits: Limits) -> AsyncIterator[BatchUpload]:
+async def read_batch(request: Request, limits: LimitsSettings) -> AsyncIterator[BatchUpload]:
     """Read a request's body; its images can be read until this is left.
 
     Raises InvalidInput or pydantic.ValidationError for what is wrong with it as a whole, ImageTooLarge, UploadTooSlow,
@@ -85,7 +108,9 @@ async def read_batch(request: Request, limits: Limits) -> AsyncIterator[BatchUpl
             upload = await _read(request, limits, stack.enter_context(tempfile.TemporaryFile()))
         except OSError as error:
             log.error("a batch can't be spooled: %s", error)
-            raise Unavailable("there is no room for the batch; send a smaller one, or try again later") from None
+            raise Unavailable(
+                "there is no room for the batch; send a smaller one, or try again later"
+            ) from None
         if not upload.items:
             raise InvalidInput("there is no image in the batch")
         if len(upload.items) > limits.batch_items:
@@ -93,7 +118,7 @@ async def read_batch(request: Request, limits: Limits) -> AsyncIterator[BatchUpl
         yield upload
 
 
-async def _read(request: Request, limits: Limits, file: IO[bytes]) -> BatchUpload:
+async def _read(request: Request, limits: LimitsSettings, file: IO[bytes]) -> BatchUpload:
     kind = content_type(request)
     if kind == "application/json":
         body = await read_body(request, limits, limits.batch_max_bytes // 4, "batch as JSON")
@@ -106,27 +131,41 @@ async def _read(request: Request, limits: Limits, file: IO[bytes]) -> BatchUploa
         return form.upload()
     if kind == "application/zip":
         await _spool(request, limits, file.write)
-        options, parameters = read_fields({name: request.query_params.getlist(name) for name in request.query_params})
-        return BatchUpload(await anyio.to_thread.run_sync(_entries, file, limits), options, parameters)
+        options, parameters = read_fields(
+            {name: request.query_params.getlist(name) for name in request.query_params}
+        )
+        return BatchUpload(
+            await anyio.to_thread.run_sync(_entries, file, limits), options, parameters
+        )
     raise HTTPException(
-        415, f"content type {kind or '(none)'!r}: send application/json, multipart/form-data, or a ZIP as application/zip"
+        415,
+        f"content type {kind or '(none)'!r}: send application/json, multipart/form-data, or a ZIP as application/zip",
     )
 
 
-async def _spool(request: Request, limits: Limits, write: Callable[[bytes], object]) -> None:
-    async with aclosing(receive(request, limits, limits.batch_max_bytes, "batch", awaits=True)) as chunks:
+async def _spool(
+    request: Request, limits: LimitsSettings, write: Callable[[bytes], object]
+) -> None:
+    async with aclosing(
+        receive(request, limits, limits.batch_max_bytes, "batch", awaits=True)
+    ) as chunks:
         async for chunk in chunks:
             await anyio.to_thread.run_sync(write, chunk)
 
 
-def _too_many(limits: Limits) -> InvalidInput:
-    return InvalidInput(f"there are more than {limits.batch_items:,} images; send them in several batches")
+def _too_many(limits: LimitsSettings) -> InvalidInput:
+    return InvalidInput(
+        f"there are more than {limits.batch_items:,} images; send them in several batches"
+    )
 
 
 def _from_json(body: bytes) -> BatchUpload:
     asked = BatchRequest.model_validate_json(body, strict=True)
     names = (None if text.startswith("data:") else text[:_NAME_CHARS] for text in asked.images)
-    items = [Item(name, partial(read_image, text)) for name, text in zip(names, asked.images, strict=True)]
+    items = [
+        Item(name, partial(read_image, text))
+        for name, text in zip(names, asked.images, strict=True)
+    ]
     return BatchUpload(items, asked, asked.input)
 
 
@@ -136,7 +175,7 @@ class _Form:
     Starlette's parser has a file of its own for each part, of which a process can't have a thousand open.
     """
 
-    def __init__(self, header: str, file: IO[bytes], limits: Limits) -> None:
+    def __init__(self, header: str, file: IO[bytes], limits: LimitsSettings) -> None:
         """`header` is the body's content type. Raises InvalidInput."""
         self._file = file
         self._limits = limits
@@ -145,7 +184,9 @@ class _Form:
         self._kept_bytes = 0
         self._start = 0  # of the image, in the file
         self._ended = False
-        self._error: InvalidInput | None = None  # kept, so that the rest is still read and its sender gets to read the answer
+        self._error: InvalidInput | None = (
+            None  # kept, so that the rest is still read and its sender gets to read the answer
+        )
         boundary = parse_options_header(header)[1].get(b"boundary")
         if not boundary:
             raise InvalidInput("the multipart body can't be read: it has no boundary")
@@ -205,17 +246,23 @@ class _Form:
         said = parse_options_header(self._disposition)[1]
         field = said.get(b"name", b"").decode(errors="replace")
         filename = said.get(b"filename")
-        self._filename = None if filename is None else filename.decode(errors="replace")[:_NAME_CHARS]
+        self._filename = (
+            None if filename is None else filename.decode(errors="replace")[:_NAME_CHARS]
+        )
         self._is_image = field in IMAGES
         self._start = self._file.tell()
         if self._is_image:
             if len(self._items) == self._limits.batch_items:
                 raise _too_many(self._limits)
         elif filename is not None:
-            raise InvalidInput(f"the file in the field {field[:_NAME_CHARS]!r}: send images in fields named 'image' or 'images'")
+            raise InvalidInput(
+                f"the file in the field {field[:_NAME_CHARS]!r}: send images in fields named 'image' or 'images'"
+            )
         else:
             if len(self._fields) == _FIELDS:
-                raise InvalidInput(f"the multipart body has more than {_FIELDS} fields that are no images")
+                raise InvalidInput(
+                    f"the multipart body has more than {_FIELDS} fields that are no images"
+                )
             self._fields.append((field, bytearray()))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -226,14 +273,27 @@ class _Form:
             return
         self._kept_bytes += end - start
         if self._kept_bytes > _FIELDS_BYTES:
-            raise InvalidInput(f"the fields that are no images have more than {_FIELDS_BYTES:,} bytes")
+            raise InvalidInput(
+                f"the fields that are no images have more than {_FIELDS_BYTES:,} bytes"
+            )
         self._fields[-1][1].extend(data[start:end])
 
     def _end(self) -> None:
         if self._is_image:
             size = self._file.tell() - self._start
-            part = partial(_part, self._file, self._start, size, self._limits.max_bytes, as_text=self._filename is None)
-            url = None if self._text.startswith(b"data:") else self._text.decode(errors="replace")[:_NAME_CHARS]
+            part = partial(
+                _part,
+                self._file,
+                self._start,
+                size,
+                self._limits.max_bytes,
+                as_text=self._filename is None,
+            )
+            url = (
+                None
+                if self._text.startswith(b"data:")
+                else self._text.decode(errors="replace")[:_NAME_CHARS]
+            )
             self._items.append(Item(self._filename if self._filename is not None else url, part))
 
     def _all(self) -> None:
@@ -262,9 +322,11 @@ class _Bounded:
         return self._file.read(size)
 
 
-def _entries(file: IO[bytes], limits: Limits) -> list[Item]:
+def _entries(file: IO[bytes], limits: LimitsSettings) -> list[Item]:
     """The images in a ZIP, in the order of its directory. Raises InvalidInput."""
-    bounded = _Bounded(file, max(65_536, limits.batch_items * _DIRECTORY_BYTES))  # the directory is read as a whole
+    bounded = _Bounded(
+        file, max(65_536, limits.batch_items * _DIRECTORY_BYTES)
+    )  # the directory is read as a whole
     try:
         archive = zipfile.ZipFile(bounded)
     except _DAMAGED:
@@ -277,21 +339,34 @@ def _entries(file: IO[bytes], limits: Limits) -> list[Item]:
         # A size that is a lie bounds what is read all the same.
         size += info.file_size if info.file_size <= limits.max_bytes else 0
         fits = size <= limits.batch_max_bytes
-        items.append(Item(info.filename[:_NAME_CHARS], partial(_entry, archive, info, limits, fits=fits)))
+        items.append(
+            Item(info.filename[:_NAME_CHARS], partial(_entry, archive, info, limits, fits=fits))
+        )
     return items
 
 
-def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits, *, fits: bool) -> bytes:
+def _entry(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: LimitsSettings, *, fits: bool
+) -> bytes:
     if info.flag_bits & 0x1:
         raise InvalidInput("the entry is encrypted; send it without a password")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # the others' decoders can't be bounded
-        raise InvalidInput("the entry is compressed in a way that is not read here; use Deflate, or none")
+    if info.compress_type not in (
+        zipfile.ZIP_STORED,
+        zipfile.ZIP_DEFLATED,
+    ):  # the others' decoders can't be bounded
+        raise InvalidInput(
+            "the entry is compressed in a way that is not read here; use Deflate, or none"
+        )
     if info.file_size > limits.max_bytes:
         raise too_large(limits.max_bytes)
     if not fits:
-        raise ImageTooLarge(f"the ZIP's images have more than {limits.batch_max_bytes:,} bytes unpacked; send it in another batch")
+        raise ImageTooLarge(
+            f"the ZIP's images have more than {limits.batch_max_bytes:,} bytes unpacked; send it in another batch"
+        )
     try:
         with archive.open(info) as entry:
-            return entry.read(info.file_size)  # without a size it would inflate all that there is, before it cuts
+            return entry.read(
+                info.file_size
+            )  # without a size it would inflate all that there is, before it cuts
     except _DAMAGED:
         raise InvalidInput("the entry is damaged; pack it again") from None

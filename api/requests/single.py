@@ -18,7 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from sluice.errors import ImageTooLarge, InvalidInput, UploadTooSlow
 from sluice.prediction import Parameters, Priority
-from sluice.settings import Limits
+from sluice.settings import LimitsSettings
 
 _DRAIN_S = 10.0  # how long a body that is refused is still read, so that its sender gets to read the answer
 _ENVELOPE_BYTES = 65_536  # what JSON or multipart may add around an image
@@ -30,13 +30,14 @@ EXAMPLE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAA"
     "A6fptVAAAACklEQVR42mNgAAAAAgAB5Sfe/AAAAABJRU5ErkJggg=="
 )  # a black pixel
-Event = Literal["start", "output", "logs", "completed"]
+WebhookEvent = Literal["start", "output", "logs", "completed"]
 
 
 Image = Annotated[
     str,
     Field(
-        description="A `data:` URI in base64, `data:image/jpeg;base64,…`, or an `http(s)` URL that a worker fetches.", min_length=1
+        description="A `data:` URI in base64, `data:image/jpeg;base64,…`, or an `http(s)` URL that a worker fetches.",
+        min_length=1,
     ),
 ]
 
@@ -52,17 +53,34 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(None, max_length=_NAME_CHARS, description="The model's name; the service's default where absent.")
-    version: str | None = Field(None, max_length=_NAME_CHARS, description="The same as `model`, for clients that call it so.")
-    priority: Priority = Field(Priority.NORMAL, description="Which of this service's predictions go first.")
+    model: str | None = Field(
+        None,
+        max_length=_NAME_CHARS,
+        description="The model's name; the service's default where absent.",
+    )
+    version: str | None = Field(
+        None,
+        max_length=_NAME_CHARS,
+        description="The same as `model`, for clients that call it so.",
+    )
+    priority: Priority = Field(
+        Priority.NORMAL, description="Which of this service's predictions go first."
+    )
     metadata: dict[str, JsonValue] = Field(
-        {}, description="Anything of yours, 4 kB as JSON at most; it comes back with the prediction."
+        {},
+        description="Anything of yours, 4 kB as JSON at most; it comes back with the prediction.",
     )
     webhook: str | None = Field(
-        None, max_length=2048, description="An `http(s)` URL that is told of the prediction's events, signed."
+        None,
+        max_length=2048,
+        description="An `http(s)` URL that is told of the prediction's events, signed.",
     )
-    webhook_events_filter: tuple[Event, ...] | None = Field(None, description="Which events; all where absent.")
-    stream: bool | None = Field(None, description="Heeded by nothing: every prediction can be streamed.")
+    webhook_events_filter: tuple[WebhookEvent, ...] | None = Field(
+        None, description="Which events; all where absent."
+    )
+    stream: bool | None = Field(
+        None, description="Heeded by nothing: every prediction can be streamed."
+    )
 
     @model_validator(mode="after")
     def _one_name(self) -> Self:
@@ -73,7 +91,9 @@ class Options(BaseModel):
     @field_validator("metadata")
     @classmethod
     def _small(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if len(json.dumps(value, allow_nan=False)) > _METADATA_BYTES:  # no NaN: the answer could not say it
+        if (
+            len(json.dumps(value, allow_nan=False)) > _METADATA_BYTES
+        ):  # no NaN: the answer could not say it
             raise ValueError(f"keep it under {_METADATA_BYTES:,} bytes as JSON")
         return value
 
@@ -82,7 +102,14 @@ class PredictionRequest(Options):
     """A submission as JSON."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"model": "codes", "input": {"image": EXAMPLE, "confidence": 0.4, "visualize": True}}]},
+        json_schema_extra={
+            "examples": [
+                {
+                    "model": "codes",
+                    "input": {"image": EXAMPLE, "confidence": 0.4, "visualize": True},
+                }
+            ]
+        },
     )
 
     input: Input
@@ -100,7 +127,7 @@ class Upload:
     parameters: Parameters
 
 
-async def read_upload(request: Request, limits: Limits) -> Upload:
+async def read_upload(request: Request, limits: LimitsSettings) -> Upload:
     """Read a request's body, whichever form it has.
 
     Raises InvalidInput or pydantic.ValidationError for what is wrong in it, ImageTooLarge, UploadTooSlow, and HTTPException 415 for
@@ -111,14 +138,17 @@ async def read_upload(request: Request, limits: Limits) -> Upload:
         body = await read_body(request, limits, limits.max_bytes * 4 // 3 + _ENVELOPE_BYTES)
         upload = await anyio.to_thread.run_sync(_from_json, body)
     elif kind == "multipart/form-data":
-        upload = await _from_multipart(request, await read_body(request, limits, limits.max_bytes + _ENVELOPE_BYTES))
+        upload = await _from_multipart(
+            request, await read_body(request, limits, limits.max_bytes + _ENVELOPE_BYTES)
+        )
     elif kind.startswith("image/") or kind == "application/octet-stream":
         query = request.query_params
         fields = {name: query.getlist(name) for name in query}
         upload = _from_fields(await read_body(request, limits, limits.max_bytes), fields)
     else:
         raise HTTPException(
-            415, f"content type {kind or '(none)'!r}: send application/json, multipart/form-data, or the image itself as image/jpeg"
+            415,
+            f"content type {kind or '(none)'!r}: send application/json, multipart/form-data, or the image itself as image/jpeg",
         )
     if isinstance(upload.image, bytes) and len(upload.image) > limits.max_bytes:
         raise too_large(limits.max_bytes)
@@ -142,10 +172,16 @@ def read_image(text: str) -> bytes | str:
     if scheme.startswith("data:"):
         return _data_uri(text)
     if scheme.startswith(("http://", "https://")):
-        if len(text) > _URL_CHARS:  # it is kept in the record, which no bound on images' bytes counts
-            raise InvalidInput(f"input.image: the URL is longer than {_URL_CHARS:,} characters; send the image itself")
+        if (
+            len(text) > _URL_CHARS
+        ):  # it is kept in the record, which no bound on images' bytes counts
+            raise InvalidInput(
+                f"input.image: the URL is longer than {_URL_CHARS:,} characters; send the image itself"
+            )
         return text
-    raise InvalidInput("input.image: give a data URI in base64, 'data:image/jpeg;base64,…', or an http(s) URL")
+    raise InvalidInput(
+        "input.image: give a data URI in base64, 'data:image/jpeg;base64,…', or an http(s) URL"
+    )
 
 
 def _data_uri(text: str) -> bytes:
@@ -168,8 +204,12 @@ async def _from_multipart(request: Request, body: bytes) -> Upload:
         elif file:
             image = read_image(file)
         else:
-            raise InvalidInput("the multipart body has neither a file nor a URL in a field named 'image'")
-        fields = {name: [str(value) for value in form.getlist(name)] for name in form if name != "image"}
+            raise InvalidInput(
+                "the multipart body has neither a file nor a URL in a field named 'image'"
+            )
+        fields = {
+            name: [str(value) for value in form.getlist(name)] for name in form if name != "image"
+        }
         return _from_fields(image, fields)
     finally:
         await form.close()
@@ -200,30 +240,41 @@ def _from_fields(image: bytes | str, fields: dict[str, list[str]]) -> Upload:
 
 def read_fields(fields: dict[str, list[str]]) -> tuple[Options, Parameters]:
     """Options and parameters that came as text. Raises pydantic.ValidationError, InvalidInput."""
-    several = {name: fields.pop(name) for name in ("classes", "webhook_events_filter") if name in fields}
+    several = {
+        name: fields.pop(name) for name in ("classes", "webhook_events_filter") if name in fields
+    }
     single = {name: values[-1] for name, values in fields.items()}
-    beside: dict[str, Any] = {name: single.pop(name) for name in Options.model_fields if name in single}
+    beside: dict[str, Any] = {
+        name: single.pop(name) for name in Options.model_fields if name in single
+    }
     if "metadata" in beside:
         try:
-            beside["metadata"] = from_json(beside["metadata"])  # json.loads takes half a character, and nests until it falls
+            beside["metadata"] = from_json(
+                beside["metadata"]
+            )  # json.loads takes half a character, and nests until it falls
         except ValueError:
             raise InvalidInput("metadata: give a JSON object") from None
     if "webhook_events_filter" in several:
         beside["webhook_events_filter"] = several["webhook_events_filter"]
     parameters = Parameters.model_validate_strings(single, strict=False)
     if "classes" in several:
-        chosen = tuple(int(item) if item.isdecimal() and len(item) < _LONGEST_NUMBER else item for item in several["classes"])
+        chosen = tuple(
+            int(item) if item.isdecimal() and len(item) < _LONGEST_NUMBER else item
+            for item in several["classes"]
+        )
         parameters = Parameters(**parameters.model_dump(exclude={"classes"}), classes=chosen)
     return Options.model_validate(beside), parameters
 
 
-async def read_body(request: Request, limits: Limits, max_bytes: int, what: str = "image") -> bytes:
+async def read_body(
+    request: Request, limits: LimitsSettings, max_bytes: int, what: str = "image"
+) -> bytes:
     """The whole body. Raises what `receive` raises."""
     return b"".join([chunk async for chunk in receive(request, limits, max_bytes, what)])
 
 
 async def receive(
-    request: Request, limits: Limits, max_bytes: int, what: str, *, awaits: bool = False
+    request: Request, limits: LimitsSettings, max_bytes: int, what: str, *, awaits: bool = False
 ) -> AsyncGenerator[bytes, None]:
     """The body as it comes. Raises ImageTooLarge beyond `max_bytes`, by its declared length where there is one; UploadTooSlow.
     `what` is what the body is called to its sender; `awaits`, whether whoever takes the chunks awaits something between them.
@@ -242,7 +293,9 @@ async def receive(
                 now = loop.time()
                 if not refused and size > max_bytes:
                     refused, until, looked_at = True, now + _DRAIN_S, 0.0
-                if now - looked_at > limits.upload_idle_s / 10:  # each time costs as much as a small chunk
+                if (
+                    now - looked_at > limits.upload_idle_s / 10
+                ):  # each time costs as much as a small chunk
                     looked_at = now
                     patience.reschedule(min(until, now + limits.upload_idle_s))
                 if awaits:
@@ -250,7 +303,9 @@ async def receive(
                 if not refused and chunk:
                     yield chunk
                 if awaits:
-                    if loop.time() > until:  # where the next chunk is there already, nothing else would notice
+                    if (
+                        loop.time() > until
+                    ):  # where the next chunk is there already, nothing else would notice
                         raise TimeoutError
                     patience.reschedule(min(until, loop.time() + limits.upload_idle_s))
     except TimeoutError:

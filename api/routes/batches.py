@@ -22,10 +22,10 @@ from api.routes.submissions import (
     CancelAfter,
     IdempotencyKey,
     accept,
-    asked_of,
+    build_submission,
     derived_id,
+    resolve_file_url,
     seconds,
-    with_file,
 )
 from api.schemas import BatchPage
 from sluice.access.keys import Caller
@@ -40,7 +40,10 @@ log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
-Id = Annotated[str, Path(alias="id", pattern="^[a-z2-7]{26}$", description="As the submission's answer gave it.")]
+Id = Annotated[
+    str,
+    Path(alias="id", pattern="^[a-z2-7]{26}$", description="As the submission's answer gave it."),
+]
 
 _IMAGES = {
     "type": "array",
@@ -53,7 +56,11 @@ _FORM = {
     "additionalProperties": False,
     "anyOf": [{"required": ["image"]}, {"required": ["images"]}],
     "properties": {
-        **{name: field for name, field in BatchRequest.model_json_schema()["properties"].items() if name != "input"},
+        **{
+            name: field
+            for name, field in BatchRequest.model_json_schema()["properties"].items()
+            if name != "input"
+        },
         "image": _IMAGES,
         "images": {**_IMAGES, "description": "The same as `image`."},
         **Parameters.model_json_schema()["properties"],
@@ -113,14 +120,30 @@ async def submit(
     batch_id = derived_id(caller, idempotency_key, "\0batch") if idempotency_key else new_id()
     try:
         if not idempotency_key:
-            await anyio.to_thread.run_sync(services.ledger.room, 0, caller.name, caller.max_backlog)
+            await anyio.to_thread.run_sync(
+                services.ledger.check_capacity, 0, caller.name, caller.max_backlog
+            )
         with _slot(services.batch_slots):
             async with read_batch(request, services.settings.limits) as upload:
-                asked = await asked_of(services, caller, upload.options, upload.parameters, base_url(request), None, start_within_s)
-                mark = await anyio.to_thread.run_sync(_digest, asked, upload.items) if idempotency_key else ""
-                batch = await _take_in(services, caller, batch_id, upload, asked, mark, base_url(request))
+                asked = await build_submission(
+                    services,
+                    caller,
+                    upload.options,
+                    upload.parameters,
+                    base_url(request),
+                    None,
+                    start_within_s,
+                )
+                mark = (
+                    await anyio.to_thread.run_sync(_digest, asked, upload.items)
+                    if idempotency_key
+                    else ""
+                )
+                batch = await _take_in(
+                    services, caller, batch_id, upload, asked, mark, base_url(request)
+                )
     except QueueFull as error:
-        error.retry_after_s = await services.pace.room_after()
+        error.retry_after_s = await services.queue_load.retry_after_full_s()
         raise
     return await _answer(request, services, batch, HTTPStatus.ACCEPTED)
 
@@ -136,7 +159,12 @@ async def get(
     services: ServicesDep,
     caller: CallerDep,
     wait_s: Annotated[
-        float, Query(alias="wait", ge=0, description="Seconds to hold the answer at most, until the batch has ended.")
+        float,
+        Query(
+            alias="wait",
+            ge=0,
+            description="Seconds to hold the answer at most, until the batch has ended.",
+        ),
     ] = 0,
 ) -> Response:
     """A batch as it is now, or as it is when it ends."""
@@ -151,7 +179,9 @@ async def predictions(
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
-    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="The index of the first image of the page.")] = 0,
+    cursor: Annotated[
+        int, Query(ge=0, le=1_000_000, description="The index of the first image of the page.")
+    ] = 0,
     limit: Annotated[int, Query(ge=1, le=100, description="Images in a page.")] = 50,
 ) -> BatchPage:
     """A batch's predictions, in the order of the images. What was refused has none."""
@@ -164,23 +194,37 @@ async def predictions(
     return BatchPage(
         previous=page(max(0, cursor - limit)) if cursor else None,
         next=page(cursor + limit) if cursor + limit < batch.total else None,
-        results=[PredictionAnswer.of(prediction, base_url(request)) for prediction in found],
+        results=[
+            PredictionAnswer.from_prediction(prediction, base_url(request)) for prediction in found
+        ],
     )
 
 
-@router.post("/{id}/cancel", response_model=BatchAnswer, responses=problems(*map(HTTPStatus, (404, 409, 410))))
-async def cancel(batch_id: Id, request: Request, services: ServicesDep, caller: CallerDep) -> Response:
+@router.post(
+    "/{id}/cancel",
+    response_model=BatchAnswer,
+    responses=problems(*map(HTTPStatus, (404, 409, 410))),
+)
+async def cancel(
+    batch_id: Id, request: Request, services: ServicesDep, caller: CallerDep
+) -> Response:
     """Cancel what has not ended: what waits never starts, what runs stops before its next stage. What has ended stays as it is."""
     canceled = await anyio.to_thread.run_sync(services.batches.cancel, batch_id, caller.name)
     await anyio.to_thread.run_sync(_forget, services.blobs, canceled)
-    return await _answer(request, services, await anyio.to_thread.run_sync(services.batches.get, batch_id, caller.name))
+    return await _answer(
+        request,
+        services,
+        await anyio.to_thread.run_sync(services.batches.get, batch_id, caller.name),
+    )
 
 
-async def _answer(request: Request, services: Services, batch: Batch, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    answer = BatchAnswer.of(batch, base_url(request))
+async def _answer(
+    request: Request, services: Services, batch: Batch, status: HTTPStatus = HTTPStatus.OK
+) -> Response:
+    answer = BatchAnswer.from_batch(batch, base_url(request))
     headers = {"Location": answer.urls.get} if status is HTTPStatus.ACCEPTED else {}
     if batch.completed_at is None:
-        headers["Retry-After"] = str(await services.pace.retry_after())
+        headers["Retry-After"] = str(await services.queue_load.retry_after_s())
     return Response(answer.model_dump_json(), status, headers, "application/json")
 
 
@@ -190,7 +234,9 @@ def _slot(slots: anyio.CapacityLimiter) -> Iterator[None]:
     try:
         slots.acquire_nowait()
     except anyio.WouldBlock:
-        raise QueueFull("as many batches are being taken in as are allowed; try again later") from None
+        raise QueueFull(
+            "as many batches are being taken in as are allowed; try again later"
+        ) from None
     try:
         yield
     finally:
@@ -198,7 +244,13 @@ def _slot(slots: anyio.CapacityLimiter) -> Iterator[None]:
 
 
 async def _take_in(
-    services: Services, caller: Caller, batch_id: str, upload: BatchUpload, asked: Submission, mark: str, base_url: str
+    services: Services,
+    caller: Caller,
+    batch_id: str,
+    upload: BatchUpload,
+    asked: Submission,
+    mark: str,
+    base_url: str,
 ) -> Batch:
     """Every image that will do is on record then. Raises IdReused, Gone; an Unavailable where that kept every image out."""
     same = {"model", "key", "priority", "metadata", "webhook", "webhook_events", "base_url"}
@@ -206,23 +258,37 @@ async def _take_in(
     batch = await anyio.to_thread.run_sync(services.batches.open, batch_id, submission, mark)
     if batch.completed_at is not None:
         return batch
-    each = asked.model_copy(update={"batch": batch_id, "webhook": None, "webhook_events": (), "base_url": ""})
+    each = asked.model_copy(
+        update={"batch": batch_id, "webhook": None, "webhook_events": (), "base_url": ""}
+    )
     errors: list[ItemError] = []
     refusal: Unavailable | None = None
     for index, item in enumerate(upload.items):
-        named = each.model_copy(update={"metadata": {"batch": batch_id, "index": index, "name": item.name}})
-        error = refusal or await _accept(services, caller, item, upload, named, batch.item(index), base_url)
+        named = each.model_copy(
+            update={"metadata": {"batch": batch_id, "index": index, "name": item.name}}
+        )
+        error = refusal or await _accept(
+            services, caller, item, upload, named, batch.item(index), base_url
+        )
         if isinstance(error, Unavailable):
             refusal = error  # it would be the same for the others
         if error:
-            errors.append(ItemError(index=index, name=item.name, code=error.code, detail=error.message))
+            errors.append(
+                ItemError(index=index, name=item.name, code=error.code, detail=error.message)
+            )
     if refusal and len(errors) == batch.total:
         raise refusal  # the sweep removes the batch, as nothing is in it
     return await anyio.to_thread.run_sync(services.batches.seal, batch_id, errors)
 
 
 async def _accept(
-    services: Services, caller: Caller, item: Item, upload: BatchUpload, submission: Submission, prediction_id: str, base_url: str
+    services: Services,
+    caller: Caller,
+    item: Item,
+    upload: BatchUpload,
+    submission: Submission,
+    prediction_id: str,
+    base_url: str,
 ) -> SluiceError | None:
     """Why the image was not accepted, if it was not."""
     max_bytes = services.settings.limits.max_bytes
@@ -230,7 +296,11 @@ async def _accept(
         if services.events.closing:
             raise Unavailable("this part of the service is stopping; send the image again")
         read = await anyio.to_thread.run_sync(item.read)
-        image = (await with_file(services, caller, Upload(read, upload.options, upload.parameters), base_url)).image
+        image = (
+            await resolve_file_url(
+                services, caller, Upload(read, upload.options, upload.parameters), base_url
+            )
+        ).image
         if isinstance(image, bytes) and len(image) > max_bytes:
             raise too_large(max_bytes)
         await accept(services, caller, image, submission, prediction_id)

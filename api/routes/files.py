@@ -19,7 +19,9 @@ from sluice.errors import InvalidInput, QueueFull
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
-Id = Annotated[str, Path(alias="id", pattern="^[a-z2-7]{26}$", description="As the upload's answer gave it.")]
+Id = Annotated[
+    str, Path(alias="id", pattern="^[a-z2-7]{26}$", description="As the upload's answer gave it.")
+]
 _FORM_BYTES = 65_536  # what a form may add around a file
 _METADATA_BYTES = 4096
 
@@ -50,10 +52,25 @@ _BODY = {
                     "required": ["content"],
                     "additionalProperties": False,
                     "properties": {
-                        "content": {"type": "string", "format": "binary", "description": "The file."},
-                        "filename": {"type": "string", "maxLength": 255, "description": "Instead of the name in the form."},
-                        "type": {"type": "string", "maxLength": 255, "description": "Instead of the content type in the form."},
-                        "metadata": {"type": "object", "description": "Anything of yours, 4 kB as JSON at most; it comes back."},
+                        "content": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The file.",
+                        },
+                        "filename": {
+                            "type": "string",
+                            "maxLength": 255,
+                            "description": "Instead of the name in the form.",
+                        },
+                        "type": {
+                            "type": "string",
+                            "maxLength": 255,
+                            "description": "Instead of the content type in the form.",
+                        },
+                        "metadata": {
+                            "type": "object",
+                            "description": "Anything of yours, 4 kB as JSON at most; it comes back.",
+                        },
                     },
                 }
             }
@@ -79,24 +96,32 @@ _BODY = {
         ),
     },
 )
-async def create(request: Request, response: Response, services: ServicesDep, caller: CallerDep) -> FileAnswer:
+async def create(
+    request: Request, response: Response, services: ServicesDep, caller: CallerDep
+) -> FileAnswer:
     """Upload a file, to submit it by its URL: the answer's `urls.get` as `input.image`.
 
     It is kept until `expires_at`. Where a key's files would take more room than they may, those that were submitted go first, the
     longest unused before the others.
     """
     if content_type(request) != "multipart/form-data":
-        raise HTTPException(415, "send multipart/form-data with the file in a field named 'content'")
+        raise HTTPException(
+            415, "send multipart/form-data with the file in a field named 'content'"
+        )
     limits, bounds = services.settings.limits, services.settings.blobs
     max_bytes = min(limits.max_bytes, bounds.file_bytes_per_key, bounds.file_bytes)
     declared = request.headers.get("content-length", "")
     size = max(0, int(declared) - _FORM_BYTES) if declared.isdecimal() else 0
     try:
-        await anyio.to_thread.run_sync(services.ledger.room, size, caller.name, caller.max_backlog)
+        await anyio.to_thread.run_sync(
+            services.ledger.check_capacity, size, caller.name, caller.max_backlog
+        )
     except QueueFull as error:  # then it could not be submitted either
-        error.retry_after_s = await services.pace.room_after()
+        error.retry_after_s = await services.queue_load.retry_after_full_s()
         raise
-    form = await read_form(request, await read_body(request, limits, max_bytes + _FORM_BYTES, "file"), max_files=2)
+    form = await read_form(
+        request, await read_body(request, limits, max_bytes + _FORM_BYTES, "file"), max_files=2
+    )
     try:
         content = form.get("content")
         if not isinstance(content, UploadFile):
@@ -108,7 +133,9 @@ async def create(request: Request, response: Response, services: ServicesDep, ca
         data = await content.read()
         if len(data) > max_bytes:
             raise too_large(max_bytes, "file")
-        named = _Fields(filename=fields.filename or content.filename, type=fields.type or content.content_type)
+        named = _Fields(
+            filename=fields.filename or content.filename, type=fields.type or content.content_type
+        )
     finally:
         await form.close()
     file = await anyio.to_thread.run_sync(
@@ -120,7 +147,7 @@ async def create(request: Request, response: Response, services: ServicesDep, ca
             metadata=fields.metadata,
         )
     )
-    answer = FileAnswer.of(file, base_url(request))
+    answer = FileAnswer.from_file(file, base_url(request))
     response.headers["Location"] = answer.urls.get
     return answer
 
@@ -134,13 +161,17 @@ async def _text(value: UploadFile | str) -> str | bytes:
 async def list_(request: Request, services: ServicesDep, caller: CallerDep) -> FilePage:
     """Your files, the newest first."""
     found = await anyio.to_thread.run_sync(services.files.list, caller.name)
-    return FilePage(results=[FileAnswer.of(file, base_url(request)) for file in found])
+    return FilePage(results=[FileAnswer.from_file(file, base_url(request)) for file in found])
 
 
 @router.get("/{id}", responses=problems(HTTPStatus.NOT_FOUND))
-async def get(file_id: Id, request: Request, services: ServicesDep, caller: CallerDep) -> FileAnswer:
+async def get(
+    file_id: Id, request: Request, services: ServicesDep, caller: CallerDep
+) -> FileAnswer:
     """What is known of a file; its bytes are not given back."""
-    return FileAnswer.of(await anyio.to_thread.run_sync(services.files.get, file_id, caller.name), base_url(request))
+    return FileAnswer.from_file(
+        await anyio.to_thread.run_sync(services.files.get, file_id, caller.name), base_url(request)
+    )
 
 
 @router.delete("/{id}", status_code=HTTPStatus.NO_CONTENT, responses=problems(HTTPStatus.NOT_FOUND))

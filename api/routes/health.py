@@ -31,7 +31,10 @@ async def readyz(services: ServicesDep) -> JSONResponse:
     }  # side by side: each may take its whole time-out, and whoever probes has one too
     parts = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
     ok = all(said == "ok" for said in parts.values())
-    return JSONResponse({"status": "ok" if ok else "unavailable", **parts}, HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE)
+    return JSONResponse(
+        {"status": "ok" if ok else "unavailable", **parts},
+        HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE,
+    )
 
 
 async def _said(asked: Awaitable[object]) -> str:
@@ -42,7 +45,13 @@ async def _said(asked: Awaitable[object]) -> str:
     return "ok"
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def metrics(request: Request, services: ServicesDep) -> Response:
     """What Prometheus scrapes of this process, and of the queue."""
-    return Response(request.app.state.metrics.text(await services.pace.load()), media_type=CONTENT_TYPE)
+    return Response(
+        request.app.state.metrics.text(await services.queue_load.load()), media_type=CONTENT_TYPE
+    )

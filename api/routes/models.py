@@ -17,13 +17,18 @@ from sluice.prediction import isoformat
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
-Name = Annotated[str, Path(description="The model's name, as the list gives it.", examples=["codes"])]
+Name = Annotated[
+    str, Path(description="The model's name, as the list gives it.", examples=["codes"])
+]
 Owner = Annotated[str, Path(description="Any: models have names only.", examples=["sluice"])]
 
 _OUTPUT = {
     "type": "object",
     "properties": {
-        "image": {"type": "object", "properties": {"width": {"type": "integer"}, "height": {"type": "integer"}}},
+        "image": {
+            "type": "object",
+            "properties": {"width": {"type": "integer"}, "height": {"type": "integer"}},
+        },
         "predictions": {"type": "array", "items": {"type": "object"}},
     },
 }
@@ -38,19 +43,25 @@ async def list_(request: Request, services: ServicesDep, caller: CallerDep) -> M
 
 
 @router.get("/{name}", responses=problems(HTTPStatus.NOT_FOUND))
-async def get(name: Name, request: Request, services: ServicesDep, caller: CallerDep) -> ModelAnswer:
+async def get(
+    name: Name, request: Request, services: ServicesDep, caller: CallerDep
+) -> ModelAnswer:
     """One model. While Triton is away, as it was last seen."""
     return await _find(request, services, name)
 
 
 @router.get("/{owner}/{name}", responses=problems(HTTPStatus.NOT_FOUND))
-async def get_of_owner(owner: Owner, name: Name, request: Request, services: ServicesDep, caller: CallerDep) -> ModelAnswer:
+async def get_of_owner(
+    owner: Owner, name: Name, request: Request, services: ServicesDep, caller: CallerDep
+) -> ModelAnswer:
     """The same, for Replicate's clients."""
     return await _find(request, services, name)
 
 
 @router.get("/{owner}/{name}/versions", responses=problems(HTTPStatus.NOT_FOUND))
-async def versions(owner: Owner, name: Name, request: Request, services: ServicesDep, caller: CallerDep) -> VersionPage:
+async def versions(
+    owner: Owner, name: Name, request: Request, services: ServicesDep, caller: CallerDep
+) -> VersionPage:
     """The model's version, for Replicate's clients; none where it is not loaded."""
     version = (await _find(request, services, name)).latest_version
     return VersionPage(results=[version] if version else [])
@@ -58,12 +69,20 @@ async def versions(owner: Owner, name: Name, request: Request, services: Service
 
 @router.get("/{owner}/{name}/versions/{version}", responses=problems(HTTPStatus.NOT_FOUND))
 async def version(
-    owner: Owner, name: Name, version: str, request: Request, services: ServicesDep, caller: CallerDep
+    owner: Owner,
+    name: Name,
+    version: str,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
 ) -> VersionAnswer:
     """The model's version, for Replicate's clients, by its id."""
     found = (await _find(request, services, name)).latest_version
     if found is None or version != found.id:
-        raise NotFound(f"model {name!r} has no version {version!r}; " + (f"it has {found.id}" if found else "it is not loaded"))
+        raise NotFound(
+            f"model {name!r} has no version {version!r}; "
+            + (f"it has {found.id}" if found else "it is not loaded")
+        )
     return found
 
 
@@ -72,7 +91,9 @@ async def _find(request: Request, services: Services, name: str) -> ModelAnswer:
     for one in found:
         if one.name == name:
             return _answer(request, services, one, current)
-    raise NotFound(f"no model {name!r} is known; there is {', '.join(one.name for one in found) or 'none at all'}")
+    raise NotFound(
+        f"no model {name!r} is known; there is {', '.join(one.name for one in found) or 'none at all'}"
+    )
 
 
 def _answer(request: Request, services: Services, one: Listed, current: bool) -> ModelAnswer:
@@ -103,5 +124,10 @@ def _version(one: Listed, model: Model) -> VersionAnswer:
     return VersionAnswer(
         id=one.name,
         created_at=isoformat(one.seen_at) or "",
-        openapi_schema={"openapi": "3.1.0", "info": info, "paths": {}, "components": {"schemas": schemas}},
+        openapi_schema={
+            "openapi": "3.1.0",
+            "info": info,
+            "paths": {},
+            "components": {"schemas": schemas},
+        },
     )

@@ -50,25 +50,40 @@ async def list_(
     request: Request,
     services: ServicesDep,
     caller: CallerDep,
-    cursor: Annotated[str | None, Query(description="From `next` or `previous` of another page.")] = None,
+    cursor: Annotated[
+        str | None, Query(description="From `next` or `previous` of another page.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
     status: Annotated[Status | None, Query(description="Only those with this status.")] = None,
     model: Annotated[str | None, Query(description="Only those of this model.")] = None,
     since: Annotated[
         datetime | None,
         BeforeValidator(_with_a_time),
-        Query(description="Only those submitted then or later: RFC 3339, in UTC where it names no zone."),
+        Query(
+            description="Only those submitted then or later: RFC 3339, in UTC where it names no zone."
+        ),
     ] = None,
 ) -> PredictionPage:
     """Your predictions, the newest first, as long as they are kept; those of batches are in their batches."""
-    wanted = Filter(status, model, since.replace(tzinfo=since.tzinfo or UTC).timestamp() if since else None)
+    wanted = Filter(
+        status, model, since.replace(tzinfo=since.tzinfo or UTC).timestamp() if since else None
+    )
     page = await anyio.to_thread.run_sync(services.history.page, caller.name, cursor, limit, wanted)
 
     def link(other: str | None) -> str | None:
-        kept = [(name, value) for name, value in request.query_params.multi_items() if name != "cursor"]
-        return f"{base_url(request)}/v1/predictions?{urlencode([*kept, ('cursor', other)])}" if other else None
+        kept = [
+            (name, value) for name, value in request.query_params.multi_items() if name != "cursor"
+        ]
+        return (
+            f"{base_url(request)}/v1/predictions?{urlencode([*kept, ('cursor', other)])}"
+            if other
+            else None
+        )
 
-    results = [PredictionAnswer.of(prediction, base_url(request)) for prediction in page.results]
+    results = [
+        PredictionAnswer.from_prediction(prediction, base_url(request))
+        for prediction in page.results
+    ]
     return PredictionPage(previous=link(page.previous), next=link(page.next), results=results)
 
 
@@ -87,14 +102,25 @@ async def get(
     services: ServicesDep,
     caller: CallerDep,
     wait_s: Annotated[
-        float, Query(alias="wait", ge=0, description="Seconds to hold the answer at most, until the prediction has ended.")
+        float,
+        Query(
+            alias="wait",
+            ge=0,
+            description="Seconds to hold the answer at most, until the prediction has ended.",
+        ),
     ] = 0,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """A prediction as it is now, or as it is when it ends."""
-    prediction = await wait(services, prediction_id, caller.name, min(wait_s, services.settings.api.max_wait_s))
-    queued = await services.pace.queued(prediction)
-    body = PredictionAnswer.of(prediction, base_url(request), queued).model_dump_json().encode()
+    prediction = await wait(
+        services, prediction_id, caller.name, min(wait_s, services.settings.api.max_wait_s)
+    )
+    queued = await services.queue_load.position(prediction)
+    body = (
+        PredictionAnswer.from_prediction(prediction, base_url(request), queued)
+        .model_dump_json()
+        .encode()
+    )
     headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
     if not prediction.status.terminal:
         headers["Retry-After"] = str(clamp(queued.estimated_wait_s))
@@ -104,13 +130,22 @@ async def get(
     return Response(body, headers=headers, media_type="application/json")
 
 
-@router.post("/{id}/cancel", response_model=PredictionAnswer, responses=problems(*map(HTTPStatus, (404, 409, 410))))
-async def cancel(prediction_id: Id, request: Request, services: ServicesDep, caller: CallerDep) -> Response:
+@router.post(
+    "/{id}/cancel",
+    response_model=PredictionAnswer,
+    responses=problems(*map(HTTPStatus, (404, 409, 410))),
+)
+async def cancel(
+    prediction_id: Id, request: Request, services: ServicesDep, caller: CallerDep
+) -> Response:
     """Cancel a prediction that waits or runs; `canceled_from` says which. One that waits never starts. One that runs stops before
     its next stage, and its result is never recorded.
     """
     prediction = await anyio.to_thread.run_sync(services.intake.cancel, prediction_id, caller.name)
-    return Response(PredictionAnswer.of(prediction, base_url(request)).model_dump_json(), media_type="application/json")
+    return Response(
+        PredictionAnswer.from_prediction(prediction, base_url(request)).model_dump_json(),
+        media_type="application/json",
+    )
 
 
 @router.get(
@@ -135,7 +170,9 @@ async def stream(
             json_schema_extra={"pattern": "^({0})(,({0}))*$".format("|".join(KINDS))},
         ),
     ] = ",".join(KINDS),
-    last_event_id: Annotated[str, Header(description="The last event that arrived: the logs go on from there.")] = "",
+    last_event_id: Annotated[
+        str, Header(description="The last event that arrived: the logs go on from there.")
+    ] = "",
 ) -> StreamingResponse:
     """Server-sent events until the prediction has ended.
 
@@ -143,11 +180,15 @@ async def stream(
     """
     chosen = kinds.split(",")
     if unknown := set(chosen) - set(KINDS):
-        raise InvalidInput(f"events: there is no {', '.join(sorted(unknown))!r}; choose from {', '.join(KINDS)}")
+        raise InvalidInput(
+            f"events: there is no {', '.join(sorted(unknown))!r}; choose from {', '.join(KINDS)}"
+        )
     prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id, caller.name)
     lines = events(services, prediction, base_url(request), chosen, last_event_id)
     return StreamingResponse(
-        lines, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        lines,
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 

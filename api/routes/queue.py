@@ -13,13 +13,13 @@ router = APIRouter(prefix="/v1/queue", tags=["queue"])
 @router.get("", responses=problems())
 async def get(services: ServicesDep, caller: CallerDep) -> QueueAnswer:
     """The backlog of all callers together, and how fast it is worked off."""
-    load = await services.pace.load()
+    load = await services.queue_load.load()
     wait_s = load.wait_s(load.live)
     return QueueAnswer(
         backlog=load.live,
         processing=load.running,
         oldest_s=round(load.oldest_s, 3),
         workers=load.workers,
-        per_s=round(load.per_s, 3),
+        per_s=round(load.drain_rate_per_s, 3),
         estimated_wait_s=None if wait_s is None else round(wait_s, 3),
     )

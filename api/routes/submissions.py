@@ -35,8 +35,16 @@ _FORM = {
     "additionalProperties": False,
     "required": ["image"],
     "properties": {
-        "image": {"type": "string", "format": "binary", "description": "The file; or, as text, a URL."},
-        **{name: field for name, field in PredictionRequest.model_json_schema()["properties"].items() if name != "input"},
+        "image": {
+            "type": "string",
+            "format": "binary",
+            "description": "The file; or, as text, a URL.",
+        },
+        **{
+            name: field
+            for name, field in PredictionRequest.model_json_schema()["properties"].items()
+            if name != "input"
+        },
         **Parameters.model_json_schema()["properties"],
     },
 }
@@ -61,7 +69,11 @@ _ACCEPTED: Responses = {
         "headers": LOCATION,
         "links": PREDICTION_LINKS,
     },
-    202: {"description": "It is on record, and will end.", "headers": {**LOCATION, **RETRY_AFTER}, "links": PREDICTION_LINKS},
+    202: {
+        "description": "It is on record, and will end.",
+        "headers": {**LOCATION, **RETRY_AFTER},
+        "links": PREDICTION_LINKS,
+    },
     **problems(
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.GONE,
@@ -88,7 +100,9 @@ CancelAfter = Annotated[
     Header(
         description="What has not started after this time is aborted: seconds, or `90s`, `5m`, `1h30m`.",
         examples=["5m"],
-        json_schema_extra={"pattern": r"^[1-9]\d{0,5}(h([1-9]\d{0,5}m)?([1-9]\d{0,5}s?)?|m([1-9]\d{0,5}s?)?|s)?$"},
+        json_schema_extra={
+            "pattern": r"^[1-9]\d{0,5}(h([1-9]\d{0,5}m)?([1-9]\d{0,5}s?)?|m([1-9]\d{0,5}s?)?|s)?$"
+        },
     ),
 ]
 IdempotencyKey = Annotated[
@@ -114,7 +128,9 @@ async def submit(
 
     With a form, the parameters are fields beside the file; with the image as the body, they are in the query.
     """
-    return await lean(request)  # this route is for OpenAPI: `LEAN` comes before it, and what it declares `lean` reads itself
+    return await submit_fast(
+        request
+    )  # this route is for OpenAPI: `LEAN` comes before it, and what it declares `lean` reads itself
 
 
 @router.put("/predictions/{id}", **_OPTIONS)
@@ -148,19 +164,23 @@ async def submit_to_model(
     return await _accept(request, services, caller, _keyed_id(request, caller), model=name)
 
 
-async def lean(request: Request) -> Response:
+async def submit_fast(request: Request) -> Response:
     """The same as `submit`, and what answers it: without FastAPI around it, which cost more than all that is done here."""
-    request.scope["route"] = LEAN  # for the metrics
+    request.scope["route"] = FAST_ROUTE  # for the metrics
     services: Services = request.app.state.services
     caller = await submitter(services, services.keys.caller(given_key(request)))
     return await _accept(request, services, caller, _keyed_id(request, caller))
 
 
-LEAN = Route("/v1/predictions", lean, methods=["POST"])
+FAST_ROUTE = Route("/v1/predictions", submit_fast, methods=["POST"])
 
 
 async def _accept(
-    request: Request, services: Services, caller: Caller, prediction_id: str | None, model: str | None = None
+    request: Request,
+    services: Services,
+    caller: Caller,
+    prediction_id: str | None,
+    model: str | None = None,
 ) -> Response:
     """Read the request, headers and all, and answer it. What a route declares of them is for OpenAPI."""
     here = base_url(request)
@@ -169,34 +189,46 @@ async def _accept(
     start_within_s = None if cancel_after is None else seconds(cancel_after)
     try:
         # One that is known already is answered even when the queue is full.
-        if prediction_id is None and (caller.max_backlog or await services.pace.nearly_full()):
+        if prediction_id is None and (
+            caller.max_backlog or await services.queue_load.is_nearly_full()
+        ):
             declared = request.headers.get("content-length", "")
             size = int(declared) if declared.isdecimal() else 0
-            await anyio.to_thread.run_sync(services.ledger.room, size, caller.name, caller.max_backlog)
-        upload = await with_file(services, caller, await read_upload(request, services.settings.limits), here)
-        asked = await asked_of(services, caller, upload.options, upload.parameters, here, model, start_within_s)
+            await anyio.to_thread.run_sync(
+                services.ledger.check_capacity, size, caller.name, caller.max_backlog
+            )
+        upload = await resolve_file_url(
+            services, caller, await read_upload(request, services.settings.limits), here
+        )
+        asked = await build_submission(
+            services, caller, upload.options, upload.parameters, here, model, start_within_s
+        )
         prediction = await accept(services, caller, upload.image, asked, prediction_id)
     except QueueFull as error:
-        error.retry_after_s = await services.pace.room_after()
+        error.retry_after_s = await services.queue_load.retry_after_full_s()
         raise
     if wait_s:
         prediction = await wait(services, prediction.id, caller.name, wait_s)
     return await _answer(services, prediction, here, wait_s)
 
 
-async def with_file(services: Services, caller: Caller, upload: Upload, base_url: str) -> Upload:
+async def resolve_file_url(
+    services: Services, caller: Caller, upload: Upload, base_url: str
+) -> Upload:
     """With the bytes where its URL is that of a file uploaded here. Raises InvalidInput where the caller has no such file."""
     prefix = f"{base_url}/v1/files/"
     if not isinstance(upload.image, str) or not upload.image.startswith(prefix):
         return upload
     try:
-        data = await anyio.to_thread.run_sync(services.files.read, upload.image.removeprefix(prefix), caller.name)
+        data = await anyio.to_thread.run_sync(
+            services.files.read, upload.image.removeprefix(prefix), caller.name
+        )
     except NotFound as error:
         raise InvalidInput(f"input.image: {error.message}") from None
     return replace(upload, image=data)
 
 
-async def asked_of(
+async def build_submission(
     services: Services,
     caller: Caller,
     options: Options,
@@ -208,7 +240,9 @@ async def asked_of(
     """The submission but for the image. Raises InvalidInput and its kin."""
     if options.webhook:
         services.guard.check_url(options.webhook)
-    chosen = (model or options.model or options.version or services.settings.api.model).rpartition("/")[2]
+    chosen = (model or options.model or options.version or services.settings.api.model).rpartition(
+        "/"
+    )[2]
     await services.catalog.check(chosen, parameters)
     return Submission(
         model=chosen,
@@ -226,26 +260,41 @@ async def asked_of(
 
 
 async def accept(
-    services: Services, caller: Caller, image: bytes | str, submission: Submission, prediction_id: str | None
+    services: Services,
+    caller: Caller,
+    image: bytes | str,
+    submission: Submission,
+    prediction_id: str | None,
 ) -> Prediction:
     """Look at the image, or at its URL, and put the submission on record. Raises InvalidInput, and what `Intake.accept` raises."""
     if isinstance(image, str):
         services.guard.check_url(image)
         submission = submission.model_copy(update={"image_url": image})
 
-    elif services.fast and prediction_id is None and _is_quick(image) and not await services.pace.nearly_full():
+    elif (
+        services.fast
+        and prediction_id is None
+        and _is_quick(image)
+        and not await services.queue_load.is_nearly_full()
+    ):
         inspect(image, services.settings.limits.max_pixels)
-        services.pace.accepted()
+        services.queue_load.accepted()
         return await services.fast.accept(image, submission, caller.max_backlog)
 
-    def take() -> Prediction:  # all that blocks, on one thread: each change of threads costs as much as a look at the image
+    def take() -> (
+        Prediction
+    ):  # all that blocks, on one thread: each change of threads costs as much as a look at the image
         if isinstance(image, str):
-            return services.intake.accept(b"", submission, prediction_id, max_backlog=caller.max_backlog)
+            return services.intake.accept(
+                b"", submission, prediction_id, max_backlog=caller.max_backlog
+            )
         inspect(image, services.settings.limits.max_pixels)
-        return services.intake.accept(image, submission, prediction_id, max_backlog=caller.max_backlog)
+        return services.intake.accept(
+            image, submission, prediction_id, max_backlog=caller.max_backlog
+        )
 
-    prediction = await services.takes.run(take)
-    services.pace.accepted()
+    prediction = await services.submissions.run(take)
+    services.queue_load.accepted()
     return prediction
 
 
@@ -254,14 +303,16 @@ def _is_quick(image: bytes) -> bool:
     return image.startswith(b"\xff\xd8\xff") and len(image) <= _QUICK_BYTES
 
 
-async def _answer(services: Services, prediction: Prediction, base_url: str, wait_s: float) -> Response:
-    answer = PredictionAnswer.of(prediction, base_url)
+async def _answer(
+    services: Services, prediction: Prediction, base_url: str, wait_s: float
+) -> Response:
+    answer = PredictionAnswer.from_prediction(prediction, base_url)
     headers = {"Location": answer.urls.get}
     if wait_s:
         headers["Preference-Applied"] = f"wait={wait_s:g}"
     ended = bool(wait_s) and prediction.status.terminal
     if not ended:
-        headers["Retry-After"] = str(await services.pace.retry_after())
+        headers["Retry-After"] = str(await services.queue_load.retry_after_s())
     status = HTTPStatus.CREATED if ended else HTTPStatus.ACCEPTED
     return Response(answer.model_dump_json(), status, headers, "application/json")
 
@@ -288,7 +339,11 @@ def _wait_s(prefer: list[str], longest_s: float) -> float:
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             try:
-                return min(longest_s, max(0.0, float(value.strip().strip('"')))) if value else longest_s
+                return (
+                    min(longest_s, max(0.0, float(value.strip().strip('"'))))
+                    if value
+                    else longest_s
+                )
             except ValueError:
                 return 0.0
     return 0.0
@@ -300,5 +355,7 @@ def seconds(text: str) -> float:
     hours, minutes, rest = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
     total = hours * 3600 + minutes * 60 + rest
     if total <= 0:
-        raise InvalidInput("Cancel-After: give a time such as 90, 90s, 5m or 1h30m, of one second or more")
+        raise InvalidInput(
+            "Cancel-After: give a time such as 90, 90s, 5m or 1h30m, of one second or more"
+        )
     return float(total)

@@ -11,7 +11,7 @@ from sluice.errors import BlobsUnavailable, RedisUnavailable
 Found = TypeVar("Found")
 
 
-class Line:
+class Bulkhead:
     """So many calls at a time, on threads that nothing else is kept from. While a store hangs each takes its whole time-out, so
     those who were in line when one failed fail with it, and do not wait for their own.
     """

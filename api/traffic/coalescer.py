@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 _GAP_S = 0.005
 
 
-class Bell:
+class Coalescer:
     """Rings at once, and from then on at most once in five milliseconds: a message costs Celery as much as all that accepting does,
     and whoever is woken goes on until nothing is due. `ring` is called on a thread, with the prediction that asked last.
     """

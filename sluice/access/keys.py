@@ -21,14 +21,16 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sluice.errors import Unauthorized
-from sluice.settings import Api
+from sluice.settings import ApiSettings
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 2.0  # how old a key may be that was revoked, beside the requests that are under way
 _PREFIX = "sluice_"  # with the fixed length it is what a scanner for secrets looks for: sluice_[A-Za-z0-9_-]{43}
 _NAME = r"^[a-z0-9-]{1,40}$"
-UNAUTHORIZED = "no valid key was given: send `Authorization: Bearer sluice_…`; who runs this service has keys"
+UNAUTHORIZED = (
+    "no valid key was given: send `Authorization: Bearer sluice_…`; who runs this service has keys"
+)
 
 
 class Rate(NamedTuple):
@@ -59,7 +61,9 @@ class Entry(BaseModel):
 
     name: str = Field(pattern=_NAME)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
-    rate_per_s: float | None = Field(None, ge=0.001, le=1_000_000, description="It counts in thousandths.")
+    rate_per_s: float | None = Field(
+        None, ge=0.001, le=1_000_000, description="It counts in thousandths."
+    )
     burst: int | None = Field(None, ge=1, le=1_000_000)
     max_backlog: int | None = Field(None, ge=1)
     created: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$")
@@ -72,7 +76,11 @@ class Entry(BaseModel):
 
     @property
     def caller(self) -> Caller:
-        rate = None if self.rate_per_s is None or self.burst is None else Rate(self.rate_per_s, self.burst)
+        rate = (
+            None
+            if self.rate_per_s is None or self.burst is None
+            else Rate(self.rate_per_s, self.burst)
+        )
         return Caller(self.name, self.max_backlog, rate)
 
 
@@ -115,9 +123,13 @@ def parse(text: bytes) -> tuple[Entry, ...]:
     hashes: set[str] = set()
     for number, found in enumerate(entries, 1):
         if callers.setdefault(found.name, found.caller) != found.caller:
-            raise ValueError(f"all keys of {found.name} need the same rate_per_s, burst and max_backlog: change entry {number}")
+            raise ValueError(
+                f"all keys of {found.name} need the same rate_per_s, burst and max_backlog: change entry {number}"
+            )
         if found.sha256 in hashes:
-            raise ValueError(f"entry {number} ({found.name}) has the key of an earlier one: remove either")
+            raise ValueError(
+                f"entry {number} ({found.name}) has the key of an earlier one: remove either"
+            )
         hashes.add(found.sha256)
     return entries
 
@@ -135,12 +147,17 @@ def entry(item: dict[str, Any], called: str) -> Entry:
 
 def dump(entries: Sequence[Entry]) -> bytes:
     """The file that holds `entries`. Raises ValueError where it could not be read again."""
-    text = _File(keys=[found.model_dump(exclude_none=True) for found in entries]).model_dump_json(indent=2).encode() + b"\n"
+    text = (
+        _File(keys=[found.model_dump(exclude_none=True) for found in entries])
+        .model_dump_json(indent=2)
+        .encode()
+        + b"\n"
+    )
     parse(text)
     return text
 
 
-def check(api: Api) -> None:
+def check(api: ApiSettings) -> None:
     """Raises ValueError where the api would serve whoever reaches it from outside, or where its keys file is wrong."""
     if api.keys_file is not None:
         read(api.keys_file)
@@ -218,7 +235,10 @@ def _loopback(host: str) -> bool:
 
 def _told(error: ValidationError) -> str:
     """What is wrong, without what was given: it may be a key."""
-    return "; ".join(": ".join([*_fields(found["loc"]), found["msg"].removeprefix("Value error, ")]) for found in error.errors())
+    return "; ".join(
+        ": ".join([*_fields(found["loc"]), found["msg"].removeprefix("Value error, ")])
+        for found in error.errors()
+    )
 
 
 def _fields(loc: tuple[int | str, ...]) -> list[str]:

@@ -18,13 +18,22 @@ class KeysFile:
     def __init__(self, path: Path) -> None:
         self._path = path.resolve()  # a link stays one
 
-    def create(self, name: str, rate_per_s: float | None, burst: int | None, max_backlog: int | None) -> str:
+    def create(
+        self, name: str, rate_per_s: float | None, burst: int | None, max_backlog: int | None
+    ) -> str:
         """A new key of `name`, which nothing else will ever tell. Without limits it has those of the name's other keys."""
         key, created = keys.new_key(), datetime.now(UTC).date().isoformat()
         limits = {"rate_per_s": rate_per_s, "burst": burst, "max_backlog": max_backlog}
         with self._changing() as entries:
             if limits == dict.fromkeys(limits):
-                limits |= next((other.model_dump(include=set(limits)) for other in entries if other.name == name), {})
+                limits |= next(
+                    (
+                        other.model_dump(include=set(limits))
+                        for other in entries
+                        if other.name == name
+                    ),
+                    {},
+                )
             item = {"name": name, "sha256": keys.digest(key), "created": created, **limits}
             entries.append(keys.entry(item, "the new key"))
         return key
@@ -36,7 +45,9 @@ class KeysFile:
             if not found:
                 raise ValueError(f"{name} has no key; `sluice keys list` names who has")
             if len(found) > 1 and older is None:
-                raise ValueError(f"{name} has {len(found)} keys: say --older to keep the newest, or --all")
+                raise ValueError(
+                    f"{name} has {len(found)} keys: say --older to keep the newest, or --all"
+                )
             if len(found) == 1 and older:
                 raise ValueError(f"{name} has only one key; without --older it is revoked")
             revoked = found[:-1] if older else found
@@ -48,7 +59,9 @@ class KeysFile:
         """The entries, to be changed by one process at a time; they are written where nothing is raised."""
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(directory, fcntl.LOCK_EX)  # not the file, which is another one after each change
+            fcntl.flock(
+                directory, fcntl.LOCK_EX
+            )  # not the file, which is another one after each change
             entries = list(keys.read(self._path)) if self._path.exists() else []
             yield entries
             self._replace(keys.dump(entries))
@@ -58,7 +71,9 @@ class KeysFile:
 
     def _replace(self, text: bytes) -> None:
         """A reader sees the old file or the new one. Owner and mode stay: the api may run as another user; a new file has 0600."""
-        with tempfile.NamedTemporaryFile(prefix=".keys-", dir=self._path.parent, delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            prefix=".keys-", dir=self._path.parent, delete=False
+        ) as file:
             new = Path(file.name)
             try:
                 if self._path.exists():

@@ -2,7 +2,7 @@
 
 In the form of ITU-T I.371's leaky bucket: a level falls with time and rises by one for each submission, up to the burst. It
 counts in whole billionths of a submission, one for each thousandth of a submission per second and microsecond, so that nothing is
-ever rounded. A key `{detect}:rate:<name>` holds the level and when it was so; it expires some time after the level is 0.
+ever rounded. A key `{default}:rate:<name>` holds the level and when it was so; it expires some time after the level is 0.
 """
 
 from typing import Any, Protocol
@@ -43,16 +43,22 @@ class RateLimiter(Protocol):
 class RedisRateLimiter:
     """The rates of one queue's callers. `clock` is the Lua that gives seconds and microseconds."""
 
-    def __init__(self, client: "redis.Redis", queue: str, clock: str = "redis.call('TIME')") -> None:
+    def __init__(
+        self, client: "redis.Redis", queue: str, clock: str = "redis.call('TIME')"
+    ) -> None:
         self._queue = queue
         self._take = client.register_script(_TAKE % clock)
 
     def take(self, name: str, rate_per_s: float, burst: int) -> None:
         with translated():
-            wait_us: Any = self._take(keys=[f"{{{self._queue}}}:rate:{name}"], args=[round(rate_per_s * 1000), burst])
+            wait_us: Any = self._take(
+                keys=[f"{{{self._queue}}}:rate:{name}"], args=[round(rate_per_s * 1000), burst]
+            )
         if wait_us:
             raise too_fast(rate_per_s, wait_us / 1_000_000)
 
 
 def too_fast(rate_per_s: float, wait_s: float) -> RateLimited:
-    return RateLimited(f"this key may submit {rate_per_s:g} a second; try again in {wait_s:.3f} s", wait_s)
+    return RateLimited(
+        f"this key may submit {rate_per_s:g} a second; try again in {wait_s:.3f} s", wait_s
+    )

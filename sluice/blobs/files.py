@@ -2,11 +2,11 @@
 
 Keys of one queue share a hash tag:
 
-    {detect}:file:<id>         hash  one file; expires with it
-    {detect}:files:<key>       zset  ids of one API key, scored by creation
-    {detect}:files-used:<key>  zset  members of `file-ends` that were submitted, scored by when that was last
-    {detect}:file-ends         zset  "<key> <size> <id>", scored by the time at which it expires
-    {detect}:file-bytes        hash  how many bytes each API key holds; all together in the field `*`
+    {default}:file:<id>         hash  one file; expires with it
+    {default}:files:<key>       zset  ids of one API key, scored by creation
+    {default}:files-used:<key>  zset  members of `file-ends` that were submitted, scored by when that was last
+    {default}:file-ends         zset  "<key> <size> <id>", scored by the time at which it expires
+    {default}:file-bytes        hash  how many bytes each API key holds; all together in the field `*`
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from sluice.errors import NotFound, TooManyFiles, Unavailable
 from sluice.file import File
 from sluice.ids import new_id
 from sluice.redisio.connection import translated
-from sluice.settings import Blobs as Settings
+from sluice.settings import BlobsSettings
 
 _COMMON = """
 local tag, id, key = ARGV[1], ARGV[2], ARGV[3]
@@ -86,7 +86,9 @@ if found then
 end
 """
 )
-_DELETE = _COMMON + "local found = member()\nif not found then return 0 end\nforget(found)\nreturn 1"
+_DELETE = (
+    _COMMON + "local found = member()\nif not found then return 0 end\nforget(found)\nreturn 1"
+)
 
 
 class Files(Protocol):
@@ -95,7 +97,9 @@ class Files(Protocol):
     `key` is the name of an API key; another key's file is unknown to it.
     """
 
-    def add(self, data: bytes, key: str, *, name: str, content_type: str, metadata: dict[str, Any]) -> File:
+    def add(
+        self, data: bytes, key: str, *, name: str, content_type: str, metadata: dict[str, Any]
+    ) -> File:
         """Keep `data`. To make room, the key's files that were submitted go, the longest unused first. Raises TooManyFiles."""
 
     def get(self, file_id: str, key: str) -> File:
@@ -114,18 +118,34 @@ class Files(Protocol):
 class RedisFiles:
     """The files of one queue's callers. Of `settings`, what begins with `file` is heeded."""
 
-    def __init__(self, client: "redis.Redis", queue: str, blobs: Blobs, settings: Settings) -> None:
+    def __init__(
+        self, client: "redis.Redis", queue: str, blobs: Blobs, settings: BlobsSettings
+    ) -> None:
         self._redis = client
         self._tag = f"{{{queue}}}"
         self._blobs = blobs
         self._settings = settings
-        self._add, self._use, self._delete = (client.register_script(text) for text in (_ADD, _USE, _DELETE))
+        self._add, self._use, self._delete = (
+            client.register_script(text) for text in (_ADD, _USE, _DELETE)
+        )
 
-    def add(self, data: bytes, key: str, *, name: str, content_type: str, metadata: dict[str, Any]) -> File:
+    def add(
+        self, data: bytes, key: str, *, name: str, content_type: str, metadata: dict[str, Any]
+    ) -> File:
         limits = self._settings
-        known = {"name": name, "content_type": content_type, "sha256": hashlib.sha256(data).hexdigest(), "metadata": metadata}
+        known = {
+            "name": name,
+            "content_type": content_type,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "metadata": metadata,
+        }
         file_id = new_id()
-        bounds = [limits.file_ttl_s, limits.files_per_key, limits.file_bytes_per_key, limits.file_bytes]
+        bounds = [
+            limits.file_ttl_s,
+            limits.files_per_key,
+            limits.file_bytes_per_key,
+            limits.file_bytes,
+        ]
         gone, at, wait_s = self._run(self._add, file_id, key, len(data), *bounds, json.dumps(known))
         for other in gone:
             self._blobs.delete(blob_key(other.decode()))
@@ -137,7 +157,14 @@ class RedisFiles:
             self._run(self._delete, file_id, key)
             raise
         made = float(at)
-        return File(id=file_id, key=key, size=len(data), created_at=made, expires_at=made + limits.file_ttl_s, **known)
+        return File(
+            id=file_id,
+            key=key,
+            size=len(data),
+            created_at=made,
+            expires_at=made + limits.file_ttl_s,
+            **known,
+        )
 
     def get(self, file_id: str, key: str) -> File:
         with translated():
@@ -151,7 +178,9 @@ class RedisFiles:
         data = self._blobs.get(blob_key(file_id))
         if data is None:
             raise unknown(file_id)
-        self._run(self._use, file_id, key, self._settings.file_ttl_s)  # not before it was read: what was used may have to go
+        self._run(
+            self._use, file_id, key, self._settings.file_ttl_s
+        )  # not before it was read: what was used may have to go
         return data
 
     def list(self, key: str) -> Sequence[File]:
@@ -162,7 +191,9 @@ class RedisFiles:
                 for file_id in ids:
                     pipe.hgetall(self._record(file_id))
                 records = pipe.execute()
-        return [_file(file_id, fields) for file_id, fields in zip(ids, records, strict=True) if fields]
+        return [
+            _file(file_id, fields) for file_id, fields in zip(ids, records, strict=True) if fields
+        ]
 
     def delete(self, file_id: str, key: str) -> None:
         if not self._run(self._delete, file_id, key):
@@ -183,7 +214,8 @@ def blob_key(file_id: str) -> str:
 
 def too_many(wait_s: float) -> TooManyFiles:
     return TooManyFiles(
-        "there are as many files, or as many bytes in them, as are allowed; delete some, or wait until the next one expires", wait_s
+        "there are as many files, or as many bytes in them, as are allowed; delete some, or wait until the next one expires",
+        wait_s,
     )
 
 
@@ -195,4 +227,11 @@ def _file(file_id: str, fields: dict[bytes, bytes]) -> File:
     made = float(fields[b"at"])
     ends = made + int(fields[b"ttl_s"])
     known = json.loads(fields[b"file"])
-    return File(id=file_id, key=fields[b"key"].decode(), size=int(fields[b"size"]), created_at=made, expires_at=ends, **known)
+    return File(
+        id=file_id,
+        key=fields[b"key"].decode(),
+        size=int(fields[b"size"]),
+        created_at=made,
+        expires_at=ends,
+        **known,
+    )

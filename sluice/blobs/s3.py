@@ -13,7 +13,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from sluice.errors import BlobsUnavailable
-from sluice.settings import Blobs as Settings
+from sluice.settings import BlobsSettings
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config  # which are there for types only
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 _EXPIRES = "expires-at"  # of an object's metadata: seconds since the epoch, by the writer's clock
 
 
-def connect(url: str, settings: Settings, *, connect_timeout_s: float, timeout_s: float) -> S3Store:
+def connect(
+    url: str, settings: BlobsSettings, *, connect_timeout_s: float, timeout_s: float
+) -> S3Store:
     """`s3://bucket/prefix`, with credentials as AWS's own tools find them: AWS_ACCESS_KEY_ID and its kin, a web identity, the
     machine's role. Asks nobody yet. Raises ValueError.
     """
@@ -30,7 +32,10 @@ def connect(url: str, settings: Settings, *, connect_timeout_s: float, timeout_s
         config["endpoint"] = settings.s3_endpoint
     if settings.s3_region:
         config["region"] = settings.s3_region
-    times: ClientConfig = {"connect_timeout": timedelta(seconds=connect_timeout_s), "timeout": timedelta(seconds=timeout_s)}
+    times: ClientConfig = {
+        "connect_timeout": timedelta(seconds=connect_timeout_s),
+        "timeout": timedelta(seconds=timeout_s),
+    }
     try:
         return S3Store.from_url(
             url,
@@ -40,7 +45,9 @@ def connect(url: str, settings: Settings, *, connect_timeout_s: float, timeout_s
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
         )
     except BaseError:
-        raise ValueError("SLUICE_BLOBS_URL, or an AWS_… beside it, is not what S3 needs: s3://bucket/prefix") from None
+        raise ValueError(
+            "SLUICE_BLOBS_URL, or an AWS_… beside it, is not what S3 needs: s3://bucket/prefix"
+        ) from None
 
 
 class S3Blobs:
@@ -53,7 +60,9 @@ class S3Blobs:
     def put(self, key: str, data: bytes, ttl_s: int) -> None:
         until = self._clock() + ttl_s
         with _translated():
-            obstore.put(self.store, key, data, attributes={_EXPIRES: f"{until:.3f}"}, use_multipart=False)
+            obstore.put(
+                self.store, key, data, attributes={_EXPIRES: f"{until:.3f}"}, use_multipart=False
+            )
 
     def get(self, key: str) -> bytes | None:
         with _translated():
@@ -70,7 +79,9 @@ class S3Blobs:
             if found is None:
                 return False
             if 0.95 * ttl_s <= _expires(found) - self._clock() <= ttl_s:
-                return True  # as after each submission under the caller's id: it was put a moment ago
+                return (
+                    True  # as after each submission under the caller's id: it was put a moment ago
+                )
         data = self.get(key)
         if data is None:
             return False

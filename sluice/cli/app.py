@@ -7,7 +7,12 @@ from sluice.cli.demo import demo
 from sluice.cli.load import load
 from sluice.cli.up import setup, up
 
-app = typer.Typer(help="YOLO models behind a queue.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="YOLO models behind a queue.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 app.command()(up)
 app.command()(demo)
 app.command()(load)

@@ -16,7 +16,8 @@ from sluice.settings import Settings
 from sluice.stores import Stores
 
 app = typer.Typer(
-    help="Dead letters: predictions that took their workers down each time. Reads SLUICE_REDIS_URL.", no_args_is_help=True
+    help="Dead letters: predictions that took their workers down each time. Reads SLUICE_REDIS_URL.",
+    no_args_is_help=True,
 )
 T = TypeVar("T")
 Id = Annotated[str, typer.Argument(metavar="ID")]
@@ -45,7 +46,9 @@ class DeadLetters:
         image = self._stores.blobs.get(input_key(letter.id, letter.digest))
         if image is None and letter.image_url is None:
             raise NotFound(f"the image of {prediction_id!r} is not kept any more")
-        submission = Submission(**{name: getattr(letter, name) for name in Submission.model_fields if name != "batch"})
+        submission = Submission(
+            **{name: getattr(letter, name) for name in Submission.model_fields if name != "batch"}
+        )
         return self._stores.intake.accept(image or b"", submission)
 
 
@@ -54,7 +57,9 @@ def list_() -> None:
     """The dead letters, the newest first."""
     table = Table("id", "model", "ended at", "attempts")
     for letter in _guarded(lambda letters: letters.all()):
-        table.add_row(letter.id, escape(letter.model), isoformat(letter.completed_at), str(letter.attempts))
+        table.add_row(
+            letter.id, escape(letter.model), isoformat(letter.completed_at), str(letter.attempts)
+        )
     Console().print(table)
 
 

@@ -18,7 +18,7 @@ from rich.table import Table
 from sluice.cli.webhooks import fetch_secret
 from sluice.client.client import Client, ServiceError
 from sluice.errors import LocalStackError
-from sluice.webhooks.receiver import Event, Receiver
+from sluice.webhooks.receiver import ReceivedEvent, Receiver
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 _HEAR_S = 10.0
@@ -26,8 +26,13 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 def demo(
-    images: Annotated[list[Path] | None, typer.Argument(help="Images or folders of images. Default: the samples.")] = None,
-    url: Annotated[str | None, typer.Option(help="A running service. Default: start one, and stop it at the end.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Argument(help="Images or folders of images. Default: the samples.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(help="A running service. Default: start one, and stop it at the end."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the annotated images go.")] = Path("demo-output"),
     model: Annotated[str | None, typer.Option(help="Default: the service's.")] = None,
     confidence: Annotated[float, typer.Option(min=0, max=1)] = 0.25,
@@ -40,7 +45,9 @@ def demo(
             if url:  # which may be on another machine, and could not reach a receiver here
                 rows, told = _run(client, found, console, model=model, confidence=confidence), ""
             else:
-                rows, told = _run_and_hear(client, address, found, console, model=model, confidence=confidence)
+                rows, told = _run_and_hear(
+                    client, address, found, console, model=model, confidence=confidence
+                )
             written = _save(client, rows, out)
     except (LocalStackError, ServiceError, OSError) as error:
         Console(stderr=True).print(f"error: {escape(str(error))}", style="bold red")
@@ -67,8 +74,13 @@ def _service(url: str | None) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="sluice-demo-") as state:
         with reporter:
             # Webhooks are to be sent to this machine, which otherwise they are not.
-            allow = ",".join(filter(None, (os.environ.get("SLUICE_NETGUARD_ALLOW"), "127.0.0.1/32")))
-            stack = Stack(StackConfig(state=Path(state), port=0, env={"SLUICE_NETGUARD_ALLOW": allow}), reporter.tell)
+            allow = ",".join(
+                filter(None, (os.environ.get("SLUICE_NETGUARD_ALLOW"), "127.0.0.1/32"))
+            )
+            stack = Stack(
+                StackConfig(state=Path(state), port=0, env={"SLUICE_NETGUARD_ALLOW": allow}),
+                reporter.tell,
+            )
             stack.start()
         try:
             yield stack.addresses.api
@@ -89,9 +101,16 @@ def _files(given: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _run(client: Client, images: Sequence[Path], console: Console, **asked: Any) -> list[tuple[Path, dict[str, Any]]]:
+def _run(
+    client: Client, images: Sequence[Path], console: Console, **asked: Any
+) -> list[tuple[Path, dict[str, Any]]]:
     """Submit all, then wait for all; an image that is refused becomes a row with the reason."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         sent = progress.add_task("submitted", total=len(images))
         ended = progress.add_task("ended", total=len(images))
@@ -115,7 +134,7 @@ def _run_and_hear(
     client: Client, address: str, images: Sequence[Path], console: Console, **asked: Any
 ) -> tuple[list[tuple[Path, dict[str, Any]]], str]:
     """The same with a webhook, and a sentence on what it was told."""
-    heard: list[Event] = []
+    heard: list[ReceivedEvent] = []
     with Receiver(lambda: fetch_secret(address, None), heard.append) as receiver:
         rows = _run(client, images, console, webhook=receiver.url, **asked)
         wanted = {f"{row['id']}_completed" for _, row in rows if "id" in row}
@@ -125,7 +144,10 @@ def _run_and_hear(
     wrong = sum(event.error is not None for event in heard)
     kinds = Counter(event.payload["type"] for event in heard if not event.error)
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "no events"
-    return rows, f"The webhook was told: {counts}; {f'{wrong} signatures are wrong' if wrong else 'all signatures are right'}."
+    return (
+        rows,
+        f"The webhook was told: {counts}; {f'{wrong} signatures are wrong' if wrong else 'all signatures are right'}.",
+    )
 
 
 def _save(client: Client, rows: Sequence[tuple[Path, dict[str, Any]]], out: Path) -> int:
@@ -150,7 +172,15 @@ def _table(rows: Sequence[tuple[Path, dict[str, Any]]]) -> Table:
         table.add_column(title, justify="right")
     for image, row in rows:
         if row["status"] != "succeeded":
-            table.add_row(escape(image.name), "", f"[red]{row['status']}: {escape(str(row['error']))}[/]", "", "", "", "")
+            table.add_row(
+                escape(image.name),
+                "",
+                f"[red]{row['status']}: {escape(str(row['error']))}[/]",
+                "",
+                "",
+                "",
+                "",
+            )
             continue
         size = row["output"]["image"]
         counts = Counter(entry["class"] for entry in row["output"]["predictions"])
@@ -159,5 +189,7 @@ def _table(rows: Sequence[tuple[Path, dict[str, Any]]]) -> Table:
         rest = metrics["predict_time"] - metrics["decode_time"] - metrics["inference_time"]
         times = (metrics["queue_time"], metrics["decode_time"], metrics["inference_time"], rest)
         cells = (f"{seconds * 1000:.1f}" for seconds in times)
-        table.add_row(escape(image.name), f"{size['width']} x {size['height']}", escape(found), *cells)
+        table.add_row(
+            escape(image.name), f"{size['width']} x {size['height']}", escape(found), *cells
+        )
     return table

@@ -20,7 +20,7 @@ _AGAIN_S = 1.0  # after no answer at all
 
 
 @dataclass
-class Load:
+class LoadTest:
     """`count` submissions of `image` by `concurrency` clients, each of which waits as long as it is told to when it is refused.
 
     Afterwards `ends` counts statuses, `answers` HTTP statuses of submissions (0: no
@@ -50,11 +50,16 @@ class Load:
 
     async def _submit(self) -> str:
         # The id that every try has, so that one whose answer was lost is not two.
-        headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": secrets.token_hex(16)}
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Idempotency-Key": secrets.token_hex(16),
+        }
         while True:
             start = time.perf_counter()
             try:
-                answer = await self.http.post("/v1/predictions", content=self.image, headers=headers)
+                answer = await self.http.post(
+                    "/v1/predictions", content=self.image, headers=headers
+                )
             except httpx.TransportError:
                 self.answers[0] += 1
                 await asyncio.sleep(_AGAIN_S)
@@ -70,7 +75,9 @@ class Load:
     async def _end(self, prediction_id: str) -> str:
         while True:
             try:
-                answer = await self.http.get(f"/v1/predictions/{prediction_id}", params={"wait": _LONGEST_POLL_S})
+                answer = await self.http.get(
+                    f"/v1/predictions/{prediction_id}", params={"wait": _LONGEST_POLL_S}
+                )
             except httpx.TransportError:
                 await asyncio.sleep(_AGAIN_S)
                 continue
@@ -85,9 +92,14 @@ class Load:
 def load(
     url: Annotated[str, typer.Option(help="The service.")] = "http://127.0.0.1:8080",
     count: Annotated[int, typer.Option(min=1, help="Submissions in all.")] = 1000,
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Clients; each waits for its result before the next.")] = 50,
+    concurrency: Annotated[
+        int,
+        typer.Option(min=1, max=1000, help="Clients; each waits for its result before the next."),
+    ] = 50,
     image: Annotated[Path, typer.Option(exists=True, dir_okay=False)] = SAMPLE,
-    key: Annotated[str | None, typer.Option(envvar="SLUICE_API_KEY", help="Where the service asks for one.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="SLUICE_API_KEY", help="Where the service asks for one.")
+    ] = None,
 ) -> None:
     """Submit many images at once; show how fast they were accepted and how they ended."""
     console = Console()
@@ -102,20 +114,36 @@ def load(
     took_s = time.perf_counter() - start
     times = sorted(done.accept_s)
     console.print(f"{count} in {took_s:.1f} s: {count / took_s:.1f} a second")
-    console.print(f"accepted in {times[len(times) // 2] * 1000:.0f} ms, 99 % below {times[len(times) * 99 // 100] * 1000:.0f} ms")
-    console.print("ended: " + ", ".join(f"{number} {status}" for status, number in done.ends.most_common()))
+    console.print(
+        f"accepted in {times[len(times) // 2] * 1000:.0f} ms, 99 % below {times[len(times) * 99 // 100] * 1000:.0f} ms"
+    )
+    console.print(
+        "ended: " + ", ".join(f"{number} {status}" for status, number in done.ends.most_common())
+    )
     if again := sum(number for status, number in done.answers.items() if status not in (201, 202)):
         console.print(f"refused or unanswered meanwhile, and tried again: {again}")
 
 
-async def _show(url: str, key: str | None, image: bytes, count: int, concurrency: int, console: Console) -> Load:
+async def _show(
+    url: str, key: str | None, image: bytes, count: int, concurrency: int, console: Console
+) -> LoadTest:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=concurrency)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=_LONGEST_POLL_S + 10, limits=limits) as http:
-        done = Load(http, image, count, concurrency)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    async with httpx.AsyncClient(
+        base_url=url, headers=headers, timeout=_LONGEST_POLL_S + 10, limits=limits
+    ) as http:
+        done = LoadTest(http, image, count, concurrency)
         with Progress(*columns, console=console) as progress:
-            sent, ended = progress.add_task("submitted", total=count), progress.add_task("ended", total=count)
+            sent, ended = (
+                progress.add_task("submitted", total=count),
+                progress.add_task("ended", total=count),
+            )
             running = asyncio.create_task(done.run())
             while not running.done():
                 await asyncio.wait([running], timeout=0.2)

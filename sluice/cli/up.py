@@ -16,7 +16,7 @@ from sluice.errors import LocalStackError
 from sluice.local.servers import triton_env
 from sluice.local.stack import Stack, StackConfig, default_models
 from sluice.local.supervision.state import default_directory
-from sluice.local.supervision.supervisor import Event, Kind
+from sluice.local.supervision.supervisor import Kind, SupervisorEvent
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STYLES = {Kind.READY: "green", Kind.DIED: "bold red", Kind.NOTE: "yellow", Kind.STARTED: "dim"}
@@ -24,13 +24,24 @@ STYLES = {Kind.READY: "green", Kind.DIED: "bold red", Kind.NOTE: "yellow", Kind.
 
 def up(
     port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="The api's; 0: any, for all parts. Default: 8080 or another.")
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="The api's; 0: any, for all parts. Default: 8080 or another."
+        ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, help="Predictions side by side in each worker.")] = 4,
-    state: Annotated[Path | None, typer.Option(help="Data and logs. Default: $XDG_STATE_HOME/sluice.")] = None,
-    models: Annotated[Path | None, typer.Option(help="The model repository. Default: ./model_repository.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON on stdout when ready.")] = False,
+    concurrency: Annotated[
+        int, typer.Option(min=1, help="Predictions side by side in each worker.")
+    ] = 4,
+    state: Annotated[
+        Path | None, typer.Option(help="Data and logs. Default: $XDG_STATE_HOME/sluice.")
+    ] = None,
+    models: Annotated[
+        Path | None, typer.Option(help="The model repository. Default: ./model_repository.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON on stdout when ready.")
+    ] = False,
 ) -> None:
     """Start Redis, Triton, the api and workers on this machine, and keep them running until Ctrl-C."""
     reporter = Reporter()
@@ -108,20 +119,28 @@ class Reporter:
         if self._status:
             self._status.stop()
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: SupervisorEvent) -> None:
         """Called from the supervisor's threads."""
         if event.kind is Kind.STARTED:
             self._waiting = [*self._waiting, event.name]
         elif event.kind in (Kind.READY, Kind.DIED):
             self._waiting = [name for name in self._waiting if name != event.name]
         if self._status:
-            self._status.update(f"waiting for {', '.join(self._waiting)}" if self._waiting else "running; Ctrl-C stops")
+            self._status.update(
+                f"waiting for {', '.join(self._waiting)}"
+                if self._waiting
+                else "running; Ctrl-C stops"
+            )
         self._print(event.text, STYLES[event.kind])
 
     def ready(self, stack: Stack) -> None:
         addresses = stack.addresses
         self._print(f"ready: {addresses.api}  (documentation: {addresses.api}/docs)", "bold green")
-        for name, where in (("Redis", addresses.redis), ("Triton", addresses.triton_http), ("Triton, gRPC", addresses.triton_grpc)):
+        for name, where in (
+            ("Redis", addresses.redis),
+            ("Triton", addresses.triton_http),
+            ("Triton, gRPC", addresses.triton_grpc),
+        ):
             self._print(f"  {name:<13} {where}")
         self._print(f"  {'metrics':<13} {addresses.metrics}")
         self._print(f"  {'state, logs':<13} {stack.state.directory}")

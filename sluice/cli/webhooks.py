@@ -16,11 +16,13 @@ from sluice.ledger.deliveries import RedisDeliveries
 from sluice.prediction import isoformat
 from sluice.redisio import connection
 from sluice.settings import Settings
-from sluice.webhooks.receiver import Event, Receiver
+from sluice.webhooks.receiver import ReceivedEvent, Receiver
 from sluice.webhooks.secrets import RedisSecrets
 from sluice.webhooks.signing import SigningKey
 
-app = typer.Typer(help="Webhooks. All but `listen` and `keypair` read SLUICE_REDIS_URL.", no_args_is_help=True)
+app = typer.Typer(
+    help="Webhooks. All but `listen` and `keypair` read SLUICE_REDIS_URL.", no_args_is_help=True
+)
 T = TypeVar("T")
 Key = Annotated[str, typer.Option(help="The API key's name, as `sluice keys` has it.")]
 
@@ -29,7 +31,10 @@ class Operator:
     """What the operator may see and change, in Redis itself. Every method of its parts raises Unavailable when that is away."""
 
     def __init__(self, settings: Settings) -> None:
-        timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": settings.redis.worker_timeout_s}
+        timeouts = {
+            "connect_timeout_s": settings.redis.connect_timeout_s,
+            "timeout_s": settings.redis.worker_timeout_s,
+        }
         client = connection.connect(settings.redis_url, **timeouts)
         self.deliveries = RedisDeliveries(client, settings.queue.name, settings.webhooks)
         self.secrets = RedisSecrets(client, settings.queue.name)
@@ -38,9 +43,15 @@ class Operator:
 @app.command()
 def listen(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 9000,
-    service: Annotated[str, typer.Option(help="Where the api is; it is asked for the secret.")] = "http://127.0.0.1:8080",
-    api_key: Annotated[str | None, typer.Option(envvar="SLUICE_API_KEY", help="Where the api asks for one.")] = None,
-    secret: Annotated[str | None, typer.Option(help="`whsec_…` or `whpk_…`; then the api is not asked.")] = None,
+    service: Annotated[
+        str, typer.Option(help="Where the api is; it is asked for the secret.")
+    ] = "http://127.0.0.1:8080",
+    api_key: Annotated[
+        str | None, typer.Option(envvar="SLUICE_API_KEY", help="Where the api asks for one.")
+    ] = None,
+    secret: Annotated[
+        str | None, typer.Option(help="`whsec_…` or `whpk_…`; then the api is not asked.")
+    ] = None,
 ) -> None:
     """Receive webhooks on this machine, verify them, and print them, until Ctrl-C."""
     console = Console(highlight=False)
@@ -50,8 +61,12 @@ def listen(
 
     try:
         with Receiver(ask, lambda event: console.print(line(event)), port=port) as receiver:
-            console.print(f"listening at {receiver.url}; submit with [bold]webhook={receiver.url}[/]")
-            console.print("Sluice sends nothing to this machine unless it is allowed: SLUICE_NETGUARD_ALLOW=127.0.0.1/32 sluice up")
+            console.print(
+                f"listening at {receiver.url}; submit with [bold]webhook={receiver.url}[/]"
+            )
+            console.print(
+                "Sluice sends nothing to this machine unless it is allowed: SLUICE_NETGUARD_ALLOW=127.0.0.1/32 sluice up"
+            )
             threading.Event().wait()
     except OSError as error:
         _fail(f"port {port} can't be listened at: {error.strerror}; choose another with --port")
@@ -72,7 +87,7 @@ def fetch_secret(service: str, api_key: str | None) -> str:
         ) from None
 
 
-def line(event: Event) -> str:
+def line(event: ReceivedEvent) -> str:
     """An event for people, in Rich's markup."""
     if event.error:
         return f"[bold red]refused[/]  {escape(event.id)}: {escape(event.error)}"
@@ -83,19 +98,23 @@ def line(event: Event) -> str:
 @app.command()
 def secret(
     key: Key = "default",
-    rotate: Annotated[bool, typer.Option(help="Make a new one; both are valid until --retire.")] = False,
+    rotate: Annotated[
+        bool, typer.Option(help="Make a new one; both are valid until --retire.")
+    ] = False,
     retire: Annotated[bool, typer.Option(help="From now on only the newest is valid.")] = False,
 ) -> None:
     """Print the secrets that a key's webhooks are signed with, the newest first."""
     if rotate and retire:
-        _fail("give --rotate or --retire: what is received is to be verified by the new secret before the old one goes")
+        _fail(
+            "give --rotate or --retire: what is received is to be verified by the new secret before the old one goes"
+        )
 
     def change(operator: Operator) -> tuple[str, ...]:
         if rotate:
             operator.secrets.rotate(key)
         if retire:
             operator.secrets.retire(key)
-        return operator.secrets.of(key)
+        return operator.secrets.for_key(key)
 
     for found in _guarded(change):
         typer.echo(found)
@@ -115,11 +134,18 @@ def keypair() -> None:
 @app.command()
 def dead() -> None:
     """The deliveries that were given up or stopped, the newest first."""
-    table = Table(Column("id", overflow="fold"), "host", "why", "attempts", "last answer", "filed at")
+    table = Table(
+        Column("id", overflow="fold"), "host", "why", "attempts", "last answer", "filed at"
+    )
     for delivery in _guarded(lambda operator: operator.deliveries.dead()):
         last = delivery.log[-1] if delivery.log else None
         said = "" if last is None else last.error or str(last.status)
-        cells = (delivery.reason or "", str(delivery.attempts), said, isoformat(delivery.created_at))
+        cells = (
+            delivery.reason or "",
+            str(delivery.attempts),
+            said,
+            isoformat(delivery.created_at),
+        )
         table.add_row(delivery.id, escape(_host(delivery)), *cells)
     Console().print(table)
 

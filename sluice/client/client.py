@@ -33,22 +33,44 @@ class Client:
     """Thread-safe. `key` is an API key, where the service asks for one. Every method raises ServiceError."""
 
     def __init__(
-        self, url: str, key: str | None = None, *, timeout_s: float = 10.0, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        timeout_s: float = 10.0,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s, transport=transport)
+        self._http = httpx.Client(
+            base_url=url, headers=headers, timeout=timeout_s, transport=transport
+        )
 
-    def submit(self, image: bytes | Path, *, model: str | None = None, **parameters: Any) -> dict[str, Any]:
+    def submit(
+        self, image: bytes | Path, *, model: str | None = None, **parameters: Any
+    ) -> dict[str, Any]:
         """Submit an image; returns the prediction as it starts. `parameters` are those of the interface, such as `confidence`."""
         data = image if isinstance(image, bytes) else image.read_bytes()
-        fields = {name: value for name, value in {"model": model, **parameters}.items() if value is not None}
+        fields = {
+            name: value
+            for name, value in {"model": model, **parameters}.items()
+            if value is not None
+        }
         return self._json(
-            "POST", "/v1/predictions", content=data, params=fields, headers={"Content-Type": "application/octet-stream"}
+            "POST",
+            "/v1/predictions",
+            content=data,
+            params=fields,
+            headers={"Content-Type": "application/octet-stream"},
         )
 
     def get(self, prediction_id: str, *, wait_s: float = 0) -> dict[str, Any]:
         """The prediction as it is, or as it is when it ends within `wait_s` seconds."""
-        return self._json("GET", f"/v1/predictions/{prediction_id}", params={"wait": wait_s}, timeout=wait_s + _MARGIN_S)
+        return self._json(
+            "GET",
+            f"/v1/predictions/{prediction_id}",
+            params={"wait": wait_s},
+            timeout=wait_s + _MARGIN_S,
+        )
 
     def wait(self, prediction_id: str, *, timeout_s: float = 300.0) -> dict[str, Any]:
         """The prediction when it has ended. Raises ServiceError with the code `timeout` when it has not within `timeout_s`."""
@@ -59,7 +81,10 @@ class Client:
             if prediction["completed_at"] is not None:
                 return prediction
             if left_s <= 0:
-                raise ServiceError(f"prediction {prediction_id} is still {prediction['status']} after {timeout_s:g} s", "timeout")
+                raise ServiceError(
+                    f"prediction {prediction_id} is still {prediction['status']} after {timeout_s:g} s",
+                    "timeout",
+                )
 
     def annotated(self, prediction_id: str) -> bytes:
         """The annotated image, a JPEG, of a prediction that was submitted with `visualize`."""
@@ -71,7 +96,12 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -89,4 +119,6 @@ class Client:
             problem = response.json()
             raise ServiceError(problem["detail"], problem["code"], response.status_code)
         except (ValueError, KeyError, TypeError):
-            raise ServiceError(f"{method} {path} was answered {response.status_code}", None, response.status_code) from None
+            raise ServiceError(
+                f"{method} {path} was answered {response.status_code}", None, response.status_code
+            ) from None

@@ -15,7 +15,9 @@ from sluice.errors import RedisUnavailable
 from sluice.redisio.connection import translated
 
 TASK = "sluice.predict"
-ENOUGH = 64  # whoever is woken goes on until nothing is due, so that more would find nothing
+MAX_WAITING_RINGS = (
+    64  # whoever is woken goes on until nothing is due, so that more would find nothing
+)
 
 
 class Doorbell(Protocol):
@@ -27,7 +29,12 @@ class Doorbell(Protocol):
 
 
 def make_app(
-    redis_url: str, queue: str, *, connect_timeout_s: float, timeout_s: float, visibility_timeout_s: float = 60.0
+    redis_url: str,
+    queue: str,
+    *,
+    connect_timeout_s: float,
+    timeout_s: float,
+    visibility_timeout_s: float = 60.0,
 ) -> Celery:
     """The Celery app of one process; connects on first use."""
     app = Celery("sluice", broker=redis_url)
@@ -73,7 +80,7 @@ class CeleryDoorbell:
         self._queue = queue
 
     def ring(self) -> None:
-        if self.waiting() >= ENOUGH:
+        if self.waiting() >= MAX_WAITING_RINGS:
             return
         try:
             self._app.send_task(TASK, queue=self._queue, retry=False)

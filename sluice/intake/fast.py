@@ -11,11 +11,11 @@ from redis.exceptions import ConnectionError, NoScriptError
 from sluice.blobs.store import input_key, stored_key
 from sluice.errors import BlobsUnavailable, QueueFull, Unavailable
 from sluice.ids import new_id
-from sluice.intake.doorbell import ENOUGH
+from sluice.intake.doorbell import MAX_WAITING_RINGS
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Prediction, Submission
 from sluice.redisio.connection import translated
-from sluice.redisio.multiplexed import Pipe
+from sluice.redisio.multiplexed import MultiplexedConnection
 
 
 class AsyncIntake:
@@ -26,8 +26,8 @@ class AsyncIntake:
     def __init__(
         self,
         ledger: RedisLedger,
-        pipe: Pipe,
-        blobs: Pipe | None,
+        pipe: MultiplexedConnection,
+        blobs: MultiplexedConnection | None,
         *,
         blob_ttl_s: int,
         ring: Callable[[str], object],
@@ -40,7 +40,9 @@ class AsyncIntake:
         self._ring = ring
         self._drop = drop
 
-    async def accept(self, image: bytes, submission: Submission, max_backlog: int | None = None) -> Prediction:
+    async def accept(
+        self, image: bytes, submission: Submission, max_backlog: int | None = None
+    ) -> Prediction:
         """What `Intake.accept` does for an image without an id of the caller's. Raises QueueFull or another Unavailable."""
         chosen = new_id()
         key = input_key(chosen, "")
@@ -58,7 +60,7 @@ class AsyncIntake:
         except (QueueFull, Unavailable):
             self._drop(key)
             raise
-        if created.waiting <= ENOUGH:
+        if created.waiting <= MAX_WAITING_RINGS:
             self._ring(chosen)
         return created.prediction
 
@@ -75,7 +77,9 @@ class AsyncIntake:
                 (answer,) = await self._pipe.send(create)
         if isinstance(answer, NoScriptError):  # Redis was started anew
             with translated():
-                loaded, answer = await self._pipe.send(("SCRIPT", "LOAD", self._ledger.create_script), create)
+                loaded, answer = await self._pipe.send(
+                    ("SCRIPT", "LOAD", self._ledger.create_script), create
+                )
                 _raised(loaded)
         with translated():
             _raised(answer)

@@ -5,7 +5,7 @@ import logging
 from sluice.blobs.store import Blobs, input_key
 from sluice.errors import Conflict, Gone, IdReused, NotFound, QueueFull, Unavailable
 from sluice.ids import new_id
-from sluice.intake.doorbell import ENOUGH, Doorbell
+from sluice.intake.doorbell import MAX_WAITING_RINGS, Doorbell
 from sluice.ledger.predictions import Ledger
 from sluice.prediction import Prediction, Submission, digest
 
@@ -13,7 +13,15 @@ log = logging.getLogger(__name__)
 
 
 class Intake:
-    def __init__(self, ledger: Ledger, blobs: Blobs, doorbell: Doorbell, *, blob_ttl_s: int, orphan_ttl_s: int) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        blobs: Blobs,
+        doorbell: Doorbell,
+        *,
+        blob_ttl_s: int,
+        orphan_ttl_s: int,
+    ) -> None:
         self._ledger = ledger
         self._blobs = blobs
         self._doorbell = doorbell
@@ -21,7 +29,12 @@ class Intake:
         self._orphan_ttl_s = orphan_ttl_s
 
     def accept(
-        self, image: bytes, submission: Submission, prediction_id: str | None = None, *, max_backlog: int | None = None
+        self,
+        image: bytes,
+        submission: Submission,
+        prediction_id: str | None = None,
+        *,
+        max_backlog: int | None = None,
     ) -> Prediction:
         """Store the image, record the prediction, ring. Blocks for a few milliseconds. With an `image_url`, `image` is empty.
 
@@ -30,16 +43,22 @@ class Intake:
         then it is not accepted, but it may be on record where Redis did not answer in time.
         """
         chosen = prediction_id or new_id()
-        mark = digest(image, submission) if prediction_id else ""  # nobody can repeat an id that they do not know
+        mark = (
+            digest(image, submission) if prediction_id else ""
+        )  # nobody can repeat an id that they do not know
         key = input_key(chosen, mark)
         if prediction_id and (known := self._known(prediction_id, mark)):
             if not known.status.terminal:
-                self._blobs.keep(key, self._blob_ttl_s)  # whoever put it on record may have died before it came to this
+                self._blobs.keep(
+                    key, self._blob_ttl_s
+                )  # whoever put it on record may have died before it came to this
             return known
         if image:
             self._blobs.put(key, image, self._blob_ttl_s)
         try:
-            created = self._ledger.create(chosen, submission, mark, len(image), max_backlog=max_backlog)
+            created = self._ledger.create(
+                chosen, submission, mark, len(image), max_backlog=max_backlog
+            )
         except (Conflict, Gone):
             self._forget(key)
             raise
@@ -59,7 +78,9 @@ class Intake:
             self._blobs.put(key, image, self._blob_ttl_s)
             if self._ledger.get(chosen).status.terminal:
                 self._forget(key)
-        if created.made and created.waiting <= ENOUGH:  # else somebody was rung for those before it
+        if (
+            created.made and created.waiting <= MAX_WAITING_RINGS
+        ):  # else somebody was rung for those before it
             self.ring(chosen)
         return created.prediction
 
@@ -92,7 +113,9 @@ class Intake:
         except NotFound:
             return None
         if found.digest != mark:
-            raise IdReused(f"the id {prediction_id!r} belongs to another submission; choose a new one")
+            raise IdReused(
+                f"the id {prediction_id!r} belongs to another submission; choose a new one"
+            )
         return found
 
     def _is_known(self, prediction_id: str) -> bool:

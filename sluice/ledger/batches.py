@@ -1,8 +1,8 @@
 """Batches: many images that came in one call. The ledger's scripts count their predictions by status; the last one ends the batch.
 
-    {detect}:batch:<id>       hash    the record, with a count for each status; expires some time after the batch's end
-    {detect}:gone:batch:<id>  string  its key's name; outlives the record
-    {detect}:batches          zset    batches that are being submitted or canceled, scored by when the sweep sees to them
+    {default}:batch:<id>       hash    the record, with a count for each status; expires some time after the batch's end
+    {default}:gone:batch:<id>  string  its key's name; outlives the record
+    {default}:batches          zset    batches that are being submitted or canceled, scored by when the sweep sees to them
 
 A batch's predictions are `<batch's id>-<index of the image>`, so that a call that comes again makes none twice. They are in no list
 but the batch's. A batch takes predictions until it is sealed, and nothing live is left, or it is canceled.
@@ -23,7 +23,7 @@ from sluice.ledger.predictions import script_limits
 from sluice.ledger.record import from_record
 from sluice.prediction import Prediction, Priority, Status
 from sluice.redisio.connection import translated
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 
 _SCRIPTS = {"open": batch_scripts.OPEN, "seal": batch_scripts.SEAL, "cancel": batch_scripts.CANCEL}
 _TEXTS = ("model", "webhook", "base_url")
@@ -65,11 +65,13 @@ class Batches(Protocol):
 class RedisBatches:
     """The batches of one queue in Redis 6.2 or later. Thread-safe."""
 
-    def __init__(self, client: "redis.Redis", settings: Queue) -> None:
+    def __init__(self, client: "redis.Redis", settings: QueueSettings) -> None:
         self._redis = client
         self._tag = f"{{{settings.name}}}"
         self._limits = script_limits(settings)
-        self._scripts = {name: client.register_script(PRELUDE + text) for name, text in _SCRIPTS.items()}
+        self._scripts = {
+            name: client.register_script(PRELUDE + text) for name, text in _SCRIPTS.items()
+        }
 
     def open(self, batch_id: str, submission: BatchSubmission, digest: str = "") -> Batch:
         answer = self._run("open", batch_id, [digest, *_to_record(submission)]).decode()
@@ -77,10 +79,19 @@ class RedisBatches:
             raise reused(batch_id)
         if answer in ("known", "gone"):
             return self.get(batch_id, submission.key)
-        return Batch(id=batch_id, created_at=float(answer), counts=dict.fromkeys(Status, 0), **dict(submission))
+        return Batch(
+            id=batch_id,
+            created_at=float(answer),
+            counts=dict.fromkeys(Status, 0),
+            **dict(submission),
+        )
 
     def seal(self, batch_id: str, errors: Sequence[ItemError] = ()) -> Batch:
-        self._run("seal", batch_id, [part for error in errors for part in (error.index, error.model_dump_json())])
+        self._run(
+            "seal",
+            batch_id,
+            [part for error in errors for part in (error.index, error.model_dump_json())],
+        )
         return self.get(batch_id)
 
     def get(self, batch_id: str, key: str | None = None) -> Batch:
@@ -114,11 +125,17 @@ class RedisBatches:
             for prediction_id in ids:
                 pipe.hgetall(f"{self._tag}:prediction:{prediction_id}")
             found = zip(ids, pipe.execute(), strict=True)
-        return [from_record(name, fields) for name, fields in found if fields.get(b"batch") == batch.id.encode()]
+        return [
+            from_record(name, fields)
+            for name, fields in found
+            if fields.get(b"batch") == batch.id.encode()
+        ]
 
     def _run(self, script: str, batch_id: str, args: Sequence[str | float]) -> Any:
         with translated():
-            return self._scripts[script](keys=[f"{self._tag}:live"], args=[self._tag, batch_id, self._limits, *args])
+            return self._scripts[script](
+                keys=[f"{self._tag}:live"], args=[self._tag, batch_id, self._limits, *args]
+            )
 
 
 def _to_record(submission: BatchSubmission) -> list[str | int]:
@@ -141,7 +158,9 @@ def from_batch_record(batch_id: str, fields: Mapping[bytes, bytes]) -> Batch:
         total=int(fields[b"total"]),
         priority=Priority(fields[b"priority"].decode()),
         metadata=json.loads(fields.get(b"metadata", b"{}")),
-        webhook_events=tuple(fields[b"webhook_events"].decode().split(",")) if b"webhook_events" in fields else (),
+        webhook_events=tuple(fields[b"webhook_events"].decode().split(","))
+        if b"webhook_events" in fields
+        else (),
         created_at=float(fields[b"created_at"]),
         completed_at=float(fields[b"completed_at"]) if b"completed_at" in fields else None,
         canceled=b"canceled_at" in fields,

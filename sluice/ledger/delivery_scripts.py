@@ -4,7 +4,9 @@ Every script takes ARGV[1] = the queue's hash tag, then its own arguments. KEYS[
 other keys have the same hash tag, and are listed in `sluice/ledger/deliveries.py`.
 """
 
-UNSEEN_S = 3 * 24 * 3600  # how long a delivery waits for its first attempt: the senders may be away for so long
+UNSEEN_S = (
+    3 * 24 * 3600
+)  # how long a delivery waits for its first attempt: the senders may be away for so long
 _AT_A_TIME = 100  # Redis does nothing else meanwhile; what is left over is the next sweep's
 _LONGEST_LAPSE_DELAY_S = 600
 
@@ -83,7 +85,7 @@ function file(of, event, kind)
   if before[1] == 'waiting' then close(start, before[2], 'superseded') end
   local origin = string.lower(string.match(url, '^%a+://[^/?#]+') or url)
   local to = key .. '/' .. redis.sha1hex(origin)
-  redis.call('HSET', delivery(name), 'kind', kind, 'of', of, 'event', event, 'url', url, 'key', key, 'receiver', to,
+  redis.call('HSET', delivery(name), 'kind', kind, 'subject_id', of, 'event', event, 'url', url, 'key', key, 'receiver', to,
     'endpoint', redis.sha1hex(key .. ' ' .. string.match(url, '^[^?#]*')), 'status', 'held', 'created_at', exact(now))
   redis.call('EXPIRE', delivery(name), UNSEEN_S)
   redis.call('ZADD', open, exact(now), name)
@@ -174,7 +176,7 @@ local function material(kind, of)
   return found
 end
 local function take(name, to)
-  local held = get(name, 'status', 'endpoint', 'body', 'kind', 'of', 'attempts', 'key')
+  local held = get(name, 'status', 'endpoint', 'body', 'kind', 'subject_id', 'attempts', 'key')
   if not held[1] then
     redis.call('ZREM', open, name)  -- its record is gone: debris
     redis.call('ZREM', counted, name)
@@ -236,7 +238,7 @@ return {exact(now), exact(next_at and math.max(0, next_at - now) or -1), claimed
 """
 )
 
-# for each attempt: id, owner, 'delivered', 'failed', 'gone' or 'returned', s until the next one or '', its log entry, the body,
+# for each attempt: id, owner, 'delivered', 'failed', 'gone' or 'not_attempted', s until the next one or '', its log entry, the body,
 # s for which the receiver asks to be left alone → {1, or 0 where the attempt's lease has lapsed …}
 SETTLE = (
     _PRELUDE
@@ -258,11 +260,11 @@ local function judge(to, well, rest_s)
 end
 
 local function settle(name, owner, outcome, delay_s, attempt, body, rest_s)
-  local held = get(name, 'status', 'owner', 'receiver', 'kind', 'of', 'event', 'endpoint')
+  local held = get(name, 'status', 'owner', 'receiver', 'kind', 'subject_id', 'event', 'endpoint')
   local to, kind, of, event = held[3], held[4], held[5], held[6]
   if held[1] ~= 'sending' or held[2] ~= owner then return 0 end
   release(name, to)
-  if outcome == 'returned' then
+  if outcome == 'not_attempted' then
     redis.call('HINCRBY', delivery(name), 'attempts', -1)
     again(name, to, kind, of, event, now)
     offer(to)
@@ -305,7 +307,7 @@ SWEEP = (
     + """
 local lost, given_up = {}, {}
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', sending, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME)) do
-  local held = get(name, 'receiver', 'kind', 'of', 'event')
+  local held = get(name, 'receiver', 'kind', 'subject_id', 'event')
   redis.call('ZREM', sending, name)
   if held[1] then
     release(name, held[1])
@@ -343,7 +345,7 @@ REDELIVER = (
     _PRELUDE
     + """
 local name = ARGV[3]
-local held = get(name, 'status', 'receiver', 'kind', 'of', 'event', 'endpoint', 'body')
+local held = get(name, 'status', 'receiver', 'kind', 'subject_id', 'event', 'endpoint', 'body')
 if not held[1] then return 'unknown' end
 if held[1] == 'waiting' or held[1] == 'sending' or held[1] == 'held' then return 'waiting' end
 local is_start = held[3] == 'prediction' and held[5] == 'start'

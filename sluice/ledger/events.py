@@ -21,10 +21,15 @@ class Events:
 
     def __init__(self, redis_url: str, queue: str, *, connect_timeout_s: float) -> None:
         self._redis = redis.asyncio.Redis.from_url(
-            redis_url, socket_connect_timeout=connect_timeout_s, socket_keepalive=True, health_check_interval=5
+            redis_url,
+            socket_connect_timeout=connect_timeout_s,
+            socket_keepalive=True,
+            health_check_interval=5,
         )
         self._channel = f"{{{queue}}}:events"
-        self._waiting: dict[str, dict[asyncio.Event, bool]] = defaultdict(dict)  # and whether any change will do
+        self._waiting: dict[str, dict[asyncio.Event, bool]] = defaultdict(
+            dict
+        )  # and whether any change will do
         self._task: asyncio.Task[None] | None = None
         self.closing = False
 

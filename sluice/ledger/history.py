@@ -38,7 +38,11 @@ class Place(NamedTuple):
     id: str
 
     def cursor(self) -> str:
-        return base64.urlsafe_b64encode(f"{'<' if self.older else '>'}{self.at!r} {self.id}".encode()).decode().rstrip("=")
+        return (
+            base64.urlsafe_b64encode(f"{'<' if self.older else '>'}{self.at!r} {self.id}".encode())
+            .decode()
+            .rstrip("=")
+        )
 
     @classmethod
     def parse(cls, cursor: str) -> "Place":
@@ -64,7 +68,9 @@ class Page(NamedTuple):
 class History(Protocol):
     """Every implementation passes `tests/contract/test_history.py`. Raises RedisUnavailable."""
 
-    def page(self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING) -> Page:
+    def page(
+        self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING
+    ) -> Page:
         """Of the predictions of `key`, those of `wanted`. Raises InvalidInput for a cursor that is none of ours."""
 
 
@@ -75,7 +81,9 @@ class RedisHistory:
         self._redis = client
         self._tag = f"{{{queue}}}"
 
-    def page(self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING) -> Page:
+    def page(
+        self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING
+    ) -> Page:
         start = Place.parse(cursor) if cursor else Place(True, float("inf"), "")
         results: list[Prediction] = []
         last, more = start, False
@@ -83,7 +91,9 @@ class RedisHistory:
             for offset in range(0, _LOOKED_AT, _AT_A_TIME):
                 found = self._entries(key, start, offset, wanted.since)
                 for name, at, fields in found:
-                    if (at == start.at and (name >= start.id if start.older else name <= start.id)) or not fields:
+                    if (
+                        at == start.at and (name >= start.id if start.older else name <= start.id)
+                    ) or not fields:
                         continue
                     if len(results) == limit:
                         more = True
@@ -98,19 +108,25 @@ class RedisHistory:
                 more = True
         return _page(results, start, last if more else None, first=cursor is None)
 
-    def _entries(self, key: str, start: Place, offset: int, since: float | None) -> list[tuple[str, float, dict[bytes, bytes]]]:
+    def _entries(
+        self, key: str, start: Place, offset: int, since: float | None
+    ) -> list[tuple[str, float, dict[bytes, bytes]]]:
         """Ids with the times of their creation and their records, from `start` on."""
         index, oldest = f"{self._tag}:index:{key}", "-inf" if since is None else since
         window: Any = {"start": offset, "num": _AT_A_TIME, "withscores": True}
         if start.older:
             entries: Any = self._redis.zrevrangebyscore(index, start.at, oldest, **window)
         else:
-            entries = self._redis.zrangebyscore(index, max(start.at, since or 0.0), "+inf", **window)
+            entries = self._redis.zrangebyscore(
+                index, max(start.at, since or 0.0), "+inf", **window
+            )
         with self._redis.pipeline(transaction=False) as pipe:
             for name, _ in entries:
                 pipe.hgetall(f"{self._tag}:prediction:{name.decode()}")
             records = pipe.execute()
-        return [(name.decode(), at, fields) for (name, at), fields in zip(entries, records, strict=True)]
+        return [
+            (name.decode(), at, fields) for (name, at), fields in zip(entries, records, strict=True)
+        ]
 
 
 def _passes(prediction: Prediction, wanted: Filter) -> bool:
@@ -126,5 +142,7 @@ def _page(results: list[Prediction], start: Place, end: Place | None, *, first: 
         return Page(results, None, onwards) if start.older else Page(results, onwards, None)
     newest, oldest = results[0], results[-1]
     if start.older:
-        return Page(results, None if first else Place(False, newest.created_at, newest.id).cursor(), onwards)
+        return Page(
+            results, None if first else Place(False, newest.created_at, newest.id).cursor(), onwards
+        )
     return Page(results, onwards, Place(True, oldest.created_at, oldest.id).cursor())

@@ -2,25 +2,25 @@
 
 Keys of one queue share a hash tag, so that a cluster keeps them on one node and a script may touch them all:
 
-    {detect}:prediction:<id>       hash    the record; expires some time after the prediction's end
-    {detect}:gone:<id>             string  its key's name; outlives the record, so that an old id is told from an unknown one
-    {detect}:ready:<prio>:<key>    zset    ids of one key that wait for nothing but their turn, scored by when they came
-    {detect}:turns:<prio>          zset    keys that have something ready, scored by when they last had their turn
-    {detect}:delayed               zset    ids that wait until the time that is their score, after which they are ready
-    {detect}:alone                 zset    likewise, those that a worker must run alone: their leases have lapsed before
-    {detect}:leases                zset    ids that run, scored by the time at which the claim lapses
-    {detect}:deadlines             zset    ids that wait in whatever way, scored by the time at which they are aborted
-    {detect}:live                  zset    queued and running ids, scored by creation: the backlog, which KEDA reads
-    {detect}:backlogs              hash    how many of them are each key's
-    {detect}:bytes                 number  the size of the images of all that is live
-    {detect}:turn                  number  claims so far, for the share of the lower priorities
-    {detect}:dead                  zset    ids of dead letters, scored by their end
-    {detect}:unkept                zset    those of them whose images are not kept for as long yet, scored likewise
-    {detect}:index:<key>           zset    ids of one key that have records, scored by creation; see `history.py`
-    {detect}:expiring              zset    "<key> <id>", scored by the time at which the index forgets it
-    {detect}:ended:<n>             number  how many ended in the nth ten seconds while others waited; the drain rate
-    {detect}:workers               zset    worker processes, scored by the time until which they count
-    {detect}:events                channel: "<id> <status>" at each change
+    {default}:prediction:<id>       hash    the record; expires some time after the prediction's end
+    {default}:gone:<id>             string  its key's name; outlives the record, so that an old id is told from an unknown one
+    {default}:ready:<prio>:<key>    zset    ids of one key that wait for nothing but their turn, scored by when they came
+    {default}:turns:<prio>          zset    keys that have something ready, scored by when they last had their turn
+    {default}:delayed               zset    ids that wait until the time that is their score, after which they are ready
+    {default}:alone                 zset    likewise, those that a worker must run alone: their leases have lapsed before
+    {default}:leases                zset    ids that run, scored by the time at which the claim lapses
+    {default}:deadlines             zset    ids that wait in whatever way, scored by the time at which they are aborted
+    {default}:live                  zset    queued and running ids, scored by creation: the backlog, which KEDA reads
+    {default}:backlogs              hash    how many of them are each key's
+    {default}:bytes                 number  the size of the images of all that is live
+    {default}:turn                  number  claims so far, for the share of the lower priorities
+    {default}:dead                  zset    ids of dead letters, scored by their end
+    {default}:unkept                zset    those of them whose images are not kept for as long yet, scored likewise
+    {default}:index:<key>           zset    ids of one key that have records, scored by creation; see `history.py`
+    {default}:expiring              zset    "<key> <id>", scored by the time at which the index forgets it
+    {default}:ended:<n>             number  how many ended in the nth ten seconds while others waited; the drain rate
+    {default}:workers               zset    worker processes, scored by the time until which they count
+    {default}:events                channel: "<id> <status>" at each change
 
 All times are Redis's own, in seconds since the epoch: hosts' clocks may differ.
 """
@@ -34,21 +34,36 @@ from typing import Any, NamedTuple, Protocol
 import redis
 
 from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, OutputTooLarge, QueueFull
-from sluice.ledger.prediction_scripts import AHEAD, BEAT, CANCEL, CLAIM, CREATE, FINISH, LOAD, RENEW, REQUEUE, SWEEP
+from sluice.ledger.prediction_scripts import (
+    AHEAD,
+    BEAT,
+    CANCEL,
+    CLAIM,
+    CREATE,
+    FINISH,
+    LOAD,
+    RENEW,
+    REQUEUE,
+    SWEEP,
+)
 from sluice.ledger.record import from_record, to_record
 from sluice.prediction import Claim, Prediction, Problem, Status, Submission
 from sluice.redisio.connection import translated
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 
-WORKER_LOST = Problem(code="worker_lost", message="The worker died or hung each time it ran this prediction.")
-TOO_LATE = Problem(code="too_late", message="It did not start in time; the service was too busy or was stopped.")
+WORKER_LOST = Problem(
+    code="worker_lost", message="The worker died or hung each time it ran this prediction."
+)
+TOO_LATE = Problem(
+    code="too_late", message="It did not start in time; the service was too busy or was stopped."
+)
 _FULL = {
     "live": "there are as many predictions in the queue as are allowed; try again later",
     "key": "this key has as many predictions in the queue as it is allowed; wait for some of them to end",
     "bytes": "the images in the queue hold as many bytes as are allowed; try again later",
     "memory": "Redis's memory is nearly full; try again later",
 }
-_MEMORY_IS_BELIEVED_S = 0.5
+_MEMORY_CACHE_TTL_S = 0.5
 _MAX_LOGS_BYTES = 4000
 _SCRIPTS = {
     "create": CREATE,
@@ -75,7 +90,7 @@ class Swept(NamedTuple):
     aborted: tuple[str, ...]
     due: int
     due_alone: int
-    left: int = 0
+    remaining: int = 0
     digests: tuple[str, ...] = ()
 
 
@@ -87,9 +102,9 @@ class Created(NamedTuple):
     waiting: int
 
 
-class Load(NamedTuple):
-    """How busy the queue is. `oldest_s`: how long ago the oldest live prediction was submitted. `per_s`: how many ended in a second
-    while others waited, in the best ten seconds of the last minute; 0 when none did. `full`: how much of the nearest bound is in
+class QueueLoad(NamedTuple):
+    """How busy the queue is. `oldest_s`: how long ago the oldest live prediction was submitted. `drain_rate_per_s`: how many ended in a second
+    while others waited, in the best ten seconds of the last minute; 0 when none did. `fill_ratio`: how much of the nearest bound is in
     use, 0 to 1.
     """
 
@@ -97,12 +112,12 @@ class Load(NamedTuple):
     running: int
     workers: int
     oldest_s: float
-    per_s: float
-    full: float
+    drain_rate_per_s: float
+    fill_ratio: float
 
     def wait_s(self, ahead: int) -> float | None:
         """About how long until what has `ahead` others before it has ended; None where nothing tells."""
-        return (ahead + 1) / self.per_s if self.per_s else None
+        return (ahead + 1) / self.drain_rate_per_s if self.drain_rate_per_s else None
 
 
 class Ledger(Protocol):
@@ -111,11 +126,19 @@ class Ledger(Protocol):
     Where a method takes the name of an API key, another key's prediction is unknown to it.
     """
 
-    def room(self, size: int, key: str = "default", max_backlog: int | None = None) -> None:
+    def check_capacity(
+        self, size: int, key: str = "default", max_backlog: int | None = None
+    ) -> None:
         """Raises QueueFull where a prediction with an image of `size` bytes would be refused now."""
 
     def create(
-        self, prediction_id: str, submission: Submission, digest: str = "", size: int = 0, *, max_backlog: int | None = None
+        self,
+        prediction_id: str,
+        submission: Submission,
+        digest: str = "",
+        size: int = 0,
+        *,
+        max_backlog: int | None = None,
     ) -> Created:
         """Record a prediction as `starting` and queue it. The same submission under the same id changes nothing. `max_backlog`
         bounds what is live of the submission's key.
@@ -141,12 +164,16 @@ class Ledger(Protocol):
     def renew(self, claim: Claim, lease_s: float) -> None:
         """Hold a claim for `lease_s` more seconds from now. Raises LeaseLost."""
 
-    def succeed(self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float], logs: str = "") -> None:
+    def succeed(
+        self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float], logs: str = ""
+    ) -> None:
         """`processing → succeeded`; `logs` is one line. Raises LeaseLost when the claim is no longer the owner's, or
         OutputTooLarge; nothing is changed then.
         """
 
-    def fail(self, claim: Claim, problem: Problem, metrics: Mapping[str, float], logs: str = "") -> None:
+    def fail(
+        self, claim: Claim, problem: Problem, metrics: Mapping[str, float], logs: str = ""
+    ) -> None:
         """`processing → failed`. Raises LeaseLost likewise."""
 
     def requeue(self, claim: Claim, delay_s: float, *, retry: bool = True, logs: str = "") -> None:
@@ -160,19 +187,19 @@ class Ledger(Protocol):
         a dead letter. What is past its deadline is aborted. Costs what is due, not what is stored, and not all of it at once.
         """
 
-    def image_kept(self, prediction_id: str) -> None:
+    def mark_image_kept(self, prediction_id: str) -> None:
         """A dead letter's image is kept for as long as its record is: sweeps name it no more."""
 
     def backlog(self) -> int:
         """How many predictions are queued or running."""
 
-    def ahead(self, prediction_id: str) -> int | None:
+    def count_ahead(self, prediction_id: str) -> int | None:
         """How many predictions are claimed before this one, as far as is known now; None unless it waits only for its turn."""
 
-    def beat(self, worker: str, counts_s: float) -> None:
+    def heartbeat(self, worker: str, counts_s: float) -> None:
         """This worker process is well; it counts as one for `counts_s` seconds."""
 
-    def load(self) -> Load:
+    def load(self) -> QueueLoad:
         """How busy the queue is."""
 
     def dead(self) -> list[Prediction]:
@@ -182,7 +209,7 @@ class Ledger(Protocol):
 class RedisLedger:
     """The ledger of one queue in Redis 6.2 or later."""
 
-    def __init__(self, client: "redis.Redis", settings: Queue) -> None:
+    def __init__(self, client: "redis.Redis", settings: QueueSettings) -> None:
         self._redis = client
         self._settings = settings
         self._tag = f"{{{settings.name}}}"
@@ -191,7 +218,9 @@ class RedisLedger:
         self._scripts = {name: client.register_script(text) for name, text in _SCRIPTS.items()}
         self._limits = script_limits(settings)
 
-    def room(self, size: int, key: str = "default", max_backlog: int | None = None) -> None:
+    def check_capacity(
+        self, size: int, key: str = "default", max_backlog: int | None = None
+    ) -> None:
         with translated():
             with self._redis.pipeline(transaction=False) as pipe:
                 pipe.zcard(f"{self._tag}:live")
@@ -209,47 +238,90 @@ class RedisLedger:
             raise QueueFull(_FULL["memory"])
 
     def create(
-        self, prediction_id: str, submission: Submission, digest: str = "", size: int = 0, *, max_backlog: int | None = None
+        self,
+        prediction_id: str,
+        submission: Submission,
+        digest: str = "",
+        size: int = 0,
+        *,
+        max_backlog: int | None = None,
     ) -> Created:
         with translated():
             if self._memory() > self._settings.max_memory:
                 raise QueueFull(_FULL["memory"])
-        answer = self._run("create", prediction_id, self._asked(submission, digest, size, max_backlog))
+        answer = self._run(
+            "create", prediction_id, self._asked(submission, digest, size, max_backlog)
+        )
         return self.created(answer, prediction_id, submission, digest)
 
     def create_command(
-        self, prediction_id: str, submission: Submission, digest: str, size: int, max_backlog: int | None
+        self,
+        prediction_id: str,
+        submission: Submission,
+        digest: str,
+        size: int,
+        max_backlog: int | None,
     ) -> tuple[str | float, ...]:
         """What `create` sends, for who sends it otherwise: `created` reads the answer, and `create_script` is the script's text. It
         does not look at Redis's memory.
         """
         own = self._asked(submission, digest, size, max_backlog)
-        return ("EVALSHA", self._scripts["create"].sha, 1, f"{self._tag}:live", self._tag, prediction_id, self._limits, *own)
+        return (
+            "EVALSHA",
+            self._scripts["create"].sha,
+            1,
+            f"{self._tag}:live",
+            self._tag,
+            prediction_id,
+            self._limits,
+            *own,
+        )
 
     @property
     def create_script(self) -> str:
         return CREATE
 
-    def _asked(self, submission: Submission, digest: str, size: int, max_backlog: int | None) -> list[str | float]:
+    def _asked(
+        self, submission: Submission, digest: str, size: int, max_backlog: int | None
+    ) -> list[str | float]:
         within_s = self._settings.start_within_s
         if submission.start_within_s is not None:
             within_s = min(within_s, submission.start_within_s)
         bound = "" if max_backlog is None else max_backlog
-        return [size, within_s, submission.key, bound, submission.batch or "", *to_record(submission, digest)]
+        return [
+            size,
+            within_s,
+            submission.key,
+            bound,
+            submission.batch or "",
+            *to_record(submission, digest),
+        ]
 
-    def created(self, answer: Any, prediction_id: str, submission: Submission, digest: str) -> Created:
+    def created(
+        self, answer: Any, prediction_id: str, submission: Submission, digest: str
+    ) -> Created:
         """What Redis's answer means. Raises what `create` raises."""
         if answer == b"closed":
-            raise Conflict(f"batch {submission.batch!r} takes no more images: it has ended, or was canceled")
+            raise Conflict(
+                f"batch {submission.batch!r} takes no more images: it has ended, or was canceled"
+            )
         if answer == b"taken":
             found = self.get(prediction_id)
             if found.digest != digest:
-                raise IdReused(f"the id {prediction_id!r} belongs to another submission; choose a new one")
+                raise IdReused(
+                    f"the id {prediction_id!r} belongs to another submission; choose a new one"
+                )
             return Created(found, False, 0)
         if isinstance(answer, bytes):
             raise QueueFull(_FULL[answer.decode()])
         at, waiting = answer
-        prediction = Prediction(id=prediction_id, status=Status.STARTING, created_at=float(at), digest=digest, **vars(submission))
+        prediction = Prediction(
+            id=prediction_id,
+            status=Status.STARTING,
+            created_at=float(at),
+            digest=digest,
+            **vars(submission),
+        )
         return Created(prediction, True, waiting)
 
     def get(self, prediction_id: str, key: str | None = None) -> Prediction:
@@ -286,23 +358,32 @@ class RedisLedger:
     def renew(self, claim: Claim, lease_s: float) -> None:
         self._owned(claim, self._run("renew", claim.prediction.id, [claim.owner, lease_s]))
 
-    def succeed(self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float], logs: str = "") -> None:
+    def succeed(
+        self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float], logs: str = ""
+    ) -> None:
         text = json.dumps(output)
         check_size(text, self._settings.max_output_bytes)
         self._finish(claim, Status.SUCCEEDED, "output", text, metrics, logs)
 
-    def fail(self, claim: Claim, problem: Problem, metrics: Mapping[str, float], logs: str = "") -> None:
+    def fail(
+        self, claim: Claim, problem: Problem, metrics: Mapping[str, float], logs: str = ""
+    ) -> None:
         self._finish(claim, Status.FAILED, "error", problem.model_dump_json(), metrics, logs)
 
     def requeue(self, claim: Claim, delay_s: float, *, retry: bool = True, logs: str = "") -> None:
-        self._owned(claim, self._run("requeue", claim.prediction.id, [claim.owner, delay_s, int(retry), logs]))
+        self._owned(
+            claim,
+            self._run("requeue", claim.prediction.id, [claim.owner, delay_s, int(retry), logs]),
+        )
 
     def sweep(self) -> Swept:
-        *ids, due, due_alone, left = self._run("sweep", "", [WORKER_LOST.model_dump_json(), TOO_LATE.model_dump_json()])
+        *ids, due, due_alone, remaining = self._run(
+            "sweep", "", [WORKER_LOST.model_dump_json(), TOO_LATE.model_dump_json()]
+        )
         requeued, dead, aborted, digests = (tuple(item.decode() for item in found) for found in ids)
-        return Swept(requeued, dead, aborted, int(due), int(due_alone), int(left), digests)
+        return Swept(requeued, dead, aborted, int(due), int(due_alone), int(remaining), digests)
 
-    def image_kept(self, prediction_id: str) -> None:
+    def mark_image_kept(self, prediction_id: str) -> None:
         with translated():
             self._redis.zrem(f"{self._tag}:unkept", prediction_id)
 
@@ -310,18 +391,25 @@ class RedisLedger:
         with translated():
             return int(self._redis.zcard(f"{self._tag}:live"))
 
-    def ahead(self, prediction_id: str) -> int | None:
+    def count_ahead(self, prediction_id: str) -> int | None:
         found = self._run("ahead", prediction_id, [])
         return None if found is None else int(found)
 
-    def beat(self, worker: str, counts_s: float) -> None:
+    def heartbeat(self, worker: str, counts_s: float) -> None:
         self._run("beat", "", [worker, counts_s])
 
-    def load(self) -> Load:
-        live, running, workers, oldest_s, per_s, full = self._run("load", "", [])
+    def load(self) -> QueueLoad:
+        live, running, workers, oldest_s, drain_rate_per_s, fill_ratio = self._run("load", "", [])
         with translated():
             memory = self._memory() / self._settings.max_memory
-        return Load(live, running, workers, float(oldest_s), float(per_s), max(float(full), memory))
+        return QueueLoad(
+            live,
+            running,
+            workers,
+            float(oldest_s),
+            float(drain_rate_per_s),
+            max(float(fill_ratio), memory),
+        )
 
     def dead(self) -> list[Prediction]:
         with translated():
@@ -331,40 +419,66 @@ class RedisLedger:
                 for prediction_id in ids:
                     pipe.hgetall(self._record(prediction_id))
                 records = pipe.execute()
-        return [from_record(prediction_id, fields) for prediction_id, fields in zip(ids, records, strict=True) if fields]
+        return [
+            from_record(prediction_id, fields)
+            for prediction_id, fields in zip(ids, records, strict=True)
+            if fields
+        ]
 
     def _memory(self) -> float:
         """How much of `maxmemory` is in use, 0 to 1; 0 where there is no bound. Asked now and then: it costs as much as a write."""
-        if time.monotonic() - self._memory_asked_at > _MEMORY_IS_BELIEVED_S:
+        if time.monotonic() - self._memory_asked_at > _MEMORY_CACHE_TTL_S:
             said: Any = self._redis.info("memory")
-            self._memory_used = said["used_memory"] / said["maxmemory"] if said["maxmemory"] else 0.0
+            self._memory_used = (
+                said["used_memory"] / said["maxmemory"] if said["maxmemory"] else 0.0
+            )
             self._memory_asked_at = time.monotonic()
         return self._memory_used
 
-    def _finish(self, claim: Claim, status: Status, field: str, value: str, metrics: Mapping[str, float], logs: str) -> None:
+    def _finish(
+        self,
+        claim: Claim,
+        status: Status,
+        field: str,
+        value: str,
+        metrics: Mapping[str, float],
+        logs: str,
+    ) -> None:
         args = [claim.owner, status.value, field, value, json.dumps(metrics), logs]
         self._owned(claim, self._run("finish", claim.prediction.id, args))
 
     def _owned(self, claim: Claim, done: object) -> None:
         if not done:
-            raise LeaseLost(f"prediction {claim.prediction.id!r} is no longer this attempt's: its lease lapsed or it has ended")
+            raise LeaseLost(
+                f"prediction {claim.prediction.id!r} is no longer this attempt's: its lease lapsed or it has ended"
+            )
 
     def _record(self, prediction_id: str) -> str:
         return f"{self._tag}:prediction:{prediction_id}"
 
     def _run(self, script: str, prediction_id: str, args: Sequence[str | float]) -> Any:
         with translated():
-            return self._scripts[script](keys=[f"{self._tag}:live"], args=[self._tag, prediction_id, self._limits, *args])
+            return self._scripts[script](
+                keys=[f"{self._tag}:live"], args=[self._tag, prediction_id, self._limits, *args]
+            )
 
 
-def script_limits(settings: Queue) -> str:
+def script_limits(settings: QueueSettings) -> str:
     """The limits as the scripts take them."""
-    kept_s = math.ceil(settings.start_within_s + settings.retry_for_s) + max(settings.retention_s, settings.dead_retention_s)
-    limits = {**settings.model_dump(mode="json", exclude={"name"}), "max_logs_bytes": _MAX_LOGS_BYTES, "index_ttl_s": kept_s}
+    kept_s = math.ceil(settings.start_within_s + settings.retry_for_s) + max(
+        settings.retention_s, settings.dead_retention_s
+    )
+    limits = {
+        **settings.model_dump(mode="json", exclude={"name"}),
+        "max_logs_bytes": _MAX_LOGS_BYTES,
+        "index_ttl_s": kept_s,
+    }
     return json.dumps(limits)
 
 
 def check_size(output: str, max_bytes: int) -> None:
     """Raises OutputTooLarge for an output, as JSON, of more than `max_bytes`."""
     if len(output) > max_bytes:
-        raise OutputTooLarge(f"the result has {len(output):,} bytes; at most {max_bytes:,} are kept: ask for fewer detections")
+        raise OutputTooLarge(
+            f"the result has {len(output):,} bytes; at most {max_bytes:,} are kept: ask for fewer detections"
+        )

@@ -17,7 +17,9 @@ def to_record(submission: Submission, digest: str) -> list[str]:
         "priority": submission.priority.value,
         "metadata": json.dumps(submission.metadata) if submission.metadata else None,
         "webhook_events": ",".join(submission.webhook_events) or None,
-        "start_within_s": None if submission.start_within_s is None else repr(submission.start_within_s),
+        "start_within_s": None
+        if submission.start_within_s is None
+        else repr(submission.start_within_s),
         **{name: getattr(submission, name) or None for name in _TEXTS},
     }
     return [part for name, value in fields.items() if value is not None for part in (name, value)]
@@ -39,7 +41,9 @@ def from_record(prediction_id: str, fields: Mapping[bytes, bytes]) -> Prediction
         priority=Priority(fields[b"priority"].decode()),
         metadata=json.loads(fields.get(b"metadata", b"{}")),
         start_within_s=number(b"start_within_s"),
-        webhook_events=tuple(fields[b"webhook_events"].decode().split(",")) if b"webhook_events" in fields else (),
+        webhook_events=tuple(fields[b"webhook_events"].decode().split(","))
+        if b"webhook_events" in fields
+        else (),
         created_at=float(fields[b"created_at"]),
         started_at=number(b"started_at"),
         completed_at=number(b"completed_at"),
@@ -49,7 +53,9 @@ def from_record(prediction_id: str, fields: Mapping[bytes, bytes]) -> Prediction
         output=json.loads(fields[b"output"]) if b"output" in fields else None,
         error=Problem.model_validate_json(fields[b"error"]) if b"error" in fields else None,
         metrics=json.loads(fields.get(b"metrics", b"{}")),
-        canceled_from=Status(fields[b"canceled_from"].decode()) if b"canceled_from" in fields else None,
+        canceled_from=Status(fields[b"canceled_from"].decode())
+        if b"canceled_from" in fields
+        else None,
         logs=fields.get(b"logs", b"").decode(errors="replace"),
         **texts,
     )

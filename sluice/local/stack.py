@@ -19,7 +19,7 @@ from sluice.local.servers import ports, probe, redis, triton, triton_env
 from sluice.local.supervision import shm
 from sluice.local.supervision.process import Spec
 from sluice.local.supervision.state import State, default_directory
-from sluice.local.supervision.supervisor import Event, Kind, Supervisor
+from sluice.local.supervision.supervisor import Kind, Supervisor, SupervisorEvent
 
 ROOT = Path(__file__).resolve().parents[2]  # where the packages api and worker lie beside sluice
 ALL_PARTS = frozenset({"redis", "triton", "worker", "webhooks", "api"})
@@ -64,7 +64,9 @@ class Addresses:
 class Stack:
     """Not thread-safe, but for `request_stop`. `tell` hears what happens, from other threads too."""
 
-    def __init__(self, config: StackConfig, tell: Callable[[Event], None] = lambda event: None) -> None:
+    def __init__(
+        self, config: StackConfig, tell: Callable[[SupervisorEvent], None] = lambda event: None
+    ) -> None:
         self.config = config
         self.state = State(config.state)
         self._tell = tell
@@ -115,11 +117,17 @@ class Stack:
                 self._progress(f"ended process {pid}, left here by a stack that was killed")
             shm.remove(self.shm_prefix)
             # Who wants any port for the api has other stacks beside this one: any port for all parts, then.
-            wanted: dict[str, int | None] = dict.fromkeys(ports.DEFAULTS, 0 if self.config.port == 0 else None)
+            wanted: dict[str, int | None] = dict.fromkeys(
+                ports.DEFAULTS, 0 if self.config.port == 0 else None
+            )
             chosen = ports.choose(wanted | {"api": self.config.port}, self.config.host)
             for name, port in chosen.items():
-                if (wanted | {"api": self.config.port})[name] is None and port != ports.DEFAULTS[name]:
-                    self._progress(f"port {ports.DEFAULTS[name]} is taken; {name} listens on {port}")
+                if (wanted | {"api": self.config.port})[name] is None and port != ports.DEFAULTS[
+                    name
+                ]:
+                    self._progress(
+                        f"port {ports.DEFAULTS[name]} is taken; {name} listens on {port}"
+                    )
             self._addresses = Addresses(
                 api=f"http://{self.config.host}:{chosen['api']}",
                 redis=f"redis://127.0.0.1:{chosen['redis']}/0",
@@ -127,7 +135,9 @@ class Stack:
                 triton_grpc=f"127.0.0.1:{chosen['triton_grpc']}",
                 metrics=f"http://127.0.0.1:{chosen['metrics']}/metrics",
             )
-            self._supervisor = Supervisor(self.state.folder("logs"), self._hear, shm_prefix=self.shm_prefix, keep_open=[lock])
+            self._supervisor = Supervisor(
+                self.state.folder("logs"), self._hear, shm_prefix=self.shm_prefix, keep_open=[lock]
+            )
             self._supervisor.start(self._specs(chosen))
             self._wait_ready()
         except BaseException:
@@ -135,7 +145,9 @@ class Stack:
             raise
         if "triton" in self.config.parts and not self._stop_requested:
             for name, reason in triton.failed_models(chosen["triton_http"]).items():
-                self._progress(f"model {name} did not load: {reason}; more in {self.state.log('triton')}")
+                self._progress(
+                    f"model {name} did not load: {reason}; more in {self.state.log('triton')}"
+                )
         self._write()
 
     def run_until_stopped(self) -> None:
@@ -160,17 +172,28 @@ class Stack:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def description(self) -> dict[str, Any]:
         """What `--json` prints and `stack.json` holds."""
         pids = {"supervisor": os.getpid()} | self.pids
-        return {"addresses": asdict(self.addresses), "pids": pids, "state": str(self.state.directory)}
+        return {
+            "addresses": asdict(self.addresses),
+            "pids": pids,
+            "state": str(self.state.directory),
+        }
 
     def _check(self) -> None:
         if "triton" in self.config.parts and not self.config.models.is_dir():
-            raise LocalStackError(f"there is no model repository at {self.config.models}; give one with --models")
+            raise LocalStackError(
+                f"there is no model repository at {self.config.models}; give one with --models"
+            )
         if unknown := self.config.parts - ALL_PARTS:
             raise LocalStackError(f"unknown parts: {', '.join(sorted(unknown))}")
         if self.config.workers < 1 or self.config.concurrency < 1:
@@ -183,7 +206,9 @@ class Stack:
         if self._environment is not None:
             specs.append(self._triton(chosen, self._environment))
         if "worker" in self.config.parts:
-            specs += [self._worker(f"worker-{number}") for number in range(1, self.config.workers + 1)]
+            specs += [
+                self._worker(f"worker-{number}") for number in range(1, self.config.workers + 1)
+            ]
         if "webhooks" in self.config.parts:
             specs.append(self._webhooks())
         if "api" in self.config.parts:
@@ -191,14 +216,18 @@ class Stack:
         return specs
 
     def _redis(self, port: int) -> Spec:
-        command = redis.command(redis.find_server(), port, self.state.folder("redis"), self.config.redis_max_memory)
+        command = redis.command(
+            redis.find_server(), port, self.state.folder("redis"), self.config.redis_max_memory
+        )
         return Spec("redis", command, os.environ, redis.is_ready(port))
 
     def _triton(self, chosen: Mapping[str, int], environment: triton_env.TritonEnv) -> Spec:
         folder = self.state.folder("triton")
         triton.prepare(folder, environment)
         prefix = f"{self.shm_prefix}triton-"
-        own_ports = triton.TritonPorts(chosen["triton_http"], chosen["triton_grpc"], chosen["metrics"])
+        own_ports = triton.TritonPorts(
+            chosen["triton_http"], chosen["triton_grpc"], chosen["metrics"]
+        )
         return Spec(
             "triton",
             triton.command(environment, folder, self.config.models.resolve(), own_ports, prefix),
@@ -242,7 +271,9 @@ class Stack:
             "webhooks",
             [sys.executable, "-m", "worker", "webhooks"],
             # What it has under way is given back when everything is stopped within 5 s.
-            {"SLUICE_WEBHOOKS_GRACE_S": "2"} | self._env() | {"SLUICE_WEBHOOKS_READY_FILE": str(ready)},
+            {"SLUICE_WEBHOOKS_GRACE_S": "2"}
+            | self._env()
+            | {"SLUICE_WEBHOOKS_READY_FILE": str(ready)},
             ready.exists,
             cwd=ROOT,
             grace_s=3.0,
@@ -287,13 +318,15 @@ class Stack:
         while not self._stop_requested and not self._supervisor.is_ready():
             if time.monotonic() > end:
                 logs = self.state.folder("logs")
-                raise LocalStackError(f"the stack was not ready after {START_TIMEOUT_S:.0f} s; the logs are in {logs}")
+                raise LocalStackError(
+                    f"the stack was not ready after {START_TIMEOUT_S:.0f} s; the logs are in {logs}"
+                )
             time.sleep(POLL_S)
 
     def _progress(self, text: str) -> None:
-        self._tell(Event(Kind.NOTE, "stack", text))
+        self._tell(SupervisorEvent(Kind.NOTE, "stack", text))
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: SupervisorEvent) -> None:
         self._tell(event)
         self._write()
 

@@ -29,7 +29,9 @@ _REFUSED_V4 = [
     IPv4Network("10.0.0.0/8"),
     IPv4Network("100.64.0.0/10"),
     IPv4Network("127.0.0.0/8"),
-    IPv4Network("168.63.129.16/32"),  # Azure's metadata, DNS and health: in form an address like any other
+    IPv4Network(
+        "168.63.129.16/32"
+    ),  # Azure's metadata, DNS and health: in form an address like any other
     IPv4Network("169.254.0.0/16"),
     IPv4Network("172.16.0.0/12"),
     IPv4Network("192.0.0.0/24"),
@@ -41,12 +43,23 @@ _REFUSED_V4 = [
     IPv4Network("203.0.113.0/24"),
     IPv4Network("224.0.0.0/3"),
 ]
-_GLOBAL_V6 = IPv6Network("2000::/3")  # all the rest is local, multicast, mapped, translated or not given to anybody
+_GLOBAL_V6 = IPv6Network(
+    "2000::/3"
+)  # all the rest is local, multicast, mapped, translated or not given to anybody
 _TEREDO = IPv6Network("2001::/32")
 _SIX_TO_FOUR = IPv6Network("2002::/16")
-_REFUSED_V6 = [IPv6Network("2001::/23"), IPv6Network("2001:db8::/32"), _SIX_TO_FOUR, IPv6Network("3fff::/20")]
+_REFUSED_V6 = [
+    IPv6Network("2001::/23"),
+    IPv6Network("2001:db8::/32"),
+    _SIX_TO_FOUR,
+    IPv6Network("3fff::/20"),
+]
 # Mapped, and NAT64's two prefixes; the second, for local use, in the form that RFC 6052 gives a prefix of 96 bits.
-_V4_LAST = [IPv6Network("::ffff:0:0/96"), IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48")]
+_V4_LAST = [
+    IPv6Network("::ffff:0:0/96"),
+    IPv6Network("64:ff9b::/96"),
+    IPv6Network("64:ff9b:1::/48"),
+]
 
 _LOOKUPS = 16  # side by side; getaddrinfo can't be stopped, so this bounds the threads that servers of names hold up
 _CONNECT_S = 30.0  # where a caller sets no time-out
@@ -76,7 +89,9 @@ class Guard:
         try:
             url = httpx.URL(url)
         except httpx.InvalidURL:
-            raise InvalidInput("this is not a URL; it must be like https://example.com/path") from None
+            raise InvalidInput(
+                "this is not a URL; it must be like https://example.com/path"
+            ) from None
         if url.scheme not in {"http", "https"} or not url.raw_host:
             raise InvalidInput("the URL must begin with http:// or https:// and name a host")
         if url.userinfo:
@@ -84,7 +99,9 @@ class Guard:
         if url.port is not None and not 0 < url.port < 2**16:
             raise InvalidInput("the URL's port must be from 1 to 65535")
         try:
-            literal = socket.getaddrinfo(url.raw_host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+            literal = socket.getaddrinfo(
+                url.raw_host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
         except OSError:
             return  # a name
         self._judge(url.raw_host.decode("ascii"), _addresses(literal))
@@ -102,7 +119,9 @@ class Guard:
         return passed
 
 
-def transport(guard: Guard, until: float, ssl_context: ssl.SSLContext | None = None) -> httpx.BaseTransport:
+def transport(
+    guard: Guard, until: float, ssl_context: ssl.SSLContext | None = None
+) -> httpx.BaseTransport:
     """For one piece of work: whatever is sent or received over it ends at `until`, of time.monotonic(), with a time-out.
 
     httpx's own time-outs count for each read, so that a server which drips could hold a thread for days. To check certificates
@@ -115,11 +134,17 @@ def async_transport(
     guard: Guard, limits: httpx.Limits | None = None, ssl_context: ssl.SSLContext | None = None
 ) -> httpx.AsyncBaseTransport:
     """Connections are kept and used again, within `limits` where given. For asyncio; bound a whole request by `asyncio.timeout`."""
-    return _AsyncTransport(guard, limits or httpx.Limits(), ssl_context or httpx.create_ssl_context())
+    return _AsyncTransport(
+        guard, limits or httpx.Limits(), ssl_context or httpx.create_ssl_context()
+    )
 
 
 def async_client(
-    guard: Guard, *, timeout_s: float, limits: httpx.Limits | None = None, ssl_context: ssl.SSLContext | None = None
+    guard: Guard,
+    *,
+    timeout_s: float,
+    limits: httpx.Limits | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> httpx.AsyncClient:
     """A client that follows no redirects, keeps no cookies and takes nothing from the environment but SSL_CERT_FILE and its like.
 
@@ -190,7 +215,9 @@ class _Backend(httpcore.NetworkBackend):
         failure: Exception = httpcore.ConnectError("no address")
         for address, share_s in _shares(addresses, until):
             try:
-                stream = self._tcp.connect_tcp(address, port, share_s, local_address, socket_options)
+                stream = self._tcp.connect_tcp(
+                    address, port, share_s, local_address, socket_options
+                )
                 return _Stream(stream, self._until)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
@@ -214,7 +241,10 @@ class _Stream(httpcore.NetworkStream):
         self._stream.close()
 
     def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         left_s = _left(self._until, httpcore.ConnectTimeout)
         return _Stream(self._stream.start_tls(ssl_context, server_hostname, left_s), self._until)
@@ -239,7 +269,8 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         until = time.monotonic() + (timeout or _CONNECT_S)
         try:
             addresses = await asyncio.wait_for(
-                asyncio.wrap_future(self._guard.addresses(host)), _left(until, httpcore.ConnectTimeout)
+                asyncio.wrap_future(self._guard.addresses(host)),
+                _left(until, httpcore.ConnectTimeout),
             )
         except TimeoutError as error:
             raise httpcore.ConnectTimeout("the host's name was not looked up in time") from error
@@ -248,13 +279,17 @@ class _AsyncBackend(httpcore.AsyncNetworkBackend):
         failure: Exception = httpcore.ConnectError("no address")
         for address, share_s in _shares(addresses, until):
             try:
-                return await self._tcp.connect_tcp(address, port, share_s, local_address, socket_options)
+                return await self._tcp.connect_tcp(
+                    address, port, share_s, local_address, socket_options
+                )
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure
 
 
-def _addresses(found: Sequence[tuple[int, int, int, str, tuple[str | int | bytes, ...]]]) -> list[str]:
+def _addresses(
+    found: Sequence[tuple[int, int, int, str, tuple[str | int | bytes, ...]]],
+) -> list[str]:
     return [str(sockaddr[0]) for *_, sockaddr in found]
 
 
@@ -271,7 +306,10 @@ def _embedded(address: Address) -> list[IPv4Address]:
     if address in _SIX_TO_FOUR:
         return [IPv4Address(address.packed[2:6])]
     if address in _TEREDO:  # the server, and the client with every bit turned: RFC 4380, section 4
-        return [IPv4Address(address.packed[4:8]), IPv4Address(bytes(byte ^ 0xFF for byte in address.packed[12:]))]
+        return [
+            IPv4Address(address.packed[4:8]),
+            IPv4Address(bytes(byte ^ 0xFF for byte in address.packed[12:])),
+        ]
     if any(address in network for network in _V4_LAST):
         return [IPv4Address(address.packed[12:])]
     return []

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError
 _READ_S = 0.01
 
 
-class Pipe:
+class MultiplexedConnection:
     """Of one event loop; connects on first use, and anew after each break. Answers are bytes."""
 
     def __init__(self, url: str, *, connect_timeout_s: float, timeout_s: float) -> None:
@@ -32,8 +32,8 @@ class Pipe:
             retry=Retry(NoBackoff(), 0),
             protocol=2,  # nothing comes that was not asked for
         )
-        self._connecting: asyncio.Task[_Wire] | None = None
-        self._wire: _Wire | None = None
+        self._connecting: asyncio.Task[_Connection] | None = None
+        self._wire: _Connection | None = None
 
     async def send(self, *commands: tuple[Any, ...]) -> list[Any]:
         """The answers, in order; where Redis answers a command with an error, that exception, not raised.
@@ -56,24 +56,26 @@ class Pipe:
             self._wire.fail(ConnectionError("the connection was closed"))
             self._wire = None
 
-    async def _connect(self) -> "_Wire":
+    async def _connect(self) -> "_Connection":
         try:
             connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
             await connection.connect()
-            self._wire = _Wire(connection, self._timeout_s)
+            self._wire = _Connection(connection, self._timeout_s)
             return self._wire
         finally:
             self._connecting = None
 
 
-class _Wire(asyncio.Protocol):
+class _Connection(asyncio.Protocol):
     """A connection that redis-py made, from then on without its streams."""
 
     def __init__(self, connection: Any, timeout_s: float) -> None:
         self.broken = False
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=DefaultParser.parse_error)
+        self._reader = hiredis.Reader(
+            protocolError=InvalidResponse, replyError=DefaultParser.parse_error
+        )
         self._waiting: deque[tuple[float, int, list[Any], asyncio.Future[list[Any]]]] = deque()
         self._heard_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
@@ -102,7 +104,9 @@ class _Wire(asyncio.Protocol):
         while self._waiting:
             *_, answered = self._waiting.popleft()
             if not answered.done():
-                answered.set_exception(type(error)(*error.args))  # one each: whoever raises it writes into it
+                answered.set_exception(
+                    type(error)(*error.args)
+                )  # one each: whoever raises it writes into it
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -137,7 +141,12 @@ class _Wire(asyncio.Protocol):
             if sent_at > oldest:
                 break
             if not answered.done():
-                answered.set_exception(TimeoutError(*error.args))  # its answer is still taken from the line when it comes
+                answered.set_exception(
+                    TimeoutError(*error.args)
+                )  # its answer is still taken from the line when it comes
         if self._waiting:
-            first = next((sent_at for sent_at, *_, answered in self._waiting if not answered.done()), self._loop.time())
+            first = next(
+                (sent_at for sent_at, *_, answered in self._waiting if not answered.done()),
+                self._loop.time(),
+            )
             self._watch = self._loop.call_later(max(first - oldest, 0.001), self._look)

@@ -40,7 +40,9 @@ def box_iou(a: Floats, b: Floats) -> Floats:
 
 
 def _area(boxes: Floats) -> Floats:
-    area: Floats = np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0)
+    area: Floats = np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(
+        boxes[:, 3] - boxes[:, 1], 0
+    )
     return area
 
 
@@ -66,7 +68,10 @@ def rotated_iou(a: Floats, b: Floats) -> Floats:
 
 def _covariance(boxes: Floats) -> tuple[npt.NDArray[np.float64], ...]:
     """xx, yy and xy of each rotated box seen as a Gaussian: a uniform box of side s has the variance s²/12."""
-    width, height = boxes[:, 2].astype(np.float64) ** 2 / 12, boxes[:, 3].astype(np.float64) ** 2 / 12
+    width, height = (
+        boxes[:, 2].astype(np.float64) ** 2 / 12,
+        boxes[:, 3].astype(np.float64) ** 2 / 12,
+    )
     cosine, sine = np.cos(boxes[:, 4].astype(np.float64)), np.sin(boxes[:, 4].astype(np.float64))
     return (
         width * cosine**2 + height * sine**2,

@@ -117,7 +117,13 @@ class CentreCrop:
         pixels: npt.NDArray[Any] = image
         # The longer side first: what is cut off is then never scaled, however long it is.
         for axis in sorted((0, 1), key=lambda axis: -self.resized_hw[axis]):
-            pixels = _resample(pixels, axis, self.resized_hw[axis], (self.top, self.left)[axis], self.network_hw[axis])
+            pixels = _resample(
+                pixels,
+                axis,
+                self.resized_hw[axis],
+                (self.top, self.left)[axis],
+                self.network_hw[axis],
+            )
         np.rint(pixels, out=canvas, casting="unsafe")
         return canvas
 

@@ -63,7 +63,9 @@ class _Clashes:
     overlap: Callable[[Floats, Floats], Floats]
 
     def __call__(self, first: Ints, second: Ints) -> npt.NDArray[np.bool_]:
-        clashes: npt.NDArray[np.bool_] = self.overlap(self.boxes[first], self.boxes[second]) > self.iou
+        clashes: npt.NDArray[np.bool_] = (
+            self.overlap(self.boxes[first], self.boxes[second]) > self.iou
+        )
         if self.class_ids is not None:
             clashes &= self.class_ids[first, None] == self.class_ids[None, second]
         return clashes

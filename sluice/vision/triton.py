@@ -22,14 +22,26 @@ import numpy.typing as npt
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
-from sluice.errors import DeadlineExceeded, InferenceFailed, SluiceError, TritonUnavailable, UnknownModel
+from sluice.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    SluiceError,
+    TritonUnavailable,
+    UnknownModel,
+)
 from sluice.models import Model, Tensor
 
 log = logging.getLogger(__name__)
 
 _CHANNEL: list[tuple[str, int | str]] = [
-    ("grpc.max_reconnect_backoff_ms", 1000),  # the default lets a worker sit out two minutes after Triton is back
-    ("grpc.dns_min_time_between_resolutions_ms", 5000),  # of 30 s: that long the addresses of pods that are gone would be tried
+    (
+        "grpc.max_reconnect_backoff_ms",
+        1000,
+    ),  # the default lets a worker sit out two minutes after Triton is back
+    (
+        "grpc.dns_min_time_between_resolutions_ms",
+        5000,
+    ),  # of 30 s: that long the addresses of pods that are gone would be tried
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
@@ -76,7 +88,9 @@ class Triton:
         region_prefix: str = "sluice-",
     ) -> None:
         channel = list(_CHANNEL)
-        if "://" in grpc_url:  # dns:///service: one connection to each address, not all calls down the first
+        if (
+            "://" in grpc_url
+        ):  # dns:///service: one connection to each address, not all calls down the first
             channel.append(("grpc.lb_policy_name", "round_robin"))
         self._client = grpcclient.InferenceServerClient(grpc_url, channel_args=channel)
         self._timeout_s = timeout_s
@@ -94,11 +108,15 @@ class Triton:
         if known and time.monotonic() - known[0] < self._models_ttl_s:
             return known[1]
         with _translated(name):
-            answer = self._client.get_model_config(name, as_json=True, client_timeout=self._timeout_s)
+            answer = self._client.get_model_config(
+                name, as_json=True, client_timeout=self._timeout_s
+            )
         model = Model.from_config(answer["config"])
         with self._lock:
             self._models[name] = (time.monotonic(), model)
-            if known and known[1] != model:  # another version: the old one's regions have other sizes
+            if (
+                known and known[1] != model
+            ):  # another version: the old one's regions have other sizes
                 self._retired += [(time.monotonic(), slot) for slot in self._idle.pop(known[1], [])]
         return model
 
@@ -120,7 +138,9 @@ class Triton:
 
     def close(self) -> None:
         with self._lock:
-            slots = [slot for idle in self._idle.values() for slot in idle] + [slot for _, slot in self._retired]
+            slots = [slot for idle in self._idle.values() for slot in idle] + [
+                slot for _, slot in self._retired
+            ]
             self._idle, self._retired = {}, []
         for slot in slots:
             slot.close()
@@ -130,7 +150,9 @@ class Triton:
         with self._lock:
             if idle := self._idle.get(model):
                 return idle.pop()
-            old = [slot for since, slot in self._retired if time.monotonic() - since > _RETIREMENT_S]
+            old = [
+                slot for since, slot in self._retired if time.monotonic() - since > _RETIREMENT_S
+            ]
             self._retired = [entry for entry in self._retired if entry[1] not in old]
         for slot in old:
             slot.close()
@@ -139,13 +161,18 @@ class Triton:
         except (TritonUnavailable, DeadlineExceeded):
             raise
         except (SluiceError, OSError) as error:
-            log.warning("shared memory with Triton does not work (%s); tensors go over gRPC from now on", error)
+            log.warning(
+                "shared memory with Triton does not work (%s); tensors go over gRPC from now on",
+                error,
+            )
             self._shared_memory = False
             return None
 
     def _infer(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
         with _translated(model.name):
-            return self._client.infer(model.name, inputs, outputs=outputs, client_timeout=self._timeout_s)
+            return self._client.infer(
+                model.name, inputs, outputs=outputs, client_timeout=self._timeout_s
+            )
 
 
 class _WireSlot:
@@ -159,11 +186,16 @@ class _WireSlot:
         self.input = self._array.reshape(_input_dims(model))
 
     def infer(self) -> Mapping[str, npt.NDArray[Any]]:
-        tensor = grpcclient.InferInput(self._model.input.name, list(self._shape), self._model.input.dtype)
+        tensor = grpcclient.InferInput(
+            self._model.input.name, list(self._shape), self._model.input.dtype
+        )
         tensor.set_data_from_numpy(self._array)
         outputs = [grpcclient.InferRequestedOutput(output.name) for output in self._model.outputs]
         answer = self._triton._infer(self._model, [tensor], outputs)
-        return {output.name: _without_batch(self._model, answer.as_numpy(output.name)) for output in self._model.outputs}
+        return {
+            output.name: _without_batch(self._model, answer.as_numpy(output.name))
+            for output in self._model.outputs
+        }
 
 
 class _SharedSlot:
@@ -176,7 +208,10 @@ class _SharedSlot:
         self._model = model
         self._places: dict[str, _Place] = {}
         self._size = 0
-        for tensor, dims in ((model.input, _input_dims(model)), *((output, output.dims) for output in model.outputs)):
+        for tensor, dims in (
+            (model.input, _input_dims(model)),
+            *((output, output.dims) for output in model.outputs),
+        ):
             if min(dims) > 0:
                 shape = _batch_of_one(model, dims)
                 size = math.prod(shape) * _dtype(tensor).itemsize
@@ -194,7 +229,8 @@ class _SharedSlot:
             answer = self._triton._infer(self._model, *self._request())
         return {
             output.name: _without_batch(
-                self._model, self._view(output) if output.name in self._places else answer.as_numpy(output.name)
+                self._model,
+                self._view(output) if output.name in self._places else answer.as_numpy(output.name),
             )
             for output in self._model.outputs
         }
@@ -204,7 +240,9 @@ class _SharedSlot:
         try:
             self._triton._client.unregister_system_shared_memory(self._name, client_timeout=1.0)
         except InferenceServerException as error:
-            log.debug("region %s was not unregistered: %s", self._name, error)  # Triton has restarted, or is away
+            log.debug(
+                "region %s was not unregistered: %s", self._name, error
+            )  # Triton has restarted, or is away
 
     def _open(self) -> None:
         """Make a region that Triton has open too, and no name for it. Raises OSError, or what Triton answers."""
@@ -212,7 +250,9 @@ class _SharedSlot:
         path = Path("/dev/shm", self._name)  # noqa: S108  # where shm_open(3) keeps them
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, self._size)  # a full /dev/shm is an error here, not a SIGBUS at the first write
+            os.posix_fallocate(
+                descriptor, 0, self._size
+            )  # a full /dev/shm is an error here, not a SIGBUS at the first write
             self._map = mmap.mmap(descriptor, self._size)
             with _translated(self._model.name):
                 self._triton._client.register_system_shared_memory(
@@ -225,7 +265,9 @@ class _SharedSlot:
 
     def _request(self) -> tuple[list[Any], list[Any]]:
         place = self._places[self._model.input.name]
-        tensor = grpcclient.InferInput(self._model.input.name, list(place.shape), self._model.input.dtype)
+        tensor = grpcclient.InferInput(
+            self._model.input.name, list(place.shape), self._model.input.dtype
+        )
         tensor.set_shared_memory(self._name, place.size, place.offset)
         outputs = []
         for output in self._model.outputs:
@@ -272,7 +314,9 @@ def _translated(model: str) -> Iterator[None]:
         status, said = str(error.status()), str(error.message())
         if "unable to find system shared memory region" in said.lower():
             raise _RegionLost("Triton has restarted") from error
-        if "has no available versions" in said.lower():  # it knows the model, and loads it, or unloads it since it is about to end
+        if (
+            "has no available versions" in said.lower()
+        ):  # it knows the model, and loads it, or unloads it since it is about to end
             raise TritonUnavailable(f"model {model!r} is not loaded at the moment") from error
         if "unknown model" in said.lower() or status.endswith("NOT_FOUND"):
             raise UnknownModel(f"model {model!r} is not loaded") from error

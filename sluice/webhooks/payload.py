@@ -10,7 +10,13 @@ from sluice.prediction import Status
 from sluice.resources import BatchAnswer, PredictionAnswer
 from sluice.webhooks.signing import payload
 
-_BEFORE_THE_END: dict[str, Any] = {"output": None, "error": None, "completed_at": None, "metrics": {}, "logs": ""}
+_BEFORE_THE_END: dict[str, Any] = {
+    "output": None,
+    "error": None,
+    "completed_at": None,
+    "metrics": {},
+    "logs": "",
+}
 
 
 def event_body(delivery: Delivery, record: Mapping[bytes, bytes], public_url: str | None) -> bytes:
@@ -20,13 +26,13 @@ def event_body(delivery: Delivery, record: Mapping[bytes, bytes], public_url: st
     with `public_url`, or where the client reached the api when it submitted.
     """
     if delivery.kind == "batch":
-        batch = from_batch_record(delivery.of, record)
-        said = BatchAnswer.of(batch, public_url or batch.base_url).model_dump(mode="json")
+        batch = from_batch_record(delivery.subject_id, record)
+        said = BatchAnswer.from_batch(batch, public_url or batch.base_url).model_dump(mode="json")
         return payload(f"{delivery.kind}.{delivery.event}", delivery.created_at, said)
-    prediction = from_record(delivery.of, record)
+    prediction = from_record(delivery.subject_id, record)
     if delivery.event == "start":  # it may have ended meanwhile
         prediction = prediction.model_copy(update={"status": Status.PROCESSING, **_BEFORE_THE_END})
-    answer = PredictionAnswer.of(prediction, public_url or prediction.base_url)
+    answer = PredictionAnswer.from_prediction(prediction, public_url or prediction.base_url)
     data = answer.model_dump(mode="json")
     if b"output_left_out" in record:
         data["output_url"] = answer.urls.get

@@ -13,7 +13,7 @@ from sluice.webhooks.signing import verify
 _MAX_BYTES = 1_000_000
 
 
-class Event(NamedTuple):
+class ReceivedEvent(NamedTuple):
     """What came: the payload, or what is wrong with it."""
 
     id: str
@@ -24,7 +24,14 @@ class Event(NamedTuple):
 class Receiver:
     """Listens while the context lasts. `secret` is called for each message; `hear` too, on the message's own thread."""
 
-    def __init__(self, secret: Callable[[], str], hear: Callable[[Event], None], *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        secret: Callable[[], str],
+        hear: Callable[[ReceivedEvent], None],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
         """`port` 0 is any that is free. Raises OSError where it is taken."""
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,23 +59,32 @@ class Receiver:
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
         self.url = f"http://{host}:{self._server.server_address[1]}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="receiver", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="receiver", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
 
-def _read(headers: dict[str, str], body: bytes, secret: Callable[[], str]) -> Event:
+def _read(headers: dict[str, str], body: bytes, secret: Callable[[], str]) -> ReceivedEvent:
     lower = {name.lower(): value for name, value in headers.items()}
     name = lower.get("webhook-id", "(no webhook-id)")
     try:
         verify(lower, body, secret(), time.time())
-        return Event(name, json.loads(body))
-    except Exception as error:  # whatever a stranger sends, or the service that is asked for the secret
-        return Event(name, {}, str(error))
+        return ReceivedEvent(name, json.loads(body))
+    except (
+        Exception
+    ) as error:  # whatever a stranger sends, or the service that is asked for the secret
+        return ReceivedEvent(name, {}, str(error))

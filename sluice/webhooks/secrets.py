@@ -26,7 +26,7 @@ return 1
 class Secrets(Protocol):
     """`key` is an API key's name; `default` where keys are off. All raise RedisUnavailable when the store is away."""
 
-    def of(self, key: str) -> tuple[str, ...]:
+    def for_key(self, key: str) -> tuple[str, ...]:
         """All that are valid, the newest first. The first is made when it is first asked for."""
 
     def rotate(self, key: str) -> None:
@@ -42,9 +42,12 @@ class RedisSecrets:
     def __init__(self, client: "redis.Redis", queue: str) -> None:
         self._redis = client
         self._name = f"{{{queue}}}:webhook-secrets"
-        self._rotate, self._retire = client.register_script(_ROTATE), client.register_script(_RETIRE)
+        self._rotate, self._retire = (
+            client.register_script(_ROTATE),
+            client.register_script(_RETIRE),
+        )
 
-    def of(self, key: str) -> tuple[str, ...]:
+    def for_key(self, key: str) -> tuple[str, ...]:
         with translated(), self._redis.pipeline() as pipe:
             pipe.hsetnx(self._name, key, new_secret())
             pipe.hget(self._name, key)

@@ -16,7 +16,12 @@ from typing import Any
 
 from sluice.prediction import isoformat
 
-EVENTS = ("start", "output", "logs", "completed")  # Replicate's; a detection has no output and no logs before its end
+EVENTS = (
+    "start",
+    "output",
+    "logs",
+    "completed",
+)  # Replicate's; a detection has no output and no logs before its end
 TOLERANCE_S = 300
 _SECRET, _PRIVATE, _PUBLIC = "whsec_", "whsk_", "whpk_"
 _NEW_BYTES = 32
@@ -33,7 +38,13 @@ def new_secret() -> str:
     return _SECRET + base64.b64encode(secrets.token_bytes(_NEW_BYTES)).decode()
 
 
-def signature(message_id: str, timestamp: int, body: bytes, given: Sequence[str], signing_key: "SigningKey | None" = None) -> str:
+def signature(
+    message_id: str,
+    timestamp: int,
+    body: bytes,
+    given: Sequence[str],
+    signing_key: "SigningKey | None" = None,
+) -> str:
     """The header `webhook-signature`: one signature for each of the secrets `given`, and one by `signing_key`.
 
     Raises ValueError for what is no secret.
@@ -50,7 +61,9 @@ def verify(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> 
     five minutes from `now`. `headers` has lower-case names.
     """
     try:
-        message_id, stamp, given = (headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
+        message_id, stamp, given = (
+            headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature")
+        )
     except KeyError as error:
         raise ValueError(f"the header {error.args[0]} is missing") from None
     if not stamp.isdecimal() or abs(now - int(stamp)) > TOLERANCE_S:
@@ -76,7 +89,9 @@ class SigningKey:
         """Raises ValueError, which says what to change."""
         seed = _decoded(text, _PRIVATE)
         if len(seed) != _SEED_BYTES:
-            raise ValueError(f"a signing key is {_PRIVATE} and {_SEED_BYTES} bytes in base64; `sluice webhooks keypair` makes one")
+            raise ValueError(
+                f"a signing key is {_PRIVATE} and {_SEED_BYTES} bytes in base64; `sluice webhooks keypair` makes one"
+            )
         self._key = _ed25519().Ed25519PrivateKey.from_private_bytes(seed)
 
     @classmethod
@@ -94,7 +109,10 @@ class SigningKey:
 
 
 def delay_s(
-    schedule_s: Sequence[float], failures: int, jitter: float, draw: Callable[[float, float], float] = random.uniform
+    schedule_s: Sequence[float],
+    failures: int,
+    jitter: float,
+    draw: Callable[[float, float], float] = random.uniform,
 ) -> float | None:
     """How long to wait after so many failed attempts, the last one among them; None when there are to be no more."""
     if failures > len(schedule_s):
@@ -135,7 +153,9 @@ def _ed25519_verifies(public: str, found: bytes, signed: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
 
     try:
-        _ed25519().Ed25519PublicKey.from_public_bytes(_decoded(public, _PUBLIC)).verify(found, signed)
+        _ed25519().Ed25519PublicKey.from_public_bytes(_decoded(public, _PUBLIC)).verify(
+            found, signed
+        )
     except InvalidSignature:
         return False
     return True
@@ -145,5 +165,7 @@ def _ed25519() -> Any:
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: PLC0415 - an extra
     except ImportError:
-        raise ValueError("Ed25519 needs the package cryptography: install sluice[ed25519]") from None
+        raise ValueError(
+            "Ed25519 needs the package cryptography: install sluice[ed25519]"
+        ) from None
     return ed25519

@@ -20,15 +20,38 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="how long faults happen (300)")
     parser.add_argument("--seed", type=int, default=1, help="draws the clients and the faults (1)")
-    parser.add_argument("--workdir", type=Path, help="for the log, the report and the stack's state (a new one)")
-    parser.add_argument("--rate", type=float, default=Options.rate, help="submissions a second")
-    parser.add_argument("--every", type=float, default=Options.every_s, help="seconds from fault to fault, on average")
-    parser.add_argument("--bound", type=float, default=Options.bound_s, help="seconds after the last fault until all has ended")
     parser.add_argument(
-        "--recovery", type=float, default=Options.recovery_s, help="seconds after the last fault until all is answered"
+        "--workdir", type=Path, help="for the log, the report and the stack's state (a new one)"
     )
-    parser.add_argument("--only", nargs="*", default=[], metavar="KIND:TARGET", help="only these faults, as kill:worker")
-    parser.add_argument("--env", nargs="*", default=[], metavar="NAME=VALUE", help="for the api and the workers")
+    parser.add_argument("--rate", type=float, default=Options.rate, help="submissions a second")
+    parser.add_argument(
+        "--every",
+        type=float,
+        default=Options.every_s,
+        help="seconds from fault to fault, on average",
+    )
+    parser.add_argument(
+        "--bound",
+        type=float,
+        default=Options.bound_s,
+        help="seconds after the last fault until all has ended",
+    )
+    parser.add_argument(
+        "--recovery",
+        type=float,
+        default=Options.recovery_s,
+        help="seconds after the last fault until all is answered",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="*",
+        default=[],
+        metavar="KIND:TARGET",
+        help="only these faults, as kill:worker",
+    )
+    parser.add_argument(
+        "--env", nargs="*", default=[], metavar="NAME=VALUE", help="for the api and the workers"
+    )
     asked = parser.parse_args()
     workdir = asked.workdir or Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
     workdir.mkdir(parents=True, exist_ok=True)
@@ -51,7 +74,11 @@ def main() -> int:
     report = checker.check(checker.read(path))
     _print(report, options)
     _say(f"the log is {path}")
-    summary = {"breaches": [vars(breach) for breach in report.breaches], "counts": report.counts, "slowest_s": report.slowest_s}
+    summary = {
+        "breaches": [vars(breach) for breach in report.breaches],
+        "counts": report.counts,
+        "slowest_s": report.slowest_s,
+    }
     (workdir / "report.json").write_text(json.dumps(summary, indent=2) + "\n")
     return 1 if report.breaches else 0
 
@@ -60,7 +87,9 @@ def _print(report: checker.Report, options: Options) -> None:
     _say("\ncounts")
     for name, count in sorted(report.counts.items()):
         _say(f"  {name:<28} {count:>7}")
-    _say(f"the last end came {report.slowest_s:.1f} s after the last fault; the bound is {options.bound_s:.0f} s")
+    _say(
+        f"the last end came {report.slowest_s:.1f} s after the last fault; the bound is {options.bound_s:.0f} s"
+    )
     kinds = defaultdict(list)
     for breach in report.breaches:
         kinds[breach.kind].append(breach)

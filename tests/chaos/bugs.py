@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("sluice", "api", "worker", "model_repository", "tests/__init__.py", "tests/support/bad_receiver.py", "tests/chaos")
+COPIED = (
+    "sluice",
+    "api",
+    "worker",
+    "model_repository",
+    "tests/__init__.py",
+    "tests/support",
+    "tests/chaos",
+)
 TIMEOUT_S = 420.0
 
 
@@ -49,7 +57,9 @@ BUGS = [
         "the sweep does not look for lapsed leases: what a killed worker ran stays processing",
         [
             Edit(
-                "sluice/ledger/prediction_scripts.py", "leases, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME", "leases, '-inf', '-inf'"
+                "sluice/ledger/prediction_scripts.py",
+                "leases, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME",
+                "leases, '-inf', '-inf'",
             )
         ],
         frozenset({"stuck"}),
@@ -58,7 +68,13 @@ BUGS = [
     Bug(
         "retry-in-milliseconds",
         "a delay in seconds is taken for another unit: what is tried again after an outage waits for hours",
-        [Edit("sluice/ledger/prediction_scripts.py", "enqueue(id, now + ARGV[5])", "enqueue(id, now + 1000 * ARGV[5])")],
+        [
+            Edit(
+                "sluice/ledger/prediction_scripts.py",
+                "enqueue(id, now + ARGV[5])",
+                "enqueue(id, now + 1000 * ARGV[5])",
+            )
+        ],
         frozenset({"stuck"}),
         ["kill:triton", "freeze:triton", "hole:worker-triton"],
         every_s=4.0,
@@ -74,7 +90,13 @@ BUGS = [
     Bug(
         "retry-overwrites",
         "an id that is taken is recorded anew: of two submissions under one key, each starts the prediction",
-        [Edit("sluice/ledger/prediction_scripts.py", "> 0 then return 'taken' end", "> 9 then return 'taken' end")],
+        [
+            Edit(
+                "sluice/ledger/prediction_scripts.py",
+                "> 0 then return 'taken' end",
+                "> 9 then return 'taken' end",
+            )
+        ],
         frozenset({"recreated", "changed", "revived"}),
         ["stall:front", "stall:api-redis", "cut:front"],
     ),
@@ -120,9 +142,21 @@ BUGS = [
         "no-timeouts",
         "Redis is waited for without end: a connection that a black hole took holds its thread for ever",
         [
-            Edit("sluice/redisio/connection.py", "        socket_timeout=timeout_s,", "        socket_timeout=None,"),
-            Edit("sluice/redisio/multiplexed.py", "_Wire(connection, self._timeout_s)", "_Wire(connection, 1e6)"),
-            Edit("sluice/intake/doorbell.py", '"socket_timeout": timeout_s,', '"socket_timeout": None,'),
+            Edit(
+                "sluice/redisio/connection.py",
+                "        socket_timeout=timeout_s,",
+                "        socket_timeout=None,",
+            ),
+            Edit(
+                "sluice/redisio/multiplexed.py",
+                "_Connection(connection, self._timeout_s)",
+                "_Connection(connection, 1e6)",
+            ),
+            Edit(
+                "sluice/intake/doorbell.py",
+                '"socket_timeout": timeout_s,',
+                '"socket_timeout": None,',
+            ),
         ],
         frozenset({"stuck", "unanswered"}),
         ["hole:worker-redis", "hole:api-redis"],
@@ -144,7 +178,13 @@ BUGS = [
     Bug(
         "records-for-ever",
         "what has ended gets no time to live: Redis fills up",
-        [Edit("sluice/ledger/prediction_scripts.py", "  redis.call('EXPIRE', record(of), retention_s)\n", "")],
+        [
+            Edit(
+                "sluice/ledger/prediction_scripts.py",
+                "  redis.call('EXPIRE', record(of), retention_s)\n",
+                "",
+            )
+        ],
         frozenset({"left_over"}),
         ["kill:worker"],
         seconds=10.0,
@@ -158,7 +198,9 @@ def plant(bug: Bug, checkout: Path) -> None:
         path = checkout / edit.file
         text = path.read_text()
         if text.count(edit.old) != 1:
-            raise ValueError(f"{bug.name}: {edit.old!r} occurs {text.count(edit.old)} times in {edit.file}")
+            raise ValueError(
+                f"{bug.name}: {edit.old!r} occurs {text.count(edit.old)} times in {edit.file}"
+            )
         path.write_text(text.replace(edit.old, edit.new))
 
 
@@ -178,10 +220,29 @@ def run(bug: Bug, seed: int, workdir: Path, *, planted: bool = True) -> tuple[in
     copy(checkout)
     if planted:
         plant(bug, checkout)
-    command = [sys.executable, "-m", "tests.chaos", "--seed", str(seed), "--workdir", str(workdir / "run")]
-    command += ["--seconds", str(bug.seconds), "--every", str(bug.every_s), "--bound", "40", "--only", *bug.only]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.chaos",
+        "--seed",
+        str(seed),
+        "--workdir",
+        str(workdir / "run"),
+    ]
+    command += [
+        "--seconds",
+        str(bug.seconds),
+        "--every",
+        str(bug.every_s),
+        "--bound",
+        "40",
+        "--only",
+        *bug.only,
+    ]
     with (workdir / "output").open("w") as output:
-        status = subprocess.run(command, cwd=checkout, stdout=output, stderr=output, timeout=TIMEOUT_S, check=False).returncode
+        status = subprocess.run(
+            command, cwd=checkout, stdout=output, stderr=output, timeout=TIMEOUT_S, check=False
+        ).returncode
     report = workdir / "run" / "report.json"
     breaches = json.loads(report.read_text())["breaches"] if report.exists() else []
     return status, Counter(breach["kind"] for breach in breaches)
@@ -189,7 +250,12 @@ def run(bug: Bug, seed: int, workdir: Path, *, planted: bool = True) -> tuple[in
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.bugs", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="; ".join(f"{bug.name}: {bug.says}" for bug in BUGS))
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="; ".join(f"{bug.name}: {bug.says}" for bug in BUGS),
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workdir", type=Path, help="for the copies and their runs (a new one)")
     parser.add_argument("--control", action="store_true", help="plant nothing")
@@ -206,8 +272,14 @@ def main() -> int:
         right = status == 0 if asked.control else status == 1 and bool(bug.kinds & set(kinds))
         good = good and right
         found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "nothing"
-        verdict = ("unharmed" if right else "FALSE ALARM") if asked.control else ("found" if right else "NOT FOUND")
-        sys.stdout.write(f"{bug.name:<22} {verdict:<11} in {time.monotonic() - started:4.0f} s, exit {status}: {found}\n")
+        verdict = (
+            ("unharmed" if right else "FALSE ALARM")
+            if asked.control
+            else ("found" if right else "NOT FOUND")
+        )
+        sys.stdout.write(
+            f"{bug.name:<22} {verdict:<11} in {time.monotonic() - started:4.0f} s, exit {status}: {found}\n"
+        )
         sys.stdout.flush()
     sys.stdout.write(f"the runs are in {base}\n")
     return 0 if good else 1

@@ -31,11 +31,16 @@ def cases() -> list[Case]:
     rng = np.random.default_rng(20)
     pictures = [_picture(rng, number) for number in range(5)]
     jpegs = [_encoded(".jpg", picture) for picture in pictures]
-    low = {"confidence": "0.05", "max_detections": "12"}  # so that even a young model finds something to compare
+    low = {
+        "confidence": "0.05",
+        "max_detections": "12",
+    }  # so that even a young model finds something to compare
     good = [Case(f"plain-{number}", jpeg, "image/jpeg", low) for number, jpeg in enumerate(jpegs)]
     good += [
         Case("drawn-0", jpegs[0], "image/jpeg", {**low, "visualize": "true"}),
-        Case("drawn-1", jpegs[1], "image/jpeg", {**low, "visualize": "true", "max_detections": "3"}),
+        Case(
+            "drawn-1", jpegs[1], "image/jpeg", {**low, "visualize": "true", "max_detections": "3"}
+        ),
         Case("strict-2", jpegs[2], "image/jpeg", {"confidence": "0.4"}),
         Case("merged-3", jpegs[3], "image/jpeg", {**low, "iou": "0.1", "class_agnostic": "true"}),
         Case("one-class-4", jpegs[4], "image/jpeg", {**low, "classes": "0"}),
@@ -46,7 +51,14 @@ def cases() -> list[Case]:
     whole = _encoded(".png", pictures[2][:160, :160])
     bad = [
         Case("damaged-png", bytes(png), "image/png", low, "failed", "not_an_image"),
-        Case("cut-png", whole[: len(whole) // 2] + whole[-12:], "image/png", low, "failed", "not_an_image"),
+        Case(
+            "cut-png",
+            whole[: len(whole) // 2] + whole[-12:],
+            "image/png",
+            low,
+            "failed",
+            "not_an_image",
+        ),
     ]
     return good + bad
 
@@ -58,7 +70,9 @@ def _picture(rng: np.random.Generator, number: int) -> Picture:
     picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     encoder = cv2.QRCodeEncoder.create()
     for text in range(2 + number % 3):
-        code = cv2.copyMakeBorder(encoder.encode(f"CHAOS-{number}-{text}"), 3, 3, 3, 3, cv2.BORDER_CONSTANT, value=255)
+        code = cv2.copyMakeBorder(
+            encoder.encode(f"CHAOS-{number}-{text}"), 3, 3, 3, 3, cv2.BORDER_CONSTANT, value=255
+        )
         side = int(rng.integers(70, 130))
         code = cv2.resize(code, (side, side), interpolation=cv2.INTER_NEAREST)
         x, y = int(rng.integers(0, width - side)), int(rng.integers(0, height - side))

@@ -82,7 +82,9 @@ class Exchange:
 class Report:
     breaches: list[Breach] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    slowest_s: float = 0.0  # from the last fault to the last end of a prediction that a client then saw
+    slowest_s: float = (
+        0.0  # from the last fault to the last end of a prediction that a client then saw
+    )
 
 
 @dataclass
@@ -116,16 +118,32 @@ def check(records: Iterable[Record]) -> Report:
         report.breaches += rule(run)
     messages = [record for record in records if record["what"] == "told"]
     if records[0].get("webhooks"):
-        found = {name: end.state for name in run.accepted if (end := _first_end(run.of[name])) and end.state}
+        found = {
+            name: end.state
+            for name in run.accepted
+            if (end := _first_end(run.of[name])) and end.state
+        }
         report.breaches += [Breach(*one) for one in mistakes(messages, found)]
     report.counts["webhook messages"] = len(messages)
     for end in run.ends:
-        report.breaches += [Breach("down", None, f"{part} was not running at the end") for part in end.get("down", ())]
+        report.breaches += [
+            Breach("down", None, f"{part} was not running at the end")
+            for part in end.get("down", ())
+        ]
     for audit in (record for record in records if record["what"] == "audit"):
         doubtful = sum(1 for one in run.exchanges if one.op == "post" and one.status != 202)
-        done = sum(1 for record in records if record["what"] == "fault" and not record["text"].startswith("healed"))
-        report.breaches += [Breach("left_over", None, text) for text in left_over(audit, set(run.of), doubtful, done)]
-    last = max((e.answered for es in run.of.values() for e in [_first_end(es)] if e), default=run.calm)
+        done = sum(
+            1
+            for record in records
+            if record["what"] == "fault" and not record["text"].startswith("healed")
+        )
+        report.breaches += [
+            Breach("left_over", None, text)
+            for text in left_over(audit, set(run.of), doubtful, done)
+        ]
+    last = max(
+        (e.answered for es in run.of.values() for e in [_first_end(es)] if e), default=run.calm
+    )
     report.slowest_s = max(0.0, last - run.calm)
     return report
 
@@ -175,16 +193,37 @@ def _answers(run: _Run) -> Iterator[Breach]:
     for one in run.exchanges:
         if one.asked > late and (one.status is None or one.status == 503):
             after = one.asked - run.calm
-            yield Breach("unanswered", one.id, f"{one.op} got {one.status or one.code}, {after:.0f} s after the last fault")
+            yield Breach(
+                "unanswered",
+                one.id,
+                f"{one.op} got {one.status or one.code}, {after:.0f} s after the last fault",
+            )
         if one.status is None:
             continue
         if one.status == 500 or (one.status >= 400 and one.code is None):
-            yield Breach("fault", one.id, f"{one.op} was answered {one.status} {one.code or 'without a problem document'}")
+            yield Breach(
+                "fault",
+                one.id,
+                f"{one.op} was answered {one.status} {one.code or 'without a problem document'}",
+            )
         elif one.status not in EXPECTED[one.op]:
             gone = one.status == 410 and one.id in accepted
-            yield Breach("lost" if gone else "malformed", one.id, f"{one.op} was answered {one.status} {one.code}")
-        elif one.status == 404 and one.op != "image" and one.id in accepted and one.asked > (since := accepted[one.id].answered):
-            yield Breach("lost", one.id, f"{one.op} was answered 404 at {one.asked:.1f} s, accepted at {since:.1f} s")
+            yield Breach(
+                "lost" if gone else "malformed",
+                one.id,
+                f"{one.op} was answered {one.status} {one.code}",
+            )
+        elif (
+            one.status == 404
+            and one.op != "image"
+            and one.id in accepted
+            and one.asked > (since := accepted[one.id].answered)
+        ):
+            yield Breach(
+                "lost",
+                one.id,
+                f"{one.op} was answered 404 at {one.asked:.1f} s, accepted at {since:.1f} s",
+            )
         if one.prediction and (problem := _contradiction(one)):
             yield Breach("malformed", one.id, problem)
 
@@ -209,7 +248,11 @@ def _never_accepted(run: _Run) -> Iterator[Breach]:
     for prediction_id, exchanges in run.of.items():
         if any(one.op == "put" for one in exchanges) and prediction_id not in accepted:
             last = max(exchanges, key=lambda one: one.answered)
-            yield Breach("unanswered", prediction_id, f"never accepted; the last answer was {last.status} {last.code}")
+            yield Breach(
+                "unanswered",
+                prediction_id,
+                f"never accepted; the last answer was {last.status} {last.code}",
+            )
 
 
 def _identity(run: _Run) -> Iterator[Breach]:
@@ -218,7 +261,11 @@ def _identity(run: _Run) -> Iterator[Breach]:
     for prediction_id, exchanges in run.of.items():
         created = {one.prediction["created_at"] for one in exchanges if one.prediction}
         if len(created) > 1:
-            yield Breach("recreated", prediction_id, f"created at {' and at '.join(sorted(map(str, created)))}")
+            yield Breach(
+                "recreated",
+                prediction_id,
+                f"created at {' and at '.join(sorted(map(str, created)))}",
+            )
         if prediction_id not in accepted:
             continue
         owner = accepted[prediction_id].case
@@ -226,13 +273,17 @@ def _identity(run: _Run) -> Iterator[Breach]:
             yield Breach("mixed_up", prediction_id, "given to two submissions")
         for one in exchanges:
             if one.op == "put" and one.status == 202 and one.case != owner:
-                yield Breach("mixed_up", prediction_id, f"{one.case} was accepted under the id of {owner}")
+                yield Breach(
+                    "mixed_up", prediction_id, f"{one.case} was accepted under the id of {owner}"
+                )
             if one.op == "put" and one.status == 422 and one.case == owner:
                 yield Breach("mixed_up", prediction_id, f"the same payload was refused: {one.code}")
 
 
 def _first_end(exchanges: Iterable[Exchange]) -> Exchange | None:
-    return min((one for one in exchanges if one.terminal), key=lambda one: one.answered, default=None)
+    return min(
+        (one for one in exchanges if one.terminal), key=lambda one: one.answered, default=None
+    )
 
 
 def _histories(run: _Run) -> Iterator[Breach]:
@@ -241,20 +292,42 @@ def _histories(run: _Run) -> Iterator[Breach]:
         end = _first_end(exchanges)
         if prediction_id in run.accepted and (end is None or end.answered > run.calm + run.bound_s):
             last = max((one for one in exchanges if one.prediction), key=lambda one: one.answered)
-            when = "never" if end is None else f"{end.answered - run.calm:.0f} s after the last fault"
-            yield Breach("stuck", prediction_id, f"{last.state} at {last.answered:.1f} s; seen terminal: {when}")
+            when = (
+                "never" if end is None else f"{end.answered - run.calm:.0f} s after the last fault"
+            )
+            yield Breach(
+                "stuck",
+                prediction_id,
+                f"{last.state} at {last.answered:.1f} s; seen terminal: {when}",
+            )
         if end is None or end.prediction is None:
             continue
         for one in exchanges:
-            if one.terminal and one.prediction and (what := _differs(end.prediction, one.prediction)):
+            if (
+                one.terminal
+                and one.prediction
+                and (what := _differs(end.prediction, one.prediction))
+            ):
                 confirmed = any(x.op == "cancel" and x.status == 200 for x in exchanges)
                 kind = "uncanceled" if confirmed and "status" in what else "changed"
-                yield Breach(kind, prediction_id, f"{what} between {end.answered:.1f} s and {one.answered:.1f} s")
+                yield Breach(
+                    kind,
+                    prediction_id,
+                    f"{what} between {end.answered:.1f} s and {one.answered:.1f} s",
+                )
                 break
-        told = [one.answered for one in exchanges if one.terminal or (one.op == "cancel" and one.status == 409)]
+        told = [
+            one.answered
+            for one in exchanges
+            if one.terminal or (one.op == "cancel" and one.status == 409)
+        ]
         for one in exchanges:
             if one.state in RUNNING and one.asked > min(told):
-                yield Breach("revived", prediction_id, f"{one.state} at {one.asked:.1f} s, its end was told at {min(told):.1f} s")
+                yield Breach(
+                    "revived",
+                    prediction_id,
+                    f"{one.state} at {one.asked:.1f} s, its end was told at {min(told):.1f} s",
+                )
                 break
 
 
@@ -276,16 +349,26 @@ def _endings(run: _Run) -> Iterator[Breach]:
         case = run.cases[str(accepted[prediction_id].case)]
         cancels = [one for one in exchanges if one.op == "cancel"]
         if any(one.status == 200 and one.state != "canceled" for one in cancels):
-            yield Breach("uncanceled", prediction_id, "the cancel was confirmed with another status than canceled")
+            yield Breach(
+                "uncanceled",
+                prediction_id,
+                "the cancel was confirmed with another status than canceled",
+            )
         if end.state == "canceled":
             if not any(one.asked <= end.answered for one in cancels):
                 yield Breach("unasked", prediction_id, "canceled, and nobody had asked for that")
         elif end.state in ("failed", "aborted"):
             said = end.prediction.get("error_code")
             if (end.state, said) != (case["ends"], case.get("code")):
-                yield Breach("failed", prediction_id, f"{end.state} with {said}; {case['case']} must end {case['ends']}")
+                yield Breach(
+                    "failed",
+                    prediction_id,
+                    f"{end.state} with {said}; {case['case']} must end {case['ends']}",
+                )
         elif case["ends"] != "succeeded":
-            yield Breach("wrong", prediction_id, f"{case['case']} succeeded, and must end {case['ends']}")
+            yield Breach(
+                "wrong", prediction_id, f"{case['case']} succeeded, and must end {case['ends']}"
+            )
         elif what := difference(case.get("output"), end.prediction.get("output")):
             yield Breach("wrong", prediction_id, f"{case['case']}: {what}")
 
@@ -296,20 +379,29 @@ def _images(run: _Run) -> Iterator[Breach]:
         if one.op == "image" and one.status == 200 and one.id in accepted:
             expected = run.cases[str(accepted[one.id].case)].get("sha")
             if one.sha != expected:
-                yield Breach("wrong", one.id, "the annotated image is another one than without faults")
+                yield Breach(
+                    "wrong", one.id, "the annotated image is another one than without faults"
+                )
         elif one.op == "image" and one.status in (404, 409):
-            yield Breach("lost", one.id, f"the annotated image of what succeeded: {one.status} {one.code}")
+            yield Breach(
+                "lost", one.id, f"the annotated image of what succeeded: {one.status} {one.code}"
+            )
 
 
 def _counts(records: Sequence[Record], run: _Run) -> Counter[str]:
     counts: Counter[str] = Counter()
     for one in run.exchanges:
         counts[f"{one.op} {one.status or one.code}"] += 1
-    ends = Counter((_first_end(run.of[prediction_id]) or run.of[prediction_id][0]).state or "?" for prediction_id in run.accepted)
+    ends = Counter(
+        (_first_end(run.of[prediction_id]) or run.of[prediction_id][0]).state or "?"
+        for prediction_id in run.accepted
+    )
     counts.update({f"ended {state}": count for state, count in ends.items()})
     counts["accepted"] = len(run.accepted)
     counts["asked"] = sum(1 for record in records if record["what"] == "ask")
-    counts.update(f"fault {record['text'].split(':')[0]}" for record in records if record["what"] == "fault")
+    counts.update(
+        f"fault {record['text'].split(':')[0]}" for record in records if record["what"] == "fault"
+    )
     counts.update(f"restart {record['name']}" for record in records if record["what"] == "restart")
     keys = [key for record in records if record["what"] == "audit" for key in record["keys"]]
     counts["attempts beyond the first"] = sum(max(0, key.get("attempts", 0) - 1) for key in keys)

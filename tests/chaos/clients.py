@@ -26,7 +26,9 @@ class Plan:
     at_s: float
     id: str | None  # None: the service names it
     case: str
-    give_up_s: tuple[float, ...]  # how long the first tries wait before they try again under the same id
+    give_up_s: tuple[
+        float, ...
+    ]  # how long the first tries wait before they try again under the same id
     twin: bool  # submit twice at the same time
     cancel_after_s: float | None
     other_case: str | None  # submitted under the same id once it is taken: must be refused
@@ -49,11 +51,21 @@ def draw(seed: int, seconds: float, rate: float, cases: Sequence[Case]) -> list[
                 at_s=round(at_s, 3),
                 id=f"chaos-{seed}-{number}" if named else None,
                 case=case,
-                give_up_s=tuple(round(rng.uniform(0.005, 0.4), 3) for _ in range(rng.choice([0, 0, 0, 1, 2]))) if named else (),
+                give_up_s=tuple(
+                    round(rng.uniform(0.005, 0.4), 3) for _ in range(rng.choice([0, 0, 0, 1, 2]))
+                )
+                if named
+                else (),
                 twin=named and rng.random() < 0.1,
-                cancel_after_s=rng.choice([None, None, None, None, 0.0, round(rng.uniform(0.02, 2.0), 3)]),
-                other_case=rng.choice([name for name in names if name != case]) if named and rng.random() < 0.1 else None,
-                again_after_s=round(rng.uniform(0.1, 5.0), 2) if named and rng.random() < 0.15 else None,
+                cancel_after_s=rng.choice(
+                    [None, None, None, None, 0.0, round(rng.uniform(0.02, 2.0), 3)]
+                ),
+                other_case=rng.choice([name for name in names if name != case])
+                if named and rng.random() < 0.1
+                else None,
+                again_after_s=round(rng.uniform(0.1, 5.0), 2)
+                if named and rng.random() < 0.15
+                else None,
                 wait_s=rng.choice([0.0, 1.0, 5.0, 10.0]),
             )
         )
@@ -71,7 +83,9 @@ class Answer:
 class Caller:
     """Sends one request at a time for anyone, and logs it: `ask`, then `answer` or `silence`, with the same number."""
 
-    def __init__(self, http: httpx.AsyncClient, log: Log, cases: Sequence[Case], webhook: str) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, log: Log, cases: Sequence[Case], webhook: str
+    ) -> None:
         self._http = http
         self._webhook = webhook
         self._log = log
@@ -79,12 +93,22 @@ class Caller:
         self._numbers = itertools.count(1)
         self.accepted: dict[str, str] = {}  # ids and their cases
 
-    async def submit(self, prediction_id: str | None, name: str, timeout_s: float = PATIENCE_S) -> Answer | None:
+    async def submit(
+        self, prediction_id: str | None, name: str, timeout_s: float = PATIENCE_S
+    ) -> Answer | None:
         case = self._cases[name]
-        method, path = ("PUT", f"/v1/predictions/{prediction_id}") if prediction_id else ("POST", "/v1/predictions")
+        method, path = (
+            ("PUT", f"/v1/predictions/{prediction_id}")
+            if prediction_id
+            else ("POST", "/v1/predictions")
+        )
         params = {**case.parameters, "webhook": self._webhook}
         request = self._http.build_request(
-            method, path, params=params, content=case.image, headers={"Content-Type": case.content_type}
+            method,
+            path,
+            params=params,
+            content=case.image,
+            headers={"Content-Type": case.content_type},
         )
         return await self._send(request, timeout_s, op=method.lower(), id=prediction_id, case=name)
 
@@ -106,7 +130,9 @@ class Caller:
         self._log.write("ask", n=number, **about)
         request.extensions["timeout"] = httpx.Timeout(timeout_s).as_dict()
         try:
-            async with asyncio.timeout(timeout_s + 5.0):  # httpx times each read and write, not the whole
+            async with asyncio.timeout(
+                timeout_s + 5.0
+            ):  # httpx times each read and write, not the whole
                 response = await self._http.send(request)
         except (httpx.HTTPError, TimeoutError) as error:
             self._log.write("silence", n=number, error=type(error).__name__)
@@ -126,7 +152,12 @@ class Caller:
         retry_after = response.headers.get("retry-after", "")
         if response.status_code == 202 and "case" in about and body.get("id"):
             self.accepted.setdefault(str(body["id"]), about["case"])
-        return Answer(response.status_code, body, fields.get("sha"), float(retry_after) if retry_after.isdecimal() else 0.0)
+        return Answer(
+            response.status_code,
+            body,
+            fields.get("sha"),
+            float(retry_after) if retry_after.isdecimal() else 0.0,
+        )
 
 
 _KEPT = ("id", "status", "created_at", "completed_at", "output", "error_code")
@@ -171,7 +202,10 @@ class Crowd:
         """Until it is accepted; the id, or None when patience is over or the answer is a refusal."""
         for attempt in itertools.count():
             timeout_s = plan.give_up_s[attempt] if attempt < len(plan.give_up_s) else PATIENCE_S
-            tries = [self._caller.submit(plan.id, plan.case, timeout_s) for _ in range(2 if plan.twin and attempt == 0 else 1)]
+            tries = [
+                self._caller.submit(plan.id, plan.case, timeout_s)
+                for _ in range(2 if plan.twin and attempt == 0 else 1)
+            ]
             answers = [answer for answer in await asyncio.gather(*tries) if answer]
             for answer in answers:
                 if answer.status == 202:
@@ -209,5 +243,7 @@ class Crowd:
 
     async def _pause(self, answer: Answer | None) -> bool:
         """Before the next try; False when patience is over."""
-        await asyncio.sleep(max(min(answer.retry_after_s, 2.0) if answer else 0.0, self._rng.uniform(0.2, 0.8)))
+        await asyncio.sleep(
+            max(min(answer.retry_after_s, 2.0) if answer else 0.0, self._rng.uniform(0.2, 0.8))
+        )
         return time.monotonic() < self.until

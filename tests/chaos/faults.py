@@ -18,8 +18,24 @@ LINKS = ("front", "api-redis", "api-triton", "worker-redis", "worker-triton")
 # Triton and then kills: a prediction takes so few milliseconds that a kill alone mostly finds a worker idle.
 DECK = (
     *(("ambush", part) for part in ("worker", "worker", "workers")),
-    *(("kill", part) for part in ("worker", "worker", "worker", "workers", "webhooks", "api", "api", "redis", "triton")),
-    *(("freeze", part) for part in ("worker", "worker", "workers", "webhooks", "api", "redis", "triton")),
+    *(
+        ("kill", part)
+        for part in (
+            "worker",
+            "worker",
+            "worker",
+            "workers",
+            "webhooks",
+            "api",
+            "api",
+            "redis",
+            "triton",
+        )
+    ),
+    *(
+        ("freeze", part)
+        for part in ("worker", "worker", "workers", "webhooks", "api", "redis", "triton")
+    ),
     *((kind, link) for kind in ("cut", "hole", "stall") for link in LINKS),
 )
 _LONGEST_S = {"freeze": 7.0, "hole": 6.0, "stall": 5.0}
@@ -41,7 +57,11 @@ class Fault:
 
     def __str__(self) -> str:
         lasts = f" for {self.lasts_s:.1f} s" if self.lasts_s else ""
-        share = f" ({self.share:.0%} of the connections)" if self.target in LINKS and self.kind != "stall" else ""
+        share = (
+            f" ({self.share:.0%} of the connections)"
+            if self.target in LINKS and self.kind != "stall"
+            else ""
+        )
         return f"{self.at_s:6.1f} s  {self.kind} {self.target}{lasts}{share}"
 
 
@@ -66,7 +86,9 @@ def draw(seed: int, seconds: float, every_s: float, only: Collection[str] = ()) 
         longest_s = _LONGEST_S.get(kind, 0.0)
         lasts_s = min(rng.uniform(_SHORTEST_S, longest_s), seconds - at_s) if longest_s else 0.0
         share = rng.choice([0.3, 0.6, 1.0])
-        faults.append(Fault(round(at_s, 2), kind, target, round(lasts_s, 2), round(rng.random(), 3), share))
+        faults.append(
+            Fault(round(at_s, 2), kind, target, round(lasts_s, 2), round(rng.random(), 3), share)
+        )
         at_s += min(rng.expovariate(1 / every_s), 2 * every_s)
     return faults
 
@@ -74,7 +96,9 @@ def draw(seed: int, seconds: float, every_s: float, only: Collection[str] = ()) 
 class Damage:
     """Does the faults. `note` hears what was done, for the log."""
 
-    def __init__(self, state: Path, proxies: Mapping[str, Proxy], seed: int, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, state: Path, proxies: Mapping[str, Proxy], seed: int, note: Callable[[str], None]
+    ) -> None:
         self._state = state
         self._proxies = proxies
         self._rng = random.Random(f"damage {seed}")

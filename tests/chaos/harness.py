@@ -15,7 +15,7 @@ import redis.asyncio
 
 from sluice.local.stack import Stack, StackConfig
 from sluice.local.supervision.process import Spec
-from sluice.local.supervision.supervisor import Event, Kind
+from sluice.local.supervision.supervisor import Kind, SupervisorEvent
 from tests.chaos import clients, faults
 from tests.chaos.cases import Case, cases
 from tests.chaos.clients import Caller, Crowd
@@ -23,7 +23,7 @@ from tests.chaos.log import Log
 from tests.chaos.proxy import Proxy
 from tests.support.bad_receiver import BadReceiver, Message
 
-QUEUE = "detect"
+QUEUE = "default"
 TAIL_S = 10.0  # the clients go on submitting for so long after the last fault
 QUIET_S = 5.0  # between the two last looks at every prediction
 # What is slow by default is quick here, so that a minute holds many recoveries. Nothing else is changed.
@@ -50,9 +50,17 @@ QUICK = {
     "SLUICE_WEBHOOKS_LONGEST_PAUSE_S": "1",
     "SLUICE_WEBHOOKS_SWEEP_INTERVAL_S": "0.5",
 }
-_UNSEEN_S = 3 * 24 * 3600  # how long a delivery may wait for its first attempt, and its prediction's record with it
+_UNSEEN_S = (
+    3 * 24 * 3600
+)  # how long a delivery may wait for its first attempt, and its prediction's record with it
 LONGEST_S = {
-    **{"prediction": 7200, "gone": _UNSEEN_S + 3600, "input": 3600, "orphan": 60, "annotated": 7200},
+    **{
+        "prediction": 7200,
+        "gone": _UNSEEN_S + 3600,
+        "input": 3600,
+        "orphan": 60,
+        "annotated": 7200,
+    },
     **dict.fromkeys(("delivery", "delivery-log", "receiver"), _UNSEEN_S),
 }
 
@@ -98,7 +106,9 @@ class Harness:
         options = self._options
         self._loop = asyncio.get_running_loop()
         bounds = {"bound_s": options.bound_s, "recovery_s": options.recovery_s}
-        self._log.write("start", seed=options.seed, seconds=options.seconds, webhooks=True, **bounds)
+        self._log.write(
+            "start", seed=options.seed, seconds=options.seconds, webhooks=True, **bounds
+        )
         links = {name: await proxy.start() for name, proxy in self._proxies.items()}
         self._stack = _Proxied(self._config(), links, self._hear)
         try:
@@ -114,7 +124,13 @@ class Harness:
                         self._log.write("told", **_told(message))
                 await self._audit()
             pids = self._stack.pids
-            wanted = {"redis", "triton", "api", "webhooks", *(f"worker-{number}" for number in range(1, options.workers + 1))}
+            wanted = {
+                "redis",
+                "triton",
+                "api",
+                "webhooks",
+                *(f"worker-{number}" for number in range(1, options.workers + 1)),
+            }
             self._log.write("end", down=sorted(wanted - set(pids)))
         finally:
             await asyncio.to_thread(self._stack.stop)
@@ -126,7 +142,11 @@ class Harness:
     def _config(self) -> StackConfig:
         options = self._options
         return StackConfig(
-            state=self._state, port=0, workers=options.workers, concurrency=options.concurrency, env={**QUICK, **options.env}
+            state=self._state,
+            port=0,
+            workers=options.workers,
+            concurrency=options.concurrency,
+            env={**QUICK, **options.env},
         )
 
     def _at(self, part: str) -> tuple[str, int]:
@@ -144,7 +164,9 @@ class Harness:
             await self._reference(caller, crowd, case)
         plans = clients.draw(options.seed, options.seconds + TAIL_S, options.rate, cases())
         schedule = faults.draw(options.seed, options.seconds, options.every_s, options.only)
-        self._say(f"chaos: {len(plans)} predictions, {len(schedule)} faults in {options.seconds:.0f} s; the seed is {options.seed}")
+        self._say(
+            f"chaos: {len(plans)} predictions, {len(schedule)} faults in {options.seconds:.0f} s; the seed is {options.seed}"
+        )
         for fault in schedule:
             self._say(f"  drawn {fault}")
         damage = faults.Damage(self._state, self._proxies, options.seed, self._note)
@@ -154,9 +176,13 @@ class Harness:
         await asyncio.sleep(max(0.0, start + options.seconds - time.monotonic()))
         self._log.write("calm")
         crowd.until = time.monotonic() + options.bound_s
-        self._say(f"{options.seconds:8.1f}  calm: everything must have ended within {options.bound_s:.0f} s")
+        self._say(
+            f"{options.seconds:8.1f}  calm: everything must have ended within {options.bound_s:.0f} s"
+        )
         await living
-        self._say(f"{time.monotonic() - start:8.1f}  the clients are done; too busy for {crowd.skipped} of their plans")
+        self._say(
+            f"{time.monotonic() - start:8.1f}  the clients are done; too busy for {crowd.skipped} of their plans"
+        )
         await self._look_at_all(caller, crowd)
         await asyncio.sleep(QUIET_S)
         await self._look_at_all(caller, crowd)
@@ -174,7 +200,12 @@ class Harness:
             raise RuntimeError(f"{case.name} ended as {ended}")
         image = await caller.image(prediction_id) if case.visualize else None
         self._log.write(
-            "case", case=case.name, ends=case.ends, code=case.code, output=ended["output"], sha=image.sha if image else None
+            "case",
+            case=case.name,
+            ends=case.ends,
+            code=case.code,
+            output=ended["output"],
+            sha=image.sha if image else None,
         )
 
     async def _look_at_all(self, caller: Caller, crowd: Crowd) -> None:
@@ -188,11 +219,15 @@ class Harness:
                     await caller.image(prediction_id)
 
         drawn = {case.name for case in cases() if case.visualize}
-        await asyncio.gather(*(look(prediction_id, case in drawn) for prediction_id, case in caller.accepted.items()))
+        await asyncio.gather(
+            *(look(prediction_id, case in drawn) for prediction_id, case in caller.accepted.items())
+        )
 
     async def _until_told(self) -> None:
         """Until no delivery is open, or patience is over."""
-        async with redis.asyncio.Redis.from_url(self._stack.addresses.redis, socket_timeout=10) as client:
+        async with redis.asyncio.Redis.from_url(
+            self._stack.addresses.redis, socket_timeout=10
+        ) as client:
             until = time.monotonic() + self._options.bound_s
             while time.monotonic() < until and await client.exists(f"{{{QUEUE}}}:deliveries-open"):
                 await asyncio.sleep(0.2)
@@ -207,12 +242,21 @@ class Harness:
                     kind = (await client.type(name)).decode()
                     if kind == "none":  # its time has just come
                         continue
-                    size = {"string": "strlen", "list": "llen", "hash": "hlen", "zset": "zcard", "set": "scard"}[kind]
+                    size = {
+                        "string": "strlen",
+                        "list": "llen",
+                        "hash": "hlen",
+                        "zset": "zcard",
+                        "set": "scard",
+                    }[kind]
                     getattr(pipe.ttl(name), size)(name)
                     ttl_s, count = await pipe.execute()
                 key = {"name": name.decode(), "type": kind, "ttl_s": ttl_s, "size": count}
                 if kind == "hash":
-                    fields = [(field or b"").decode() for field in await client.hmget(name, ["status", "attempts"])]
+                    fields = [
+                        (field or b"").decode()
+                        for field in await client.hmget(name, ["status", "attempts"])
+                    ]
                     key |= {"status": fields[0], "attempts": int(fields[1] or 0)}
                 keys.append(key)
         self._log.write("audit", queue=QUEUE, longest_s=LONGEST_S, keys=keys)
@@ -221,19 +265,23 @@ class Harness:
         self._log.write("fault", text=text)
         self._say(f"{time.monotonic() - self._start:8.1f}  {text}")
 
-    def _hear(self, event: Event) -> None:
+    def _hear(self, event: SupervisorEvent) -> None:
         """Called from the stack's threads."""
         if event.kind is Kind.DIED:
             self._loop.call_soon_threadsafe(self._restarted, event)
 
-    def _restarted(self, event: Event) -> None:
+    def _restarted(self, event: SupervisorEvent) -> None:
         self._log.write("restart", name=event.name)
         self._say(f"          {event.text.splitlines()[0].split(';')[0]}, and is started again")
 
 
 def _told(message: Message) -> dict[str, Any]:
     payload = json.loads(message.body)
-    about = {"type": payload["type"], "id": payload["data"]["id"], "status": payload["data"]["status"]}
+    about = {
+        "type": payload["type"],
+        "id": payload["data"]["id"],
+        "status": payload["data"]["status"],
+    }
     said = {"message": message.id, "genuine": message.genuine, "taken": message.taken}
     return {**about, **said, "sha": hashlib.sha256(message.body).hexdigest()}
 
@@ -241,17 +289,24 @@ def _told(message: Message) -> dict[str, Any]:
 class _Proxied(Stack):
     """The embedded stack with a proxy on each of its links: the api's processes and the workers' have their own to Redis."""
 
-    def __init__(self, config: StackConfig, links: Mapping[str, int], tell: Callable[[Event], None]) -> None:
+    def __init__(
+        self, config: StackConfig, links: Mapping[str, int], tell: Callable[[SupervisorEvent], None]
+    ) -> None:
         super().__init__(config, tell)
         self._links = links
 
     def _specs(self, *args: Any) -> list[Spec]:
-        return [replace(spec, env={**spec.env, **self._through(spec.name)}) for spec in super()._specs(*args)]
+        return [
+            replace(spec, env={**spec.env, **self._through(spec.name)})
+            for spec in super()._specs(*args)
+        ]
 
     def _through(self, name: str) -> dict[str, str]:
         if name in ("redis", "triton"):
             return {}
-        redis_url = f"redis://127.0.0.1:{self._links['api-redis' if name == 'api' else 'worker-redis']}/0"
+        redis_url = (
+            f"redis://127.0.0.1:{self._links['api-redis' if name == 'api' else 'worker-redis']}/0"
+        )
         return {
             "SLUICE_REDIS_URL": redis_url,
             "SLUICE_BLOBS_URL": redis_url,

@@ -9,7 +9,20 @@ TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
 # what is configuration.
 WITHOUT_END = (r"_kombu\.binding.*", r"unacked(_index|_mutex)?:.*", r".*:webhook-secrets")
 # Of a queue that is idle: all empty, so not there.
-SETS = {"live", "ready", "turns", "delayed", "alone", "leases", "deadlines", "bytes", "backlogs", "turn", "dead", "unkept"}
+SETS = {
+    "live",
+    "ready",
+    "turns",
+    "delayed",
+    "alone",
+    "leases",
+    "deadlines",
+    "bytes",
+    "backlogs",
+    "turn",
+    "dead",
+    "unkept",
+}
 SETS |= {
     "deliveries",
     "deliveries-open",
@@ -24,7 +37,9 @@ SETS |= {
 SLACK_S = 5
 
 
-def left_over(audit: Mapping[str, Any], known: Set[str], doubtful: int, faults: int) -> Iterator[str]:
+def left_over(
+    audit: Mapping[str, Any], known: Set[str], doubtful: int, faults: int
+) -> Iterator[str]:
     """In words, each thing that should not be there.
 
     `known` are the ids that clients were given; `doubtful` is how many submissions without an id of the client's own had no
@@ -36,7 +51,11 @@ def left_over(audit: Mapping[str, Any], known: Set[str], doubtful: int, faults: 
     and `keys`: name, type, ttl_s (-1: none), size, and the status of a record.
     """
     tag, longest = "{" + audit["queue"] + "}", audit["longest_s"]
-    records = {name.split(":", 2)[2]: key for key in audit["keys"] if (name := key["name"]).startswith(f"{tag}:prediction:")}
+    records = {
+        name.split(":", 2)[2]: key
+        for key in audit["keys"]
+        if (name := key["name"]).startswith(f"{tag}:prediction:")
+    }
     if len(strangers := set(records) - known) > doubtful:
         yield f"{len(strangers)} records that no client knows of, and {doubtful} submissions without an answer"
     images = []
@@ -52,7 +71,9 @@ def left_over(audit: Mapping[str, Any], known: Set[str], doubtful: int, faults: 
             kind = "input" if record else "orphan"
             if record:
                 images.append(f"{name}, whose prediction is {record.get('status')}")
-            elif ttl_s > longest["orphan"] + SLACK_S:  # whoever had stored it died before it came to the record
+            elif (
+                ttl_s > longest["orphan"] + SLACK_S
+            ):  # whoever had stored it died before it came to the record
                 images.append(f"{name}, which belongs to nothing")
                 kind = "input"
         if ttl_s < 0 and not any(re.fullmatch(pattern, name) for pattern in WITHOUT_END):

@@ -20,7 +20,9 @@ class Log:
     def write(self, what: str, **fields: Any) -> float:
         """Returns the time that the line carries."""
         at = round(self.now(), 4)
-        self._file.write(json.dumps({"what": what, "t": at, **fields}, separators=(",", ":")) + "\n")
+        self._file.write(
+            json.dumps({"what": what, "t": at, **fields}, separators=(",", ":")) + "\n"
+        )
         self._file.flush()
         return at
 

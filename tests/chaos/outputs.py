@@ -10,7 +10,10 @@ def difference(expected: Mapping[str, Any] | None, found: Mapping[str, Any] | No
         return None if expected is found else "there is a result only with or only without faults"
     if expected.get("image") != found.get("image"):
         return f"the image is {found.get('image')}, and was {expected.get('image')}"
-    one, other = [_bare(entry) for entry in expected["predictions"]], [_bare(entry) for entry in found["predictions"]]
+    one, other = (
+        [_bare(entry) for entry in expected["predictions"]],
+        [_bare(entry) for entry in found["predictions"]],
+    )
     if len(one) != len(other):
         return f"{len(other)} detections, and {len(one)} without faults"
     for rank, (before, after) in enumerate(zip(one, other, strict=True)):

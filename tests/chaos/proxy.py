@@ -69,7 +69,11 @@ class Proxy:
             self._flow.set()
 
     def _choose(self, rng: random.Random, share: float) -> "list[_Link]":
-        return [link for link in sorted(self._links, key=lambda link: link.number) if rng.random() < share]
+        return [
+            link
+            for link in sorted(self._links, key=lambda link: link.number)
+            if rng.random() < share
+        ]
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -86,7 +90,9 @@ class Proxy:
             self._links.discard(link)
             self._tasks.discard(task)
 
-    async def _serve(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(
+        self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         await self._flow.wait()
         if self._holes:
             while await reader.read(_CHUNK_BYTES):
@@ -110,7 +116,9 @@ class Proxy:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
 
-    async def _pump(self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         with suppress(OSError):
             while data := await reader.read(_CHUNK_BYTES):
                 await self._flow.wait()

@@ -16,23 +16,44 @@ SECONDS, SEED = 60, 7
 
 @pytest.mark.integration
 def test_a_minute_of_chaos(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.chaos", "--seconds", str(SECONDS), "--seed", str(SEED), "--every", "3"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.chaos",
+        "--seconds",
+        str(SECONDS),
+        "--seed",
+        str(SEED),
+        "--every",
+        "3",
+    ]
     with (tmp_path / "output").open("w") as output:
         done = subprocess.run(
-            [*command, "--workdir", str(tmp_path)], cwd=ROOT, stdout=output, stderr=output, timeout=400, check=False
+            [*command, "--workdir", str(tmp_path)],
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+            timeout=400,
+            check=False,
         )
     assert done.returncode == 0, (tmp_path / "output").read_text()
 
 
 def test_the_seed_draws_everything() -> None:
     assert faults.draw(3, 300, 4) == faults.draw(3, 300, 4) != faults.draw(4, 300, 4)
-    assert clients.draw(3, 60, 6, cases()) == clients.draw(3, 60, 6, cases()) != clients.draw(4, 60, 6, cases())
+    assert (
+        clients.draw(3, 60, 6, cases())
+        == clients.draw(3, 60, 6, cases())
+        != clients.draw(4, 60, 6, cases())
+    )
     assert cases() == cases()
 
 
 def test_every_fault_is_drawn_before_the_end_and_is_over_by_then() -> None:
     drawn = faults.draw(1, 300, 4)
-    assert {(fault.kind, fault.target) for fault in drawn} == {card for card in faults.DECK if card[0] != "ambush"}
+    assert {(fault.kind, fault.target) for fault in drawn} == {
+        card for card in faults.DECK if card[0] != "ambush"
+    }
     assert all(fault.at_s + fault.lasts_s <= 300.01 for fault in drawn)
 
 

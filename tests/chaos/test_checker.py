@@ -10,7 +10,10 @@ from tests.chaos import checker
 from tests.chaos.checker import check
 from tests.chaos.leftovers import left_over
 
-OUTPUT = {"image": {"width": 8, "height": 6}, "predictions": [{"x": 1.5, "confidence": 0.5, "detection_id": "reference-0"}]}
+OUTPUT = {
+    "image": {"width": 8, "height": 6},
+    "predictions": [{"x": 1.5, "confidence": 0.5, "detection_id": "reference-0"}],
+}
 LONGEST_S = {"prediction": 60, "gone": 70, "input": 80, "orphan": 20, "annotated": 60}
 CALM, BOUND_S, RECOVERY_S = 100.0, 60.0, 20.0
 
@@ -21,9 +24,33 @@ class Script:
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = [
             {"what": "start", "t": 0.0, "bound_s": BOUND_S, "recovery_s": RECOVERY_S},
-            {"what": "case", "t": 1.0, "case": "good", "ends": "succeeded", "code": None, "output": OUTPUT, "sha": "abc"},
-            {"what": "case", "t": 1.0, "case": "other", "ends": "succeeded", "code": None, "output": None, "sha": None},
-            {"what": "case", "t": 1.0, "case": "bad", "ends": "failed", "code": "not_an_image", "output": None, "sha": None},
+            {
+                "what": "case",
+                "t": 1.0,
+                "case": "good",
+                "ends": "succeeded",
+                "code": None,
+                "output": OUTPUT,
+                "sha": "abc",
+            },
+            {
+                "what": "case",
+                "t": 1.0,
+                "case": "other",
+                "ends": "succeeded",
+                "code": None,
+                "output": None,
+                "sha": None,
+            },
+            {
+                "what": "case",
+                "t": 1.0,
+                "case": "bad",
+                "ends": "failed",
+                "code": "not_an_image",
+                "output": None,
+                "sha": None,
+            },
             {"what": "calm", "t": CALM},
         ]
         self.put("a", 2.0)
@@ -32,21 +59,57 @@ class Script:
         self.get("a", 160.0, "succeeded")
 
     def say(
-        self, t: float, op: str, prediction_id: str | None, *, case: str | None = None, took: float = 1.0, **answer: Any
+        self,
+        t: float,
+        op: str,
+        prediction_id: str | None,
+        *,
+        case: str | None = None,
+        took: float = 1.0,
+        **answer: Any,
     ) -> None:
         n = len(self.records)
-        self.records.append({"what": "ask", "t": t, "n": n, "op": op, "id": prediction_id, "case": case})
+        self.records.append(
+            {"what": "ask", "t": t, "n": n, "op": op, "id": prediction_id, "case": case}
+        )
         what = "answer" if "status" in answer else "silence"
         self.records.append({"what": what, "t": t + took, "n": n, **answer})
 
-    def put(self, prediction_id: str, t: float, status: str = "starting", case: str = "good", **fields: Any) -> None:
-        self.say(t, "put", prediction_id, case=case, status=202, prediction=seen(prediction_id, status, **fields))
+    def put(
+        self,
+        prediction_id: str,
+        t: float,
+        status: str = "starting",
+        case: str = "good",
+        **fields: Any,
+    ) -> None:
+        self.say(
+            t,
+            "put",
+            prediction_id,
+            case=case,
+            status=202,
+            prediction=seen(prediction_id, status, **fields),
+        )
 
-    def get(self, prediction_id: str, t: float, status: str, took: float = 1.0, **fields: Any) -> None:
-        self.say(t, "get", prediction_id, took=took, status=200, prediction=seen(prediction_id, status, **fields))
+    def get(
+        self, prediction_id: str, t: float, status: str, took: float = 1.0, **fields: Any
+    ) -> None:
+        self.say(
+            t,
+            "get",
+            prediction_id,
+            took=took,
+            status=200,
+            prediction=seen(prediction_id, status, **fields),
+        )
 
-    def cancel(self, prediction_id: str, t: float, status: int = 200, state: str = "canceled") -> None:
-        fields = {"prediction": seen(prediction_id, state)} if status == 200 else {"code": "conflict"}
+    def cancel(
+        self, prediction_id: str, t: float, status: int = 200, state: str = "canceled"
+    ) -> None:
+        fields = (
+            {"prediction": seen(prediction_id, state)} if status == 200 else {"code": "conflict"}
+        )
         self.say(t, "cancel", prediction_id, status=status, **fields)
 
 
@@ -64,9 +127,24 @@ def seen(prediction_id: str, status: str, **fields: Any) -> dict[str, Any]:
     }
 
 
-def told(prediction_id: str, event: str = "completed", status: str = "succeeded", **fields: Any) -> dict[str, Any]:
-    message = {"message": f"{prediction_id}_{event}", "type": f"prediction.{event}", "id": prediction_id, "status": status}
-    return {"what": "told", "t": 90.0, **message, "genuine": True, "taken": True, "sha": event, **fields}
+def told(
+    prediction_id: str, event: str = "completed", status: str = "succeeded", **fields: Any
+) -> dict[str, Any]:
+    message = {
+        "message": f"{prediction_id}_{event}",
+        "type": f"prediction.{event}",
+        "id": prediction_id,
+        "status": status,
+    }
+    return {
+        "what": "told",
+        "t": 90.0,
+        **message,
+        "genuine": True,
+        "taken": True,
+        "sha": event,
+        **fields,
+    }
 
 
 @pytest.mark.parametrize(
@@ -108,7 +186,14 @@ def test_a_good_run() -> None:
     script.put("e", 27.0)
     script.say(28.0, "cancel", "e", error="ReadError")  # unknown; it was done
     script.get("e", 30.0, "canceled")
-    script.say(31.0, "post", None, case="good", status=202, prediction=seen("named-by-the-service", "starting"))
+    script.say(
+        31.0,
+        "post",
+        None,
+        case="good",
+        status=202,
+        prediction=seen("named-by-the-service", "starting"),
+    )
     script.get("named-by-the-service", 33.0, "succeeded")
     script.records += [audit(), {"what": "end", "t": 170.0, "down": []}]
     report = check(script.records)
@@ -118,7 +203,13 @@ def test_a_good_run() -> None:
 
 
 def audit(*keys: dict[str, Any]) -> dict[str, Any]:
-    return {"what": "audit", "t": 165.0, "queue": "detect", "longest_s": LONGEST_S, "keys": list(keys)}
+    return {
+        "what": "audit",
+        "t": 165.0,
+        "queue": "default",
+        "longest_s": LONGEST_S,
+        "keys": list(keys),
+    }
 
 
 def key(name: str, ttl_s: int = 50, size: int = 1, status: str | None = None) -> dict[str, Any]:
@@ -274,7 +365,7 @@ def down(s: Script) -> None:
 
 
 def left_over_in_redis(s: Script) -> None:
-    s.records.append(audit(key("{detect}:live")))
+    s.records.append(audit(key("{default}:live")))
 
 
 BREACHES: list[tuple[str, Callable[[Script], None]]] = [
@@ -314,7 +405,9 @@ BREACHES: list[tuple[str, Callable[[Script], None]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "break_it"), BREACHES, ids=[break_it.__name__ for _, break_it in BREACHES])
+@pytest.mark.parametrize(
+    ("kind", "break_it"), BREACHES, ids=[break_it.__name__ for _, break_it in BREACHES]
+)
 def test_it_finds(kind: str, break_it: Callable[[Script], None]) -> None:
     script = Script()
     break_it(script)
@@ -326,18 +419,22 @@ def test_it_finds(kind: str, break_it: Callable[[Script], None]) -> None:
 def test_every_kind_is_tried_and_told_of() -> None:
     kinds = {kind for kind, _ in BREACHES}
     assert checker.__doc__ is not None
-    assert kinds == {line.split()[0] for line in checker.__doc__.splitlines() if line.startswith("    ") and line[4] != " "}
+    assert kinds == {
+        line.split()[0]
+        for line in checker.__doc__.splitlines()
+        if line.startswith("    ") and line[4] != " "
+    }
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (key("{detect}:ready:normal:default", size=2), "holds 2"),
-        (key("{detect}:prediction:a", status="processing"), "is processing"),
-        (key("{detect}:prediction:a", ttl_s=-1, status="failed"), "no time to live"),
-        (key("{detect}:prediction:a", ttl_s=70, status="failed"), "60 s is the longest"),
-        (key("{detect}:prediction:b", status="failed"), "no client knows"),
-        (key("{detect}:gone:a", ttl_s=80), "70 s is the longest"),
+        (key("{default}:ready:normal:default", size=2), "holds 2"),
+        (key("{default}:prediction:a", status="processing"), "is processing"),
+        (key("{default}:prediction:a", ttl_s=-1, status="failed"), "no time to live"),
+        (key("{default}:prediction:a", ttl_s=70, status="failed"), "60 s is the longest"),
+        (key("{default}:prediction:b", status="failed"), "no client knows"),
+        (key("{default}:gone:a", ttl_s=80), "70 s is the longest"),
         (key("blob:c/input-0123", ttl_s=30), "belongs to nothing"),
         (key("something", ttl_s=-1), "no time to live"),
     ],
@@ -350,7 +447,7 @@ def test_left_over(found: dict[str, Any], words: str) -> None:
 
 def test_left_over_images() -> None:
     """One for each fault at most."""
-    keys = [key("{detect}:prediction:a", status="canceled"), key("blob:a/input-0123")]
+    keys = [key("{default}:prediction:a", status="canceled"), key("blob:a/input-0123")]
     assert not list(left_over(audit(*keys), {"a"}, doubtful=0, faults=1))
     (text,) = left_over(audit(*keys), {"a"}, doubtful=0, faults=0)
     assert "whose prediction is canceled" in text
@@ -358,9 +455,9 @@ def test_left_over_images() -> None:
 
 def test_nothing_is_left_over() -> None:
     keys = [
-        key("{detect}:prediction:a", status="succeeded"),
-        key("{detect}:prediction:b", status="succeeded"),  # of a submission whose answer was lost
-        key("{detect}:gone:a", ttl_s=70),
+        key("{default}:prediction:a", status="succeeded"),
+        key("{default}:prediction:b", status="succeeded"),  # of a submission whose answer was lost
+        key("{default}:gone:a", ttl_s=70),
         key("blob:a/annotated"),
         key("blob:c/input-0123", ttl_s=20),  # never recorded
         key("_kombu.binding.detect", ttl_s=-1),
@@ -376,5 +473,10 @@ def test_it_knows_nothing_of_the_service() -> None:
     for module in ("checker", "leftovers", "outputs"):
         tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text())
         names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-        names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        names |= {
+            alias.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
         assert not {name for name in names if name.split(".")[0] in ("sluice", "api", "worker")}

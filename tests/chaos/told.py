@@ -23,15 +23,27 @@ def mistakes(messages: Sequence[Record], ends: Mapping[str, str]) -> Iterator[tu
         ways[message["id"], message["type"]].add((message["message"], message["sha"]))
     for (prediction_id, kind), found in ways.items():
         if len(found) > 1:
-            yield "mistold", prediction_id, f"{kind} came in {len(found)} ways: another webhook-id or another body"
+            yield (
+                "mistold",
+                prediction_id,
+                f"{kind} came in {len(found)} ways: another webhook-id or another body",
+            )
     for prediction_id, status in ends.items():
         heard = of.get(prediction_id, [])
-        told = [place for place, message in enumerate(heard) if message["type"] == "prediction.completed"]
+        told = [
+            place
+            for place, message in enumerate(heard)
+            if message["type"] == "prediction.completed"
+        ]
         if not any(heard[place]["taken"] for place in told):
             yield "untold", prediction_id, f"it ended {status}, and no webhook said so"
         for place in told:
             if heard[place]["status"] != status:
-                yield "mistold", prediction_id, f"told that it ended {heard[place]['status']}; clients saw {status}"
+                yield (
+                    "mistold",
+                    prediction_id,
+                    f"told that it ended {heard[place]['status']}; clients saw {status}",
+                )
                 break
         if told and any(message["type"] == "prediction.start" for message in heard[told[0] :]):
             yield "mistold", prediction_id, "its start was told after its end"

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 import pytest
 
-from sluice.delivery import Attempt, Outcome, Outgoing, Result, State
+from sluice.delivery import (
+    AttemptOutcome,
+    AttemptResult,
+    DeliveryAttempt,
+    DeliveryStatus,
+    OutgoingDelivery,
+)
 from sluice.ledger.deliveries import Deliveries, RedisDeliveries
 from sluice.ledger.delivery_scripts import FILE
-from sluice.settings import Webhooks
+from sluice.settings import WebhooksSettings
 from tests.fakes.deliveries import MemoryDeliveries
 
 URL = "https://a.example/hook?token=1"
@@ -37,22 +43,43 @@ class World:
     file_: Callable[[str, str, str], None]
     forget: Callable[[str], None]
 
-    def file(self, of: str, event: str, url: str = URL, events: str = "", key: str = "default", kind: str = "prediction") -> None:
+    def file(
+        self,
+        of: str,
+        event: str,
+        url: str = URL,
+        events: str = "",
+        key: str = "default",
+        kind: str = "prediction",
+    ) -> None:
         self.record(f"{kind}:{of}", url, events, key)
         self.file_(of, event, kind)
 
-    def claim(self, most: int = 10) -> tuple[Outgoing, ...]:
+    def claim(self, most: int = 10) -> tuple[OutgoingDelivery, ...]:
         return self.deliveries.claim(uuid.uuid4().hex, most).outgoing
 
-    def settle(self, outgoing: Outgoing, result: Result, delay_s: float | None = 0.0, rest_s: float = 0.0) -> bool:
-        said = Attempt(at=outgoing.at, duration_s=0.1, status={Result.DELIVERED: 204}.get(result, 500), answer="é")
-        return self.deliveries.settle([Outcome(outgoing, result, said, b"the body", delay_s, rest_s)])[0]
+    def settle(
+        self,
+        outgoing: OutgoingDelivery,
+        result: AttemptResult,
+        delay_s: float | None = 0.0,
+        cooldown_s: float = 0.0,
+    ) -> bool:
+        said = DeliveryAttempt(
+            at=outgoing.at,
+            duration_s=0.1,
+            status={AttemptResult.DELIVERED: 204}.get(result, 500),
+            answer="é",
+        )
+        return self.deliveries.settle(
+            [AttemptOutcome(outgoing, result, said, b"the body", delay_s, cooldown_s)]
+        )[0]
 
-    def states(self, of: str, kind: str = "prediction") -> list[State]:
-        return [found.status for found in self.deliveries.of(kind, of)]
+    def states(self, of: str, kind: str = "prediction") -> list[DeliveryStatus]:
+        return [found.status for found in self.deliveries.deliveries_for(kind, of)]
 
 
-def make(kind: str, request: pytest.FixtureRequest, settings: Webhooks) -> World:
+def make(kind: str, request: pytest.FixtureRequest, settings: WebhooksSettings) -> World:
     if kind == "memory":
         memory = MemoryDeliveries(settings)
         asked: dict[str, tuple[str, str, str]] = {}
@@ -72,11 +99,13 @@ def make(kind: str, request: pytest.FixtureRequest, settings: Webhooks) -> World
 
     def put(name: str, url: str, events: str, key: str) -> None:
         fields = {"webhook": url, "key": key, **{k.decode(): v for k, v in RECORD.items()}}
-        client.hset(f"{{detect}}:{name}", mapping=fields | ({"webhook_events": events} if events else {}))
+        client.hset(
+            f"{{default}}:{name}", mapping=fields | ({"webhook_events": events} if events else {})
+        )
 
     return World(
-        RedisDeliveries(client, "detect", settings),
+        RedisDeliveries(client, "default", settings),
         put,
-        lambda of, event, kind: filer(args=["{detect}", of, event, kind]),
-        lambda of: client.delete(f"{{detect}}:prediction:{of}"),
+        lambda of, event, kind: filer(args=["{default}", of, event, kind]),
+        lambda of: client.delete(f"{{default}}:prediction:{of}"),
     )

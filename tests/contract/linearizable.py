@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
 from sluice.ledger.predictions import WORKER_LOST
 from sluice.prediction import TRANSITIONS, Problem, Status
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 
 IDS = "abc"
-SETTINGS = Queue(max_shared_lapses=1, max_lone_lapses=1, max_backlog=2)
+SETTINGS = QueueSettings(max_shared_lapses=1, max_lone_lapses=1, max_backlog=2)
 PROBLEM = Problem(code="not_an_image", message="It is none.")
 LAPSED, LONG = -1.0, 100.0  # leases; only a sweep acts on the first, nothing on the second
 
@@ -92,7 +92,9 @@ def possible(state: State, event: Event) -> Iterator[tuple[object, State]]:
             due = _due(state, alone=call.alone)
             for name, waiting in due.items():
                 lapsed, attempts = call.lease_s == LAPSED, waiting.attempts + 1
-                taken = waiting.moved(Status.PROCESSING, owner=event.owner, lapsed=lapsed, attempts=attempts)
+                taken = waiting.moved(
+                    Status.PROCESSING, owner=event.owner, lapsed=lapsed, attempts=attempts
+                )
                 yield (name, event.owner, taken.answer()), tuple((rows | {name: taken}).values())
             if not due:
                 yield None, state
@@ -109,7 +111,10 @@ def possible(state: State, event: Event) -> Iterator[tuple[object, State]]:
         case "backlog":
             yield len(_live(state)), state
         case "dead":
-            yield tuple(name for name, row in rows.items() if row and row.result == WORKER_LOST.code), state
+            yield (
+                tuple(name for name, row in rows.items() if row and row.result == WORKER_LOST.code),
+                state,
+            )
 
 
 def _swept(rows: dict[str, Row | None]) -> tuple[object, State]:
@@ -132,7 +137,11 @@ def _live(state: State) -> list[Row]:
 
 def _due(state: State, *, alone: bool) -> dict[str, Row]:
     rows = zip(IDS, state, strict=True)
-    return {name: row for name, row in rows if row and row.status is Status.STARTING and row.alone is alone}
+    return {
+        name: row
+        for name, row in rows
+        if row and row.status is Status.STARTING and row.alone is alone
+    }
 
 
 def linearizable(history: Sequence[Event]) -> bool:

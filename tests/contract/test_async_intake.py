@@ -9,12 +9,12 @@ import redis
 
 from sluice.blobs.store import RedisBlobs, input_key
 from sluice.errors import QueueFull, Unavailable
-from sluice.intake.doorbell import ENOUGH
+from sluice.intake.doorbell import MAX_WAITING_RINGS
 from sluice.intake.fast import AsyncIntake
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Priority, Status, Submission
-from sluice.redisio.multiplexed import Pipe
-from sluice.settings import Queue
+from sluice.redisio.multiplexed import MultiplexedConnection
+from sluice.settings import QueueSettings
 from tests.conftest import free_port
 
 pytestmark = pytest.mark.anyio
@@ -38,20 +38,26 @@ class World:
 
 
 @pytest.fixture(params=["together", "apart"])
-async def world(request: pytest.FixtureRequest, redis_url: str, redis_client: "redis.Redis") -> AsyncIterator[World]:
-    ledger = RedisLedger(redis_client, Queue(max_backlog=100))
-    client = Pipe(redis_url, **FEW)
-    blobs = Pipe(redis_url, **FEW) if request.param == "apart" else None
+async def world(
+    request: pytest.FixtureRequest, redis_url: str, redis_client: "redis.Redis"
+) -> AsyncIterator[World]:
+    ledger = RedisLedger(redis_client, QueueSettings(max_backlog=100))
+    client = MultiplexedConnection(redis_url, **FEW)
+    blobs = MultiplexedConnection(redis_url, **FEW) if request.param == "apart" else None
     rung: list[str] = []
     dropped: list[str] = []
-    intake = AsyncIntake(ledger, client, blobs, blob_ttl_s=60, ring=rung.append, drop=dropped.append)
+    intake = AsyncIntake(
+        ledger, client, blobs, blob_ttl_s=60, ring=rung.append, drop=dropped.append
+    )
     yield World(intake, ledger, RedisBlobs(redis_client), rung, dropped)
     client.close()
     if blobs:
         blobs.close()
 
 
-async def test_what_is_accepted_is_stored_and_on_record(world: World, redis_client: "redis.Redis") -> None:
+async def test_what_is_accepted_is_stored_and_on_record(
+    world: World, redis_client: "redis.Redis"
+) -> None:
     prediction = await world.intake.accept(b"image", ASKED)
     assert prediction == world.ledger.get(prediction.id, "mine")
     assert {name: getattr(prediction, name) for name in dict(ASKED)} == dict(ASKED)
@@ -64,7 +70,9 @@ async def test_what_is_accepted_is_stored_and_on_record(world: World, redis_clie
     assert claim.prediction.id == prediction.id
 
 
-async def test_a_redis_that_was_started_anew_learns_the_script(world: World, redis_client: "redis.Redis") -> None:
+async def test_a_redis_that_was_started_anew_learns_the_script(
+    world: World, redis_client: "redis.Redis"
+) -> None:
     redis_client.script_flush()
     prediction = await world.intake.accept(b"image", ASKED)
     assert world.ledger.get(prediction.id).status is Status.STARTING
@@ -83,19 +91,21 @@ async def test_bounds_hold_and_the_image_is_dropped(world: World) -> None:
 async def test_many_at_once_on_one_connection(world: World) -> None:
     many = await asyncio.gather(*(world.intake.accept(b"image", ASKED) for _ in range(100)))
     assert len({prediction.id for prediction in many}) == world.ledger.backlog() == 100
-    assert len(world.rung) == ENOUGH, "nobody is woken for what others were woken for"
+    assert len(world.rung) == MAX_WAITING_RINGS, "nobody is woken for what others were woken for"
     with pytest.raises(QueueFull):
         await world.intake.accept(b"image", ASKED)
 
 
 @pytest.mark.parametrize("away", ["ledger", "blobs"])
 async def test_redis_away(away: str, redis_url: str, redis_client: "redis.Redis") -> None:
-    nowhere = Pipe(f"redis://127.0.0.1:{free_port()}/0", **FEW)
-    somewhere = Pipe(redis_url, **FEW)
+    nowhere = MultiplexedConnection(f"redis://127.0.0.1:{free_port()}/0", **FEW)
+    somewhere = MultiplexedConnection(redis_url, **FEW)
     dropped: list[str] = []
-    ledger = RedisLedger(redis_client, Queue())
+    ledger = RedisLedger(redis_client, QueueSettings())
     client, blobs = (nowhere, somewhere) if away == "ledger" else (somewhere, nowhere)
-    intake = AsyncIntake(ledger, client, blobs, blob_ttl_s=60, ring=dropped.append, drop=dropped.append)
+    intake = AsyncIntake(
+        ledger, client, blobs, blob_ttl_s=60, ring=dropped.append, drop=dropped.append
+    )
     with pytest.raises(Unavailable):
         await intake.accept(b"image", ASKED)
     assert len(dropped) == 1
@@ -104,11 +114,15 @@ async def test_redis_away(away: str, redis_url: str, redis_client: "redis.Redis"
     somewhere.close()
 
 
-async def test_a_connection_that_broke_unnoticed_is_not_the_callers_trouble(world: World, redis_client: "redis.Redis") -> None:
+async def test_a_connection_that_broke_unnoticed_is_not_the_callers_trouble(
+    world: World, redis_client: "redis.Redis"
+) -> None:
     await asyncio.gather(*(world.intake.accept(b"image", ASKED) for _ in range(8)))
     for client in redis_client.client_list():
         if int(client["id"]) != redis_client.client_id():
-            redis_client.client_kill_filter(_id=client["id"])  # as when Redis was killed: the loop hears of it later
+            redis_client.client_kill_filter(
+                _id=client["id"]
+            )  # as when Redis was killed: the loop hears of it later
     prediction = await world.intake.accept(b"image", ASKED)
     assert world.ledger.get(prediction.id).status is Status.STARTING
     assert world.ledger.backlog() == 9

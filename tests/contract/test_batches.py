@@ -19,12 +19,12 @@ from sluice.ledger.deliveries import RedisDeliveries
 from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Problem, Status, Submission
 from sluice.resources import BatchAnswer
-from sluice.settings import Queue, Webhooks
+from sluice.settings import QueueSettings, WebhooksSettings
 from sluice.webhooks.payload import event_body
 from tests.fakes.batches import MemoryBatches
 from tests.fakes.ledger import MemoryLedger
 
-SETTINGS = Queue(batch_idle_s=1000, retention_s=100, tombstone_s=50)
+SETTINGS = QueueSettings(batch_idle_s=1000, retention_s=100, tombstone_s=50)
 REFUSED = ItemError(index=1, name="b.jpg", code="not_an_image", detail="it is none")
 
 
@@ -34,11 +34,18 @@ class Both:
     batches: Batches
 
     def open(self, total: int, batch_id: str = "b", **fields: str) -> Batch:
-        return self.batches.open(batch_id, BatchSubmission(**{"model": "codes", "total": total, **fields}), "d")
+        return self.batches.open(
+            batch_id, BatchSubmission(**{"model": "codes", "total": total, **fields}), "d"
+        )
 
     def add(self, *indexes: int, batch_id: str = "b", **fields: str) -> None:
         for index in indexes:
-            self.ledger.create(f"{batch_id}-{index}", Submission(**{"model": "codes", "batch": batch_id, **fields}), "d", 10)
+            self.ledger.create(
+                f"{batch_id}-{index}",
+                Submission(**{"model": "codes", "batch": batch_id, **fields}),
+                "d",
+                10,
+            )
 
     def finish(self, count: int) -> None:
         for _ in range(count):
@@ -47,7 +54,11 @@ class Both:
             self.ledger.succeed(claim, {}, {})
 
     def counts(self, batch_id: str = "b") -> dict[str, int]:
-        return {status.value: count for status, count in self.batches.get(batch_id).counts.items() if count}
+        return {
+            status.value: count
+            for status, count in self.batches.get(batch_id).counts.items()
+            if count
+        }
 
 
 @pytest.fixture(params=["redis", "memory"])
@@ -55,7 +66,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def _make(kind: str, request: pytest.FixtureRequest, settings: Queue) -> Both:
+def _make(kind: str, request: pytest.FixtureRequest, settings: QueueSettings) -> Both:
     if kind == "memory":
         ledger = MemoryLedger(settings)
         return Both(ledger, MemoryBatches(ledger))
@@ -85,7 +96,9 @@ def test_it_is_kept_as_it_was_submitted(both: Both) -> None:
     )
     opened = both.batches.open("b", asked)
     assert opened == both.batches.get("b", "mine")
-    assert opened == Batch(id="b", created_at=opened.created_at, counts=dict.fromkeys(Status, 0), **dict(asked))
+    assert opened == Batch(
+        id="b", created_at=opened.created_at, counts=dict.fromkeys(Status, 0), **dict(asked)
+    )
     assert (opened.status, opened.completed_at) == (Status.STARTING, None)
     for wrong in (("b", "other"), ("c", None)):
         with pytest.raises(NotFound):
@@ -106,7 +119,11 @@ def test_counts_follow_the_predictions_to_the_end(both: Both) -> None:
     assert both.counts() == {"starting": 2}
     both.finish(1)
     sealed = both.batches.seal("b", [REFUSED])
-    assert (sealed.status, sealed.completed_at, sealed.errors) == (Status.PROCESSING, None, (REFUSED,))
+    assert (sealed.status, sealed.completed_at, sealed.errors) == (
+        Status.PROCESSING,
+        None,
+        (REFUSED,),
+    )
     claim = both.ledger.claim("w2", 10)
     assert claim is not None
     both.ledger.fail(claim, Problem(code="worker_lost", message="gone"), {})
@@ -207,8 +224,10 @@ def test_one_canceled_before_anything_was_in_it_ends(both: Both) -> None:
     assert both.batches.get("b").status is Status.CANCELED
 
 
-def test_a_batch_that_nobody_seals_ends_all_the_same(kind: str, request: pytest.FixtureRequest) -> None:
-    both = _make(kind, request, Queue(batch_idle_s=0.1))
+def test_a_batch_that_nobody_seals_ends_all_the_same(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    both = _make(kind, request, QueueSettings(batch_idle_s=0.1))
     both.open(3)
     both.add(0)
     both.open(3, "empty")
@@ -221,8 +240,10 @@ def test_a_batch_that_nobody_seals_ends_all_the_same(kind: str, request: pytest.
         both.batches.get("empty")
 
 
-def test_a_batch_is_not_ended_while_it_may_be_on_its_way(kind: str, request: pytest.FixtureRequest) -> None:
-    both = _make(kind, request, Queue(batch_idle_s=0.1))
+def test_a_batch_is_not_ended_while_it_may_be_on_its_way(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    both = _make(kind, request, QueueSettings(batch_idle_s=0.1))
     both.open(3)
     if kind == "memory":
         both.ledger._settings = SETTINGS  # type: ignore[attr-defined]
@@ -268,7 +289,7 @@ class _BatchMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.client.flushall()
-        settings = Queue(max_shared_lapses=1)
+        settings = QueueSettings(max_shared_lapses=1)
         memory = MemoryLedger(settings)
         self.both = (
             Both(RedisLedger(self.client, settings), RedisBatches(self.client, settings)),
@@ -344,26 +365,35 @@ def _look(name: str, _: int, both: Both) -> object:
     assert found.counts == {status: sum(one.status is status for one in items) for status in Status}
     ended = found.completed_at is not None
     assert not (ended and found.counts[Status.STARTING] + found.counts[Status.PROCESSING])
-    return found.status, found.counts, ended, found.canceled, found.errors, [one.id for one in items]
+    return (
+        found.status,
+        found.counts,
+        ended,
+        found.canceled,
+        found.errors,
+        [one.id for one in items],
+    )
 
 
 def test_random_calls(redis_client: "redis.Redis") -> None:
     machine = type("Machine", (_BatchMachine,), {"client": redis_client})
-    run_state_machine_as_test(machine, settings=hypothesis.settings(max_examples=40, stateful_step_count=30))
+    run_state_machine_as_test(
+        machine, settings=hypothesis.settings(max_examples=40, stateful_step_count=30)
+    )
 
 
 def test_its_end_is_told_once_and_it_expires(real: Both, redis_client: "redis.Redis") -> None:
-    deliveries = RedisDeliveries(redis_client, "detect", Webhooks())
+    deliveries = RedisDeliveries(redis_client, "default", WebhooksSettings())
     with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
-        heard.subscribe("{detect}:events")
+        heard.subscribe("{default}:events")
         heard.get_message(timeout=1)
         real.open(2, webhook="https://example.com/hook")
-        assert redis_client.ttl("{detect}:batch:b") == -1
+        assert redis_client.ttl("{default}:batch:b") == -1
         real.add(0, 1)
         real.batches.seal("b", [ItemError(index=0, code="x", detail="it came in all the same")])
-        assert redis_client.zcard("{detect}:batches") == 0
+        assert redis_client.zcard("{default}:batches") == 0
         real.finish(1)
-        assert deliveries.of("batch", "b") == []
+        assert deliveries.deliveries_for("batch", "b") == []
         real.finish(1)
         real.batches.seal("b")
         real.ledger.sweep()
@@ -371,40 +401,55 @@ def test_its_end_is_told_once_and_it_expires(real: Both, redis_client: "redis.Re
         while message := heard.get_message(timeout=1):
             events.append(message["data"].decode())
     assert events.count("b succeeded") == 1
-    assert [(one.id, one.event) for one in deliveries.of("batch", "b")] == [("b_batch_completed", "completed")]
-    assert deliveries.of("prediction", "b-0") == []
+    assert [(one.id, one.event) for one in deliveries.deliveries_for("batch", "b")] == [
+        ("b_batch_completed", "completed")
+    ]
+    assert deliveries.deliveries_for("prediction", "b-0") == []
     claimed = deliveries.claim("s", 5).outgoing
-    assert [one.delivery.of for one in claimed] == ["b"]
+    assert [one.delivery.subject_id for one in claimed] == ["b"]
     said = json.loads(event_body(claimed[0].delivery, claimed[0].source, "http://here"))
     assert said["type"] == "batch.completed"
-    assert said["data"] == BatchAnswer.of(real.batches.get("b"), "http://here").model_dump(mode="json")
+    assert said["data"] == BatchAnswer.from_batch(real.batches.get("b"), "http://here").model_dump(
+        mode="json"
+    )
     assert (said["data"]["counts"]["succeeded"], said["data"]["errors"]) == (2, [])
     # The deliveries hold the record for as long as a receiver may be away.
-    assert redis_client.ttl("{detect}:batch:b") > 100
-    assert redis_client.ttl("{detect}:gone:batch:b") > redis_client.ttl("{detect}:batch:b")
+    assert redis_client.ttl("{default}:batch:b") > 100
+    assert redis_client.ttl("{default}:gone:batch:b") > redis_client.ttl("{default}:batch:b")
 
 
 def test_an_event_that_was_not_asked_for(real: Both, redis_client: "redis.Redis") -> None:
-    asked = BatchSubmission(model="codes", total=1, webhook="https://example.com", webhook_events=("start",))
+    asked = BatchSubmission(
+        model="codes", total=1, webhook="https://example.com", webhook_events=("start",)
+    )
     real.batches.open("b", asked)
     real.batches.seal("b")
-    assert RedisDeliveries(redis_client, "detect", Webhooks()).of("batch", "b") == []
+    assert (
+        RedisDeliveries(redis_client, "default", WebhooksSettings()).deliveries_for("batch", "b")
+        == []
+    )
 
 
 def test_after_its_retention_it_is_gone(real: Both, redis_client: "redis.Redis") -> None:
     real.open(1, key="mine")
     real.batches.seal("b")
-    assert 0 < redis_client.ttl("{detect}:batch:b") <= 100
-    assert 100 < redis_client.ttl("{detect}:gone:batch:b") <= 150
-    redis_client.delete("{detect}:batch:b")
-    for again in (lambda: real.batches.get("b", "mine"), lambda: real.batches.cancel("b"), lambda: real.open(1, key="mine")):
+    assert 0 < redis_client.ttl("{default}:batch:b") <= 100
+    assert 100 < redis_client.ttl("{default}:gone:batch:b") <= 150
+    redis_client.delete("{default}:batch:b")
+    for again in (
+        lambda: real.batches.get("b", "mine"),
+        lambda: real.batches.cancel("b"),
+        lambda: real.open(1, key="mine"),
+    ):
         with pytest.raises(Gone):
             again()
     with pytest.raises(NotFound):
         real.batches.get("b", "other")
 
 
-def test_a_cancel_that_broke_off_is_finished_by_the_sweep(real: Both, redis_client: "redis.Redis") -> None:
+def test_a_cancel_that_broke_off_is_finished_by_the_sweep(
+    real: Both, redis_client: "redis.Redis"
+) -> None:
     real.open(251)
     real.add(*range(250))
     real.batches._run("cancel", "b", [1])  # type: ignore[attr-defined]  # what an api process does before it dies
@@ -417,7 +462,7 @@ def test_a_cancel_that_broke_off_is_finished_by_the_sweep(real: Both, redis_clie
     real.ledger.sweep()
     assert real.counts() == {"canceled": 250}
     assert real.batches.get("b").status is Status.CANCELED
-    assert redis_client.zcard("{detect}:batches") == 0
+    assert redis_client.zcard("{default}:batches") == 0
 
 
 def test_every_end_counts(real: Both) -> None:

@@ -12,7 +12,7 @@ from sluice.blobs.s3 import S3Blobs, connect
 from sluice.blobs.store import Blobs, RedisBlobs
 from sluice.errors import BlobsUnavailable
 from sluice.redisio import connection
-from sluice.settings import Blobs as Settings
+from sluice.settings import BlobsSettings
 from tests.conftest import free_port
 from tests.fakes.blobs import MemoryBlobs
 from tests.support import s3
@@ -34,7 +34,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _in_s3(url: str, path: str = f"{s3.BUCKET}/some/prefix", timeout_s: float = 10) -> S3Blobs:
-    settings = Settings(s3_endpoint=url, s3_allow_http=True)
+    settings = BlobsSettings(s3_endpoint=url, s3_allow_http=True)
     return S3Blobs(connect(f"s3://{path}", settings, connect_timeout_s=0.3, timeout_s=timeout_s))
 
 
@@ -48,7 +48,11 @@ def blobs(request: pytest.FixtureRequest) -> Blobs:
     if request.param == "s3":
         found: Blobs = request.getfixturevalue("s3_blobs")
         return found
-    return MemoryBlobs() if request.param == "memory" else RedisBlobs(request.getfixturevalue("redis_client"))
+    return (
+        MemoryBlobs()
+        if request.param == "memory"
+        else RedisBlobs(request.getfixturevalue("redis_client"))
+    )
 
 
 def test_put_get_replace_delete(blobs: Blobs) -> None:
@@ -96,7 +100,9 @@ def test_several_are_deleted_at_once_and_what_is_not_there_is_no_error(blobs: Bl
 
 
 def test_an_absent_store_is_ours_to_name() -> None:
-    client = connection.connect(f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2)
+    client = connection.connect(
+        f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2
+    )
     for call in (lambda b: b.get("a"), lambda b: b.put("a", b"", 1), lambda b: b.delete("a")):
         with pytest.raises(BlobsUnavailable) as caught:
             call(RedisBlobs(client))
@@ -131,16 +137,24 @@ def test_a_large_image_is_one_object(s3_blobs: S3Blobs) -> None:
 
 
 @pytest.mark.parametrize("call", ["get", "put"])
-def test_a_bucket_that_is_not_there_is_no_absent_blob(server: s3.Server, credentials: None, call: str) -> None:
+def test_a_bucket_that_is_not_there_is_no_absent_blob(
+    server: s3.Server, credentials: None, call: str
+) -> None:
     blobs = _in_s3(server.url, "another")
     with pytest.raises(BlobsUnavailable):
         blobs.get("a") if call == "get" else blobs.put("a", b"x", 60)
 
 
 @pytest.mark.parametrize("call", ["get", "put", "keep", "delete"])
-def test_s3_that_is_away_or_hangs_is_ours_to_name(server: s3.Server, credentials: None, call: str) -> None:
+def test_s3_that_is_away_or_hangs_is_ours_to_name(
+    server: s3.Server, credentials: None, call: str
+) -> None:
     def run(blobs: S3Blobs) -> None:
-        calls = {"get": lambda: blobs.get("a"), "put": lambda: blobs.put("a", b"x", 60), "keep": lambda: blobs.keep("a", 60)}
+        calls = {
+            "get": lambda: blobs.get("a"),
+            "put": lambda: blobs.put("a", b"x", 60),
+            "keep": lambda: blobs.keep("a", 60),
+        }
         calls.get(call, lambda: blobs.delete("a"))()
 
     hanging = _in_s3(server.url, timeout_s=0.5)
@@ -155,4 +169,4 @@ def test_s3_that_is_away_or_hangs_is_ours_to_name(server: s3.Server, credentials
 
 def test_a_url_that_names_no_bucket_is_a_wrong_setting(credentials: None) -> None:
     with pytest.raises(ValueError, match="SLUICE_BLOBS_URL"):
-        connect("s3://", Settings(), connect_timeout_s=1, timeout_s=1)
+        connect("s3://", BlobsSettings(), connect_timeout_s=1, timeout_s=1)

@@ -5,9 +5,15 @@ from collections.abc import Sequence
 
 import pytest
 
-from sluice.delivery import Claimed, Outcome, Outgoing, Result, State
+from sluice.delivery import (
+    AttemptOutcome,
+    AttemptResult,
+    ClaimedDeliveries,
+    DeliveryStatus,
+    OutgoingDelivery,
+)
 from sluice.errors import Conflict, Gone, NotFound
-from sluice.settings import Webhooks
+from sluice.settings import WebhooksSettings
 from tests.contract.deliveries import RECORD, URL, World, make
 
 OTHER = "https://b.example/hook"
@@ -20,10 +26,10 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def world(kind: str, request: pytest.FixtureRequest) -> World:
-    return make(kind, request, Webhooks())
+    return make(kind, request, WebhooksSettings())
 
 
-def names(claimed: Sequence[Outgoing]) -> list[str]:
+def names(claimed: Sequence[OutgoingDelivery]) -> list[str]:
     return [outgoing.delivery.id for outgoing in claimed]
 
 
@@ -31,7 +37,7 @@ def names_of_dead(world: World) -> list[str]:
     return [found.id for found in world.deliveries.dead()]
 
 
-def due_after(world: World, least_s: float, since: float) -> tuple[Outgoing, ...]:
+def due_after(world: World, least_s: float, since: float) -> tuple[OutgoingDelivery, ...]:
     """What is claimed next, which must not be before `least_s` after `since` (monotonic)."""
     while not (found := world.claim()):
         assert time.monotonic() < since + 60
@@ -43,19 +49,24 @@ def due_after(world: World, least_s: float, since: float) -> tuple[Outgoing, ...
 def test_a_delivery_is_claimed_once_and_delivered(world: World) -> None:
     world.file("a", "completed", key="camera")
     assert world.deliveries.waiting() == 1
-    assert world.states("a") == [State.WAITING]
+    assert world.states("a") == [DeliveryStatus.WAITING]
     (outgoing,) = world.claim()
     delivery = outgoing.delivery
-    assert (delivery.id, delivery.kind, delivery.of, delivery.event) == ("a_completed", "prediction", "a", "completed")
+    assert (delivery.id, delivery.kind, delivery.subject_id, delivery.event) == (
+        "a_completed",
+        "prediction",
+        "a",
+        "completed",
+    )
     assert (delivery.url, delivery.key, delivery.attempts) == (URL, "camera", 1)
     assert outgoing.body is None
     assert outgoing.source.items() >= RECORD.items()
     assert abs(outgoing.at - time.time()) < 60
     assert world.claim() == ()
-    assert world.states("a") == [State.SENDING]
-    assert world.settle(outgoing, Result.DELIVERED)
-    (ended,) = world.deliveries.of("prediction", "a")
-    assert ended.status is State.DELIVERED
+    assert world.states("a") == [DeliveryStatus.SENDING]
+    assert world.settle(outgoing, AttemptResult.DELIVERED)
+    (ended,) = world.deliveries.deliveries_for("prediction", "a")
+    assert ended.status is DeliveryStatus.DELIVERED
     assert [(attempt.status, attempt.answer) for attempt in ended.log] == [(204, "é")]
     assert world.deliveries.waiting() == 0
     assert world.claim() == ()
@@ -73,27 +84,27 @@ def test_a_batch_has_one_event(world: World) -> None:
     world.file("a", "completed", kind="batch")
     (outgoing,) = world.claim()
     assert (outgoing.delivery.id, outgoing.delivery.kind) == ("a_batch_completed", "batch")
-    assert world.states("a", "batch") == [State.SENDING]
+    assert world.states("a", "batch") == [DeliveryStatus.SENDING]
 
 
 def test_a_failed_attempt_is_made_again_with_the_same_body(world: World) -> None:
     world.file("a", "completed")
     (first,) = world.claim()
     since = time.monotonic()
-    assert world.settle(first, Result.FAILED, delay_s=0.5)
+    assert world.settle(first, AttemptResult.FAILED, delay_s=0.5)
     (second,) = due_after(world, 0.5, since)
     assert second.body == b"the body"
     assert second.source == {}
     assert (second.delivery.attempts, second.delivery.failures) == (2, 1)
-    world.settle(second, Result.DELIVERED)
-    (ended,) = world.deliveries.of("prediction", "a")
+    world.settle(second, AttemptResult.DELIVERED)
+    (ended,) = world.deliveries.deliveries_for("prediction", "a")
     assert [attempt.status for attempt in ended.log] == [500, 204]
 
 
 def test_it_is_told_how_long_nothing_is_due(world: World) -> None:
     world.file("a", "completed")
     (outgoing,) = world.claim()
-    assert world.settle(outgoing, Result.FAILED, delay_s=100)
+    assert world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
     found, wait_s = world.deliveries.claim("o", 10)
     assert found == ()
     assert wait_s is not None
@@ -101,29 +112,31 @@ def test_it_is_told_how_long_nothing_is_due(world: World) -> None:
 
 
 def test_a_stale_sender_changes_nothing(kind: str, request: pytest.FixtureRequest) -> None:
-    world = make(kind, request, Webhooks(lease_s=0.1, timeout_s=0.05))
+    world = make(kind, request, WebhooksSettings(lease_s=0.1, timeout_s=0.05))
     world.file("a", "completed")
     (stale,) = world.claim()
     time.sleep(0.15)
     assert world.deliveries.sweep() == (("a_completed",), ())
     (fresh,) = world.claim()
-    assert not world.settle(stale, Result.DELIVERED)
-    assert world.states("a") == [State.SENDING]
-    assert world.settle(fresh, Result.DELIVERED)
-    assert not world.settle(fresh, Result.FAILED)
-    (ended,) = world.deliveries.of("prediction", "a")
+    assert not world.settle(stale, AttemptResult.DELIVERED)
+    assert world.states("a") == [DeliveryStatus.SENDING]
+    assert world.settle(fresh, AttemptResult.DELIVERED)
+    assert not world.settle(fresh, AttemptResult.FAILED)
+    (ended,) = world.deliveries.deliveries_for("prediction", "a")
     assert [attempt.error for attempt in ended.log] == ["sender_lost", None]
     assert ended.failures == 0, "a lost sender is no failure of the receiver"
 
 
-def test_a_delivery_that_loses_its_sender_again_and_again_waits_longer(kind: str, request: pytest.FixtureRequest) -> None:
-    world = make(kind, request, Webhooks(lease_s=0.02, timeout_s=0.01))
+def test_a_delivery_that_loses_its_sender_again_and_again_waits_longer(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    world = make(kind, request, WebhooksSettings(lease_s=0.02, timeout_s=0.01))
     world.file("a", "completed")
     for _ in range(2):
         assert names(world.claim()) == ["a_completed"]
         time.sleep(0.03)
         world.deliveries.sweep()
-    (waiting,) = world.deliveries.of("prediction", "a")
+    (waiting,) = world.deliveries.deliveries_for("prediction", "a")
     assert waiting.due is not None
     assert 0.5 < waiting.due - waiting.log[-1].at <= 1.1
 
@@ -131,25 +144,31 @@ def test_a_delivery_that_loses_its_sender_again_and_again_waits_longer(kind: str
 def test_what_is_given_back_is_due_at_once_and_counts_as_nothing(world: World) -> None:
     world.file("a", "completed")
     (outgoing,) = world.claim()
-    assert world.deliveries.settle([Outcome(outgoing, Result.RETURNED)]) == [True]
+    assert world.deliveries.settle([AttemptOutcome(outgoing, AttemptResult.NOT_ATTEMPTED)]) == [
+        True
+    ]
     (again,) = world.claim()
     assert again.delivery.attempts == 1
-    assert world.deliveries.of("prediction", "a")[0].log == ()
+    assert world.deliveries.deliveries_for("prediction", "a")[0].log == ()
 
 
 def test_the_last_failure_makes_a_dead_delivery_that_can_be_sent_again(world: World) -> None:
     world.file("a", "completed")
     world.file("b", "completed", OTHER)
     for outgoing in world.claim():
-        world.settle(outgoing, Result.FAILED, delay_s=None)
+        world.settle(outgoing, AttemptResult.FAILED, delay_s=None)
     assert {found.id for found in world.deliveries.dead()} == {"a_completed", "b_completed"}
     assert world.deliveries.dead()[0].reason == "attempts"
     assert world.deliveries.waiting() == 0
-    assert world.deliveries.redeliver("a_completed").status is State.WAITING
+    assert world.deliveries.redeliver("a_completed").status is DeliveryStatus.WAITING
     with pytest.raises(Conflict, match="on its way"):
         world.deliveries.redeliver("a_completed")
     (again,) = world.claim()
-    assert (again.delivery.id, again.body, again.delivery.failures) == ("a_completed", b"the body", 0)
+    assert (again.delivery.id, again.body, again.delivery.failures) == (
+        "a_completed",
+        b"the body",
+        0,
+    )
     assert names_of_dead(world) == ["b_completed"]
 
 
@@ -157,8 +176,8 @@ def test_what_was_delivered_is_made_anew_as_long_as_its_record_is_there(world: W
     for name in "ab":
         world.file(name, "completed", OTHER if name == "b" else URL)
     for outgoing in world.claim():
-        world.settle(outgoing, Result.DELIVERED)
-    assert world.deliveries.redeliver("a_completed", "default").status is State.WAITING
+        world.settle(outgoing, AttemptResult.DELIVERED)
+    assert world.deliveries.redeliver("a_completed", "default").status is DeliveryStatus.WAITING
     (again,) = world.claim()
     assert again.body is None
     assert again.source.items() >= RECORD.items()
@@ -185,7 +204,7 @@ def test_a_delivery_whose_record_is_gone_is_on_record_as_dead(world: World) -> N
 def test_a_start_that_waits_is_superseded_by_the_end(world: World) -> None:
     world.file("a", "start")
     world.file("a", "completed")
-    assert world.states("a") == [State.SUPERSEDED, State.WAITING]
+    assert world.states("a") == [DeliveryStatus.SUPERSEDED, DeliveryStatus.WAITING]
     assert names(world.claim()) == ["a_completed"]
     assert world.deliveries.waiting() == 1
     with pytest.raises(Conflict, match="after the prediction's end"):
@@ -201,67 +220,90 @@ def test_a_start_is_all_that_was_asked_for(world: World) -> None:
 @pytest.mark.parametrize(
     ("result", "delay_s", "start"),
     [
-        (Result.DELIVERED, 0, State.DELIVERED),
-        (Result.FAILED, 0, State.SUPERSEDED),
-        (Result.FAILED, None, State.DEAD),
-        (Result.GONE, None, State.STOPPED),
-        (Result.RETURNED, None, State.SUPERSEDED),
+        (AttemptResult.DELIVERED, 0, DeliveryStatus.DELIVERED),
+        (AttemptResult.FAILED, 0, DeliveryStatus.SUPERSEDED),
+        (AttemptResult.FAILED, None, DeliveryStatus.DEAD),
+        (AttemptResult.GONE, None, DeliveryStatus.STOPPED),
+        (AttemptResult.NOT_ATTEMPTED, None, DeliveryStatus.SUPERSEDED),
     ],
 )
-def test_the_end_waits_for_a_start_on_its_way(world: World, result: Result, delay_s: float | None, start: State) -> None:
+def test_the_end_waits_for_a_start_on_its_way(
+    world: World, result: AttemptResult, delay_s: float | None, start: DeliveryStatus
+) -> None:
     world.file("a", "start")
     (outgoing,) = world.claim()
-    world.file("a", "completed", "https://a.example/other" if result is Result.GONE else URL)
-    assert world.states("a") == [State.SENDING, State.HELD]
+    world.file("a", "completed", "https://a.example/other" if result is AttemptResult.GONE else URL)
+    assert world.states("a") == [DeliveryStatus.SENDING, DeliveryStatus.HELD]
     assert world.claim() == ()
     world.settle(outgoing, result, delay_s)
-    assert world.states("a") == [start, State.WAITING]
+    assert world.states("a") == [start, DeliveryStatus.WAITING]
     assert names(world.claim()) == ["a_completed"]
 
 
-def test_the_end_waits_no_longer_than_the_starts_lease(kind: str, request: pytest.FixtureRequest) -> None:
-    world = make(kind, request, Webhooks(lease_s=0.05, timeout_s=0.01))
+def test_the_end_waits_no_longer_than_the_starts_lease(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    world = make(kind, request, WebhooksSettings(lease_s=0.05, timeout_s=0.01))
     world.file("a", "start")
     assert len(world.claim()) == 1
     world.file("a", "completed")
     time.sleep(0.1)
     world.deliveries.sweep()
-    assert world.states("a") == [State.SUPERSEDED, State.WAITING]
+    assert world.states("a") == [DeliveryStatus.SUPERSEDED, DeliveryStatus.WAITING]
     assert names(world.claim()) == ["a_completed"]
 
 
-def test_a_receiver_has_so_many_at_a_time_and_delays_no_other(kind: str, request: pytest.FixtureRequest) -> None:
-    world = make(kind, request, Webhooks(max_per_receiver=2))
+def test_a_receiver_has_so_many_at_a_time_and_delays_no_other(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    world = make(kind, request, WebhooksSettings(max_per_receiver=2))
     for number in range(5):
         world.file(f"slow{number}", "completed", f"https://a.example/{number}")
     world.file("quick", "completed", OTHER)
     world.file("mine", "completed", URL, key="camera")
     claimed = world.claim()
-    assert sorted(names(claimed)) == ["mine_completed", "quick_completed", "slow0_completed", "slow1_completed"]
+    assert sorted(names(claimed)) == [
+        "mine_completed",
+        "quick_completed",
+        "slow0_completed",
+        "slow1_completed",
+    ]
     assert world.claim() == ()
-    slow = next(outgoing for outgoing in claimed if outgoing.delivery.of == "slow0")
-    world.settle(slow, Result.DELIVERED)
+    slow = next(outgoing for outgoing in claimed if outgoing.delivery.subject_id == "slow0")
+    world.settle(slow, AttemptResult.DELIVERED)
     assert names(world.claim()) == ["slow2_completed"]
 
 
-def test_one_keys_many_hosts_leave_room_for_another_key(kind: str, request: pytest.FixtureRequest) -> None:
+def test_one_keys_many_hosts_leave_room_for_another_key(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
     """However many hosts of one key hang, and however long they have waited."""
-    world = make(kind, request, Webhooks(max_per_key=4))
+    world = make(kind, request, WebhooksSettings(max_per_key=4))
     for number in range(500):
         world.file(f"hangs{number}", "completed", f"https://{number}.example/", key="greedy")
     hanging = world.claim()
     assert len(hanging) == 4
-    assert world.deliveries.claim("o", 10) == Claimed((), None), "a sender does not ask again and again"
+    assert world.deliveries.claim("o", 10) == ClaimedDeliveries((), None), (
+        "a sender does not ask again and again"
+    )
     world.file("other", "completed", OTHER, key="modest")
     assert names(world.claim()) == ["other_completed"]
     for outgoing in hanging[:2]:
-        world.settle(outgoing, Result.FAILED, delay_s=100)
+        world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
     assert len(world.claim()) == 2, "a place that is free again is taken"
     assert world.claim() == ()
 
 
-def test_what_a_full_key_has_waiting_is_sent_in_the_end(kind: str, request: pytest.FixtureRequest) -> None:
-    world = make(kind, request, Webhooks(max_per_key=2, max_per_receiver=1, pause_after=1, first_pause_s=0.1, longest_pause_s=0.1))
+def test_what_a_full_key_has_waiting_is_sent_in_the_end(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    world = make(
+        kind,
+        request,
+        WebhooksSettings(
+            max_per_key=2, max_per_receiver=1, pause_after=1, first_pause_s=0.1, longest_pause_s=0.1
+        ),
+    )
     for number in range(12):
         world.file(f"a{number}", "completed", f"https://{number % 3}.example/")
     tried, until = set(), time.monotonic() + 20
@@ -269,7 +311,9 @@ def test_what_a_full_key_has_waiting_is_sent_in_the_end(kind: str, request: pyte
         for outgoing in world.claim():
             again = outgoing.delivery.id not in tried
             tried.add(outgoing.delivery.id)
-            world.settle(outgoing, Result.DELIVERED if again else Result.FAILED, delay_s=0.05)
+            world.settle(
+                outgoing, AttemptResult.DELIVERED if again else AttemptResult.FAILED, delay_s=0.05
+            )
         time.sleep(0.01)
     assert world.deliveries.waiting() == 0
 
@@ -293,24 +337,30 @@ def test_receivers_take_turns(world: World) -> None:
     assert names(first) == ["a0_completed"]
 
 
-def test_a_failing_receiver_is_paused_then_probed_then_trusted(kind: str, request: pytest.FixtureRequest) -> None:
-    world = make(kind, request, Webhooks(pause_after=3, first_pause_s=0.2, max_per_receiver=3))
+def test_a_failing_receiver_is_paused_then_probed_then_trusted(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    world = make(
+        kind, request, WebhooksSettings(pause_after=3, first_pause_s=0.2, max_per_receiver=3)
+    )
     for number in range(6):
         world.file(f"a{number}", "completed")
     world.file("b", "completed", OTHER)
     since = time.monotonic()
     for outgoing in world.claim():
-        if outgoing.delivery.of != "b":
-            world.settle(outgoing, Result.FAILED, delay_s=100)
-    assert world.states("a5") == [State.WAITING], "what waits stays where it is"
+        if outgoing.delivery.subject_id != "b":
+            world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
+    assert world.states("a5") == [DeliveryStatus.WAITING], "what waits stays where it is"
     (probe,) = due_after(world, 0.2, since)
     assert world.claim() == ()
     since = time.monotonic()
-    world.settle(probe, Result.FAILED, delay_s=100)
+    world.settle(probe, AttemptResult.FAILED, delay_s=100)
     (probe,) = due_after(world, 0.4, since)  # the second pause is twice as long
-    world.settle(probe, Result.DELIVERED)
+    world.settle(probe, AttemptResult.DELIVERED)
     assert len(world.claim()) == 1
-    assert world.deliveries.of("prediction", "a5")[0].failures == 0, "a pause burns no attempt"
+    assert world.deliveries.deliveries_for("prediction", "a5")[0].failures == 0, (
+        "a pause burns no attempt"
+    )
 
 
 def test_a_receiver_that_asks_for_rest_gets_it(world: World) -> None:
@@ -318,18 +368,18 @@ def test_a_receiver_that_asks_for_rest_gets_it(world: World) -> None:
     world.file("b", "completed")
     (outgoing,) = world.claim(1)
     since = time.monotonic()
-    world.settle(outgoing, Result.FAILED, delay_s=0, rest_s=0.2)
+    world.settle(outgoing, AttemptResult.FAILED, delay_s=0, cooldown_s=0.2)
     assert len(due_after(world, 0.2, since)) == 2
 
 
 def test_a_url_that_answers_gone_is_sent_nothing_until_somebody_says_so(world: World) -> None:
     world.file("a", "completed")
     (outgoing,) = world.claim()
-    world.settle(outgoing, Result.GONE)
+    world.settle(outgoing, AttemptResult.GONE)
     world.file("b", "completed", URL.replace("token=1", "token=2"))
     world.file("c", "completed", URL.replace("/hook", "/another"))
     assert names(world.claim()) == ["c_completed"]
-    assert world.states("a") == world.states("b") == [State.STOPPED]
+    assert world.states("a") == world.states("b") == [DeliveryStatus.STOPPED]
     assert names_of_dead(world) == ["b_completed", "a_completed"]
     world.deliveries.redeliver("a_completed")
     world.file("d", "completed")
@@ -337,45 +387,47 @@ def test_a_url_that_answers_gone_is_sent_nothing_until_somebody_says_so(world: W
 
 
 def test_what_was_tried_for_too_long_is_given_up(kind: str, request: pytest.FixtureRequest) -> None:
-    world = make(kind, request, Webhooks(give_up_s=0.2, pause_after=1, first_pause_s=100))
+    world = make(kind, request, WebhooksSettings(give_up_s=0.2, pause_after=1, first_pause_s=100))
     world.file("a", "completed")
     world.file("b", "completed")
     world.file("untried", "completed", OTHER)
     (outgoing,) = (found for found in world.claim(1))
-    world.settle(outgoing, Result.FAILED, delay_s=100)
+    world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
     time.sleep(0.25)
     assert sorted(world.deliveries.sweep().given_up) == ["a_completed", "b_completed"]
     assert {found.reason for found in world.deliveries.dead()} == {"age"}
-    assert names(world.claim()) == ["untried_completed"], "nobody had the time for it: it is not the receiver's fault"
+    assert names(world.claim()) == ["untried_completed"], (
+        "nobody had the time for it: it is not the receiver's fault"
+    )
 
 
 def test_what_was_tried_a_moment_ago_is_not_given_up(world: World) -> None:
     world.file("a", "completed")
     (outgoing,) = world.claim()
-    world.settle(outgoing, Result.FAILED, delay_s=100)
+    world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
     assert world.deliveries.sweep().given_up == ()
-    assert world.states("a") == [State.WAITING]
+    assert world.states("a") == [DeliveryStatus.WAITING]
 
 
 def test_the_log_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
-    world = make(kind, request, Webhooks(max_logged=2, pause_after=100))
+    world = make(kind, request, WebhooksSettings(max_logged=2, pause_after=100))
     world.file("a", "completed")
     for _ in range(4):
         (outgoing,) = world.claim()
-        world.settle(outgoing, Result.FAILED)
-    assert len(world.deliveries.of("prediction", "a")[0].log) == 2
+        world.settle(outgoing, AttemptResult.FAILED)
+    assert len(world.deliveries.deliveries_for("prediction", "a")[0].log) == 2
 
 
 def test_dead_ones_are_bounded(kind: str, request: pytest.FixtureRequest) -> None:
-    world = make(kind, request, Webhooks(max_dead=2, pause_after=100))
+    world = make(kind, request, WebhooksSettings(max_dead=2, pause_after=100))
     for name in "abc":
         world.file(name, "completed")
         (outgoing,) = world.claim()
-        world.settle(outgoing, Result.FAILED, delay_s=None)
+        world.settle(outgoing, AttemptResult.FAILED, delay_s=None)
         time.sleep(0.002)
     world.deliveries.sweep()
     assert names_of_dead(world) == ["c_completed", "b_completed"]
 
 
 def test_nothing_waits(world: World) -> None:
-    assert world.deliveries.claim("o", 10) == Claimed((), None)
+    assert world.deliveries.claim("o", 10) == ClaimedDeliveries((), None)

@@ -6,19 +6,33 @@ from collections.abc import Callable
 import redis
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
-from sluice.delivery import Attempt, Outcome, Outgoing, Result
+from sluice.delivery import AttemptOutcome, AttemptResult, DeliveryAttempt, OutgoingDelivery
 from sluice.errors import SluiceError
 from sluice.ledger.deliveries import Deliveries, RedisDeliveries
-from sluice.settings import Webhooks
+from sluice.settings import WebhooksSettings
 from tests.contract.deliveries import FILER, RECORD
 from tests.fakes.deliveries import SETTLED, MemoryDeliveries
 
-LIMITS = Webhooks(max_per_receiver=2, pause_after=3, first_pause_s=1000, longest_pause_s=5000, max_logged=3, max_dead=3)
+LIMITS = WebhooksSettings(
+    max_per_receiver=2,
+    pause_after=3,
+    first_pause_s=1000,
+    longest_pause_s=5000,
+    max_logged=3,
+    max_dead=3,
+)
 NAMES = "abcd"
 URLS = ("https://x.example/1", "https://x.example/2", "https://y.example/1?q=1")
-Pair = tuple[Outgoing, Outgoing]
+Pair = tuple[OutgoingDelivery, OutgoingDelivery]
 
 
 class BothStores(RuleBasedStateMachine):
@@ -29,7 +43,7 @@ class BothStores(RuleBasedStateMachine):
         super().__init__()
         self.client.flushall()
         self.filer = self.client.register_script(FILER)
-        self.real = RedisDeliveries(self.client, "detect", LIMITS)
+        self.real = RedisDeliveries(self.client, "default", LIMITS)
         self.model = MemoryDeliveries(LIMITS)
 
     def _same(self, call: Callable[[Deliveries], object]) -> None:
@@ -41,16 +55,26 @@ class BothStores(RuleBasedStateMachine):
                 answers.append(type(error))
         assert answers[0] == answers[1]
 
-    @rule(name=st.sampled_from(NAMES), event=st.sampled_from(["start", "completed", "completed"]), url=st.sampled_from(URLS))
+    @rule(
+        name=st.sampled_from(NAMES),
+        event=st.sampled_from(["start", "completed", "completed"]),
+        url=st.sampled_from(URLS),
+    )
     def file(self, name: str, event: str, url: str) -> None:
         """A prediction starts once, before its end, and both have one URL; so it is here, too."""
-        filed = {delivery.event: delivery for delivery in self.model.of("prediction", name)}
+        filed = {
+            delivery.event: delivery for delivery in self.model.deliveries_for("prediction", name)
+        }
         if event in filed or "completed" in filed:
             return
         url = next((delivery.url for delivery in filed.values()), url)
-        fields = {"webhook": url, "key": "default", **{field.decode(): value for field, value in RECORD.items()}}
-        self.client.hset(f"{{detect}}:prediction:{name}", mapping=fields)
-        self.filer(args=["{detect}", name, event, "prediction"])
+        fields = {
+            "webhook": url,
+            "key": "default",
+            **{field.decode(): value for field, value in RECORD.items()},
+        }
+        self.client.hset(f"{{default}}:prediction:{name}", mapping=fields)
+        self.filer(args=["{default}", name, event, "prediction"])
         self.model.records[name] = RECORD
         self.model.file(name, event, url)
 
@@ -58,15 +82,28 @@ class BothStores(RuleBasedStateMachine):
     def claim(self) -> object:
         """All that can be: which receiver comes first is a matter of time."""
         owner = uuid.uuid4().hex
-        found, model = ({out.delivery.id: out for out in store.claim(owner, 10).outgoing} for store in (self.real, self.model))
+        found, model = (
+            {out.delivery.id: out for out in store.claim(owner, 10).outgoing}
+            for store in (self.real, self.model)
+        )
         assert found.keys() == model.keys()
-        assert [out.body for _, out in sorted(found.items())] == [out.body for _, out in sorted(model.items())]
+        assert [out.body for _, out in sorted(found.items())] == [
+            out.body for _, out in sorted(model.items())
+        ]
         return multiple(*((found[name], model[name]) for name in found))
 
-    @rule(pair=claims, result=st.sampled_from(Result), delay_s=st.sampled_from([0.0, 0.0, 1000.0, None]))
-    def settle(self, pair: Pair, result: Result, delay_s: float | None) -> None:
-        said = Attempt(at=1, duration_s=0.1, status=200 if result is Result.DELIVERED else 500)
-        real, model = (Outcome(outgoing, result, said, b"body", delay_s) for outgoing in pair)
+    @rule(
+        pair=claims,
+        result=st.sampled_from(AttemptResult),
+        delay_s=st.sampled_from([0.0, 0.0, 1000.0, None]),
+    )
+    def settle(self, pair: Pair, result: AttemptResult, delay_s: float | None) -> None:
+        said = DeliveryAttempt(
+            at=1, duration_s=0.1, status=200 if result is AttemptResult.DELIVERED else 500
+        )
+        real, model = (
+            AttemptOutcome(outgoing, result, said, b"body", delay_s) for outgoing in pair
+        )
         assert self.real.settle([real]) == self.model.settle([model])
 
     @rule()
@@ -80,37 +117,57 @@ class BothStores(RuleBasedStateMachine):
     @invariant()
     def same_records(self) -> None:
         for name in NAMES:
-            self._same(lambda store, name=name: sorted(map(_shape, store.of("prediction", name)), key=str))
+            self._same(
+                lambda store, name=name: sorted(
+                    map(_shape, store.deliveries_for("prediction", name)), key=str
+                )
+            )
         self._same(lambda store: store.waiting())
 
     @invariant()
     def a_start_is_never_sent_after_an_end(self) -> None:
         for name in NAMES:
-            status = {delivery.event: delivery.status for delivery in self.real.of("prediction", name)}
+            status = {
+                delivery.event: delivery.status
+                for delivery in self.real.deliveries_for("prediction", name)
+            }
             assert not (status.get("start") in ("waiting", "held") and "completed" in status), name
-            assert not (status.get("start") == "sending" and status.get("completed", "held") != "held"), name
+            assert not (
+                status.get("start") == "sending" and status.get("completed", "held") != "held"
+            ), name
 
     @invariant()
     def the_sets_agree_with_the_records(self) -> None:
-        every = [delivery for name in NAMES for delivery in self.real.of("prediction", name)]
-        by_status = {status: {d.id for d in every if d.status == status} for status in ("waiting", "held", "sending")}
+        every = [
+            delivery for name in NAMES for delivery in self.real.deliveries_for("prediction", name)
+        ]
+        by_status = {
+            status: {d.id for d in every if d.status == status}
+            for status in ("waiting", "held", "sending")
+        }
         assert self._members("deliveries-open") == set().union(*by_status.values())
         assert self._members("deliveries-sending") == by_status["sending"]
-        ready = {name for key in self._keys("receiver-ready") for name in self.client.zrange(key, 0, -1)}
-        busy = {name for key in self._keys("receiver-sending") for name in self.client.smembers(key)}
+        ready = {
+            name for key in self._keys("receiver-ready") for name in self.client.zrange(key, 0, -1)
+        }
+        busy = {
+            name for key in self._keys("receiver-sending") for name in self.client.smembers(key)
+        }
         assert {name.decode() for name in ready} == by_status["waiting"]
         assert {name.decode() for name in busy} == by_status["sending"]
         assert self._members("deliveries") <= by_status["waiting"] | by_status["sending"]
         assert self._members("deliveries") >= by_status["sending"]
         for delivery in every:
-            assert self.client.ttl(f"{{detect}}:delivery:{delivery.id}") > 0
-            assert (delivery.status in SETTLED) is (delivery.id not in self._members("deliveries-open"))
+            assert self.client.ttl(f"{{default}}:delivery:{delivery.id}") > 0
+            assert (delivery.status in SETTLED) is (
+                delivery.id not in self._members("deliveries-open")
+            )
 
     def _members(self, name: str) -> set[str]:
-        return {member.decode() for member in self.client.zrange(f"{{detect}}:{name}", 0, -1)}
+        return {member.decode() for member in self.client.zrange(f"{{default}}:{name}", 0, -1)}
 
     def _keys(self, kind: str) -> list[bytes]:
-        return list(self.client.keys(f"{{detect}}:{kind}:*"))
+        return list(self.client.keys(f"{{default}}:{kind}:*"))
 
 
 def _shape(delivery: object) -> object:
@@ -124,4 +181,6 @@ def _shape(delivery: object) -> object:
 
 def test_random_calls(redis_client: "redis.Redis") -> None:
     BothStores.client = redis_client
-    run_state_machine_as_test(BothStores, settings=settings(max_examples=40, stateful_step_count=30))
+    run_state_machine_as_test(
+        BothStores, settings=settings(max_examples=40, stateful_step_count=30)
+    )

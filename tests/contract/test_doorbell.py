@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from sluice.errors import RedisUnavailable
-from sluice.intake.doorbell import ENOUGH, TASK, CeleryDoorbell, Doorbell, make_app
+from sluice.intake.doorbell import MAX_WAITING_RINGS, TASK, CeleryDoorbell, Doorbell, make_app
 from sluice.redisio import connection
 from tests.conftest import free_port
 from tests.fakes.doorbell import CountingDoorbell
@@ -14,7 +14,9 @@ from tests.fakes.doorbell import CountingDoorbell
 
 def _celery(url: str) -> CeleryDoorbell:
     client = connection.connect(url, connect_timeout_s=10, timeout_s=10)
-    return CeleryDoorbell(make_app(url, "detect", connect_timeout_s=10, timeout_s=10), client, "detect")
+    return CeleryDoorbell(
+        make_app(url, "default", connect_timeout_s=10, timeout_s=10), client, "default"
+    )
 
 
 @pytest.fixture(params=["celery", "memory"])
@@ -33,14 +35,16 @@ def test_rings_wait_until_somebody_hears(doorbell: Doorbell) -> None:
 
 
 def test_more_than_enough_rings_are_not_rung(doorbell: Doorbell) -> None:
-    for _ in range(ENOUGH + 10):
+    for _ in range(MAX_WAITING_RINGS + 10):
         doorbell.ring()
-    assert doorbell.waiting() == ENOUGH
+    assert doorbell.waiting() == MAX_WAITING_RINGS
 
 
-def test_a_message_names_the_task_and_nothing_else(redis_client: "redis.Redis", redis_url: str) -> None:
+def test_a_message_names_the_task_and_nothing_else(
+    redis_client: "redis.Redis", redis_url: str
+) -> None:
     _celery(redis_url).ring()
-    message = json.loads(redis_client.lrange("detect", 0, -1)[0])
+    message = json.loads(redis_client.lrange("default", 0, -1)[0])
     assert message["headers"]["task"] == TASK
     assert len(json.dumps(message)) < 1500
 

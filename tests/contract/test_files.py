@@ -12,7 +12,7 @@ from sluice.blobs.files import Files, RedisFiles
 from sluice.blobs.store import RedisBlobs
 from sluice.errors import BlobsUnavailable, NotFound, TooManyFiles
 from sluice.file import File
-from sluice.settings import Blobs
+from sluice.settings import BlobsSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.files import MemoryFiles
 
@@ -23,13 +23,17 @@ Make = Callable[..., Files]
 def make(request: pytest.FixtureRequest) -> Make:
     """A store with the given settings."""
     if request.param == "memory":
-        return lambda **settings: MemoryFiles(Blobs(**settings))
+        return lambda **settings: MemoryFiles(BlobsSettings(**settings))
     client = request.getfixturevalue("redis_client")
-    return lambda **settings: RedisFiles(client, "detect", RedisBlobs(client), Blobs(**settings))
+    return lambda **settings: RedisFiles(
+        client, "default", RedisBlobs(client), BlobsSettings(**settings)
+    )
 
 
 def _add(files: Files, data: bytes = b"12345", key: str = "default") -> File:
-    return files.add(data, key, name="a.jpg", content_type="image/jpeg", metadata={"of": ["mine", 1]})
+    return files.add(
+        data, key, name="a.jpg", content_type="image/jpeg", metadata={"of": ["mine", 1]}
+    )
 
 
 def test_one_file(make: Make) -> None:
@@ -37,7 +41,12 @@ def test_one_file(make: Make) -> None:
     file = _add(files, b"\0\xff\n")
     assert before - 1 < file.created_at < time.time() + 1
     assert file.expires_at == pytest.approx(file.created_at + 60)
-    assert (file.name, file.content_type, file.size, file.metadata) == ("a.jpg", "image/jpeg", 3, {"of": ["mine", 1]})
+    assert (file.name, file.content_type, file.size, file.metadata) == (
+        "a.jpg",
+        "image/jpeg",
+        3,
+        {"of": ["mine", 1]},
+    )
     assert file.sha256 == hashlib.sha256(b"\0\xff\n").hexdigest()
     assert files.get(file.id, "default") == file
     assert files.read(file.id, "default") == b"\0\xff\n"
@@ -87,7 +96,9 @@ def test_a_file_expires_and_makes_room(make: Make) -> None:
     _add(files)
 
 
-@pytest.mark.parametrize("bound", [{"files_per_key": 2}, {"file_bytes_per_key": 12}, {"file_bytes": 12}], ids=str)
+@pytest.mark.parametrize(
+    "bound", [{"files_per_key": 2}, {"file_bytes_per_key": 12}, {"file_bytes": 12}], ids=str
+)
 def test_no_more_than_are_allowed(make: Make, bound: dict[str, int]) -> None:
     files = make(**bound)
     first, second = _add(files), _add(files)
@@ -129,7 +140,9 @@ def test_anothers_files_make_no_room(make: Make) -> None:
 
 
 def test_many_at_once_keep_to_the_bound(redis_client: "redis.Redis") -> None:
-    files = RedisFiles(redis_client, "detect", RedisBlobs(redis_client), Blobs(files_per_key=7))
+    files = RedisFiles(
+        redis_client, "default", RedisBlobs(redis_client), BlobsSettings(files_per_key=7)
+    )
 
     def attempt(_: int) -> bool:
         try:
@@ -140,21 +153,25 @@ def test_many_at_once_keep_to_the_bound(redis_client: "redis.Redis") -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(attempt, range(40))) == 7
-    assert redis_client.hget("{detect}:file-bytes", "*") == b"35"
+    assert redis_client.hget("{default}:file-bytes", "*") == b"35"
 
 
-def test_every_key_has_a_time_to_live_and_what_made_room_leaves_no_bytes(redis_client: "redis.Redis") -> None:
-    files = RedisFiles(redis_client, "detect", RedisBlobs(redis_client), Blobs(files_per_key=2))
+def test_every_key_has_a_time_to_live_and_what_made_room_leaves_no_bytes(
+    redis_client: "redis.Redis",
+) -> None:
+    files = RedisFiles(
+        redis_client, "default", RedisBlobs(redis_client), BlobsSettings(files_per_key=2)
+    )
     for _ in range(5):
         files.read(_add(files).id, "default")
     names = redis_client.keys("*")
     assert all(redis_client.ttl(name) > 0 for name in names), names
-    assert len(redis_client.keys("blob:*")) == len(redis_client.keys("{detect}:file:*")) == 2
-    assert redis_client.hgetall("{detect}:file-bytes") == {b"default": b"10", b"*": b"10"}
+    assert len(redis_client.keys("blob:*")) == len(redis_client.keys("{default}:file:*")) == 2
+    assert redis_client.hgetall("{default}:file-bytes") == {b"default": b"10", b"*": b"10"}
     for file in files.list("default"):
         files.delete(file.id, "default")
-    assert redis_client.keys("blob:*") == redis_client.keys("{detect}:file:*") == []
-    assert redis_client.hget("{detect}:file-bytes", "*") == b"0"
+    assert redis_client.keys("blob:*") == redis_client.keys("{default}:file:*") == []
+    assert redis_client.hget("{default}:file-bytes", "*") == b"0"
 
 
 def test_what_could_not_be_stored_is_not_listed(redis_client: "redis.Redis") -> None:
@@ -162,8 +179,8 @@ def test_what_could_not_be_stored_is_not_listed(redis_client: "redis.Redis") -> 
         def put(self, key: str, data: bytes, ttl_s: int) -> None:
             raise BlobsUnavailable("away")
 
-    files = RedisFiles(redis_client, "detect", Away(), Blobs())
+    files = RedisFiles(redis_client, "default", Away(), BlobsSettings())
     with pytest.raises(BlobsUnavailable):
         _add(files)
     assert files.list("default") == []
-    assert redis_client.hget("{detect}:file-bytes", "*") == b"0"
+    assert redis_client.hget("{default}:file-bytes", "*") == b"0"

@@ -10,7 +10,7 @@ from sluice.ledger.batches import Batches, RedisBatches
 from sluice.ledger.history import Filter, History, Page, Place, RedisHistory
 from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Status, Submission
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from tests.fakes.batches import MemoryBatches
 from tests.fakes.history import MemoryHistory
 from tests.fakes.ledger import MemoryLedger
@@ -25,7 +25,7 @@ def both(request: pytest.FixtureRequest) -> Both:
         ledger = MemoryLedger()
         return ledger, MemoryHistory(ledger)
     client = request.getfixturevalue("redis_client")
-    return RedisLedger(client, Queue()), RedisHistory(client, "detect")
+    return RedisLedger(client, QueueSettings()), RedisHistory(client, "default")
 
 
 def _fill(ledger: Ledger, prefix: str, count: int, **fields: str) -> list[str]:
@@ -82,7 +82,9 @@ def test_filters(both: Both) -> None:
     since = ledger.get("o001").created_at
     assert _ids(history.page("default", wanted=Filter(since=since))) == other[:2]
     some = history.page("default", limit=1, wanted=Filter(model="other"))
-    assert _ids(history.page("default", some.next, limit=1, wanted=Filter(model="other"))) == ["o001"]
+    assert _ids(history.page("default", some.next, limit=1, wanted=Filter(model="other"))) == [
+        "o001"
+    ]
 
 
 def test_keys_and_batches_are_apart(both: Both) -> None:
@@ -90,7 +92,7 @@ def test_keys_and_batches_are_apart(both: Both) -> None:
     _fill(ledger, "p", 2)
     mine = _fill(ledger, "m", 2, key="mine")
     client = getattr(ledger, "_redis", None)
-    batches: Batches = RedisBatches(client, Queue()) if client else MemoryBatches(ledger)  # type: ignore[arg-type]
+    batches: Batches = RedisBatches(client, QueueSettings()) if client else MemoryBatches(ledger)  # type: ignore[arg-type]
     batches.open("b", BatchSubmission(model="codes", total=2, key="batches"))
     _fill(ledger, "b", 2, key="batches", batch="b")
     assert _ids(history.page("mine")) == mine
@@ -98,7 +100,14 @@ def test_keys_and_batches_are_apart(both: Both) -> None:
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "nonsense", "é", Place(True, 1.0, "a").cursor()[:-3], Place(True, float("nan"), "a").cursor()]
+    "cursor",
+    [
+        "x",
+        "nonsense",
+        "é",
+        Place(True, 1.0, "a").cursor()[:-3],
+        Place(True, float("nan"), "a").cursor(),
+    ],
 )
 def test_a_cursor_that_is_none_of_ours(both: Both, cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):

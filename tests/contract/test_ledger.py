@@ -8,16 +8,31 @@ import pytest
 import redis
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
-from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, OutputTooLarge, QueueFull, SluiceError
+from sluice.errors import (
+    Conflict,
+    Gone,
+    IdReused,
+    LeaseLost,
+    NotFound,
+    OutputTooLarge,
+    QueueFull,
+    SluiceError,
+)
 from sluice.ledger.predictions import TOO_LATE, WORKER_LOST, Ledger, RedisLedger, Swept
 from sluice.prediction import TRANSITIONS, Claim, Parameters, Priority, Problem, Status, Submission
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from tests.fakes.ledger import MemoryLedger
 
 # One lapse less than by default before each step, so that random calls get there.
-SETTINGS = Queue(max_shared_lapses=2, max_lone_lapses=2, max_backlog=3, max_bytes=250)
+SETTINGS = QueueSettings(max_shared_lapses=2, max_lone_lapses=2, max_backlog=3, max_bytes=250)
 PROBLEM = Problem(code="not_an_image", message="It is none.")
 
 
@@ -25,12 +40,14 @@ PROBLEM = Problem(code="not_an_image", message="It is none.")
 def ledger(request: pytest.FixtureRequest) -> Ledger:
     if request.param == "memory":
         return MemoryLedger()
-    return RedisLedger(request.getfixturevalue("redis_client"), Queue())
+    return RedisLedger(request.getfixturevalue("redis_client"), QueueSettings())
 
 
 def test_create_and_get(ledger: Ledger) -> None:
     asked = Parameters(confidence=0.5, classes=("qr_code", 2), visualize=True)
-    created, made, waiting = ledger.create("a", Submission(model="codes", parameters=asked), "d1", 100)
+    created, made, waiting = ledger.create(
+        "a", Submission(model="codes", parameters=asked), "d1", 100
+    )
     assert (made, waiting) == (True, 1)
     assert created.digest == "d1"
     assert created.status is Status.STARTING
@@ -86,7 +103,7 @@ def test_succeed(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
 def test_a_result_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
-    ledger = _limited(kind, request, Queue(max_output_bytes=1000))
+    ledger = _limited(kind, request, QueueSettings(max_output_bytes=1000))
     claim = _claimed(ledger)
     with pytest.raises(OutputTooLarge, match="fewer detections"):
         ledger.succeed(claim, {"found": "x" * 1000}, {})
@@ -162,13 +179,13 @@ def test_a_dead_letter_is_named_until_its_image_is_kept(ledger: Ledger) -> None:
     for alone in (False, False, True):
         _lapse(ledger, alone=alone)
     assert ledger.sweep() == Swept((), ("a",), (), 0, 0), "whoever swept before may have died since"
-    ledger.image_kept("a")
+    ledger.mark_image_kept("a")
     assert ledger.sweep() == Swept((), (), (), 0, 0)
-    ledger.image_kept("a")  # of two keepers, one comes second
+    ledger.mark_image_kept("a")  # of two keepers, one comes second
 
 
 def test_a_sweep_says_how_much_it_left(redis_client: "redis.Redis") -> None:
-    ledger = RedisLedger(redis_client, Queue(start_within_s=0.5))
+    ledger = RedisLedger(redis_client, QueueSettings(start_within_s=0.5))
     for number in range(130):
         ledger.create(f"lapses-{number}", Submission(model="codes"))
         assert ledger.claim(uuid.uuid4().hex, -1) is not None
@@ -176,8 +193,8 @@ def test_a_sweep_says_how_much_it_left(redis_client: "redis.Redis") -> None:
         ledger.create(f"waits-{number}", Submission(model="codes", start_within_s=0.001))
     time.sleep(0.01)
     first, second = ledger.sweep(), ledger.sweep()
-    assert (len(first.requeued), len(first.aborted), first.left) == (100, 100, 50)
-    assert (len(second.requeued), second.left) == (30, 0)
+    assert (len(first.requeued), len(first.aborted), first.remaining) == (100, 100, 50)
+    assert (len(second.requeued), second.remaining) == (30, 0)
 
 
 def test_an_innocent_neighbour_survives_alone(ledger: Ledger) -> None:
@@ -251,13 +268,17 @@ def test_retries_are_counted_and_what_is_given_back_is_not(ledger: Ledger) -> No
     assert ledger.get("a").retries == 1
 
 
-def _limited(kind: str, request: pytest.FixtureRequest, limits: Queue) -> Ledger:
-    return MemoryLedger(limits) if kind == "memory" else RedisLedger(request.getfixturevalue("redis_client"), limits)
+def _limited(kind: str, request: pytest.FixtureRequest, limits: QueueSettings) -> Ledger:
+    return (
+        MemoryLedger(limits)
+        if kind == "memory"
+        else RedisLedger(request.getfixturevalue("redis_client"), limits)
+    )
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
 def test_what_did_not_start_in_time_is_aborted(kind: str, request: pytest.FixtureRequest) -> None:
-    ledger = _limited(kind, request, Queue())
+    ledger = _limited(kind, request, QueueSettings())
     ledger.create("a", Submission(model="codes"))
     running = ledger.claim("w", 10)
     assert running is not None
@@ -276,23 +297,27 @@ def test_what_did_not_start_in_time_is_aborted(kind: str, request: pytest.Fixtur
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
 def test_the_queue_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
-    ledger = _limited(kind, request, Queue(max_backlog=2, max_bytes=100))
-    ledger.create("large", Submission(model="codes"), size=500)  # alone, anything goes that a request may hold
+    ledger = _limited(kind, request, QueueSettings(max_backlog=2, max_bytes=100))
+    ledger.create(
+        "large", Submission(model="codes"), size=500
+    )  # alone, anything goes that a request may hold
     with pytest.raises(QueueFull, match="bytes"):
         ledger.create("a", Submission(model="codes"), size=1)
     ledger.cancel("large")
     ledger.create("a", Submission(model="codes"), size=60)
-    ledger.room(40)
+    ledger.check_capacity(40)
     with pytest.raises(QueueFull, match="bytes"):
-        ledger.room(41)
+        ledger.check_capacity(41)
     ledger.create("b", Submission(model="codes"), size=40)
     with pytest.raises(QueueFull, match="predictions"):
-        ledger.room(0)
+        ledger.check_capacity(0)
     with pytest.raises(QueueFull, match="predictions"):
         ledger.create("c", Submission(model="codes"))
     with pytest.raises(NotFound):
         ledger.get("c")
-    assert ledger.create("a", Submission(model="codes"), size=60)[1] is False, "what is in already is not refused"
+    assert ledger.create("a", Submission(model="codes"), size=60)[1] is False, (
+        "what is in already is not refused"
+    )
     claim = ledger.claim("w", 10)
     assert claim is not None
     ledger.succeed(claim, {}, {})
@@ -300,27 +325,29 @@ def test_the_queue_is_bounded(kind: str, request: pytest.FixtureRequest) -> None
 
 
 def test_a_full_redis_takes_no_more_and_finishes_what_it_has(redis_client: "redis.Redis") -> None:
-    ledger = RedisLedger(redis_client, Queue(max_memory=0.8))
+    ledger = RedisLedger(redis_client, QueueSettings(max_memory=0.8))
     claim = _claimed(ledger)
     used = redis_client.info("memory")["used_memory"]
     redis_client.config_set("maxmemory", int(used / 0.9))
     try:
         time.sleep(0.6)
         with pytest.raises(QueueFull, match="memory"):
-            ledger.room(0)
+            ledger.check_capacity(0)
         ledger.succeed(claim, {"found": "x" * 1000}, {})
     finally:
         redis_client.config_set("maxmemory", 0)
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
-def test_a_deadline_of_its_own_is_never_later_than_the_queues(kind: str, request: pytest.FixtureRequest) -> None:
-    ledger = _limited(kind, request, Queue(start_within_s=100))
+def test_a_deadline_of_its_own_is_never_later_than_the_queues(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    ledger = _limited(kind, request, QueueSettings(start_within_s=100))
     ledger.create("a", Submission(model="codes", start_within_s=0.1))
     ledger.create("b", Submission(model="codes", start_within_s=3600))
     time.sleep(0.12)
     assert ledger.sweep().aborted == ("a",)
-    ledger = _limited(kind, request, Queue(start_within_s=0.1))
+    ledger = _limited(kind, request, QueueSettings(start_within_s=0.1))
     ledger.create("c", Submission(model="codes", start_within_s=3600))
     time.sleep(0.12)
     assert ledger.sweep().aborted == ("c",)
@@ -333,21 +360,36 @@ def test_keys_have_their_turns(ledger: Ledger) -> None:
     for number in range(2):
         ledger.create(f"few-{number}", Submission(model="codes", key="few"))
         time.sleep(0.001)
-    assert [ledger.ahead(name) for name in ("flood-0", "few-0", "flood-1", "few-1", "flood-5")] == [0, 1, 2, 3, 7]
+    assert [
+        ledger.count_ahead(name) for name in ("flood-0", "few-0", "flood-1", "few-1", "flood-5")
+    ] == [0, 1, 2, 3, 7]
     order = []
     while claim := ledger.claim(uuid.uuid4().hex, 10):
         order.append(claim.prediction.id)
-    assert order == ["flood-0", "few-0", "flood-1", "few-1", "flood-2", "flood-3", "flood-4", "flood-5"]
-    assert ledger.ahead("flood-0") is None
+    assert order == [
+        "flood-0",
+        "few-0",
+        "flood-1",
+        "few-1",
+        "flood-2",
+        "flood-3",
+        "flood-4",
+        "flood-5",
+    ]
+    assert ledger.count_ahead("flood-0") is None
 
 
 def test_higher_priorities_go_first_and_lower_ones_are_not_starved(ledger: Ledger) -> None:
     for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
         for number in range(20):
             ledger.create(f"{priority}-{number}", Submission(model="codes", priority=priority))
-    assert ledger.ahead("high-0") == 0
-    assert ledger.ahead("low-3") == 43
-    order = [claim.prediction.priority for _ in range(20) if (claim := ledger.claim(uuid.uuid4().hex, 10))]
+    assert ledger.count_ahead("high-0") == 0
+    assert ledger.count_ahead("low-3") == 43
+    order = [
+        claim.prediction.priority
+        for _ in range(20)
+        if (claim := ledger.claim(uuid.uuid4().hex, 10))
+    ]
     assert order[:4] == [Priority.HIGH] * 4
     assert [order.count(priority) for priority in Priority] == [16, 2, 2]
     assert ledger.backlog() == 60
@@ -357,10 +399,10 @@ def test_a_keys_backlog_is_bounded(ledger: Ledger) -> None:
     mine = Submission(model="codes", key="mine")
     ledger.create("a", mine, max_backlog=1)
     with pytest.raises(QueueFull, match="key"):
-        ledger.room(0, "mine", 1)
+        ledger.check_capacity(0, "mine", 1)
     with pytest.raises(QueueFull, match="key"):
         ledger.create("b", mine, max_backlog=1)
-    ledger.room(0, "other", 1)
+    ledger.check_capacity(0, "other", 1)
     ledger.create("c", Submission(model="codes", key="other"), max_backlog=1)
     ledger.cancel("a")
     ledger.create("b", mine, max_backlog=1)
@@ -400,15 +442,18 @@ def test_logs_have_a_line_for_each_attempt(ledger: Ledger) -> None:
     claim = ledger.claim("w3", 10)
     assert claim is not None
     ledger.succeed(claim, {}, {}, logs="attempt 3: done")
-    assert ledger.get("a").logs == "attempt 1: Triton is away\nattempt 2: its worker fell silent\nattempt 3: done\n"
+    assert (
+        ledger.get("a").logs
+        == "attempt 1: Triton is away\nattempt 2: its worker fell silent\nattempt 3: done\n"
+    )
 
 
 def test_load(ledger: Ledger) -> None:
     assert ledger.load()[:5] == (0, 0, 0, 0.0, 0.0)
     claim = _claimed(ledger)
     ledger.create("b", Submission(model="codes"))
-    ledger.beat("w1", 30)
-    ledger.beat("w2", 0.01)
+    ledger.heartbeat("w1", 30)
+    ledger.heartbeat("w2", 0.01)
     time.sleep(0.02)
     load = ledger.load()
     assert load[:3] == (2, 1, 1)
@@ -416,7 +461,7 @@ def test_load(ledger: Ledger) -> None:
     assert load.wait_s(0) is None
     ledger.succeed(claim, {}, {})
     time.sleep(2)  # the rate of a span that has just begun says nothing
-    assert 0 < ledger.load().per_s <= 1
+    assert 0 < ledger.load().drain_rate_per_s <= 1
     assert ledger.load().live == 1
 
 
@@ -424,7 +469,7 @@ def test_an_idle_queue_has_no_rate(ledger: Ledger) -> None:
     """It would be its clients' rate, and promise a wait of minutes to who comes alone."""
     ledger.succeed(_claimed(ledger), {}, {})
     time.sleep(2)
-    assert ledger.load().per_s == 0
+    assert ledger.load().drain_rate_per_s == 0
     assert ledger.load().wait_s(0) is None
 
 
@@ -439,31 +484,36 @@ def test_a_renewed_lease_does_not_lapse(ledger: Ledger) -> None:
 
 
 def test_records_expire_after_their_end_and_not_before(redis_client: "redis.Redis") -> None:
-    ledger = RedisLedger(redis_client, Queue(retention_s=4, tombstone_s=60))
+    ledger = RedisLedger(redis_client, QueueSettings(retention_s=4, tombstone_s=60))
     claim = _claimed(ledger)
-    assert redis_client.ttl("{detect}:prediction:a") == -1
+    assert redis_client.ttl("{default}:prediction:a") == -1
     ledger.succeed(claim, {}, {})
-    names = [name.decode().removeprefix("{detect}:") for name in redis_client.keys("*")]
+    names = [name.decode().removeprefix("{default}:") for name in redis_client.keys("*")]
     ended = [name for name in names if name.startswith("ended:")]
-    assert sorted(names) == sorted(["gone:a", "prediction:a", "index:default", "expiring", *ended]), "no other key is left"
-    assert all(redis_client.ttl(f"{{detect}}:{name}") > 0 for name in names)
-    assert 4 < redis_client.ttl("{detect}:gone:a") <= 64
+    assert sorted(names) == sorted(
+        ["gone:a", "prediction:a", "index:default", "expiring", *ended]
+    ), "no other key is left"
+    assert all(redis_client.ttl(f"{{default}}:{name}") > 0 for name in names)
+    assert 4 < redis_client.ttl("{default}:gone:a") <= 64
     time.sleep(4.1)
     with pytest.raises(Gone):
         ledger.get("a")
     with pytest.raises(NotFound):
         ledger.get("a", "another")
     ledger.sweep()
-    assert not redis_client.exists("{detect}:index:default", "{detect}:expiring")
+    assert not redis_client.exists("{default}:index:default", "{default}:expiring")
     with pytest.raises(Gone):
         ledger.create("a", Submission(model="codes"))
-    redis_client.delete("{detect}:gone:a")
+    redis_client.delete("{default}:gone:a")
     with pytest.raises(NotFound):
         ledger.get("a")
 
 
 def test_dead_letters_are_bounded(redis_client: "redis.Redis") -> None:
-    ledger = RedisLedger(redis_client, Queue(max_shared_lapses=1, max_lone_lapses=1, max_dead=2, dead_retention_s=100))
+    ledger = RedisLedger(
+        redis_client,
+        QueueSettings(max_shared_lapses=1, max_lone_lapses=1, max_dead=2, dead_retention_s=100),
+    )
     for name in "abc":
         ledger.create(name, Submission(model="codes"))
         _lapse(ledger)
@@ -471,16 +521,16 @@ def test_dead_letters_are_bounded(redis_client: "redis.Redis") -> None:
     ledger.sweep()
     assert [letter.id for letter in ledger.dead()] == ["c", "b"]
     assert ledger.sweep().dead == ("b", "c")
-    assert 0 < redis_client.ttl("{detect}:prediction:c") <= 100
+    assert 0 < redis_client.ttl("{default}:prediction:c") <= 100
 
 
 def test_an_entry_without_a_record_is_dropped(redis_client: "redis.Redis") -> None:
-    ledger = RedisLedger(redis_client, Queue())
+    ledger = RedisLedger(redis_client, QueueSettings())
     for name in ("ready:normal:default", "delayed", "alone", "deadlines", "live"):
-        redis_client.zadd(f"{{detect}}:{name}", {"ghost": 0})
-    redis_client.zadd("{detect}:turns:normal", {"default": 0})
+        redis_client.zadd(f"{{default}}:{name}", {"ghost": 0})
+    redis_client.zadd("{default}:turns:normal", {"default": 0})
     for name in ("leases", "live"):
-        redis_client.zadd(f"{{detect}}:{name}", {"shade": 0})
+        redis_client.zadd(f"{{default}}:{name}", {"shade": 0})
     ledger.create("a", Submission(model="codes"))
     ledger.sweep()
     assert ledger.claim("w0", 10, alone=True) is None
@@ -571,15 +621,15 @@ class BothLedgers(RuleBasedStateMachine):
         self._same(lambda ledger: tuple(map(_sorted, ledger.sweep())))
 
     @rule(name=st.sampled_from("abcd"))
-    def image_kept(self, name: str) -> None:
-        self._same(lambda ledger: ledger.image_kept(name))
+    def mark_image_kept(self, name: str) -> None:
+        self._same(lambda ledger: ledger.mark_image_kept(name))
 
     @invariant()
     def same_records(self) -> None:
         for name in "abcd":
             self._same(lambda ledger, name=name: ledger.get(name))
             if self.seen.get(name) is Status.STARTING:
-                self._same(lambda ledger, name=name: ledger.ahead(name))
+                self._same(lambda ledger, name=name: ledger.count_ahead(name))
         self._same(lambda ledger: ledger.backlog())
         self._same(lambda ledger: [letter.id for letter in ledger.dead()])
 
@@ -596,22 +646,24 @@ class BothLedgers(RuleBasedStateMachine):
 
     @invariant()
     def the_sets_agree_with_the_records(self) -> None:
-        live = {x.decode() for x in self.client.zrange("{detect}:live", 0, -1)}
-        waiting = [*self.client.keys("{detect}:ready:*"), b"{detect}:delayed", b"{detect}:alone"]
+        live = {x.decode() for x in self.client.zrange("{default}:live", 0, -1)}
+        waiting = [*self.client.keys("{default}:ready:*"), b"{default}:delayed", b"{default}:alone"]
         queued = {x.decode() for name in waiting for x in self.client.zrange(name, 0, -1)}
         turns = {
-            b"ready:" + b":".join((name[15:], key))
-            for name in self.client.keys("{detect}:turns:*")
+            b"ready:" + b":".join((name.removeprefix(b"{default}:turns:"), key))
+            for name in self.client.keys("{default}:turns:*")
             for key in self.client.zrange(name, 0, -1)
         }
-        deadlines = {x.decode() for x in self.client.zrange("{detect}:deadlines", 0, -1)}
-        leased = {x.decode() for x in self.client.zrange("{detect}:leases", 0, -1)}
+        deadlines = {x.decode() for x in self.client.zrange("{default}:deadlines", 0, -1)}
+        leased = {x.decode() for x in self.client.zrange("{default}:leases", 0, -1)}
         assert live == {name for name, status in self.seen.items() if not status.terminal}
         assert queued == {name for name, status in self.seen.items() if status is Status.STARTING}
         assert deadlines == queued
-        assert turns == {name.removeprefix(b"{detect}:") for name in self.client.keys("{detect}:ready:*")}
-        assert sum(int(count) for count in self.client.hvals("{detect}:backlogs")) == len(live)
-        assert int(self.client.get("{detect}:bytes") or 0) == 100 * len(live)
+        assert turns == {
+            name.removeprefix(b"{default}:") for name in self.client.keys("{default}:ready:*")
+        }
+        assert sum(int(count) for count in self.client.hvals("{default}:backlogs")) == len(live)
+        assert int(self.client.get("{default}:bytes") or 0) == 100 * len(live)
         assert leased == {name for name, status in self.seen.items() if status is Status.PROCESSING}
 
 
@@ -626,13 +678,17 @@ def _shape(answer: object) -> object:
     if isinstance(answer, Claim):
         return ("claim", answer.owner, _shape(answer.prediction))
     if hasattr(answer, "model_dump"):
-        return {name: value for name, value in answer.model_dump().items() if not name.endswith("_at")}
+        return {
+            name: value for name, value in answer.model_dump().items() if not name.endswith("_at")
+        }
     return answer
 
 
 def test_random_calls(redis_client: "redis.Redis") -> None:
     BothLedgers.client = redis_client
-    run_state_machine_as_test(BothLedgers, settings=settings(max_examples=40, stateful_step_count=25))
+    run_state_machine_as_test(
+        BothLedgers, settings=settings(max_examples=40, stateful_step_count=25)
+    )
 
 
 def test_the_table_names_every_status() -> None:

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from sluice.errors import NotFound
 from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Prediction, Status, Submission
-from tests.contract.linearizable import IDS, LAPSED, LONG, PROBLEM, SETTINGS, Call, Event, linearizable
+from tests.contract.linearizable import (
+    IDS,
+    LAPSED,
+    LONG,
+    PROBLEM,
+    SETTINGS,
+    Call,
+    Event,
+    linearizable,
+)
 from tests.fakes.ledger import MemoryLedger
 
 MOST_THREADS = 4
@@ -26,7 +35,10 @@ RUNS = 3  # of each program: threads meet differently every time
 
 
 def run(
-    before: Sequence[Call], threads: Sequence[Sequence[Call]], ledgers: Sequence[Ledger], pool: ThreadPoolExecutor
+    before: Sequence[Call],
+    threads: Sequence[Sequence[Call]],
+    ledgers: Sequence[Ledger],
+    pool: ThreadPoolExecutor,
 ) -> list[Event]:
     """What happened, with what is left at the end. Each thread has a ledger of its own, over one store."""
     clock, claims, history = itertools.count(), [], []
@@ -35,12 +47,25 @@ def run(
     def make(ledger: Ledger, calls: Sequence[Call]) -> None:
         for call in calls:
             start = next(clock)
-            claim = claims[-1 - call.claim % len(claims)] if claims and call.method in _OF_A_CLAIM else None
+            claim = (
+                claims[-1 - call.claim % len(claims)]
+                if claims and call.method in _OF_A_CLAIM
+                else None
+            )
             if claim is None and call.method in _OF_A_CLAIM:
                 continue
             owner = claim.owner if claim else f"owner-{start}"
             answer = _answer(ledger, call, claim, owner, claims)
-            history.append(Event(start, next(clock), call, claim.prediction.id if claim else call.id, owner, answer))
+            history.append(
+                Event(
+                    start,
+                    next(clock),
+                    call,
+                    claim.prediction.id if claim else call.id,
+                    owner,
+                    answer,
+                )
+            )
 
     def at_once(ledger: Ledger, calls: Sequence[Call]) -> None:
         barrier.wait(timeout=30)
@@ -48,14 +73,19 @@ def run(
 
     make(ledgers[0], before)
     list(pool.map(at_once, ledgers, threads))
-    make(ledgers[0], [*(Call("get", name) for name in IDS), Call("backlog"), Call("sweep"), Call("dead")])
+    make(
+        ledgers[0],
+        [*(Call("get", name) for name in IDS), Call("backlog"), Call("sweep"), Call("dead")],
+    )
     return history
 
 
 _OF_A_CLAIM = ("renew", "succeed", "fail", "requeue")
 
 
-def _answer(ledger: Ledger, call: Call, claim: Claim | None, owner: str, claims: list[Claim]) -> object:
+def _answer(
+    ledger: Ledger, call: Call, claim: Claim | None, owner: str, claims: list[Claim]
+) -> object:
     """The answer, or the class of the error, without times: the model has no clock."""
     calls: dict[str, Callable[[], Any]] = {
         "create": lambda: ledger.create(call.id, Submission(model="codes"), call.digest, 100),
@@ -91,12 +121,17 @@ def _record(found: Prediction) -> object:
 
 
 def _told(history: Sequence[Event]) -> str:
-    lines = (f"{event.start}-{event.end} {event.call} of {event.id} by {event.owner}: {event.answer}" for event in sorted(history))
+    lines = (
+        f"{event.start}-{event.end} {event.call} of {event.id} by {event.owner}: {event.answer}"
+        for event in sorted(history)
+    )
     return "\n".join(["no order of these calls gives these answers:", *lines])
 
 
 def _calls(*methods: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
-    return st.fixed_dictionaries({"method": st.sampled_from(methods), **fields}).map(lambda drawn: Call(**drawn))
+    return st.fixed_dictionaries({"method": st.sampled_from(methods), **fields}).map(
+        lambda drawn: Call(**drawn)
+    )
 
 
 _ID, _LEASE_S = st.sampled_from(IDS), st.sampled_from([LAPSED, LONG])
@@ -109,8 +144,14 @@ _CALL = st.one_of(
     _calls("sweep", "sweep", "backlog", "dead"),
 )
 _THREAD = st.lists(_CALL, min_size=1, max_size=4)
-_PROGRAM = st.tuples(st.lists(_CALL, max_size=5), st.lists(_THREAD, min_size=2, max_size=MOST_THREADS))
-_FIRST = [Call("create", "a", "d1"), Call("create", "b", "d1"), Call("claim", lease_s=LAPSED)]  # or most calls would find nothing
+_PROGRAM = st.tuples(
+    st.lists(_CALL, max_size=5), st.lists(_THREAD, min_size=2, max_size=MOST_THREADS)
+)
+_FIRST = [
+    Call("create", "a", "d1"),
+    Call("create", "b", "d1"),
+    Call("claim", lease_s=LAPSED),
+]  # or most calls would find nothing
 
 
 @pytest.fixture
@@ -123,7 +164,9 @@ def pool() -> Iterator[ThreadPoolExecutor]:
     sys.setswitchinterval(interval)
 
 
-def _histories(fresh: Callable[[], Sequence[Ledger]], pool: ThreadPoolExecutor, programs: int) -> Iterator[list[Event]]:
+def _histories(
+    fresh: Callable[[], Sequence[Ledger]], pool: ThreadPoolExecutor, programs: int
+) -> Iterator[list[Event]]:
     """What happens to random programs, each on ledgers over an empty store."""
     found: list[list[Event]] = []
 
@@ -142,7 +185,10 @@ def test_calls_at_once(kind: str, request: pytest.FixtureRequest, pool: ThreadPo
     fresh, stack = _memory, contextlib.ExitStack()
     if kind == "redis":
         url, client = request.getfixturevalue("redis_url"), request.getfixturevalue("redis_client")
-        ledgers = [RedisLedger(stack.enter_context(redis.Redis.from_url(url)), SETTINGS) for _ in range(MOST_THREADS)]
+        ledgers = [
+            RedisLedger(stack.enter_context(redis.Redis.from_url(url)), SETTINGS)
+            for _ in range(MOST_THREADS)
+        ]
 
         def fresh() -> Sequence[Ledger]:
             client.flushall()
@@ -186,9 +232,15 @@ _CLAIMED = Event(2, 3, Call("claim"), "", "w1", ("a", "w1", _RUNS))
 
 
 _HISTORIES = {
-    "claimed twice": ([_CREATED, _CLAIMED, _CLAIMED._replace(owner="w2", answer=("a", "w2", _RUNS))], False),
+    "claimed twice": (
+        [_CREATED, _CLAIMED, _CLAIMED._replace(owner="w2", answer=("a", "w2", _RUNS))],
+        False,
+    ),
     "one claim too late": ([_CREATED, _CLAIMED, _CLAIMED._replace(owner="w2", answer=None)], True),
-    "looked up meanwhile": ([_CREATED, _CREATED._replace(call=Call("get", "a"), answer=NotFound)], True),
+    "looked up meanwhile": (
+        [_CREATED, _CREATED._replace(call=Call("get", "a"), answer=NotFound)],
+        True,
+    ),
     "looked up afterwards": ([_CREATED, Event(2, 3, Call("get", "a"), "a", "", NotFound)], False),
     "one end": ([_CREATED, _CLAIMED, Event(4, 5, Call("succeed"), "a", "w1", None)], True),
     "two ends": (

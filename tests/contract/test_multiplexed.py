@@ -9,9 +9,15 @@ from typing import Any
 
 import pytest
 import redis
-from redis.exceptions import AuthenticationError, ConnectionError, NoScriptError, ResponseError, TimeoutError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    NoScriptError,
+    ResponseError,
+    TimeoutError,
+)
 
-from sluice.redisio.multiplexed import Pipe
+from sluice.redisio.multiplexed import MultiplexedConnection
 from tests.conftest import free_port
 
 pytestmark = pytest.mark.anyio
@@ -23,32 +29,38 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-async def pipe(redis_url: str, redis_client: "redis.Redis") -> AsyncIterator[Pipe]:
-    made = Pipe(redis_url, connect_timeout_s=5.0, timeout_s=10.0)
+async def pipe(redis_url: str, redis_client: "redis.Redis") -> AsyncIterator[MultiplexedConnection]:
+    made = MultiplexedConnection(redis_url, connect_timeout_s=5.0, timeout_s=10.0)
     yield made
     made.close()
 
 
-async def test_answers_come_to_whom_they_belong(pipe: Pipe) -> None:
+async def test_answers_come_to_whom_they_belong(pipe: MultiplexedConnection) -> None:
     async def one(number: int) -> None:
         size = 1 + number * 997 % 200_000  # from less than a packet to many
         stored, got, deleted = await pipe.send(
-            ("SET", f"k{number}", bytes([number]) * size), ("GET", f"k{number}"), ("DEL", f"k{number}")
+            ("SET", f"k{number}", bytes([number]) * size),
+            ("GET", f"k{number}"),
+            ("DEL", f"k{number}"),
         )
         assert (stored, got, deleted) == (b"OK", bytes([number]) * size, 1)
 
     await asyncio.gather(*map(one, range(200)))
 
 
-async def test_an_error_is_an_answer_like_any_other(pipe: Pipe) -> None:
+async def test_an_error_is_an_answer_like_any_other(pipe: MultiplexedConnection) -> None:
     await pipe.send(("SET", "text", "a"))
-    first, second, third = await pipe.send(("INCR", "text"), ("EVALSHA", "0" * 40, 0), ("GET", "text"))
+    first, second, third = await pipe.send(
+        ("INCR", "text"), ("EVALSHA", "0" * 40, 0), ("GET", "text")
+    )
     assert isinstance(first, ResponseError)
     assert isinstance(second, NoScriptError)
     assert third == b"a"
 
 
-async def test_one_that_is_no_longer_waited_for_leaves_the_others_their_answers(pipe: Pipe) -> None:
+async def test_one_that_is_no_longer_waited_for_leaves_the_others_their_answers(
+    pipe: MultiplexedConnection,
+) -> None:
     await pipe.send(("SET", "a", "1"))
     impatient = asyncio.create_task(pipe.send(("GET", "a")))
     await asyncio.sleep(0)
@@ -58,7 +70,9 @@ async def test_one_that_is_no_longer_waited_for_leaves_the_others_their_answers(
         await impatient
 
 
-async def test_after_a_break_it_connects_anew(pipe: Pipe, redis_client: "redis.Redis") -> None:
+async def test_after_a_break_it_connects_anew(
+    pipe: MultiplexedConnection, redis_client: "redis.Redis"
+) -> None:
     (own,) = await pipe.send(("CLIENT", "ID"))
     waiting = asyncio.create_task(pipe.send(("BLPOP", "nothing", 0)))
     while not redis_client.info("clients")["blocked_clients"]:
@@ -70,7 +84,7 @@ async def test_after_a_break_it_connects_anew(pipe: Pipe, redis_client: "redis.R
     assert other != own
 
 
-async def test_many_who_find_no_connection_make_one(pipe: Pipe) -> None:
+async def test_many_who_find_no_connection_make_one(pipe: MultiplexedConnection) -> None:
     found = await asyncio.gather(*(pipe.send(("CLIENT", "ID")) for _ in range(20)))
     assert len({one for (one,) in found}) == 1
 
@@ -84,7 +98,11 @@ async def test_one_that_takes_connections_and_says_nothing_is_waited_for_once() 
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    pipe = Pipe(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", connect_timeout_s=5.0, timeout_s=0.5)
+    pipe = MultiplexedConnection(
+        f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0",
+        connect_timeout_s=5.0,
+        timeout_s=0.5,
+    )
     said = await asyncio.gather(*(pipe.send(("PING",)) for _ in range(50)), return_exceptions=True)
     assert {type(one) for one in said} <= {TimeoutError, ConnectionError}
     assert len(came) == 1
@@ -95,18 +113,26 @@ async def test_one_that_takes_connections_and_says_nothing_is_waited_for_once() 
 
 async def test_nobody_there(redis_url: str) -> None:
     with pytest.raises(ConnectionError):
-        await Pipe(f"redis://127.0.0.1:{free_port()}/0", connect_timeout_s=1.0, timeout_s=1.0).send(("PING",))
+        await MultiplexedConnection(
+            f"redis://127.0.0.1:{free_port()}/0", connect_timeout_s=1.0, timeout_s=1.0
+        ).send(("PING",))
     with pytest.raises((AuthenticationError, ResponseError)):
-        await Pipe(redis_url.replace("://", "://nobody:wrong@"), connect_timeout_s=5.0, timeout_s=5.0).send(("PING",))
+        await MultiplexedConnection(
+            redis_url.replace("://", "://nobody:wrong@"), connect_timeout_s=5.0, timeout_s=5.0
+        ).send(("PING",))
 
 
-async def test_a_redis_that_hangs_is_waited_for_no_longer_than_was_said(redis_url: str, redis_client: "redis.Redis") -> None:
-    pipe = Pipe(redis_url, connect_timeout_s=5.0, timeout_s=0.5)
+async def test_a_redis_that_hangs_is_waited_for_no_longer_than_was_said(
+    redis_url: str, redis_client: "redis.Redis"
+) -> None:
+    pipe = MultiplexedConnection(redis_url, connect_timeout_s=5.0, timeout_s=0.5)
     pid = redis_client.info("server")["process_id"]
     await pipe.send(("SET", "a", "1"))
     os.kill(pid, signal.SIGSTOP)
     try:
-        said = await asyncio.gather(*(pipe.send(("GET", "a")) for _ in range(50)), return_exceptions=True)
+        said = await asyncio.gather(
+            *(pipe.send(("GET", "a")) for _ in range(50)), return_exceptions=True
+        )
     finally:
         os.kill(pid, signal.SIGCONT)
     assert {type(one) for one in said} == {TimeoutError}
@@ -119,7 +145,9 @@ async def test_a_redis_that_hangs_is_waited_for_no_longer_than_was_said(redis_ur
     pipe.close()
 
 
-async def test_one_late_answer_costs_only_whoever_waits_for_it(redis_url: str, redis_client: "redis.Redis") -> None:
+async def test_one_late_answer_costs_only_whoever_waits_for_it(
+    redis_url: str, redis_client: "redis.Redis"
+) -> None:
     """As long as answers come at all, the connection is kept: what is behind in the line has waited for less."""
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -136,7 +164,9 @@ async def test_one_late_answer_costs_only_whoever_waits_for_it(redis_url: str, r
 
     server = await asyncio.start_server(slow, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    pipe = Pipe(f"redis://127.0.0.1:{port}/0", connect_timeout_s=5.0, timeout_s=0.5)
+    pipe = MultiplexedConnection(
+        f"redis://127.0.0.1:{port}/0", connect_timeout_s=5.0, timeout_s=0.5
+    )
     with pytest.raises(TimeoutError):
         await pipe.send(("GET", "a"))
     assert await pipe.send(("PING",)) == [b"OK"]
@@ -155,8 +185,12 @@ async def test_an_answer_to_nothing_ends_the_connection() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(asyncio.to_thread(serve, listener))
-        pipe = Pipe(f"redis://127.0.0.1:{listener.getsockname()[1]}/0", connect_timeout_s=5.0, timeout_s=5.0)
+        pipe = MultiplexedConnection(
+            f"redis://127.0.0.1:{listener.getsockname()[1]}/0", connect_timeout_s=5.0, timeout_s=5.0
+        )
         assert await pipe.send(("PING",)) == [b"OK"]
         await serving
-    with pytest.raises(ConnectionError):  # the old connection is not used again, and for a new one nobody is there
+    with pytest.raises(
+        ConnectionError
+    ):  # the old connection is not used again, and for a new one nobody is there
         await pipe.send(("PING",))

@@ -22,9 +22,13 @@ from tests.fakes.ratelimit import MemoryRateLimiter
 
 NOW_US = 1_800_000_000_000_000
 
-RATES = st.integers(1, 1_000_000_000).map(lambda per_s: per_s / 1000) | st.sampled_from([0.001, 1 / 3, 3.0, 7.0, 1_000_000.0])
+RATES = st.integers(1, 1_000_000_000).map(lambda per_s: per_s / 1000) | st.sampled_from(
+    [0.001, 1 / 3, 3.0, 7.0, 1_000_000.0]
+)
 BURSTS = st.integers(1, 20) | st.just(1_000_000)
-STEPS_US = st.lists(st.integers(0, 3) | st.integers(0, 2_000_000) | st.integers(0, 10**13), min_size=1, max_size=30)
+STEPS_US = st.lists(
+    st.integers(0, 3) | st.integers(0, 2_000_000) | st.integers(0, 10**13), min_size=1, max_size=30
+)
 
 
 @dataclass
@@ -49,8 +53,13 @@ class World:
 
 
 def _redis_world(client: "redis.Redis") -> World:
-    limiter = RedisRateLimiter(client, "detect", "redis.call('HMGET', '{detect}:clock', 's', 'us')")
-    return World(limiter, lambda now: client.hset("{detect}:clock", mapping={"s": now // 10**6, "us": now % 10**6}))
+    limiter = RedisRateLimiter(
+        client, "default", "redis.call('HMGET', '{default}:clock', 's', 'us')"
+    )
+    return World(
+        limiter,
+        lambda now: client.hset("{default}:clock", mapping={"s": now // 10**6, "us": now % 10**6}),
+    )
 
 
 def _memory_world() -> World:
@@ -60,7 +69,11 @@ def _memory_world() -> World:
 
 @pytest.fixture(params=["redis", "memory"])
 def world(request: pytest.FixtureRequest) -> World:
-    found = _memory_world() if request.param == "memory" else _redis_world(request.getfixturevalue("redis_client"))
+    found = (
+        _memory_world()
+        if request.param == "memory"
+        else _redis_world(request.getfixturevalue("redis_client"))
+    )
     found.set(NOW_US)
     return found
 
@@ -70,7 +83,7 @@ def limiter(request: pytest.FixtureRequest) -> RateLimiter:
     """On the real clock."""
     if request.param == "memory":
         return MemoryRateLimiter()
-    return RedisRateLimiter(request.getfixturevalue("redis_client"), "detect")
+    return RedisRateLimiter(request.getfixturevalue("redis_client"), "default")
 
 
 def test_a_burst_and_then_the_rate(world: World) -> None:
@@ -169,14 +182,21 @@ def test_nothing_drifts(world: World, rate_per_s: int) -> None:
 def test_both_answer_the_same(redis_client: "redis.Redis") -> None:
     real, fake = _redis_world(redis_client), _memory_world()
 
-    @given(st.lists(st.tuples(st.sampled_from("ab"), RATES, BURSTS, st.integers(-(10**7), 10**7)), max_size=30))
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from("ab"), RATES, BURSTS, st.integers(-(10**7), 10**7)),
+            max_size=30,
+        )
+    )
     def holds(calls: list[tuple[str, float, int, int]]) -> None:
         run, now = uuid.uuid4().hex, NOW_US
         for name, rate_per_s, burst, step in calls:
             now += step
             real.set(now)
             fake.set(now)
-            assert real.wait_us(run + name, rate_per_s, burst) == fake.wait_us(run + name, rate_per_s, burst)
+            assert real.wait_us(run + name, rate_per_s, burst) == fake.wait_us(
+                run + name, rate_per_s, burst
+            )
 
     holds()
 
@@ -210,15 +230,17 @@ def test_on_the_real_clock(limiter: RateLimiter) -> None:
 
 
 def test_a_level_is_kept_as_long_as_it_counts(redis_client: "redis.Redis") -> None:
-    limiter = RedisRateLimiter(redis_client, "detect")
+    limiter = RedisRateLimiter(redis_client, "default")
     for _ in range(3):
         limiter.take("camera-7", 0.01, 5)
-    assert redis_client.keys("*") == [b"{detect}:rate:camera-7"]
-    assert 300 < redis_client.ttl("{detect}:rate:camera-7") <= 360
+    assert redis_client.keys("*") == [b"{default}:rate:camera-7"]
+    assert 300 < redis_client.ttl("{default}:rate:camera-7") <= 360
 
 
 def test_an_absent_redis_is_ours_to_name() -> None:
-    client = connection.connect(f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2)
+    client = connection.connect(
+        f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2
+    )
     with pytest.raises(RedisUnavailable) as caught:
-        RedisRateLimiter(client, "detect").take("a", 1, 1)
+        RedisRateLimiter(client, "default").take("a", 1, 1)
     assert "secret" not in str(caught.value)

@@ -23,7 +23,9 @@ log = logging.getLogger(__name__)
 
 TRITON = "nvcr.io/nvidia/tritonserver:26.07-py3"  # many gigabytes: nobody wants a test to pull them
 # Five million pixels, so that a worker takes a while.
-IMAGE = cv2.imencode(".jpg", cv2.resize(cv2.imread(str(ROOT / "samples" / "desk.jpg")), None, fx=2, fy=2))[1].tobytes()
+IMAGE = cv2.imencode(
+    ".jpg", cv2.resize(cv2.imread(str(ROOT / "samples" / "desk.jpg")), None, fx=2, fy=2)
+)[1].tobytes()
 # A worker that is killed is noticed in seconds, not in half a minute.
 QUICK = "SLUICE_QUEUE_LEASE_S=5\nSLUICE_QUEUE_SWEEP_INTERVAL_S=1\nSLUICE_QUEUE_VISIBILITY_TIMEOUT_S=10\n"
 
@@ -31,7 +33,13 @@ QUICK = "SLUICE_QUEUE_LEASE_S=5\nSLUICE_QUEUE_SWEEP_INTERVAL_S=1\nSLUICE_QUEUE_V
 def docker(*arguments: str, env: dict[str, str] | None = None, timeout_s: float = 900) -> str:
     """What it printed. Raises AssertionError with what it complained of."""
     ended = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, cwd=ROOT, env=env, timeout=timeout_s, check=False
+        ["docker", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=env,
+        timeout=timeout_s,
+        check=False,
     )
     assert ended.returncode == 0, f"docker {' '.join(arguments)}: {ended.stdout}{ended.stderr}"
     return ended.stdout
@@ -61,7 +69,10 @@ class Stack:
         return sorted(found, key=lambda container: str(container["Name"]))
 
     def healthy(self, service: str) -> bool:
-        return all(container["State"].get("Health", {}).get("Status") == "healthy" for container in self.containers(service))
+        return all(
+            container["State"].get("Health", {}).get("Status") == "healthy"
+            for container in self.containers(service)
+        )
 
     def signal(self, service: str, name: str) -> None:
         """To the container's main process, from a container that sees all processes of the engine's machine: no signal that kills
@@ -69,7 +80,16 @@ class Stack:
         """
         (container,) = self.containers(service)
         kill = f"kill -{name} {container['State']['Pid']}"
-        docker("run", "--rm", "--pid=host", "--user=0", "--entrypoint=sh", f"sluice-worker:{self.tag}", "-c", kill)
+        docker(
+            "run",
+            "--rm",
+            "--pid=host",
+            "--user=0",
+            "--entrypoint=sh",
+            f"sluice-worker:{self.tag}",
+            "-c",
+            kill,
+        )
 
     @contextmanager
     def held(self, service: str) -> Iterator[None]:
@@ -96,7 +116,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Built, and up with quick settings and one worker; taken down with its volumes and its images."""
     if not shutil.which("docker"):
         pytest.skip("docker is not installed")
-    for command in (["docker", "compose", "version"], ["docker", "info"], ["docker", "image", "inspect", TRITON]):
+    for command in (
+        ["docker", "compose", "version"],
+        ["docker", "info"],
+        ["docker", "image", "inspect", TRITON],
+    ):
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if ended.returncode:
             pytest.skip(f"`{' '.join(command)}` failed: {(ended.stderr.splitlines() or ['?'])[-1]}")
@@ -104,7 +128,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     settings.write_text(QUICK)
     project, port = f"sluice-e2e-{os.getpid()}", str(free_port())
     own = {"SLUICE_PORT": port, "SLUICE_VERSION": project, "SLUICE_ENV_FILE": str(settings)}
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "COMPOSE_"))}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLUICE_", "COMPOSE_"))
+    }
     stack = Stack(project, project, f"http://127.0.0.1:{port}", inherited | own)
     try:
         since = time.monotonic()
@@ -173,7 +201,15 @@ class Load:
         """Every prediction that was accepted, and with the same result."""
         ended = [self.client.wait(name, timeout_s=300) for name in self.accepted]
         assert {prediction["status"] for prediction in ended} == {"succeeded"}
-        assert len({json.dumps([box["x"] for box in prediction["output"]["predictions"]]) for prediction in ended}) == 1
+        assert (
+            len(
+                {
+                    json.dumps([box["x"] for box in prediction["output"]["predictions"]])
+                    for prediction in ended
+                }
+            )
+            == 1
+        )
         log.info("%d accepted, all succeeded; %d were refused", len(self.accepted), self.refused)
 
 

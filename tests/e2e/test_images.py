@@ -31,10 +31,20 @@ def test_an_image_is_small_and_without_rights(stack: Stack, target: str) -> None
 @pytest.mark.parametrize("target", MAX_BYTES)
 def test_an_image_has_no_compiler_and_no_cache(stack: Stack, target: str) -> None:
     look = f"! command -v gcc cc g++ make && ! find /opt/{target} / -xdev -path '*/.cache/*' -type f 2>/dev/null | grep . && id -u"
-    run = ["run", "--rm", "--read-only", "--cap-drop=ALL", "--entrypoint=sh", f"sluice-{target}:{stack.tag}"]
+    run = [
+        "run",
+        "--rm",
+        "--read-only",
+        "--cap-drop=ALL",
+        "--entrypoint=sh",
+        f"sluice-{target}:{stack.tag}",
+    ]
     assert docker(*run, "-c", look).strip() == "10001"
 
 
 def test_the_api_has_no_pixels(stack: Stack) -> None:
     look = "import importlib.util as u; print([name for name in ('numpy', 'cv2', 'tritonclient') if u.find_spec(name)])"
-    assert docker("run", "--rm", "--entrypoint=python", f"sluice-api:{stack.tag}", "-c", look).strip() == "[]"
+    assert (
+        docker("run", "--rm", "--entrypoint=python", f"sluice-api:{stack.tag}", "-c", look).strip()
+        == "[]"
+    )

@@ -77,11 +77,15 @@ def test_four_workers_and_one_again(stack: Stack, load: Load) -> None:
 
 
 def _who_succeeded(stack: Stack) -> set[str]:
-    return set(re.findall(r"(worker-\d+) .* succeeded in ", stack.compose("logs", "--no-color", "worker")))
+    return set(
+        re.findall(r"(worker-\d+) .* succeeded in ", stack.compose("logs", "--no-color", "worker"))
+    )
 
 
 def test_no_password_can_be_seen_from_outside(stack: Stack) -> None:
-    secret = stack.compose("exec", "-T", "redis", "cut", "-d ", "-f2", "/run/sluice/redis.conf").strip()
+    secret = stack.compose(
+        "exec", "-T", "redis", "cut", "-d ", "-f2", "/run/sluice/redis.conf"
+    ).strip()
     assert len(secret) == 48
     everything = stack.compose("config") + stack.compose("logs") + stack.compose("top")
     everything += "".join(json.dumps(stack.containers(service)) for service in SERVICES)

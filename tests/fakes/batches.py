@@ -28,7 +28,10 @@ class MemoryBatches:
         now = self._ledger._clock()
         counts = dict.fromkeys(Status, 0)
         row = self._rows.setdefault(
-            batch_id, _Row(Batch(id=batch_id, created_at=now, counts=counts, **dict(submission)), digest, now)
+            batch_id,
+            _Row(
+                Batch(id=batch_id, created_at=now, counts=counts, **dict(submission)), digest, now
+            ),
         )
         if row.digest != digest:
             raise reused(batch_id)
@@ -59,7 +62,11 @@ class MemoryBatches:
             raise has_ended(self.get(batch_id))
         row = self._row(batch_id)
         row.idle_at, row.batch = None, row.batch.model_copy(update={"canceled": True})
-        live = [prediction for prediction in self._predictions(batch_id) if not prediction.status.terminal]
+        live = [
+            prediction
+            for prediction in self._predictions(batch_id)
+            if not prediction.status.terminal
+        ]
         for prediction in live:
             self._ledger.cancel(prediction.id)
         return [(prediction.id, prediction.digest) for prediction in live]
@@ -71,7 +78,11 @@ class MemoryBatches:
 
     def takes(self, batch_id: str) -> bool:
         """Whether predictions may be created for it."""
-        return batch_id in self._rows and self.get(batch_id).completed_at is None and not self._rows[batch_id].batch.canceled
+        return (
+            batch_id in self._rows
+            and self.get(batch_id).completed_at is None
+            and not self._rows[batch_id].batch.canceled
+        )
 
     def renew(self, batch_id: str) -> None:
         row = self._row(batch_id)
@@ -92,4 +103,8 @@ class MemoryBatches:
         return row
 
     def _predictions(self, batch_id: str) -> list[Prediction]:
-        return [row.prediction for row in self._ledger._rows.values() if row.prediction.batch == batch_id]
+        return [
+            row.prediction
+            for row in self._ledger._rows.values()
+            if row.prediction.batch == batch_id
+        ]

@@ -5,13 +5,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from sluice.delivery import Attempt, Claimed, Delivery, Outcome, Outgoing, Result, State, SweptDeliveries
+from sluice.delivery import (
+    AttemptOutcome,
+    AttemptResult,
+    ClaimedDeliveries,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryStatus,
+    OutgoingDelivery,
+    SweptDeliveries,
+)
 from sluice.ledger.deliveries import refuse, unknown
-from sluice.settings import Webhooks
+from sluice.settings import WebhooksSettings
 from sluice.webhooks.secrets import no_other, two_already
 from sluice.webhooks.signing import new_secret
 
-SETTLED = {State.DELIVERED, State.SUPERSEDED, State.STOPPED, State.DEAD}
+SETTLED = {
+    DeliveryStatus.DELIVERED,
+    DeliveryStatus.SUPERSEDED,
+    DeliveryStatus.STOPPED,
+    DeliveryStatus.DEAD,
+}
 
 
 @dataclass
@@ -44,8 +58,10 @@ class _Receiver:
 class MemoryDeliveries:
     """`records` are what bodies are made from, by the prediction's or batch's id. Nothing expires."""
 
-    def __init__(self, settings: Webhooks | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._settings = settings or Webhooks()
+    def __init__(
+        self, settings: WebhooksSettings | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings or WebhooksSettings()
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._receivers: dict[tuple[str, str], _Receiver] = {}
@@ -55,65 +71,104 @@ class MemoryDeliveries:
         self.records: dict[str, Mapping[bytes, bytes]] = {}
         self.secrets: MemorySecrets | None = None
 
-    def file(self, of: str, event: str, url: str, events: str = "", key: str = "default", kind: str = "prediction") -> None:
+    def file(
+        self,
+        of: str,
+        event: str,
+        url: str,
+        events: str = "",
+        key: str = "default",
+        kind: str = "prediction",
+    ) -> None:
         """What the ledger's scripts do."""
         if events and event not in events.split(","):
             return
         name = f"{of}_{event}" if kind == "prediction" else f"{of}_{kind}_{event}"
-        before = self._rows.get(f"{of}_start") if kind == "prediction" and event == "completed" else None
-        if before and before.delivery.status is State.WAITING:
-            self._set(before, status=State.SUPERSEDED, due=None)
+        before = (
+            self._rows.get(f"{of}_start") if kind == "prediction" and event == "completed" else None
+        )
+        if before and before.delivery.status is DeliveryStatus.WAITING:
+            self._set(before, status=DeliveryStatus.SUPERSEDED, due=None)
         now = self._clock()
-        fields = {"id": name, "kind": kind, "of": of, "event": event, "url": url, "key": key, "created_at": now}
-        row = self._rows.setdefault(name, _Row(Delivery.model_validate(fields | {"status": State.HELD}), now))
-        if not (before and before.delivery.status is State.SENDING):
-            self._set(row, status=State.WAITING, due=now)
+        fields = {
+            "id": name,
+            "kind": kind,
+            "subject_id": of,
+            "event": event,
+            "url": url,
+            "key": key,
+            "created_at": now,
+        }
+        row = self._rows.setdefault(
+            name, _Row(Delivery.model_validate(fields | {"status": DeliveryStatus.HELD}), now)
+        )
+        if not (before and before.delivery.status is DeliveryStatus.SENDING):
+            self._set(row, status=DeliveryStatus.WAITING, due=now)
 
-    def claim(self, owner: str, most: int) -> Claimed:
+    def claim(self, owner: str, most: int) -> ClaimedDeliveries:
         now, claimed = self._clock(), []
         while len(claimed) < most and (row := self._next(now)):
             if found := self._take(row, owner, now):
                 claimed.append(found)
         times = [self._free_at(row) for row in self._waiting() if self._has_room(row)]
-        return Claimed(tuple(claimed), max(0.0, min(times) - now) if times else None)
+        return ClaimedDeliveries(tuple(claimed), max(0.0, min(times) - now) if times else None)
 
-    def _take(self, row: _Row, owner: str, now: float) -> Outgoing | None:
-        self._turns[row.delivery.key] = self._turns[row.receiver] = 1 + max(self._turns.values(), default=0)
+    def _take(self, row: _Row, owner: str, now: float) -> OutgoingDelivery | None:
+        self._turns[row.delivery.key] = self._turns[row.receiver] = 1 + max(
+            self._turns.values(), default=0
+        )
         if row.endpoint in self._stopped:
-            return self._bury(row, State.STOPPED, "endpoint_gone")
-        if row.body is None and row.delivery.of not in self.records:
-            return self._bury(row, State.DEAD, "record_gone")
+            return self._bury(row, DeliveryStatus.STOPPED, "endpoint_gone")
+        if row.body is None and row.delivery.subject_id not in self.records:
+            return self._bury(row, DeliveryStatus.DEAD, "record_gone")
         if row.delivery.attempts == 0:
             row.opened_at = now
-        self._set(row, status=State.SENDING, due=None, attempts=row.delivery.attempts + 1)
+        self._set(row, status=DeliveryStatus.SENDING, due=None, attempts=row.delivery.attempts + 1)
         row.owner, row.lapses_at = owner, now + self._settings.lease_s
-        source = {} if row.body else self.records[row.delivery.of]
+        source = {} if row.body else self.records[row.delivery.subject_id]
         held = self.secrets.held.get(row.delivery.key, ()) if self.secrets else ()
-        return Outgoing(row.delivery.model_copy(update={"log": ()}), owner, now, row.body, source, held)
+        return OutgoingDelivery(
+            row.delivery.model_copy(update={"log": ()}), owner, now, row.body, source, held
+        )
 
-    def settle(self, outcomes: Sequence[Outcome]) -> list[bool]:
+    def settle(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
         return [self._settle(outcome) for outcome in outcomes]
 
     def sweep(self) -> SweptDeliveries:
         now, lost, given_up = self._clock(), [], []
         for name, row in self._rows.items():
-            if row.delivery.status is State.SENDING and row.lapses_at <= now:
+            if row.delivery.status is DeliveryStatus.SENDING and row.lapses_at <= now:
                 row.lapses += 1
-                self._log(row, Attempt(at=now, duration_s=self._settings.lease_s, error="sender_lost"))
+                self._log(
+                    row,
+                    DeliveryAttempt(at=now, duration_s=self._settings.lease_s, error="sender_lost"),
+                )
                 self._again(row, now + min(600, (row.lapses - 1) ** 2))
                 lost.append(name)
         long_ago = now - self._settings.give_up_s
         for name, row in self._rows.items():
             receiver = self._receivers.get(row.receiver)
-            failing = receiver is not None and receiver.failures > 0 and receiver.failing_since <= long_ago
+            failing = (
+                receiver is not None
+                and receiver.failures > 0
+                and receiver.failing_since <= long_ago
+            )
             tried = row.delivery.attempts > 0
-            if row.delivery.status is State.WAITING and row.opened_at <= long_ago and (tried or failing):
-                self._bury(row, State.DEAD, "age")
+            if (
+                row.delivery.status is DeliveryStatus.WAITING
+                and row.opened_at <= long_ago
+                and (tried or failing)
+            ):
+                self._bury(row, DeliveryStatus.DEAD, "age")
                 given_up.append(name)
         return SweptDeliveries(tuple(lost), tuple(given_up))
 
-    def of(self, kind: str, of: str) -> list[Delivery]:
-        return [row.delivery for row in self._rows.values() if (row.delivery.kind, row.delivery.of) == (kind, of)]
+    def deliveries_for(self, kind: str, of: str) -> list[Delivery]:
+        return [
+            row.delivery
+            for row in self._rows.values()
+            if (row.delivery.kind, row.delivery.subject_id) == (kind, of)
+        ]
 
     def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
         row = self._rows.get(delivery_id)
@@ -121,34 +176,42 @@ class MemoryDeliveries:
             raise unknown(delivery_id)
         if row.delivery.status not in SETTLED:
             refuse(delivery_id, "waiting")
-        if row.delivery.event == "start" and f"{row.delivery.of}_completed" in self._rows:
+        if row.delivery.event == "start" and f"{row.delivery.subject_id}_completed" in self._rows:
             refuse(delivery_id, "ended")
-        if row.body is None and row.delivery.of not in self.records:
+        if row.body is None and row.delivery.subject_id not in self.records:
             refuse(delivery_id, "gone")
         if delivery_id in self._dead:
             self._dead.remove(delivery_id)
         self._stopped.discard(row.endpoint)
         self._receivers.setdefault(row.receiver, _Receiver()).paused_until = 0
         row.opened_at, row.lapses = self._clock(), 0
-        self._set(row, status=State.WAITING, due=self._clock(), failures=0, reason=None)
+        self._set(row, status=DeliveryStatus.WAITING, due=self._clock(), failures=0, reason=None)
         return row.delivery
 
     def dead(self) -> list[Delivery]:
-        return [self._rows[name].delivery for name in reversed(self._dead[-self._settings.max_dead :])]
+        return [
+            self._rows[name].delivery for name in reversed(self._dead[-self._settings.max_dead :])
+        ]
 
     def waiting(self) -> int:
         return sum(row.delivery.status not in SETTLED for row in self._rows.values())
 
     def _waiting(self) -> list[_Row]:
-        return [row for row in self._rows.values() if row.delivery.status is State.WAITING]
+        return [row for row in self._rows.values() if row.delivery.status is DeliveryStatus.WAITING]
 
     def _free_at(self, row: _Row) -> float:
         receiver = self._receivers.get(row.receiver, _Receiver())
         return max(row.delivery.due or 0.0, receiver.paused_until)
 
     def _has_room(self, row: _Row) -> bool:
-        failing = self._receivers.get(row.receiver, _Receiver()).failures >= self._settings.pause_after
-        sent = [other.receiver for other in self._rows.values() if other.delivery.status is State.SENDING]
+        failing = (
+            self._receivers.get(row.receiver, _Receiver()).failures >= self._settings.pause_after
+        )
+        sent = [
+            other.receiver
+            for other in self._rows.values()
+            if other.delivery.status is DeliveryStatus.SENDING
+        ]
         of_key = [receiver for receiver in sent if receiver[0] == row.delivery.key]
         slots = 1 if failing else self._settings.max_per_receiver
         return sent.count(row.receiver) < slots and len(of_key) < self._settings.max_per_key
@@ -156,69 +219,84 @@ class MemoryDeliveries:
     def _next(self, now: float) -> _Row | None:
         due = [row for row in self._waiting() if self._free_at(row) <= now and self._has_room(row)]
         turn = self._turns.get
-        return min(due, key=lambda row: (turn(row.delivery.key, 0), turn(row.receiver, 0), row.delivery.due), default=None)
+        return min(
+            due,
+            key=lambda row: (turn(row.delivery.key, 0), turn(row.receiver, 0), row.delivery.due),
+            default=None,
+        )
 
-    def _settle(self, outcome: Outcome) -> bool:
+    def _settle(self, outcome: AttemptOutcome) -> bool:
         row = self._rows[outcome.outgoing.delivery.id]
-        if row.delivery.status is not State.SENDING or row.owner != outcome.outgoing.owner:
+        if row.delivery.status is not DeliveryStatus.SENDING or row.owner != outcome.outgoing.owner:
             return False
         now = self._clock()
-        if outcome.result is Result.RETURNED:
+        if outcome.result is AttemptResult.NOT_ATTEMPTED:
             self._set(row, attempts=row.delivery.attempts - 1)
             self._again(row, now)
             return True
         assert outcome.attempt is not None
         self._log(row, outcome.attempt)
-        if outcome.result is not Result.GONE:
+        if outcome.result is not AttemptResult.GONE:
             self._judge(row, outcome, now)
-        if outcome.result is Result.DELIVERED:
-            self._set(row, status=State.DELIVERED)
+        if outcome.result is AttemptResult.DELIVERED:
+            self._set(row, status=DeliveryStatus.DELIVERED)
             row.body = None
         else:
             row.body = outcome.body
             self._set(row, failures=row.delivery.failures + 1)
-        if outcome.result is Result.GONE:
+        if outcome.result is AttemptResult.GONE:
             self._stopped.add(row.endpoint)
-            self._bury(row, State.STOPPED, "endpoint_gone")
-        elif outcome.result is Result.FAILED and outcome.delay_s is None:
-            self._bury(row, State.DEAD, "attempts")
-        elif outcome.result is Result.FAILED:
+            self._bury(row, DeliveryStatus.STOPPED, "endpoint_gone")
+        elif outcome.result is AttemptResult.FAILED and outcome.delay_s is None:
+            self._bury(row, DeliveryStatus.DEAD, "attempts")
+        elif outcome.result is AttemptResult.FAILED:
             assert outcome.delay_s is not None
             self._again(row, now + outcome.delay_s)
         self._let_go(row)
         return True
 
-    def _judge(self, row: _Row, outcome: Outcome, now: float) -> None:
-        if outcome.result is Result.DELIVERED:
+    def _judge(self, row: _Row, outcome: AttemptOutcome, now: float) -> None:
+        if outcome.result is AttemptResult.DELIVERED:
             self._receivers.pop(row.receiver, None)
             return
         receiver = self._receivers.setdefault(row.receiver, _Receiver())
         receiver.failures += 1
         if receiver.failures == 1:
             receiver.failing_since = now
-        until = now + outcome.rest_s
+        until = now + outcome.cooldown_s
         if receiver.failures >= self._settings.pause_after and receiver.paused_until <= now:
-            until = max(until, now + min(self._settings.longest_pause_s, self._settings.first_pause_s * 2**receiver.pauses))
+            until = max(
+                until,
+                now
+                + min(
+                    self._settings.longest_pause_s,
+                    self._settings.first_pause_s * 2**receiver.pauses,
+                ),
+            )
             receiver.pauses += 1
         receiver.paused_until = max(receiver.paused_until, until)
 
     def _again(self, row: _Row, at: float) -> None:
         if self._let_go(row):
-            self._set(row, status=State.SUPERSEDED)
+            self._set(row, status=DeliveryStatus.SUPERSEDED)
         else:
-            self._set(row, status=State.WAITING, due=at)
+            self._set(row, status=DeliveryStatus.WAITING, due=at)
 
     def _let_go(self, row: _Row) -> bool:
-        after = self._rows.get(f"{row.delivery.of}_completed") if row.delivery.event == "start" else None
-        if after and after.delivery.status is State.HELD:
-            self._set(after, status=State.WAITING, due=self._clock())
+        after = (
+            self._rows.get(f"{row.delivery.subject_id}_completed")
+            if row.delivery.event == "start"
+            else None
+        )
+        if after and after.delivery.status is DeliveryStatus.HELD:
+            self._set(after, status=DeliveryStatus.WAITING, due=self._clock())
         return after is not None
 
-    def _bury(self, row: _Row, status: State, reason: str) -> None:
+    def _bury(self, row: _Row, status: DeliveryStatus, reason: str) -> None:
         self._set(row, status=status, reason=reason, due=None)
         self._dead.append(row.delivery.id)
 
-    def _log(self, row: _Row, attempt: Attempt) -> None:
+    def _log(self, row: _Row, attempt: DeliveryAttempt) -> None:
         self._set(row, log=(*row.delivery.log, attempt)[-self._settings.max_logged :])
 
     def _set(self, row: _Row, **fields: object) -> None:
@@ -229,7 +307,7 @@ class MemoryDeliveries:
 class MemorySecrets:
     held: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def of(self, key: str) -> tuple[str, ...]:
+    def for_key(self, key: str) -> tuple[str, ...]:
         return self.held.setdefault(key, (new_secret(),))
 
     def rotate(self, key: str) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from sluice.intake.doorbell import ENOUGH
+from sluice.intake.doorbell import MAX_WAITING_RINGS
 
 
 @dataclass
@@ -16,7 +16,7 @@ class CountingDoorbell:
     def ring(self) -> None:
         if self.errors:
             raise self.errors.pop(0)
-        if self.waiting() < ENOUGH:
+        if self.waiting() < MAX_WAITING_RINGS:
             self.rings += 1
 
     def waiting(self) -> int:

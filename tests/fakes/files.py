@@ -8,25 +8,40 @@ from typing import Any
 from sluice.blobs.files import too_many, unknown
 from sluice.file import File
 from sluice.ids import new_id
-from sluice.settings import Blobs
+from sluice.settings import BlobsSettings
 
 
 class MemoryFiles:
     """`clock` gives seconds since the epoch."""
 
-    def __init__(self, settings: Blobs | None = None, clock: Callable[[], float] = time.time) -> None:
-        self.settings = settings or Blobs()
+    def __init__(
+        self, settings: BlobsSettings | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.settings = settings or BlobsSettings()
         self._clock = clock
         self._files: dict[str, tuple[File, bytes]] = {}
         self._used: dict[str, None] = {}  # ids, the longest unused first
 
-    def add(self, data: bytes, key: str, *, name: str, content_type: str, metadata: dict[str, Any]) -> File:
+    def add(
+        self, data: bytes, key: str, *, name: str, content_type: str, metadata: dict[str, Any]
+    ) -> File:
         now = self._clock()
-        self._files = {file_id: entry for file_id, entry in self._files.items() if entry[0].expires_at > now}
+        self._files = {
+            file_id: entry for file_id, entry in self._files.items() if entry[0].expires_at > now
+        }
         while self._full(key, len(data)):
-            used = next((file_id for file_id in self._used if file_id in self._files and self._files[file_id][0].key == key), None)
+            used = next(
+                (
+                    file_id
+                    for file_id in self._used
+                    if file_id in self._files and self._files[file_id][0].key == key
+                ),
+                None,
+            )
             if used is None:
-                raise too_many(min((file.expires_at - now for file, _ in self._files.values()), default=0))
+                raise too_many(
+                    min((file.expires_at - now for file, _ in self._files.values()), default=0)
+                )
             del self._files[used]
         file = File(
             id=new_id(),
@@ -52,7 +67,11 @@ class MemoryFiles:
         return data
 
     def list(self, key: str) -> Sequence[File]:
-        return [file for file, _ in reversed(self._files.values()) if file.key == key and file.expires_at > self._clock()]
+        return [
+            file
+            for file, _ in reversed(self._files.values())
+            if file.key == key and file.expires_at > self._clock()
+        ]
 
     def delete(self, file_id: str, key: str) -> None:
         self._find(file_id, key)

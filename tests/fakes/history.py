@@ -11,9 +11,15 @@ class MemoryHistory:
     def __init__(self, ledger: MemoryLedger) -> None:
         self._ledger = ledger
 
-    def page(self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING) -> Page:
+    def page(
+        self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING
+    ) -> Page:
         place = Place.parse(cursor) if cursor else Place(True, float("inf"), "")
-        found = [row.prediction for row in self._ledger._rows.values() if _wanted(row.prediction, key, wanted)]
+        found = [
+            row.prediction
+            for row in self._ledger._rows.values()
+            if _wanted(row.prediction, key, wanted)
+        ]
         found.sort(key=lambda one: (one.created_at, one.id), reverse=True)
         beyond = [one for one in found if _is_beyond(one, place)]
         results = beyond[:limit] if place.older else beyond[-limit:]
@@ -28,7 +34,11 @@ class MemoryHistory:
 
 
 def _wanted(one: Prediction, key: str, wanted: Filter) -> bool:
-    passes = wanted.status in (None, one.status) and wanted.model in (None, one.model) and one.created_at >= (wanted.since or 0)
+    passes = (
+        wanted.status in (None, one.status)
+        and wanted.model in (None, one.model)
+        and one.created_at >= (wanted.since or 0)
+    )
     return passes and one.key == key and one.batch is None
 
 

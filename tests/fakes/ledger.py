@@ -8,9 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
-from sluice.ledger.predictions import TOO_LATE, WORKER_LOST, Created, Load, Swept, check_size
-from sluice.prediction import Claim, Prediction, Priority, Problem, Status, Submission, check_transition
-from sluice.settings import Queue
+from sluice.ledger.predictions import TOO_LATE, WORKER_LOST, Created, QueueLoad, Swept, check_size
+from sluice.prediction import (
+    Claim,
+    Prediction,
+    Priority,
+    Problem,
+    Status,
+    Submission,
+    check_transition,
+)
+from sluice.settings import QueueSettings
 
 
 @dataclass
@@ -41,32 +49,47 @@ def _more(row: _Row, logs: str) -> str:
 class MemoryLedger:
     """`clock` gives seconds since the epoch. Keeps everything: retention is Redis's business."""
 
-    def __init__(self, settings: Queue | None = None, clock: Callable[[], float] = time.time) -> None:
-        self._settings = settings or Queue()
+    def __init__(
+        self, settings: QueueSettings | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings or QueueSettings()
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._dead: list[str] = []
         self._unkept: list[str] = []  # those of them whose images are not kept yet
-        self._turns: dict[tuple[Priority, str], float] = {}  # when a key that has something ready last had its turn
+        self._turns: dict[
+            tuple[Priority, str], float
+        ] = {}  # when a key that has something ready last had its turn
         self._claims = 0
         self._workers: dict[str, float] = {}
         self._drained: list[float] = []  # when something ended while others waited
         self.batches: Any = None  # a `MemoryBatches` enters itself here
         self._lock = threading.RLock()
 
-    def room(self, size: int, key: str = "default", max_backlog: int | None = None) -> None:
+    def check_capacity(
+        self, size: int, key: str = "default", max_backlog: int | None = None
+    ) -> None:
         with self._lock:
             live = self._live()
             if len(live) >= self._settings.max_backlog:
                 raise QueueFull("too many predictions")
-            if max_backlog is not None and sum(row.prediction.key == key for row in live) >= max_backlog:
+            if (
+                max_backlog is not None
+                and sum(row.prediction.key == key for row in live) >= max_backlog
+            ):
                 raise QueueFull("too many predictions of this key")
             held = sum(row.size for row in live)
             if held and held + size > self._settings.max_bytes:
                 raise QueueFull("too many bytes")
 
     def create(
-        self, prediction_id: str, submission: Submission, digest: str = "", size: int = 0, *, max_backlog: int | None = None
+        self,
+        prediction_id: str,
+        submission: Submission,
+        digest: str = "",
+        size: int = 0,
+        *,
+        max_backlog: int | None = None,
     ) -> Created:
         with self._lock:
             if prediction_id in self._rows:
@@ -76,15 +99,23 @@ class MemoryLedger:
                 return Created(found, False, 0)
             if submission.batch and not (self.batches and self.batches.takes(submission.batch)):
                 raise Conflict("its batch takes no more")
-            self.room(size, submission.key, max_backlog)
+            self.check_capacity(size, submission.key, max_backlog)
             if submission.batch:
                 self.batches.renew(submission.batch)
             now = self._clock()
-            prediction = Prediction(id=prediction_id, status=Status.STARTING, created_at=now, digest=digest, **dict(submission))
+            prediction = Prediction(
+                id=prediction_id,
+                status=Status.STARTING,
+                created_at=now,
+                digest=digest,
+                **dict(submission),
+            )
             within_s = min(self._settings.start_within_s, submission.start_within_s or float("inf"))
             self._rows[prediction_id] = _Row(prediction, size, now + within_s, due=now)
             self._refresh()
-            return Created(prediction, True, sum(row.due is not None for row in self._rows.values()))
+            return Created(
+                prediction, True, sum(row.due is not None for row in self._rows.values())
+            )
 
     def get(self, prediction_id: str, key: str | None = None) -> Prediction:
         with self._lock:
@@ -113,7 +144,9 @@ class MemoryLedger:
                 if row.deadline <= now:
                     row.due = float("inf")  # passed over until a sweep aborts it
                     continue
-                self._move(row, Status.PROCESSING, started_at=now, attempts=row.prediction.attempts + 1)
+                self._move(
+                    row, Status.PROCESSING, started_at=now, attempts=row.prediction.attempts + 1
+                )
                 row.due, row.owner, row.lapses_at = None, owner, now + lease_s
                 return Claim(prediction=row.prediction, owner=owner)
             return None
@@ -122,23 +155,40 @@ class MemoryLedger:
         with self._lock:
             self._owned(claim).lapses_at = self._clock() + lease_s
 
-    def succeed(self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float], logs: str = "") -> None:
+    def succeed(
+        self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float], logs: str = ""
+    ) -> None:
         with self._lock:
             check_size(json.dumps(output), self._settings.max_output_bytes)
             row = self._owned(claim)
-            self._end(row, Status.SUCCEEDED, output=dict(output), metrics=dict(metrics), logs=_more(row, logs))
+            self._end(
+                row,
+                Status.SUCCEEDED,
+                output=dict(output),
+                metrics=dict(metrics),
+                logs=_more(row, logs),
+            )
             self._drain()
 
-    def fail(self, claim: Claim, problem: Problem, metrics: Mapping[str, float], logs: str = "") -> None:
+    def fail(
+        self, claim: Claim, problem: Problem, metrics: Mapping[str, float], logs: str = ""
+    ) -> None:
         with self._lock:
             row = self._owned(claim)
-            self._end(row, Status.FAILED, error=problem, metrics=dict(metrics), logs=_more(row, logs))
+            self._end(
+                row, Status.FAILED, error=problem, metrics=dict(metrics), logs=_more(row, logs)
+            )
             self._drain()
 
     def requeue(self, claim: Claim, delay_s: float, *, retry: bool = True, logs: str = "") -> None:
         with self._lock:
             row = self._owned(claim)
-            self._queue(row, self._clock() + delay_s, retries=row.prediction.retries + retry, logs=_more(row, logs))
+            self._queue(
+                row,
+                self._clock() + delay_s,
+                retries=row.prediction.retries + retry,
+                logs=_more(row, logs),
+            )
 
     def sweep(self) -> Swept:
         with self._lock:
@@ -155,9 +205,11 @@ class MemoryLedger:
             counts = len(self._ready()), len(self._in_turn(alone=True))
             self._refresh()
             digests = tuple(self._rows[name].prediction.digest for name in aborted)
-            return Swept(tuple(again), tuple(self._unkept), tuple(aborted), *counts, digests=digests)
+            return Swept(
+                tuple(again), tuple(self._unkept), tuple(aborted), *counts, digests=digests
+            )
 
-    def image_kept(self, prediction_id: str) -> None:
+    def mark_image_kept(self, prediction_id: str) -> None:
         with self._lock:
             self._unkept = [name for name in self._unkept if name != prediction_id]
 
@@ -165,13 +217,15 @@ class MemoryLedger:
         with self._lock:
             return len(self._live())
 
-    def ahead(self, prediction_id: str) -> int | None:
+    def count_ahead(self, prediction_id: str) -> int | None:
         with self._lock:
             self._refresh()
             row = self._rows[prediction_id]
             if row.lone_lapses is not None or row.due is None or row.due > self._clock():
                 return None
-            order = sorted(self._ready(), key=lambda other: list(Priority).index(other.prediction.priority))
+            order = sorted(
+                self._ready(), key=lambda other: list(Priority).index(other.prediction.priority)
+            )
             queues: dict[tuple[Priority, str], int] = {}
             rank = sum(other.queue == row.queue and other.place < row.place for other in order)
             for other in order:
@@ -181,20 +235,32 @@ class MemoryLedger:
                 if list(Priority).index(priority) < list(Priority).index(row.prediction.priority):
                     found += count
                 elif priority is row.prediction.priority and key != row.prediction.key:
-                    found += min(count, rank + (self._turns[priority, key] < self._turns[row.queue]))
+                    found += min(
+                        count, rank + (self._turns[priority, key] < self._turns[row.queue])
+                    )
             return found
 
-    def beat(self, worker: str, counts_s: float) -> None:
+    def heartbeat(self, worker: str, counts_s: float) -> None:
         self._workers[worker] = self._clock() + counts_s
 
-    def load(self) -> Load:
+    def load(self) -> QueueLoad:
         with self._lock:
             now, live = self._clock(), self._live()
             oldest_s = max((now - row.prediction.created_at for row in live), default=0.0)
             running = sum(row.owner is not None for row in live)
             recent = [at for at in self._drained if now - at < 10]
-            full = max(len(live) / self._settings.max_backlog, sum(row.size for row in live) / self._settings.max_bytes)
-            return Load(len(live), running, sum(until > now for until in self._workers.values()), oldest_s, len(recent) / 10, full)
+            full = max(
+                len(live) / self._settings.max_backlog,
+                sum(row.size for row in live) / self._settings.max_bytes,
+            )
+            return QueueLoad(
+                len(live),
+                running,
+                sum(until > now for until in self._workers.values()),
+                oldest_s,
+                len(recent) / 10,
+                full,
+            )
 
     def dead(self) -> list[Prediction]:
         with self._lock:
@@ -209,7 +275,11 @@ class MemoryLedger:
 
     def _ready(self) -> list[_Row]:
         now = self._clock()
-        return [row for row in self._rows.values() if row.due is not None and row.due <= now and row.lone_lapses is None]
+        return [
+            row
+            for row in self._rows.values()
+            if row.due is not None and row.due <= now and row.lone_lapses is None
+        ]
 
     def _refresh(self) -> None:
         """A key with nothing ready has no turn; one that has something again comes last."""
@@ -223,18 +293,33 @@ class MemoryLedger:
     def _in_turn(self, *, alone: bool) -> list[_Row]:
         now = self._clock()
         if alone:
-            lone = [row for row in self._rows.values() if row.lone_lapses is not None and row.due is not None and row.due <= now]
+            lone = [
+                row
+                for row in self._rows.values()
+                if row.lone_lapses is not None and row.due is not None and row.due <= now
+            ]
             return sorted(lone, key=lambda row: row.place)
         first = {0: Priority.LOW, 5: Priority.NORMAL}.get(self._claims % 10)
-        order = ([first] if first else []) + [priority for priority in Priority if priority is not first]
+        order = ([first] if first else []) + [
+            priority for priority in Priority if priority is not first
+        ]
         if first is Priority.LOW:
             order = [Priority.LOW, Priority.NORMAL, Priority.HIGH]
-        return sorted(self._ready(), key=lambda row: (order.index(row.prediction.priority), self._turns[row.queue], row.place))
+        return sorted(
+            self._ready(),
+            key=lambda row: (
+                order.index(row.prediction.priority),
+                self._turns[row.queue],
+                row.place,
+            ),
+        )
 
     def _lapse(self, row: _Row, now: float) -> bool:
         """Whether that was one too many."""
         row.prediction = row.prediction.model_copy(
-            update={"logs": _more(row, f"attempt {row.prediction.attempts}: its worker fell silent")}
+            update={
+                "logs": _more(row, f"attempt {row.prediction.attempts}: its worker fell silent")
+            }
         )
         if row.lone_lapses is None:
             row.lapses += 1

@@ -52,7 +52,10 @@ class Live:
     def worker_pids(self) -> list[int]:
         """Of both, once both are there: one that was killed may be between two lives."""
         until = time.monotonic() + 60
-        while len(found := [pid for name, pid in self.pids().items() if name.startswith("worker-")]) < WORKERS:
+        while (
+            len(found := [pid for name, pid in self.pids().items() if name.startswith("worker-")])
+            < WORKERS
+        ):
             assert time.monotonic() < until, found
             time.sleep(0.05)
         return found
@@ -78,7 +81,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, layout in GOLDEN_LAYOUTS.items():
         if not NO_GOLDEN:
             (directory / name / "1").mkdir(parents=True)
-            (directory / name / "1" / "model.onnx").write_bytes((GOLDEN / "models" / f"{name}.onnx").read_bytes())
+            (directory / name / "1" / "model.onnx").write_bytes(
+                (GOLDEN / "models" / f"{name}.onnx").read_bytes()
+            )
             (directory / name / "config.pbtxt").write_text(GOLDEN_CONFIG % (name, layout))
     return directory
 
@@ -86,19 +91,41 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def live(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     state = tmp_path_factory.mktemp("state")
-    command = [sys.executable, "-m", "sluice", "up", "--json", "--port", "0", "--workers", str(WORKERS), "--concurrency", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "sluice",
+        "up",
+        "--json",
+        "--port",
+        "0",
+        "--workers",
+        str(WORKERS),
+        "--concurrency",
+        "2",
+    ]
     command += ["--state", str(state), "--models", str(models)]
     # A worker that is killed is noticed in seconds, not in half a minute.
-    quick = {"SLUICE_QUEUE_LEASE_S": "3", "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5", "SLUICE_TRITON_TIMEOUT_S": "10"}
+    quick = {
+        "SLUICE_QUEUE_LEASE_S": "3",
+        "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5",
+        "SLUICE_TRITON_TIMEOUT_S": "10",
+    }
     quick["SLUICE_QUEUE_VISIBILITY_TIMEOUT_S"] = "2"
     quick["SLUICE_LIMITS_MAX_BYTES"] = "10000000"
-    quick["SLUICE_NETGUARD_ALLOW"] = "127.0.0.1/32"  # the tests' own servers; the rest of loopback is refused as ever
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **quick}) as process:
+    quick["SLUICE_NETGUARD_ALLOW"] = (
+        "127.0.0.1/32"  # the tests' own servers; the rest of loopback is refused as ever
+    )
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **quick}
+    ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"sluice up ended with {process.wait()}"
         said = json.loads(line)
-        addresses = {name: said["addresses"][name] for name in ("api", "redis", "triton_http", "triton_grpc")}
+        addresses = {
+            name: said["addresses"][name] for name in ("api", "redis", "triton_http", "triton_grpc")
+        }
         yield Live(**addresses, state=Path(said["state"]), process=process)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0

@@ -19,11 +19,15 @@ def _png(width: int, height: int) -> bytes:
     """A PNG of one colour, a bit for each pixel: its size says nothing of what it unfolds to."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     rows = zlib.compress((b"\0" + bytes((width + 7) // 8)) * height, 9)
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 NOISE = np.random.default_rng(1).integers(0, 256, (300, 400, 3), np.uint8)
@@ -49,19 +53,43 @@ def _refused(answer: httpx.Response, status: int, code: str, *words: str) -> Non
     ("data", "status", "code", "words"),
     [
         pytest.param(b"", 415, "not_an_image", ["empty"], id="nothing"),
-        pytest.param(b"GIF89a" + bytes(100), 415, "not_an_image", ["JPEG", "PNG"], id="another-format"),
+        pytest.param(
+            b"GIF89a" + bytes(100), 415, "not_an_image", ["JPEG", "PNG"], id="another-format"
+        ),
         pytest.param(b"%PDF-1.7 a document", 415, "not_an_image", [], id="a-document"),
         pytest.param(JPEG[:20], 415, "not_an_image", [], id="half-a-header"),
-        pytest.param(JPEG[: len(JPEG) // 2], 422, "truncated_image", ["ends before"], id="half-a-jpeg"),
-        pytest.param(cv2.imencode(".png", NOISE)[1].tobytes()[:-100], 422, "truncated_image", [], id="cut-png"),
-        pytest.param(cv2.imencode(".webp", NOISE)[1].tobytes()[:-100], 422, "truncated_image", [], id="cut-webp"),
-        pytest.param(cv2.imencode(".bmp", NOISE)[1].tobytes()[:-100], 422, "truncated_image", [], id="cut-bmp"),
+        pytest.param(
+            JPEG[: len(JPEG) // 2], 422, "truncated_image", ["ends before"], id="half-a-jpeg"
+        ),
+        pytest.param(
+            cv2.imencode(".png", NOISE)[1].tobytes()[:-100],
+            422,
+            "truncated_image",
+            [],
+            id="cut-png",
+        ),
+        pytest.param(
+            cv2.imencode(".webp", NOISE)[1].tobytes()[:-100],
+            422,
+            "truncated_image",
+            [],
+            id="cut-webp",
+        ),
+        pytest.param(
+            cv2.imencode(".bmp", NOISE)[1].tobytes()[:-100],
+            422,
+            "truncated_image",
+            [],
+            id="cut-bmp",
+        ),
         pytest.param(_png(30_000, 30_000), 413, "image_too_large", ["50,000,000"], id="bomb"),
     ],
 )
 def test_images(live: Live, data: bytes, status: int, code: str, words: list[str]) -> None:
     url = f"{live.api}/v1/predictions"
-    _refused(httpx.post(url, content=data, headers={"Content-Type": "image/jpeg"}), status, code, *words)
+    _refused(
+        httpx.post(url, content=data, headers={"Content-Type": "image/jpeg"}), status, code, *words
+    )
     _refused(httpx.post(url, files={"image": data}), status, code, *words)
     if data:
         _refused(httpx.post(url, json={"input": {"image": _uri(data)}}), status, code, *words)
@@ -75,7 +103,12 @@ def test_100_mb(live: Live) -> None:
     """Refused by its declared length, by what was read where none is declared, and unread where the client asks first."""
     url = f"{live.api}/v1/predictions"
     body, kind = bytes(100_000_000), {"Content-Type": "image/jpeg"}
-    _refused(httpx.post(url, content=body, headers=kind, timeout=60), 413, "image_too_large", "10,000,000 bytes")
+    _refused(
+        httpx.post(url, content=body, headers=kind, timeout=60),
+        413,
+        "image_too_large",
+        "10,000,000 bytes",
+    )
     chunks = (body[start : start + 1_000_000] for start in range(0, len(body), 1_000_000))
     _refused(httpx.post(url, content=chunks, headers=kind, timeout=60), 413, "image_too_large")
     _refused(httpx.post(url, files={"image": body}, timeout=60), 413, "image_too_large")
@@ -90,13 +123,22 @@ def test_100_mb(live: Live) -> None:
         ({"input": {"image": "desk.jpg"}}, ["data URI"]),
         ({"input": {"image": "data:image/jpeg;base64,***"}}, ["base64"]),
         ({"input": {"image": _uri(JPEG), "confidence": "0.5"}}, ["input.confidence", "number"]),
-        ({"input": {"image": _uri(JPEG), "confidence": 1.5}}, ["input.confidence", "less than or equal to 1"]),
+        (
+            {"input": {"image": _uri(JPEG), "confidence": 1.5}},
+            ["input.confidence", "less than or equal to 1"],
+        ),
         ({"input": {"image": _uri(JPEG), "max_detections": 0}}, ["input.max_detections"]),
         ({"input": {"image": _uri(JPEG), "visualize": "yes"}}, ["input.visualize"]),
         ({"input": {"image": _uri(JPEG), "treshold": 1}}, ["input.treshold", "not permitted"]),
-        ({"input": {"image": _uri(JPEG), "classes": ["cat"]}}, ["no class 'cat'", "qr_code, barcode, marker"]),
+        (
+            {"input": {"image": _uri(JPEG), "classes": ["cat"]}},
+            ["no class 'cat'", "qr_code, barcode, marker"],
+        ),
         ({"input": {"image": _uri(JPEG), "classes": [3]}}, ["no class 3"]),
-        ({"input": {"image": _uri(JPEG)}, "model": "codes", "version": "other"}, ["not two different"]),
+        (
+            {"input": {"image": _uri(JPEG)}, "model": "codes", "version": "other"},
+            ["not two different"],
+        ),
         ([], ["object"]),
     ],
 )
@@ -105,19 +147,45 @@ def test_json(live: Live, body: object, words: list[str]) -> None:
 
 
 def test_an_unknown_model_names_the_known(live: Live) -> None:
-    answer = httpx.post(f"{live.api}/v1/predictions", json={"model": "yolo99", "input": {"image": _uri(JPEG)}})
+    answer = httpx.post(
+        f"{live.api}/v1/predictions", json={"model": "yolo99", "input": {"image": _uri(JPEG)}}
+    )
     _refused(answer, 422, "unknown_model", "yolo99", "codes")
 
 
 def test_forms(live: Live) -> None:
     url = f"{live.api}/v1/predictions"
-    _refused(httpx.post(url, content=b"{", headers={"Content-Type": "application/json"}), 422, "invalid_input", "JSON")
-    _refused(httpx.post(url, content=b"x", headers={"Content-Type": "text/plain"}), 415, "unsupported_media_type", "multipart")
+    _refused(
+        httpx.post(url, content=b"{", headers={"Content-Type": "application/json"}),
+        422,
+        "invalid_input",
+        "JSON",
+    )
+    _refused(
+        httpx.post(url, content=b"x", headers={"Content-Type": "text/plain"}),
+        415,
+        "unsupported_media_type",
+        "multipart",
+    )
     _refused(httpx.post(url), 415, "unsupported_media_type", "(none)")
     _refused(httpx.post(url, files={"photo": JPEG}), 422, "invalid_input", "'image'")
-    _refused(httpx.post(url, content=b"x", headers={"Content-Type": "multipart/form-data"}), 422, "invalid_input", "boundary")
-    _refused(httpx.post(f"{url}?confidence=high", content=JPEG, headers={"Content-Type": "image/png"}), 422, "invalid_input")
-    _refused(httpx.post(f"{url}?size=9", content=JPEG, headers={"Content-Type": "image/png"}), 422, "invalid_input", "size")
+    _refused(
+        httpx.post(url, content=b"x", headers={"Content-Type": "multipart/form-data"}),
+        422,
+        "invalid_input",
+        "boundary",
+    )
+    _refused(
+        httpx.post(f"{url}?confidence=high", content=JPEG, headers={"Content-Type": "image/png"}),
+        422,
+        "invalid_input",
+    )
+    _refused(
+        httpx.post(f"{url}?size=9", content=JPEG, headers={"Content-Type": "image/png"}),
+        422,
+        "invalid_input",
+        "size",
+    )
 
 
 def test_ids(live: Live) -> None:
@@ -141,6 +209,8 @@ def test_what_only_a_decoder_finds_fails_the_prediction(live: Live, client: Clie
 def test_no_worker_was_harmed(live: Live, client: Client) -> None:
     before = live.pids()
     for data in (b"", JPEG[:100], _png(30_000, 30_000)):
-        httpx.post(f"{live.api}/v1/predictions", content=data, headers={"Content-Type": "image/jpeg"})
+        httpx.post(
+            f"{live.api}/v1/predictions", content=data, headers={"Content-Type": "image/jpeg"}
+        )
     assert client.wait(client.submit(JPEG)["id"], timeout_s=60)["status"] == "succeeded"
     assert live.pids() == before

@@ -74,7 +74,9 @@ def _ready(http: httpx.Client) -> bool:
 def _ended(http: httpx.Client, batch_id: str) -> dict[str, Any]:
     until = time.monotonic() + 120
     while True:
-        body: dict[str, Any] = http.get(f"/v1/batches/{batch_id}", params={"wait": 30}).raise_for_status().json()
+        body: dict[str, Any] = (
+            http.get(f"/v1/batches/{batch_id}", params={"wait": 30}).raise_for_status().json()
+        )
         if body["completed_at"]:
             return body
         assert time.monotonic() < until, body
@@ -91,13 +93,20 @@ def _all(http: httpx.Client, batch: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_two_hundred_with_some_bad_ones(stack: Stack, http: httpx.Client) -> None:
     bad = {7: b"text", 100: _image()[:200], 150: b""}
-    files = [("image", (f"{number}.jpg", bad.get(number) or (b"" if number in bad else _image()))) for number in range(200)]
+    files = [
+        ("image", (f"{number}.jpg", bad.get(number) or (b"" if number in bad else _image())))
+        for number in range(200)
+    ]
 
     def hear(handler: Handler) -> None:
         handler.reply()
 
     with serving(hear) as receiver:
-        asked = {"webhook": f"http://127.0.0.1:{receiver.port}/hook", "confidence": "0.1", "metadata": '{"run": 7}'}
+        asked = {
+            "webhook": f"http://127.0.0.1:{receiver.port}/hook",
+            "confidence": "0.1",
+            "metadata": '{"run": 7}',
+        }
         with held(stack.pids["worker-1"]):
             answer = http.post("/v1/batches", files=files, data=asked)
             assert answer.status_code == 202, answer.text
@@ -110,16 +119,26 @@ def test_two_hundred_with_some_bad_ones(stack: Stack, http: httpx.Client) -> Non
             assert body["status"] in ("starting", "processing")
             assert time.monotonic() < until, body
             time.sleep(0.02)
-        assert (body["status"], body["counts"]["succeeded"], body["missing"]) == ("succeeded", 197, 0)
+        assert (body["status"], body["counts"]["succeeded"], body["missing"]) == (
+            "succeeded",
+            197,
+            0,
+        )
         _until(lambda: receiver.seen)
         found = _all(http, body)
         time.sleep(1)
         assert receiver.seen == ["/hook"], "one event, however many images"
-    assert [one["metadata"]["index"] for one in found] == [number for number in range(200) if number not in bad]
+    assert [one["metadata"]["index"] for one in found] == [
+        number for number in range(200) if number not in bad
+    ]
     assert all(one["status"] == "succeeded" and one["input"]["confidence"] == 0.1 for one in found)
     assert found[-1]["metadata"]["name"] == "199.jpg"
     assert http.post(body["urls"]["cancel"]).status_code == 409
-    assert not [one for one in http.get("/v1/predictions").json()["results"] if one["id"].startswith(body["id"])]
+    assert not [
+        one
+        for one in http.get("/v1/predictions").json()["results"]
+        if one["id"].startswith(body["id"])
+    ]
 
 
 def test_a_zip_and_urls(http: httpx.Client, sample: bytes) -> None:
@@ -127,7 +146,9 @@ def test_a_zip_and_urls(http: httpx.Client, sample: bytes) -> None:
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a/desk.jpg", sample)
         archive.writestr("a/notes.txt", b"text")
-    answer = http.post("/v1/batches", content=packed.getvalue(), headers={"Content-Type": "application/zip"})
+    answer = http.post(
+        "/v1/batches", content=packed.getvalue(), headers={"Content-Type": "application/zip"}
+    )
     (one,) = _all(http, _ended(http, answer.json()["id"]))
     assert one["output"]["predictions"]
     with serving(lambda handler: handler.reply(200, sample)) as server:
@@ -135,7 +156,9 @@ def test_a_zip_and_urls(http: httpx.Client, sample: bytes) -> None:
         answer = http.post("/v1/batches", json={"images": [*urls, "http://127.0.0.2/x.jpg"]})
         assert [error["code"] for error in answer.json()["errors"]] == ["address_not_allowed"]
         found = _all(http, _ended(http, answer.json()["id"]))
-    assert [len(one["output"]["predictions"]) for one in found] == [len(found[0]["output"]["predictions"])] * 3
+    assert [len(one["output"]["predictions"]) for one in found] == [
+        len(found[0]["output"]["predictions"])
+    ] * 3
 
 
 def test_the_rest_is_canceled_midway(stack: Stack, http: httpx.Client) -> None:
@@ -161,9 +184,15 @@ def test_the_rest_is_canceled_midway(stack: Stack, http: httpx.Client) -> None:
     assert http.get("/v1/queue").json()["backlog"] == 0
 
 
-def _begin(http: httpx.Client, pool: ThreadPoolExecutor, store: "redis.Redis", headers: dict[str, str], files: Any) -> str:
+def _begin(
+    http: httpx.Client,
+    pool: ThreadPoolExecutor,
+    store: "redis.Redis",
+    headers: dict[str, str],
+    files: Any,
+) -> str:
     """The id of a batch that is being taken in, of which some images are in: they wait, as the worker is held."""
-    store.delete("{detect}:batches")
+    store.delete("{default}:batches")
     begun = threading.Event()
 
     def post() -> None:
@@ -176,14 +205,19 @@ def _begin(http: httpx.Client, pool: ThreadPoolExecutor, store: "redis.Redis", h
     found: list[bytes] = []
 
     def some_are_in() -> bool:
-        found[:] = store.zrange("{detect}:batches", 0, -1)
-        return bool(found) and int(store.hget(f"{{detect}}:batch:{found[0].decode()}", "starting") or 0) > 20
+        found[:] = store.zrange("{default}:batches", 0, -1)
+        return (
+            bool(found)
+            and int(store.hget(f"{{default}}:batch:{found[0].decode()}", "starting") or 0) > 20
+        )
 
     _until(some_are_in)
     return found[0].decode()
 
 
-def test_an_api_that_dies_while_it_takes_one_in(stack: Stack, http: httpx.Client, store: "redis.Redis") -> None:
+def test_an_api_that_dies_while_it_takes_one_in(
+    stack: Stack, http: httpx.Client, store: "redis.Redis"
+) -> None:
     """The batch ends with what is in it; the same call again, in time, brings in the rest."""
     files = [("image", (f"{number}.jpg", _image())) for number in range(400)]
     worker = stack.pids["worker-1"]
@@ -208,4 +242,6 @@ def test_an_api_that_dies_while_it_takes_one_in(stack: Stack, http: httpx.Client
         assert again.json()["id"] == batch_id
     whole = _ended(http, batch_id)
     assert (whole["counts"]["succeeded"], whole["missing"], whole["errors"]) == (400, 0, [])
-    assert json.dumps(http.post("/v1/batches", files=files, headers=key).json()) == json.dumps(whole)
+    assert json.dumps(http.post("/v1/batches", files=files, headers=key).json()) == json.dumps(
+        whole
+    )

@@ -51,6 +51,8 @@ def test_a_head_that_never_ends_is_cut_off(connection: socket.socket) -> None:
 
 
 def test_requests_in_a_row_are_answered_in_order(connection: socket.socket) -> None:
-    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n" * 2 + b"GET /nothing HTTP/1.0\r\n\r\n")
+    connection.sendall(
+        b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n" * 2 + b"GET /nothing HTTP/1.0\r\n\r\n"
+    )
     answers = _rest(connection)
     assert [answers.count(b"HTTP/1.1 " + status) for status in (b"200", b"404")] == [2, 1]

@@ -21,7 +21,9 @@ from tests.integration.conftest import Live, held
 
 pytestmark = pytest.mark.integration
 
-IMAGE = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 256, (240, 320, 3), np.uint8))[1].tobytes()
+IMAGE = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 256, (240, 320, 3), np.uint8))[
+    1
+].tobytes()
 
 
 @pytest.fixture
@@ -70,19 +72,23 @@ def test_lost_messages_are_rung_for(live: Live, client: Client, store: "redis.Re
     """The rows are kept and every message is deleted, while nobody listens."""
     with held(*live.worker_pids()):
         ids = [client.submit(IMAGE)["id"] for _ in range(10)]
-        store.delete("detect")
+        store.delete("default")
     _all_succeed(client, ids)
 
 
 def test_messages_too_many_do_no_harm(live: Live, client: Client, store: "redis.Redis") -> None:
     with held(*live.worker_pids()):
-        ids = [client.submit(IMAGE)["id"] for _ in range(10)]  # each worker has asked for the next message already, and gets it
-        messages = store.lrange("detect", 0, -1)
+        ids = [
+            client.submit(IMAGE)["id"] for _ in range(10)
+        ]  # each worker has asked for the next message already, and gets it
+        messages = store.lrange("default", 0, -1)
         assert messages
-        store.rpush("detect", *messages * 5)
+        store.rpush("default", *messages * 5)
     _all_succeed(client, ids)
-    assert [client.get(name)["metrics"].keys() >= {"predict_time"} for name in ids] == [True] * len(ids)
-    _until(lambda: store.llen("detect") == 0)
+    assert [client.get(name)["metrics"].keys() >= {"predict_time"} for name in ids] == [True] * len(
+        ids
+    )
+    _until(lambda: store.llen("default") == 0)
 
 
 def test_a_task_longer_than_the_visibility_timeout_runs_once(live: Live, client: Client) -> None:
@@ -93,10 +99,12 @@ def test_a_task_longer_than_the_visibility_timeout_runs_once(live: Live, client:
         time.sleep(4)
     _all_succeed(client, [name])
     with redis.Redis.from_url(live.redis) as store:
-        assert store.hget(f"{{detect}}:prediction:{name}", "attempts") == b"1"
+        assert store.hget(f"{{default}}:prediction:{name}", "attempts") == b"1"
 
 
-def test_a_full_redis_refuses_and_loses_nothing(live: Live, client: Client, store: "redis.Redis") -> None:
+def test_a_full_redis_refuses_and_loses_nothing(
+    live: Live, client: Client, store: "redis.Redis"
+) -> None:
     ids: list[str] = []
     before = store.config_get("maxmemory")["maxmemory"]
 
@@ -107,7 +115,11 @@ def test_a_full_redis_refuses_and_loses_nothing(live: Live, client: Client, stor
         try:
             ids.append(client.submit(IMAGE)["id"])
         except ServiceError as error:
-            return (error.status, error.code, "memory" in error.message) == (429, "queue_full", True)
+            return (error.status, error.code, "memory" in error.message) == (
+                429,
+                "queue_full",
+                True,
+            )
         return False
 
     with held(live.pids()["triton"]):
@@ -135,7 +147,11 @@ def test_triton_dies(live: Live, client: Client) -> None:
 def test_triton_hangs_past_its_deadline(live: Live, client: Client, store: "redis.Redis") -> None:
     with held(live.pids()["triton"]):
         ids = [client.submit(IMAGE)["id"] for _ in range(3)]
-        _until(lambda: any(int(store.hget(f"{{detect}}:prediction:{name}", "retries") or 0) for name in ids))
+        _until(
+            lambda: any(
+                int(store.hget(f"{{default}}:prediction:{name}", "retries") or 0) for name in ids
+            )
+        )
         assert {client.get(name)["status"] for name in ids} <= {"starting", "processing"}
     _all_succeed(client, ids)
 
@@ -153,7 +169,12 @@ def test_redis_hangs(live: Live, client: Client) -> None:
     """The api says so within a second, and is back by itself."""
     ids = [client.submit(IMAGE)["id"] for _ in range(5)]
     with held(live.pids()["redis"]):
-        answer = httpx.post(f"{live.api}/v1/predictions", content=IMAGE, headers={"Content-Type": "image/jpeg"}, timeout=20)
+        answer = httpx.post(
+            f"{live.api}/v1/predictions",
+            content=IMAGE,
+            headers={"Content-Type": "image/jpeg"},
+            timeout=20,
+        )
         assert (answer.status_code, answer.json()["code"]) == (503, "redis_unavailable")
         assert int(answer.headers["Retry-After"]) >= 1
         assert "redis" in httpx.get(f"{live.api}/readyz", timeout=20).json()["redis"].lower()
@@ -170,7 +191,11 @@ def test_the_api_dies(live: Live, client: Client) -> None:
 
 def test_an_api_that_is_told_to_stop_answers_who_waits(live: Live, client: Client) -> None:
     """A long poll ends with the status as it is, and not with a connection that breaks."""
-    with held(live.pids()["triton"]), httpx.Client(base_url=live.api, timeout=60) as http, ThreadPoolExecutor() as pool:
+    with (
+        held(live.pids()["triton"]),
+        httpx.Client(base_url=live.api, timeout=60) as http,
+        ThreadPoolExecutor() as pool,
+    ):
         name = client.submit(IMAGE)["id"]
         http.get("/healthz")  # so that the connection is there already
         waiting = pool.submit(http.get, f"/v1/predictions/{name}?wait=30")
@@ -199,11 +224,13 @@ def test_cancel_while_it_waits_and_while_it_runs(live: Live, client: Client) -> 
         assert httpx.post(f"{live.api}/v1/predictions/{name}/cancel").status_code == 409
 
 
-def test_a_poisonous_prediction_and_its_neighbour(live: Live, client: Client, store: "redis.Redis") -> None:
+def test_a_poisonous_prediction_and_its_neighbour(
+    live: Live, client: Client, store: "redis.Redis"
+) -> None:
     """Whatever process runs the poison is killed. It ends as a dead letter after three times, and nobody else does."""
 
     def runs_in() -> int | None:
-        owner = store.hget(f"{{detect}}:prediction:{poison}", "owner")
+        owner = store.hget(f"{{default}}:prediction:{poison}", "owner")
         pid = int(owner.decode().split("/")[1]) if owner else None
         return pid if pid in live.pids().values() else None
 
@@ -232,7 +259,9 @@ def test_a_poisonous_prediction_and_its_neighbour(live: Live, client: Client, st
 
     def dead(*arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "sluice", "dead", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
 
     assert poison in dead("list").stdout
     assert '"worker_lost"' in dead("show", poison).stdout
@@ -255,19 +284,38 @@ def test_a_repeated_submission_is_one_prediction(live: Live, client: Client) -> 
     assert {answer.status_code for answer in answers} == {202}
     assert len({answer.json()["created_at"] for answer in answers}) == 1
     assert client.wait(answers[0].json()["id"], timeout_s=60)["status"] == "succeeded"
-    assert httpx.put(url, content=IMAGE, headers=headers, params={"confidence": 0.9}).json()["code"] == "id_reused"
+    assert (
+        httpx.put(url, content=IMAGE, headers=headers, params={"confidence": 0.9}).json()["code"]
+        == "id_reused"
+    )
 
 
-def test_a_clean_end_leaves_nothing_waiting(live: Live, client: Client, store: "redis.Redis") -> None:
+def test_a_clean_end_leaves_nothing_waiting(
+    live: Live, client: Client, store: "redis.Redis"
+) -> None:
     with pytest.raises(ServiceError):
         client.get("nobody")
-    _until(lambda: store.zcard("{detect}:live") == 0)
+    _until(lambda: store.zcard("{default}:live") == 0)
     workers = f"{State(live.state).shm_prefix}worker-"
-    _until(lambda: not shm.segments(workers))  # the killed ones had made some that Triton had not opened yet
-    left = [name.decode() for name in store.scan_iter("{detect}:*")]
-    emptied = ("ready", "turns", "delayed", "alone", "leases", "deadlines", "bytes", "backlogs", "turn")
+    _until(
+        lambda: not shm.segments(workers)
+    )  # the killed ones had made some that Triton had not opened yet
+    left = [name.decode() for name in store.scan_iter("{default}:*")]
+    emptied = (
+        "ready",
+        "turns",
+        "delayed",
+        "alone",
+        "leases",
+        "deadlines",
+        "bytes",
+        "backlogs",
+        "turn",
+    )
     assert [name for name in left if name.split(":")[1] in emptied] == []
     # Celery's own: its bindings, and what killed workers had in hand, which it clears away after its visibility timeout.
-    known = (b"_kombu", b"unacked", b"{detect}:dead")
-    endless = [key for key in store.scan_iter() if store.ttl(key) == -1 and not key.startswith(known)]
+    known = (b"_kombu", b"unacked", b"{default}:dead")
+    endless = [
+        key for key in store.scan_iter() if store.ttl(key) == -1 and not key.startswith(known)
+    ]
     assert endless == []

@@ -17,7 +17,7 @@ import pytest
 
 from sluice.models import Layout, Model, Task, Tensor
 from sluice.vision import heads
-from sluice.vision.heads import Classification, Detections, Parameters, segment
+from sluice.vision.heads import Classification, DecodeParameters, Detections, segment
 from sluice.vision.heads.detect import select
 from tests.conftest import GOLDEN, NO_GOLDEN
 
@@ -33,7 +33,9 @@ BOX_IOU, SHAPE_IOU, CONFIDENCE, KEYPOINT_PX, AT_THRESHOLD = 0.99, 0.95, 0.005, 0
 
 @cache
 def session_of(name: str) -> Any:
-    return onnxruntime.InferenceSession(str(GOLDEN / "models" / f"{name}.onnx"), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        str(GOLDEN / "models" / f"{name}.onnx"), providers=["CPUExecutionProvider"]
+    )
 
 
 @cache
@@ -63,12 +65,14 @@ def run(name: str, image: str) -> tuple[Mapping[str, npt.NDArray[Any]], Any]:
     view = heads.fit(model, pixels.shape[:2])
     tensor = view.apply(pixels).transpose(2, 0, 1)[None].astype(np.float32) / 255
     outputs = session.run(None, {"images": np.ascontiguousarray(tensor)})
-    return {tensor.name: output[0] for tensor, output in zip(model.outputs, outputs, strict=True)}, view
+    return {
+        tensor.name: output[0] for tensor, output in zip(model.outputs, outputs, strict=True)
+    }, view
 
 
-def parameters_of(settings: Mapping[str, Any]) -> Parameters:
+def parameters_of(settings: Mapping[str, Any]) -> DecodeParameters:
     classes = settings.get("classes")
-    return Parameters(
+    return DecodeParameters(
         confidence=settings["conf"],
         iou=settings["iou"],
         max_detections=settings.get("max_det", 300),
@@ -99,10 +103,15 @@ def convex_iou(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     return float(shared / (cv2.contourArea(a) + cv2.contourArea(b) - shared))
 
 
-def pair(found: Detections, wanted: list[Any]) -> tuple[list[tuple[int, int, float]], list[int], list[int]]:
+def pair(
+    found: Detections, wanted: list[Any]
+) -> tuple[list[tuple[int, int, float]], list[int], list[int]]:
     """Pair found with wanted, the best overlap first: (found, wanted, iou); and what is left over of each."""
     mine = found.corners if found.corners is not None else [corners_of(box) for box in found.boxes]
-    theirs = [np.array(each["corners"]) if "corners" in each else corners_of(each["xyxy"]) for each in wanted]
+    theirs = [
+        np.array(each["corners"]) if "corners" in each else corners_of(each["xyxy"])
+        for each in wanted
+    ]
     overlaps = [
         (convex_iou(mine[i], theirs[j]), i, j)
         for i in range(len(found))
@@ -156,7 +165,10 @@ def test_detections_agree_with_the_reference(name: str, case: str) -> None:
         assert view.source_hw == (wanted["height"], wanted["width"])
         found = heads.decode(model_of(name), outputs, parameters_of(settings), view)
         assert isinstance(found, Detections)
-        problems += [f"{image}: {line}" for line in disagreements(found, wanted["detections"], settings["conf"])]
+        problems += [
+            f"{image}: {line}"
+            for line in disagreements(found, wanted["detections"], settings["conf"])
+        ]
     assert not problems, "\n".join([f"{name}, {case}, {settings}:", *problems])
 
 
@@ -165,10 +177,14 @@ def test_classes_agree_with_the_reference(name: str, case: str) -> None:
     model = model_of(name)
     for image, wanted in RESULTS[name]["cases"][case]["images"].items():
         outputs, view = run(name, image)
-        found = heads.decode(model, outputs, Parameters(max_detections=5), view)
+        found = heads.decode(model, outputs, DecodeParameters(max_detections=5), view)
         assert isinstance(found, Classification)
-        assert [model.names[i] for i in found.class_ids] == [each["class"] for each in wanted["top5"]], image
-        assert found.scores == pytest.approx([each["confidence"] for each in wanted["top5"]], abs=CONFIDENCE), image
+        assert [model.names[i] for i in found.class_ids] == [
+            each["class"] for each in wanted["top5"]
+        ], image
+        assert found.scores == pytest.approx(
+            [each["confidence"] for each in wanted["top5"]], abs=CONFIDENCE
+        ), image
 
 
 def test_masks_are_as_large_as_the_references() -> None:
@@ -182,8 +198,12 @@ def test_masks_are_as_large_as_the_references() -> None:
             found = heads.decode(model_of(name), outputs, parameters, view)
             assert isinstance(found, Detections)
             for i, j, _ in pair(found, wanted["detections"])[0]:
-                mask, _, _ = segment.draw_mask(outputs["output1"], rows.extras[i], rows.boxes[i], view.network_hw)
-                assert mask.sum() == pytest.approx(wanted["detections"][j]["mask_area_px"], abs=1), image
+                mask, _, _ = segment.draw_mask(
+                    outputs["output1"], rows.extras[i], rows.boxes[i], view.network_hw
+                )
+                assert mask.sum() == pytest.approx(
+                    wanted["detections"][j]["mask_area_px"], abs=1
+                ), image
 
 
 def test_end_to_end_rows_agree_with_the_reference() -> None:
@@ -201,7 +221,9 @@ def test_end_to_end_rows_agree_with_the_reference() -> None:
         kept = cv2.dnn.NMSBoxesBatched(boxes, scores, class_ids, 0.01, settings["iou"])
         rows = np.zeros((300, 6), np.float32)
         kept = kept[:300]
-        rows[: len(kept)] = np.column_stack((corners[kept], corners[kept] + table[kept, 2:4], scores[kept], class_ids[kept]))
+        rows[: len(kept)] = np.column_stack(
+            (corners[kept], corners[kept] + table[kept, 2:4], scores[kept], class_ids[kept])
+        )
         found = heads.decode(model, {"output0": rows}, parameters_of(settings), view)
         assert isinstance(found, Detections)
         problems = list(disagreements(found, wanted["detections"], settings["conf"]))

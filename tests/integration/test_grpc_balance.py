@@ -59,9 +59,14 @@ class Names:
                 end += 1 + length
             (kind,) = struct.unpack_from("!H", query, end + 1)
             found = self.addresses.get(".".join(labels), [])
-            records = [b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + socket.inet_aton(address) for address in found]
+            records = [
+                b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + socket.inet_aton(address)
+                for address in found
+            ]
             answers = records if kind == 1 else []
-            header = query[:2] + struct.pack("!HHHHH", 0x8180 if found else 0x8183, 1, len(answers), 0, 0)
+            header = query[:2] + struct.pack(
+                "!HHHHH", 0x8180 if found else 0x8183, 1, len(answers), 0, 0
+            )
             self._socket.sendto(header + query[12 : end + 5] + b"".join(answers), peer)
 
 
@@ -77,12 +82,19 @@ class Servers:
         local.prepare(directory, self._env)
 
     def start(self, host: str, models: Path = ROOT / "model_repository") -> None:
-        command = local.command(self._env, self._directory, models, self.ports, f"{self._prefix}{host}-")
+        command = local.command(
+            self._env, self._directory, models, self.ports, f"{self._prefix}{host}-"
+        )
         command = [part.replace("-address=127.0.0.1", f"-address={host}") for part in command]
-        command += [f"--grpc-max-connection-age={MAX_AGE_MS}", "--grpc-max-connection-age-grace=15000"]
+        command += [
+            f"--grpc-max-connection-age={MAX_AGE_MS}",
+            "--grpc-max-connection-age-grace=15000",
+        ]
         with (self._directory / f"{host}.log").open("wb") as log:
             environment = local.environment(self._env, self._directory, os.environ)
-            self._running[host] = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            self._running[host] = subprocess.Popen(
+                command, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
         _until(lambda: self._answers(host), 60)
 
     def stop(self, host: str) -> None:
@@ -107,7 +119,11 @@ class Servers:
         return httpx.get(f"http://{host}:{self.ports.metrics}/metrics").text
 
     def inferences(self, host: str) -> int:
-        found = re.search(r'^nv_inference_request_success\{model="codes",[^}]*\} (\d+)', self.metrics(host), re.MULTILINE)
+        found = re.search(
+            r'^nv_inference_request_success\{model="codes",[^}]*\} (\d+)',
+            self.metrics(host),
+            re.MULTILINE,
+        )
         return int(found[1]) if found else 0
 
     def _answers(self, host: str) -> bool:
@@ -201,7 +217,9 @@ def test_one_more_server_gets_its_share(servers: Servers, names: Names, triton: 
     _until(reached, 60)
 
 
-def test_a_roll_out_of_another_version_fails_no_call(servers: Servers, names: Names, triton: Triton, tmp_path: Path) -> None:
+def test_a_roll_out_of_another_version_fails_no_call(
+    servers: Servers, names: Names, triton: Triton, tmp_path: Path
+) -> None:
     shutil.copytree(ROOT / "model_repository", tmp_path, dirs_exist_ok=True)
     (tmp_path / "codes" / "1").rename(tmp_path / "codes" / "2")
     for host in HOSTS[:2]:

@@ -37,13 +37,27 @@ def test_an_image_by_url(http: httpx.Client, client: Client, sample: bytes) -> N
     with serving(answer) as server:
         ends = {}
         for path in ("image", "nothing", "moved"):
-            url = f"http://127.0.0.1:{server.port}/{path}" + ("" if path == "image" else "?signature=secret")
-            ends[path] = client.wait(http.post("/v1/predictions", json={"input": {"image": url}}).json()["id"])
-    assert ends["image"]["output"] | {"predictions": []} == client.wait(client.submit(sample)["id"])["output"] | {"predictions": []}
+            url = f"http://127.0.0.1:{server.port}/{path}" + (
+                "" if path == "image" else "?signature=secret"
+            )
+            ends[path] = client.wait(
+                http.post("/v1/predictions", json={"input": {"image": url}}).json()["id"]
+            )
+    assert ends["image"]["output"] | {"predictions": []} == client.wait(
+        client.submit(sample)["id"]
+    )["output"] | {"predictions": []}
     assert ends["image"]["output"]["predictions"]
-    assert (ends["nothing"]["status"], ends["nothing"]["error_code"]) == ("failed", "image_not_fetched")
-    assert (ends["moved"]["status"], ends["moved"]["error_code"]) == ("failed", "address_not_allowed")
-    assert not any("secret" in ends[name]["logs"] + ends[name]["error"] for name in ("nothing", "moved"))
+    assert (ends["nothing"]["status"], ends["nothing"]["error_code"]) == (
+        "failed",
+        "image_not_fetched",
+    )
+    assert (ends["moved"]["status"], ends["moved"]["error_code"]) == (
+        "failed",
+        "address_not_allowed",
+    )
+    assert not any(
+        "secret" in ends[name]["logs"] + ends[name]["error"] for name in ("nothing", "moved")
+    )
 
 
 def test_prefer_wait_brings_the_result(http: httpx.Client, sample: bytes) -> None:
@@ -57,8 +71,13 @@ def test_prefer_wait_brings_the_result(http: httpx.Client, sample: bytes) -> Non
 
 
 def test_a_list_of_what_was_submitted(http: httpx.Client, client: Client, sample: bytes) -> None:
-    names = [client.wait(client.submit(sample, priority=priority)["id"])["id"] for priority in ("low", "normal", "high")]
-    found = http.get("/v1/predictions", params={"limit": 3, "status": "succeeded", "model": "codes"}).json()
+    names = [
+        client.wait(client.submit(sample, priority=priority)["id"])["id"]
+        for priority in ("low", "normal", "high")
+    ]
+    found = http.get(
+        "/v1/predictions", params={"limit": 3, "status": "succeeded", "model": "codes"}
+    ).json()
     assert [entry["id"] for entry in found["results"]] == names[::-1]
     assert [entry["priority"] for entry in found["results"]] == ["high", "normal", "low"]
     assert http.get(found["next"]).json()["previous"] is not None
@@ -71,12 +90,16 @@ def frozen_triton(live: Live) -> Iterator[None]:
         yield
 
 
-def test_a_stream_tells_of_each_change(live: Live, http: httpx.Client, client: Client, sample: bytes, frozen_triton: None) -> None:
+def test_a_stream_tells_of_each_change(
+    live: Live, http: httpx.Client, client: Client, sample: bytes, frozen_triton: None
+) -> None:
     events: list[list[str]] = []  # kind, data
     prediction = client.submit(sample)
 
     def read() -> None:
-        with httpx.stream("GET", f"{live.api}/v1/predictions/{prediction['id']}/stream", timeout=60) as response:
+        with httpx.stream(
+            "GET", f"{live.api}/v1/predictions/{prediction['id']}/stream", timeout=60
+        ) as response:
             for line in response.iter_lines():
                 if line.startswith("event: "):
                     events.append([line[7:], ""])
@@ -85,7 +108,13 @@ def test_a_stream_tells_of_each_change(live: Live, http: httpx.Client, client: C
 
     reader = threading.Thread(target=read)
     reader.start()
-    _until(lambda: any(json.loads(data)["status"] == "processing" for kind, data in events if data and kind == "status"))
+    _until(
+        lambda: any(
+            json.loads(data)["status"] == "processing"
+            for kind, data in events
+            if data and kind == "status"
+        )
+    )
     os.kill(live.pids()["triton"], signal.SIGCONT)
     reader.join(timeout=60)
     assert not reader.is_alive()
@@ -93,11 +122,16 @@ def test_a_stream_tells_of_each_change(live: Live, http: httpx.Client, client: C
     assert json.loads(events[-2][1]) == client.get(prediction["id"])["output"]
 
 
-def test_what_runs_is_canceled_and_stops(http: httpx.Client, client: Client, sample: bytes, frozen_triton: None) -> None:
+def test_what_runs_is_canceled_and_stops(
+    http: httpx.Client, client: Client, sample: bytes, frozen_triton: None
+) -> None:
     prediction = client.submit(sample)
     _until(lambda: client.get(prediction["id"])["status"] == "processing")
     canceled = http.post(prediction["urls"]["cancel"])
-    assert (canceled.json()["status"], canceled.json()["canceled_from"]) == ("canceled", "processing")
+    assert (canceled.json()["status"], canceled.json()["canceled_from"]) == (
+        "canceled",
+        "processing",
+    )
     assert client.get(prediction["id"])["status"] == "canceled"
 
 
@@ -124,12 +158,27 @@ def _until(condition: object, seconds: float = 30.0) -> None:
 
 
 def test_a_load_is_taken_and_told_of(live: Live) -> None:
-    command = [sys.executable, "-m", "sluice", "load", "--url", live.api, "--count", "40", "--concurrency", "8"]
+    command = [
+        sys.executable,
+        "-m",
+        "sluice",
+        "load",
+        "--url",
+        live.api,
+        "--count",
+        "40",
+        "--concurrency",
+        "8",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "ended: 40 succeeded" in done.stdout
     nowhere = subprocess.run(
-        [*command, "--image", str(ROOT / "README.md")], capture_output=True, text=True, timeout=120, check=False
+        [*command, "--image", str(ROOT / "README.md")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert nowhere.returncode == 1
     assert "not_an_image" in nowhere.stderr

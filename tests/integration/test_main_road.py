@@ -30,7 +30,9 @@ def test_every_sample_is_found_something_in(client: Client, path: Path) -> None:
     prediction = client.wait(client.submit(path)["id"], timeout_s=60)
     assert prediction["status"] == "succeeded"
     assert prediction["output"]["predictions"]
-    height, width = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR).shape[:2]  # upright
+    height, width = cv2.imdecode(
+        np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR
+    ).shape[:2]  # upright
     assert prediction["output"]["image"] == {"width": width, "height": height}
 
 
@@ -38,8 +40,18 @@ def test_the_three_forms_find_the_same(live: Live, client: Client, sample: bytes
     url = f"{live.api}/v1/predictions"
     uri = "data:image/jpeg;base64," + base64.b64encode(sample).decode()
     answers = [
-        httpx.post(url, json={"version": "codes", "input": {"image": uri, "confidence": 0.3, "classes": ["qr_code", 1]}}),
-        httpx.post(url, files={"image": sample}, data={"model": "codes", "confidence": "0.3", "classes": ["qr_code", "1"]}),
+        httpx.post(
+            url,
+            json={
+                "version": "codes",
+                "input": {"image": uri, "confidence": 0.3, "classes": ["qr_code", 1]},
+            },
+        ),
+        httpx.post(
+            url,
+            files={"image": sample},
+            data={"model": "codes", "confidence": "0.3", "classes": ["qr_code", "1"]},
+        ),
         httpx.post(
             f"{url}?model=codes&confidence=0.3&classes=qr_code&classes=1",
             content=sample,
@@ -78,7 +90,9 @@ def test_a_result_as_a_client_reads_it(client: Client, sample: bytes) -> None:
 
 def test_a_long_poll_returns_at_the_end_and_not_before(live: Live, sample: bytes) -> None:
     """It is woken by the event; the look that it takes every 2 s would not do on an idle service."""
-    body = httpx.post(f"{live.api}/v1/predictions", content=sample, headers={"Content-Type": "image/jpeg"}).json()
+    body = httpx.post(
+        f"{live.api}/v1/predictions", content=sample, headers={"Content-Type": "image/jpeg"}
+    ).json()
     answer = httpx.get(body["urls"]["get"], params={"wait": 30}, timeout=40)
     assert answer.json()["status"] == "succeeded"
     assert "Retry-After" not in answer.headers
@@ -86,7 +100,9 @@ def test_a_long_poll_returns_at_the_end_and_not_before(live: Live, sample: bytes
 
 def test_the_annotated_image(client: Client, sample: bytes) -> None:
     prediction = client.wait(client.submit(sample, visualize=True)["id"], timeout_s=60)
-    drawn = cv2.imdecode(np.frombuffer(client.annotated(prediction["id"]), np.uint8), cv2.IMREAD_COLOR)
+    drawn = cv2.imdecode(
+        np.frombuffer(client.annotated(prediction["id"]), np.uint8), cv2.IMREAD_COLOR
+    )
     plain = cv2.imdecode(np.frombuffer(sample, np.uint8), cv2.IMREAD_COLOR)
     assert drawn.shape == plain.shape
     entry = prediction["output"]["predictions"][0]
@@ -106,7 +122,12 @@ def test_no_annotated_image_unless_asked_for(client: Client, sample: bytes) -> N
 
 def test_health_and_documentation(live: Live) -> None:
     assert httpx.get(f"{live.api}/healthz").json() == {"status": "ok"}
-    assert httpx.get(f"{live.api}/readyz").json() == {"status": "ok", "redis": "ok", "blobs": "ok", "triton": "ok"}
+    assert httpx.get(f"{live.api}/readyz").json() == {
+        "status": "ok",
+        "redis": "ok",
+        "blobs": "ok",
+        "triton": "ok",
+    }
     assert httpx.get(f"{live.api}/docs").status_code == 200
     paths = httpx.get(f"{live.api}/openapi.json").json()["paths"]
     assert {"/v1/predictions", "/v1/predictions/{id}", "/v1/predictions/{id}/image"} <= set(paths)
@@ -119,9 +140,11 @@ def test_nothing_is_left_behind_but_the_record(live: Live, client: Client, sampl
         while time.monotonic() < until and list(store.scan_iter(f"blob:{prediction['id']}/*")):
             time.sleep(0.05)
         found = {key.decode() for key in store.scan_iter(f"*{prediction['id']}*")}
-        assert found == {f"{{detect}}:{name}:{prediction['id']}" for name in ("prediction", "gone")}
+        assert found == {
+            f"{{default}}:{name}:{prediction['id']}" for name in ("prediction", "gone")
+        }
         assert all(store.ttl(key) > 0 for key in found)
-        assert store.zcard("{detect}:live") == 0
+        assert store.zcard("{default}:live") == 0
 
 
 def test_shared_memory_and_bytes_agree(live: Live, sample: bytes) -> None:
@@ -148,21 +171,39 @@ def test_shared_memory_and_bytes_agree(live: Live, sample: bytes) -> None:
 @pytest.mark.parametrize("model", GOLDEN_LAYOUTS)
 def test_the_reference_agrees(client: Client, golden: Path, model: str) -> None:
     """Through the whole service: HTTP, decoding, shared memory, our backend, the head, suppression, back to the source."""
-    for name, expected in json.loads((golden / "golden.json").read_text())[model]["cases"]["default"]["images"].items():
-        prediction = client.wait(client.submit(golden / "images" / name, model=model, max_detections=300)["id"], timeout_s=60)
+    for name, expected in json.loads((golden / "golden.json").read_text())[model]["cases"][
+        "default"
+    ]["images"].items():
+        prediction = client.wait(
+            client.submit(golden / "images" / name, model=model, max_detections=300)["id"],
+            timeout_s=60,
+        )
         assert prediction["status"] == "succeeded", prediction
         found = prediction["output"]["predictions"]
-        missing = [entry for entry in expected["detections"] if not any(_same(entry, other) for other in found)]
-        extra = [entry for entry in found if not any(_same(other, entry) for other in expected["detections"])]
+        missing = [
+            entry
+            for entry in expected["detections"]
+            if not any(_same(entry, other) for other in found)
+        ]
+        extra = [
+            entry
+            for entry in found
+            if not any(_same(other, entry) for other in expected["detections"])
+        ]
         doubtful = [abs(entry["confidence"] - 0.25) <= 0.003 for entry in (*missing, *extra)]
         assert all(doubtful), (name, missing, extra)
 
 
 def _same(expected: dict[str, Any], found: dict[str, Any]) -> bool:
-    if expected["class"] != found["class"] or abs(expected["confidence"] - found["confidence"]) > 0.005:
+    if (
+        expected["class"] != found["class"]
+        or abs(expected["confidence"] - found["confidence"]) > 0.005
+    ):
         return False
     x1, y1, x2, y2 = expected["xyxy"]
     left, top = found["x"] - found["width"] / 2, found["y"] - found["height"] / 2
     right, bottom = left + found["width"], top + found["height"]
     shared = max(0, min(x2, right) - max(x1, left)) * max(0, min(y2, bottom) - max(y1, top))
-    return bool(shared / ((x2 - x1) * (y2 - y1) + found["width"] * found["height"] - shared) >= 0.99)
+    return bool(
+        shared / ((x2 - x1) * (y2 - y1) + found["width"] * found["height"] - shared) >= 0.99
+    )

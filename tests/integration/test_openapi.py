@@ -17,14 +17,31 @@ EXAMPLES = 8  # of each operation, beside those that cover its schema: about a m
 
 
 @pytest.fixture(scope="module")
-def run(live: Live, tmp_path_factory: pytest.TempPathFactory) -> tuple["subprocess.CompletedProcess[str]", Path]:
+def run(
+    live: Live, tmp_path_factory: pytest.TempPathFactory
+) -> tuple["subprocess.CompletedProcess[str]", Path]:
     """schemathesis's run, and its report."""
     directory = tmp_path_factory.mktemp("schemathesis")
     report = directory / "report.ndjson"
-    command = [sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", str(CONFIG), "run"]
-    command += [f"{live.api}/openapi.json", "--generation-deterministic", "--max-examples", str(EXAMPLES)]
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "--no-color",
+        "--config-file",
+        str(CONFIG),
+        "run",
+    ]
+    command += [
+        f"{live.api}/openapi.json",
+        "--generation-deterministic",
+        "--max-examples",
+        str(EXAMPLES),
+    ]
     command += ["--continue-on-failure", "--report", "ndjson", "--report-ndjson-path", str(report)]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=900, check=False), report
+    return subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=900, check=False
+    ), report
 
 
 def _events(report: Path, kind: str) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ import pytest
 import redis
 
 from sluice.prediction import Prediction, Status, Submission
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from sluice.stores import Stores
 from tests.chaos.proxy import Proxy
 from tests.conftest import ROOT
@@ -26,14 +26,16 @@ from tests.integration.conftest import Live
 
 pytestmark = pytest.mark.integration
 
-IMAGE = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 256, (240, 320, 3), np.uint8))[1].tobytes()
+IMAGE = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 256, (240, 320, 3), np.uint8))[
+    1
+].tobytes()
 
 
 class Bench:
     """A queue, and workers that serve it."""
 
     def __init__(self, live: Live, name: str, directory: Path) -> None:
-        stores = Stores.connect(live.redis, Queue(name=name))
+        stores = Stores.connect(live.redis, QueueSettings(name=name))
         self.ledger, self._intake = stores.ledger, stores.intake
         self._directory = directory
         self._environment = {
@@ -59,13 +61,24 @@ class Bench:
             for _ in range(count):
                 self._started += 1
                 files.append(self._directory / f"ready-{self._started}")
-                environment = {**self._environment, "SLUICE_WORKER_READY_FILE": str(files[-1]), **settings}
+                environment = {
+                    **self._environment,
+                    "SLUICE_WORKER_READY_FILE": str(files[-1]),
+                    **settings,
+                }
                 command = [sys.executable, "-m", "worker"]
-                process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+                process = subprocess.Popen(
+                    command, cwd=ROOT, env=environment, stdout=log, stderr=log
+                )
                 stack.callback(process.wait)
                 stack.callback(process.kill)
                 processes.append(process)
-            self.until(lambda: all(file.exists() for file in files) or any(process.poll() is not None for process in processes))
+            self.until(
+                lambda: (
+                    all(file.exists() for file in files)
+                    or any(process.poll() is not None for process in processes)
+                )
+            )
             assert all(process.poll() is None for process in processes), self.log()
             yield processes
 
@@ -78,7 +91,9 @@ class Bench:
     def end(self, processes: list["subprocess.Popen[bytes]"]) -> None:
         for process in processes:
             process.send_signal(signal.SIGTERM)
-        assert [process.wait(timeout=60) for process in processes] == [0] * len(processes), self.log()
+        assert [process.wait(timeout=60) for process in processes] == [0] * len(processes), (
+            self.log()
+        )
 
     def log(self) -> str:
         return (self._directory / "log").read_text()[-4000:]
@@ -121,7 +136,11 @@ def test_a_grace_that_is_shorter_than_the_task(live: Live, bench: Bench) -> None
             bench.until(lambda: bench.ledger.get(name).status is Status.PROCESSING)
             bench.end(processes)
         given_back = bench.ledger.get(name)
-        assert (given_back.status, given_back.attempts, given_back.retries) == (Status.STARTING, 1, 0)
+        assert (given_back.status, given_back.attempts, given_back.retries) == (
+            Status.STARTING,
+            1,
+            0,
+        )
     finally:
         os.kill(triton, signal.SIGCONT)
     with bench.workers() as processes:
@@ -163,7 +182,11 @@ class Proxied:
 def test_half_open_connections(live: Live, bench: Bench) -> None:
     """No packet says that they are dead. The worker finds out by its time-outs, and goes on by itself."""
     with Proxied(live) as proxied:
-        settings = {"SLUICE_REDIS_URL": proxied.url, "SLUICE_REDIS_WORKER_TIMEOUT_S": "3", "SLUICE_QUEUE_LEASE_S": "6"}
+        settings = {
+            "SLUICE_REDIS_URL": proxied.url,
+            "SLUICE_REDIS_WORKER_TIMEOUT_S": "3",
+            "SLUICE_QUEUE_LEASE_S": "6",
+        }
         settings |= {"SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5", "SLUICE_BLOBS_URL": live.redis}
         with bench.workers(**settings) as processes:
             names = [bench.submit()]

@@ -90,15 +90,21 @@ def test_every_way_to_name_a_model(api: replicate.Client) -> None:
 
 
 def test_list_through_its_pages(api: replicate.Client) -> None:
-    made = [api.predictions.create(version="codes", input={"image": URI}, wait=30).id for _ in range(3)]
+    made = [
+        api.predictions.create(version="codes", input={"image": URI}, wait=30).id for _ in range(3)
+    ]
     page = api.predictions.list()
     assert [one.id for one in page.results[:3]] == made[::-1]
     pages = [api.predictions.list("/v1/predictions?limit=2")]
-    pages += itertools.islice(paginate(lambda cursor: api.predictions.list(pages[0].next if cursor is ... else cursor)), 1)
+    pages += itertools.islice(
+        paginate(lambda cursor: api.predictions.list(pages[0].next if cursor is ... else cursor)), 1
+    )
     assert [one.id for page in pages for one in page.results][:3] == made[::-1]
     assert len(pages) == 2
     assert pages[1].previous is not None
-    assert [one.id for one in api.predictions.list(pages[1].previous).results] == [one.id for one in pages[0].results]
+    assert [one.id for one in api.predictions.list(pages[1].previous).results] == [
+        one.id for one in pages[0].results
+    ]
 
 
 def test_cancel(live: Live, api: replicate.Client) -> None:
@@ -122,7 +128,10 @@ def test_the_stream_of_one(api: replicate.Client) -> None:
     assert set(kinds) == {"logs", "output", "done"}
     assert kinds[-2:] == ["output", "done"]
     assert json.loads(events[-2].data) == api.predictions.get(made.id).output
-    assert "".join(event.data for event in events if event.event.value == "logs") == api.predictions.get(made.id).logs
+    assert (
+        "".join(event.data for event in events if event.event.value == "logs")
+        == api.predictions.get(made.id).logs
+    )
     streamed = [str(event) for event in api.stream("sluice/codes", input={"image": URI})]
     assert _found(json.loads("".join(streamed)))
 
@@ -139,7 +148,11 @@ def test_a_file_as_input(api: replicate.Client, strategy: Any) -> None:
 
 def test_files(api: replicate.Client) -> None:
     made = api.files.create(SAMPLE, metadata={"of": ["mine"]})
-    assert (made.name, made.content_type, made.size) == (SAMPLE.name, "image/jpeg", SAMPLE.stat().st_size)
+    assert (made.name, made.content_type, made.size) == (
+        SAMPLE.name,
+        "image/jpeg",
+        SAMPLE.stat().st_size,
+    )
     assert made.metadata == {"of": ["mine"]}
     assert api.files.get(made.id) == made
     assert made in api.files.list()
@@ -173,8 +186,16 @@ def test_models(api: replicate.Client) -> None:
 @pytest.mark.parametrize(
     ("call", "status", "words"),
     [
-        (lambda api: api.run("sluice/codes", input={"image": "data:text/plain;base64,aGVsbG8="}), 415, "JPEG"),
-        (lambda api: api.run("sluice/codes", input={"image": URI, "confidence": 2}), 422, "confidence"),
+        (
+            lambda api: api.run("sluice/codes", input={"image": "data:text/plain;base64,aGVsbG8="}),
+            415,
+            "JPEG",
+        ),
+        (
+            lambda api: api.run("sluice/codes", input={"image": URI, "confidence": 2}),
+            422,
+            "confidence",
+        ),
         (lambda api: api.run("sluice/codes", input={}), 422, "image"),
         (lambda api: api.run(MISSING, input={"image": URI}), 422, "there is"),
         (lambda api: api.models.get(MISSING), 404, "codes"),
@@ -182,7 +203,9 @@ def test_models(api: replicate.Client) -> None:
     ],
     ids=["not-an-image", "parameter", "no-image", "model", "get-model", "get"],
 )
-def test_errors(api: replicate.Client, call: Callable[[replicate.Client], Any], status: int, words: str) -> None:
+def test_errors(
+    api: replicate.Client, call: Callable[[replicate.Client], Any], status: int, words: str
+) -> None:
     with pytest.raises(ReplicateError) as caught:
         call(api)
     assert caught.value.status == status
@@ -207,7 +230,9 @@ def test_a_failed_run_is_a_model_error(api: replicate.Client) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_async(api: replicate.Client, anyio_backend: str) -> None:
-    output = await api.async_run("sluice/codes:codes", input={"image": io.BytesIO(SAMPLE.read_bytes())})
+    output = await api.async_run(
+        "sluice/codes:codes", input={"image": io.BytesIO(SAMPLE.read_bytes())}
+    )
     assert _found(output) == _found(api.run("sluice/codes", input={"image": URI}))
     made = await api.predictions.async_create(model="sluice/codes", input={"image": URI})
     kinds = [event.event.value async for event in made.async_stream()]
@@ -227,7 +252,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("js") / "package"
     shutil.copytree(Path(__file__).parent / "replicate_js", directory)
     command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--omit=optional"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=120, check=False
+    )
     if done.returncode:
         pytest.skip(f"npm can't install the package: {done.stderr.strip().splitlines()[-1][:200]}")
     return directory
@@ -277,8 +304,22 @@ def test_javascript(live: Live, package: Path, keyed: dict[str, str]) -> None:
             "webhook-signature": signature("msg_1", int(now), body, [new_secret(), secret]),
         },
     }
-    given = {"api": live.api, "sample": str(SAMPLE), "webhook": signed, "workers": live.worker_pids(), "keyed": keyed}
+    given = {
+        "api": live.api,
+        "sample": str(SAMPLE),
+        "webhook": signed,
+        "workers": live.worker_pids(),
+        "keyed": keyed,
+    }
     command = ["node", "--test-reporter=spec", "--test", "client.test.mjs"]
     environment = {**os.environ, "SLUICE_TEST": json.dumps(given)}
-    done = subprocess.run(command, cwd=package, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(
+        command,
+        cwd=package,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

@@ -26,17 +26,33 @@ def server() -> Iterator[s3.Server]:
 
 
 @pytest.fixture(scope="module")
-def stack(server: s3.Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, dict[str, int]]]:
+def stack(
+    server: s3.Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Client, dict[str, int]]]:
     """A client of it, and its processes."""
     state = tmp_path_factory.mktemp("s3-state")
-    command = [sys.executable, "-m", "sluice", "up", "--json", "--port", "0", "--workers", "1", "--state", str(state)]
+    command = [
+        sys.executable,
+        "-m",
+        "sluice",
+        "up",
+        "--json",
+        "--port",
+        "0",
+        "--workers",
+        "1",
+        "--state",
+        str(state),
+    ]
     settings = {
         "SLUICE_BLOBS_URL": f"s3://{s3.BUCKET}/predictions",
         "SLUICE_BLOBS_S3_ENDPOINT": server.url,
         "SLUICE_BLOBS_S3_ALLOW_HTTP": "true",
         "SLUICE_REDIS_WORKER_TIMEOUT_S": "2",  # so that a worker notices soon
     }
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **s3.CREDENTIALS, **settings}) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **s3.CREDENTIALS, **settings}
+    ) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, f"sluice up ended with {process.wait()}"
@@ -59,7 +75,9 @@ def _until(condition: Callable[[], object]) -> None:
         time.sleep(0.1)
 
 
-def test_submit_result_and_annotated_image(stack: tuple[Client, dict[str, int]], server: s3.Server, sample: bytes) -> None:
+def test_submit_result_and_annotated_image(
+    stack: tuple[Client, dict[str, int]], server: s3.Server, sample: bytes
+) -> None:
     client, _ = stack
     prediction = client.wait(client.submit(sample, visualize=True)["id"], timeout_s=60)
     assert prediction["status"] == "succeeded"
@@ -68,7 +86,9 @@ def test_submit_result_and_annotated_image(stack: tuple[Client, dict[str, int]],
     assert image.is_success
     assert image.headers["Content-Type"] == "image/jpeg"
     assert f"predictions/{prediction['id']}/annotated" in _objects(server)
-    _until(lambda: f"{prediction['id']}/input" not in _objects(server))  # deleted when the end was on record
+    _until(
+        lambda: f"{prediction['id']}/input" not in _objects(server)
+    )  # deleted when the end was on record
 
 
 def test_what_was_accepted_succeeds_when_a_store_that_hung_is_back(
@@ -85,7 +105,9 @@ def test_what_was_accepted_succeeds_when_a_store_that_hung_is_back(
                 client.submit(sample)
             assert refused.value.status == 503
             assert refused.value.code == "blobs_unavailable"
-            _until(lambda: any("blobs_unavailable" in client.get(name)["logs"] for name in accepted))
+            _until(
+                lambda: any("blobs_unavailable" in client.get(name)["logs"] for name in accepted)
+            )
     finally:
         os.kill(worker, signal.SIGCONT)
     assert {client.wait(name, timeout_s=120)["status"] for name in accepted} == {"succeeded"}

@@ -10,7 +10,7 @@ import redis
 from sluice.client.client import Client
 from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Priority, Problem, Submission
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from tests.conftest import ROOT
 from tests.integration.conftest import Live, held
 
@@ -27,14 +27,16 @@ PROBLEM = Problem(code="not_an_image", message="It is none.")
 
 
 def _keys(scaler: str) -> list[str]:
-    found = re.findall(r'listName: "(.+)"', (ROOT / "k8s" / "components" / "keda" / f"{scaler}.yaml").read_text())
+    found = re.findall(
+        r'listName: "(.+)"', (ROOT / "k8s" / "components" / "keda" / f"{scaler}.yaml").read_text()
+    )
     assert found
     return found
 
 
 @pytest.fixture
 def ledger(redis_client: "redis.Redis") -> Ledger:
-    return RedisLedger(redis_client, Queue())
+    return RedisLedger(redis_client, QueueSettings())
 
 
 def _claim(ledger: Ledger, lease_s: float = 60) -> Claim:
@@ -80,7 +82,9 @@ def test_what_was_lost_with_its_worker_counts(redis_client: "redis.Redis", ledge
 
 def test_a_delivery_that_is_due_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
     size = redis_client.register_script(_SIZES)
-    asked = Submission(model="codes", webhook="https://example.com/hook", webhook_events=("completed",))
+    asked = Submission(
+        model="codes", webhook="https://example.com/hook", webhook_events=("completed",)
+    )
     ledger.create("a", asked)
     claim = _claim(ledger)
     assert size(keys=_keys("webhooks")) == [0, 0]
@@ -97,7 +101,7 @@ def test_it_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -
         with redis.Redis.from_url(live.redis) as store:
             size = store.register_script(_SIZES)
             while not done.is_set():
-                backlog, running = size(keys=[key, "{detect}:leases"])
+                backlog, running = size(keys=[key, "{default}:leases"])
                 seen.append((int(backlog), int(running)))
 
     watcher = threading.Thread(target=watch)
@@ -111,6 +115,8 @@ def test_it_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -
     finally:
         done.set()
         watcher.join()
-    assert {(end["status"], end["priority"]) for end in ends} == {("succeeded", priority.value) for priority in Priority}
+    assert {(end["status"], end["priority"]) for end in ends} == {
+        ("succeeded", priority.value) for priority in Priority
+    }
     assert max(running for _, running in seen) >= 2, "nothing was seen to run"
     assert [sample for sample in seen if sample[1] > sample[0]] == []

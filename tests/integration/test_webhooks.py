@@ -28,7 +28,7 @@ from sluice.ledger.deliveries import RedisDeliveries
 from sluice.ledger.predictions import RedisLedger
 from sluice.local.stack import Stack, StackConfig
 from sluice.prediction import Submission
-from sluice.settings import Queue, Webhooks
+from sluice.settings import QueueSettings, WebhooksSettings
 from tests.conftest import ROOT
 from tests.support.bad_receiver import BadReceiver
 from tests.support.loopback import serving
@@ -37,7 +37,9 @@ pytestmark = pytest.mark.integration
 
 COUNT = int(os.environ.get("SLUICE_STORM", "150"))
 JPEG = {"Content-Type": "image/jpeg"}
-IMAGE = cv2.imencode(".jpg", np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8))[1].tobytes()
+IMAGE = cv2.imencode(".jpg", np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8))[
+    1
+].tobytes()
 # What takes minutes and hours takes seconds here; nothing else is changed.
 QUICK = {
     "SLUICE_NETGUARD_ALLOW": "127.0.0.1/32",
@@ -54,7 +56,9 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Stack]:
-    config = StackConfig(state=tmp_path_factory.mktemp("webhooks"), models=models, port=0, env=QUICK)
+    config = StackConfig(
+        state=tmp_path_factory.mktemp("webhooks"), models=models, port=0, env=QUICK
+    )
     with Stack(config) as stack:
         yield stack
 
@@ -88,9 +92,18 @@ def _patiently(http: httpx.Client, method: str, path: str, **options: Any) -> ht
 
 def _submit_and_wait(http: httpx.Client, ids: list[str], url: str, **params: str) -> None:
     def one(name: str) -> None:
-        answer = _patiently(http, "PUT", f"/v1/predictions/{name}", content=IMAGE, headers=JPEG, params={"webhook": url, **params})
+        answer = _patiently(
+            http,
+            "PUT",
+            f"/v1/predictions/{name}",
+            content=IMAGE,
+            headers=JPEG,
+            params={"webhook": url, **params},
+        )
         assert answer.status_code == 202, answer.text
-        while (found := _patiently(http, "GET", f"/v1/predictions/{name}", params={"wait": 10}).json())["completed_at"] is None:
+        while (
+            found := _patiently(http, "GET", f"/v1/predictions/{name}", params={"wait": 10}).json()
+        )["completed_at"] is None:
             pass
         assert found["status"] == "succeeded", found
 
@@ -99,18 +112,29 @@ def _submit_and_wait(http: httpx.Client, ids: list[str], url: str, **params: str
 
 
 def _deliveries(http: httpx.Client, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _patiently(http, "GET", f"/v1/predictions/{name}/deliveries").json()["results"]
+    found: list[dict[str, Any]] = _patiently(
+        http, "GET", f"/v1/predictions/{name}/deliveries"
+    ).json()["results"]
     return found
 
 
-def _storm(stack: Stack, http: httpx.Client, prefix: str, seed: int, harmed: Callable[[], object] = lambda: True) -> dict[str, Any]:
+def _storm(
+    stack: Stack,
+    http: httpx.Client,
+    prefix: str,
+    seed: int,
+    harmed: Callable[[], object] = lambda: True,
+) -> dict[str, Any]:
     """A third of the predictions while the receiver is bad, a third while it is down, and a third while it is bad again; then
     every promise. It is not over before it is `harmed`, however fast this machine is. Returns what was seen.
     """
     secret = http.get("/v1/webhooks/default/secret").json()["key"]
     names = [f"{prefix}-{number}" for number in range(COUNT)]
     started = time.monotonic()
-    with serving() as trap, BadReceiver(secret, f"http://127.0.0.1:{trap.port}/inside", seed) as receiver:
+    with (
+        serving() as trap,
+        BadReceiver(secret, f"http://127.0.0.1:{trap.port}/inside", seed) as receiver,
+    ):
         _submit_and_wait(http, names[: COUNT // 3], receiver.url)
         receiver.down()
         _submit_and_wait(http, names[COUNT // 3 : COUNT * 2 // 3], receiver.url)
@@ -123,12 +147,20 @@ def _storm(stack: Stack, http: httpx.Client, prefix: str, seed: int, harmed: Cal
         drained_s = time.monotonic() - started
         assert trap.connections == 0, "a redirect was followed"
     with ThreadPoolExecutor(8) as pool:
-        records = {entry["id"]: entry for found in pool.map(lambda name: _deliveries(http, name), names) for entry in found}
+        records = {
+            entry["id"]: entry
+            for found in pool.map(lambda name: _deliveries(http, name), names)
+            for entry in found
+        }
     taken = {message.id for message in receiver.messages if message.taken}
-    assert set(records) == {f"{name}_{event}" for name in names for event in ("start", "completed")}, "every event is on record"
+    assert set(records) == {
+        f"{name}_{event}" for name in names for event in ("start", "completed")
+    }, "every event is on record"
     for name, record in records.items():
         assert record["status"] in ("delivered", "superseded", "dead"), record
-        assert (record["status"] == "delivered") <= (name in taken), f"{name} is said to be delivered and was not"
+        assert (record["status"] == "delivered") <= (name in taken), (
+            f"{name} is said to be delivered and was not"
+        )
         assert record["status"] != "superseded" or name.endswith("_start")
     assert all(message.genuine for message in receiver.messages), "a signature is wrong"
     bodies, events, order = defaultdict(set), defaultdict(set), defaultdict(list)
@@ -141,7 +173,9 @@ def _storm(stack: Stack, http: httpx.Client, prefix: str, seed: int, harmed: Cal
     assert all(len(found) == 1 for found in events.values()), "an event came under two ids"
     for name, seen in order.items():
         ends = [place for place, kind in enumerate(seen) if kind == "prediction.completed"]
-        assert not ends or "prediction.start" not in seen[ends[0] :], f"{name} started after its end"
+        assert not ends or "prediction.start" not in seen[ends[0] :], (
+            f"{name} started after its end"
+        )
     counts = Counter(record["status"] for record in records.values())
     repeated = len([message for message in receiver.messages if message.taken]) - len(taken)
     return {
@@ -157,7 +191,7 @@ def _storm(stack: Stack, http: httpx.Client, prefix: str, seed: int, harmed: Cal
 
 def _open(store: "redis.Redis") -> int:
     try:
-        return int(store.zcard("{detect}:deliveries-open"))
+        return int(store.zcard("{default}:deliveries-open"))
     except redis.exceptions.RedisError:
         return -1
 
@@ -207,21 +241,36 @@ def test_senders_and_redis_die_and_nothing_is_lost(stack: Stack, http: httpx.Cli
     assert killed["redis"] == 2
 
 
-def test_a_sender_that_is_told_to_stop_gives_back_what_hangs(redis_url: str, redis_client: "redis.Redis") -> None:
-    ledger = RedisLedger(redis_client, Queue())
-    deliveries = RedisDeliveries(redis_client, "detect", Webhooks())
-    settings = {"SLUICE_REDIS_URL": redis_url, "SLUICE_NETGUARD_ALLOW": "127.0.0.1/32", "SLUICE_WEBHOOKS_GRACE_S": "0.3"}
+def test_a_sender_that_is_told_to_stop_gives_back_what_hangs(
+    redis_url: str, redis_client: "redis.Redis"
+) -> None:
+    ledger = RedisLedger(redis_client, QueueSettings())
+    deliveries = RedisDeliveries(redis_client, "default", WebhooksSettings())
+    settings = {
+        "SLUICE_REDIS_URL": redis_url,
+        "SLUICE_NETGUARD_ALLOW": "127.0.0.1/32",
+        "SLUICE_WEBHOOKS_GRACE_S": "0.3",
+    }
     over = threading.Event()
     with serving(lambda handler: over.wait(30) or None) as receiver:
         for name in ("a", "b"):
-            ledger.create(name, Submission(model="codes", webhook=f"http://127.0.0.1:{receiver.port}/", base_url="http://api"))
+            ledger.create(
+                name,
+                Submission(
+                    model="codes",
+                    webhook=f"http://127.0.0.1:{receiver.port}/",
+                    base_url="http://api",
+                ),
+            )
             ledger.cancel(name)
         command = [sys.executable, "-m", "worker", "webhooks"]
-        with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.DEVNULL) as sender:
+        with subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.DEVNULL
+        ) as sender:
             _until(lambda: len(receiver.seen) == 2)
             sender.send_signal(signal.SIGTERM)
             assert sender.wait(timeout=20) == 0
         over.set()
     for name in ("a", "b"):
-        (found,) = deliveries.of("prediction", name)
+        (found,) = deliveries.deliveries_for("prediction", name)
         assert (found.status, found.attempts, found.log) == ("waiting", 0, ())

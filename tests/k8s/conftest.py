@@ -14,5 +14,9 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, World]:
         pytest.skip("there is no kubectl; `make check` installs one")
     folder = rendering.copy(tmp_path_factory.mktemp("k8s")) / "overlays"
     rendered = {name: rendering.render(folder / name) for name in rendering.NAMES}
-    known = {item["metadata"]["name"] for objects in rendered.values() for item in World(objects, frozenset()).workloads}
+    known = {
+        item["metadata"]["name"]
+        for objects in rendered.values()
+        for item in World(objects, frozenset()).workloads
+    }
     return {name: World(objects, frozenset(known)) for name, objects in rendered.items()}

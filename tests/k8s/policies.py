@@ -14,7 +14,16 @@ Check: TypeAlias = Callable[["World"], Iterator[str]]
 
 NAME = "app.kubernetes.io/name"
 # Of the restricted Pod Security Standard: kubernetes.io/docs/concepts/security/pod-security-standards
-VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 ONE_ONLY = {"keeper", "prometheus"}  # beside the stores: a second would only do the same again
 OTHERS = {
     "OMP_NUM_THREADS",
@@ -51,7 +60,11 @@ class World(NamedTuple):
 
     def behind(self, selector: dict[str, str]) -> Objects:
         """The workloads whose pods have these labels."""
-        return [item for item in self.workloads if selector.items() <= item["spec"]["template"]["metadata"]["labels"].items()]
+        return [
+            item
+            for item in self.workloads
+            if selector.items() <= item["spec"]["template"]["metadata"]["labels"].items()
+        ]
 
 
 def pod(workload: Object) -> Object:
@@ -65,12 +78,20 @@ def containers(workload: Object) -> Objects:
 
 
 def lasting(workload: Object) -> Objects:
-    sidecars = [item for item in pod(workload).get("initContainers", []) if item.get("restartPolicy") == "Always"]
+    sidecars = [
+        item
+        for item in pod(workload).get("initContainers", [])
+        if item.get("restartPolicy") == "Always"
+    ]
     return [*sidecars, *pod(workload)["containers"]]
 
 
 def ports(workload: Object) -> dict[str, int]:
-    return {port["name"]: port["containerPort"] for item in lasting(workload) for port in item.get("ports", [])}
+    return {
+        port["name"]: port["containerPort"]
+        for item in lasting(workload)
+        for port in item.get("ports", [])
+    }
 
 
 def label(item: Object) -> str:
@@ -104,7 +125,10 @@ def secure(world: World) -> Iterator[str]:
             if any("hostPort" in port for port in container.get("ports", [])):
                 yield f"{where} takes a port of the node"
     for item in world.all("Namespace"):
-        if item["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce") != "restricted":
+        if (
+            item["metadata"].get("labels", {}).get("pod-security.kubernetes.io/enforce")
+            != "restricted"
+        ):
             yield f"{label(item)} does not enforce the restricted standard"
 
 
@@ -113,7 +137,10 @@ def tokenless(world: World) -> Iterator[str]:
         account = world.one("ServiceAccount", pod(item).get("serviceAccountName", "default"))
         if account is None or account["metadata"]["name"] != item["metadata"]["name"]:
             yield f"{label(item)} has no service account of its own"
-        elif account.get("automountServiceAccountToken") is not False or pod(item).get("automountServiceAccountToken") is not False:
+        elif (
+            account.get("automountServiceAccountToken") is not False
+            or pod(item).get("automountServiceAccountToken") is not False
+        ):
             yield f"{label(item)} is given a token"
         # Kubernetes would set SLUICE_API_PORT=tcp://… for a service named sluice-api.
         if pod(item).get("enableServiceLinks") is not False:
@@ -121,7 +148,11 @@ def tokenless(world: World) -> Iterator[str]:
 
 
 def probed(world: World) -> Iterator[str]:
-    served = [item for service in world.all("Service") for item in world.behind(service["spec"]["selector"])]
+    served = [
+        item
+        for service in world.all("Service")
+        for item in world.behind(service["spec"]["selector"])
+    ]
     for item in world.workloads:
         for container in lasting(item):
             for probe in ("startupProbe", "livenessProbe"):
@@ -135,10 +166,16 @@ def bounded(world: World) -> Iterator[str]:
     for item in world.workloads:
         for container in containers(item):
             resources = container.get("resources", {})
-            if not {"cpu", "memory"} <= resources.get("requests", {}).keys() or "memory" not in resources.get("limits", {}):
+            if not {"cpu", "memory"} <= resources.get(
+                "requests", {}
+            ).keys() or "memory" not in resources.get("limits", {}):
                 yield f"{label(item)}, {container['name']} lacks requests of cpu and memory, or a limit of memory"
         for volume in pod(item).get("volumes", []):
-            if "emptyDir" in volume and volume["name"] != "models" and "sizeLimit" not in volume["emptyDir"]:
+            if (
+                "emptyDir" in volume
+                and volume["name"] != "models"
+                and "sizeLimit" not in volume["emptyDir"]
+            ):
                 yield f"{label(item)} has a volume {volume['name']} without a bound"
 
 
@@ -171,8 +208,12 @@ def scaled(world: World) -> Iterator[str]:
             yield f"{label(target)} has replicas, and each apply would undo what {label(scaler)} does"
         if scaler["kind"] == "ScaledObject" and "fallback" not in scaler["spec"]:
             yield f"{label(scaler)} has no fallback"
-    for trigger in (trigger for scaler in world.all("ScaledObject") for trigger in scaler["spec"]["triggers"]):
-        if trigger["type"] == "redis" and not trigger["metadata"]["listName"].startswith(f"{{{settings.Queue().name}}}:"):
+    for trigger in (
+        trigger for scaler in world.all("ScaledObject") for trigger in scaler["spec"]["triggers"]
+    ):
+        if trigger["type"] == "redis" and not trigger["metadata"]["listName"].startswith(
+            f"{{{settings.Queue().name}}}:"
+        ):
             yield f"KEDA reads {trigger['metadata']['listName']}, which is no key of the queue"
         authentication = trigger.get("authenticationRef")
         if authentication and world.one("TriggerAuthentication", authentication["name"]) is None:
@@ -183,15 +224,24 @@ def joined(world: World) -> Iterator[str]:
     """Every name that one object has for another leads somewhere."""
     for item in world.workloads:
         labels = item["spec"]["template"]["metadata"]["labels"]
-        if not item["spec"]["selector"]["matchLabels"].items() <= labels.items() or len(world.behind({NAME: labels[NAME]})) != 1:
+        if (
+            not item["spec"]["selector"]["matchLabels"].items() <= labels.items()
+            or len(world.behind({NAME: labels[NAME]})) != 1
+        ):
             yield f"{label(item)} does not select its own pods, and only them"
-        claims = {claim["metadata"]["name"] for claim in item["spec"].get("volumeClaimTemplates", [])}
+        claims = {
+            claim["metadata"]["name"] for claim in item["spec"].get("volumeClaimTemplates", [])
+        }
         volumes = {volume["name"]: volume for volume in pod(item).get("volumes", [])}
         for container in containers(item):
             for mount in container.get("volumeMounts", []):
                 if mount["name"] not in volumes.keys() | claims:
                     yield f"{label(item)}, {container['name']} mounts {mount['name']}, which is not there"
-        used = {mount["name"] for container in containers(item) for mount in container.get("volumeMounts", [])}
+        used = {
+            mount["name"]
+            for container in containers(item)
+            for mount in container.get("volumeMounts", [])
+        }
         for name in (volumes.keys() | claims) - used:
             yield f"{label(item)} has a volume {name} that nobody mounts"
         for kind, name, key in _references(item):
@@ -230,7 +280,10 @@ def _references(item: Object) -> Iterator[tuple[str, str, str | None]]:
 
 def environment(world: World, container: Object) -> dict[str, str]:
     """What the container's process finds; `x` for what is secret."""
-    maps = [world.one("ConfigMap", source["configMapRef"]["name"]) for source in container.get("envFrom", [])]
+    maps = [
+        world.one("ConfigMap", source["configMapRef"]["name"])
+        for source in container.get("envFrom", [])
+    ]
     given = {name: value for found in maps if found for name, value in found["data"].items()}
     return given | {entry["name"]: entry.get("value", "x") for entry in container.get("env", [])}
 
@@ -244,7 +297,11 @@ def configured(world: World) -> Iterator[str]:
 
 def connected(world: World) -> Iterator[str]:
     """With policies: whom one may call lets itself be called, at a port that it has, and the other way round."""
-    policies = {item["metadata"]["name"]: item for item in world.all("NetworkPolicy") if item["spec"]["podSelector"]}
+    policies = {
+        item["metadata"]["name"]: item
+        for item in world.all("NetworkPolicy")
+        if item["spec"]["podSelector"]
+    }
     if world.one("NetworkPolicy", "deny-all") is None:
         return
     for item in world.workloads:
@@ -255,7 +312,9 @@ def connected(world: World) -> Iterator[str]:
         if name not in world.known:
             yield f"a NetworkPolicy names {name}, which is no workload"
     present = {item["metadata"]["name"]: item for item in world.workloads}
-    for caller, callee, port in {edge for edge in out ^ into if edge[0] in present and edge[1] in present}:
+    for caller, callee, port in {
+        edge for edge in out ^ into if edge[0] in present and edge[1] in present
+    }:
         yield f"only one side lets {caller} call {callee} at {port}"
     for caller, callee, port in out | into:
         if callee in present and port not in ports(present[callee]).values():
@@ -269,7 +328,11 @@ def _edges(policies: dict[str, Object], way: str) -> Iterator[tuple[str, str, in
             for peer in rule.get("to" if way == "egress" else "from", []):
                 other = peer.get("podSelector", {}).get("matchLabels", {}).get(NAME)
                 for port in rule["ports"] if other else []:
-                    yield (name, other, port["port"]) if way == "egress" else (other, name, port["port"])
+                    yield (
+                        (name, other, port["port"])
+                        if way == "egress"
+                        else (other, name, port["port"])
+                    )
 
 
 def addressed(world: World) -> Iterator[str]:
@@ -289,7 +352,9 @@ def addressed(world: World) -> Iterator[str]:
         for key in trigger["metadata"].keys() & {"address", "serverAddress"}
     ]
     for url, suffix in urls:
-        found = re.fullmatch(rf"(?:\w+:/{{2,3}})?(?:[^@]*@)?([^:/]+?){re.escape(suffix)}:(\d+)(?:/\d+)?", url)
+        found = re.fullmatch(
+            rf"(?:\w+:/{{2,3}})?(?:[^@]*@)?([^:/]+?){re.escape(suffix)}:(\d+)(?:/\d+)?", url
+        )
         service = world.one("Service", found[1]) if found else None
         open_ports = {port["port"] for port in service["spec"]["ports"]} if service else set()
         if found is None or (found[1] != "127.0.0.1" and int(found[2]) not in open_ports):
@@ -302,14 +367,24 @@ def patient(world: World) -> Iterator[str]:
         for container in pod(item)["containers"]:
             given = environment(world, container)
             grace_s = pod(item).get("terminationGracePeriodSeconds", 30)
-            pause_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            pause_s = (
+                container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+            )
             if item["metadata"]["name"] == "worker" and not (
-                float(given["SLUICE_WORKER_MAX_RUN_S"]) < float(given["SLUICE_WORKER_GRACE_S"]) < grace_s - pause_s - 10
+                float(given["SLUICE_WORKER_MAX_RUN_S"])
+                < float(given["SLUICE_WORKER_GRACE_S"])
+                < grace_s - pause_s - 10
             ):
                 yield f"{label(item)} may be killed while a prediction still runs"
-            if item["metadata"]["name"] == "webhooks" and not float(given["SLUICE_WEBHOOKS_GRACE_S"]) < grace_s - pause_s:
+            if (
+                item["metadata"]["name"] == "webhooks"
+                and not float(given["SLUICE_WEBHOOKS_GRACE_S"]) < grace_s - pause_s
+            ):
                 yield f"{label(item)} may be killed while a delivery is still sent"
-            if item["metadata"]["name"] == "api" and not float(given["SLUICE_API_DRAIN_S"]) < grace_s - pause_s:
+            if (
+                item["metadata"]["name"] == "api"
+                and not float(given["SLUICE_API_DRAIN_S"]) < grace_s - pause_s
+            ):
                 yield f"{label(item)} may be killed while a request is still answered"
             for argument in container.get("args", []):
                 name, _, value = argument.partition("=")
@@ -326,13 +401,19 @@ def remembered(world: World) -> Iterator[str]:
         if given.get("appendonly") != "yes" or given.get("maxmemory-policy") != "noeviction":
             yield f"{label(item)} may forget"
         limit = pod(item)["containers"][0]["resources"]["limits"]["memory"]
-        if _mebibytes(limit) < 2 * _mebibytes(given.get("maxmemory", "")) or not item["spec"].get("volumeClaimTemplates"):
+        if _mebibytes(limit) < 2 * _mebibytes(given.get("maxmemory", "")) or not item["spec"].get(
+            "volumeClaimTemplates"
+        ):
             yield f"{label(item)} has not the room for twice its maxmemory, or no disk"
 
 
 def _mebibytes(text: str) -> float:
     found = re.fullmatch(r"(\d+)(mb|gb|Mi|Gi)", text)
-    return float(found[1]) * (1024 if found[2].startswith(("g", "G")) else 1) if found else float("inf")
+    return (
+        float(found[1]) * (1024 if found[2].startswith(("g", "G")) else 1)
+        if found
+        else float("inf")
+    )
 
 
 def pinned(world: World) -> Iterator[str]:

@@ -27,7 +27,15 @@ COMBINATIONS = {
     "scaling": ["monitoring", "keda", "keda-triton"],
     "watched": ["network-policies", "monitoring"],
     "sidecar-policies-keda": ["network-policies", "keda", "sidecar-triton"],
-    "everything": ["network-policies", "monitoring", "keda", "keda-triton", "gpu", "traefik", "ingress"],
+    "everything": [
+        "network-policies",
+        "monitoring",
+        "keda",
+        "keda-triton",
+        "gpu",
+        "traefik",
+        "ingress",
+    ],
 }
 NAMES = (*OVERLAYS, *COMBINATIONS)
 _SECRETS = """

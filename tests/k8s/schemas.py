@@ -19,7 +19,9 @@ def problems(item: dict[str, Any]) -> list[str]:
         return list(_of_kubernetes(json.dumps(item)))
     errors = Draft202012Validator(custom).iter_errors(item["spec"])
     found = [f"{'/'.join(map(str, error.path))}: {error.message}" for error in errors]
-    behavior = item["spec"].get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior")
+    behavior = (
+        item["spec"].get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior")
+    )
     if behavior:
         found += _of_kubernetes(json.dumps(_autoscaler(behavior)))
     return found
@@ -28,7 +30,12 @@ def problems(item: dict[str, Any]) -> list[str]:
 def _autoscaler(behavior: dict[str, Any]) -> dict[str, Any]:
     target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "any"}
     spec = {"scaleTargetRef": target, "maxReplicas": 1, "behavior": behavior}
-    return {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "any"}, "spec": spec}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "any"},
+        "spec": spec,
+    }
 
 
 @cache

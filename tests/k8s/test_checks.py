@@ -28,7 +28,9 @@ def _main(world: World, name: str = "api") -> dict[str, Any]:
 
 
 def _config(world: World) -> dict[str, str]:
-    found: dict[str, str] = next(item for item in world.all("ConfigMap") if "SLUICE_API_HOST" in item["data"])["data"]
+    found: dict[str, str] = next(
+        item for item in world.all("ConfigMap") if "SLUICE_API_HOST" in item["data"]
+    )["data"]
     return found
 
 
@@ -44,70 +46,166 @@ def _trigger(world: World) -> dict[str, Any]:
 
 FAULTS: dict[str, tuple[Check, Fault]] = {
     "root": (policies.secure, lambda world: _pod(world)["securityContext"].pop("runAsNonRoot")),
-    "seccomp": (policies.secure, lambda world: _pod(world)["securityContext"].pop("seccompProfile")),
+    "seccomp": (
+        policies.secure,
+        lambda world: _pod(world)["securityContext"].pop("seccompProfile"),
+    ),
     "host network": (policies.secure, lambda world: _pod(world).update(hostNetwork=True)),
-    "host path": (policies.secure, lambda world: _pod(world)["volumes"].append({"name": "x", "hostPath": {"path": "/"}})),
-    "privileges": (policies.secure, lambda world: _main(world)["securityContext"].pop("allowPrivilegeEscalation")),
-    "capabilities": (policies.secure, lambda world: _main(world)["securityContext"]["capabilities"].update(add=["SYS_ADMIN"])),
-    "writable image": (policies.secure, lambda world: _main(world)["securityContext"].pop("readOnlyRootFilesystem")),
+    "host path": (
+        policies.secure,
+        lambda world: _pod(world)["volumes"].append({"name": "x", "hostPath": {"path": "/"}}),
+    ),
+    "privileges": (
+        policies.secure,
+        lambda world: _main(world)["securityContext"].pop("allowPrivilegeEscalation"),
+    ),
+    "capabilities": (
+        policies.secure,
+        lambda world: _main(world)["securityContext"]["capabilities"].update(add=["SYS_ADMIN"]),
+    ),
+    "writable image": (
+        policies.secure,
+        lambda world: _main(world)["securityContext"].pop("readOnlyRootFilesystem"),
+    ),
     "token": (policies.tokenless, lambda world: _pod(world).pop("automountServiceAccountToken")),
-    "another's account": (policies.tokenless, lambda world: _pod(world).update(serviceAccountName="worker")),
+    "another's account": (
+        policies.tokenless,
+        lambda world: _pod(world).update(serviceAccountName="worker"),
+    ),
     "service links": (policies.tokenless, lambda world: _pod(world).pop("enableServiceLinks")),
     "liveness": (policies.probed, lambda world: _main(world, "worker").pop("livenessProbe")),
     "readiness": (policies.probed, lambda world: _main(world, "triton").pop("readinessProbe")),
     "memory": (policies.bounded, lambda world: _main(world)["resources"].pop("limits")),
-    "unbounded volume": (policies.bounded, lambda world: _pod(world)["volumes"].append({"name": "x", "emptyDir": {}})),
-    "budget": (policies.disrupted_gently, lambda world: world.objects.remove(_get(world, "PodDisruptionBudget", "api"))),
-    "spread": (policies.disrupted_gently, lambda world: _pod(world)["topologySpreadConstraints"].pop()),
-    "replicas": (policies.scaled, lambda world: _spec(world, "Deployment", "worker").update(replicas=3)),
-    "no target": (policies.scaled, lambda world: _spec(world, "ScaledObject", "worker")["scaleTargetRef"].update(name="workers")),
-    "no fallback": (policies.scaled, lambda world: _spec(world, "ScaledObject", "worker").pop("fallback")),
-    "another key": (policies.scaled, lambda world: _trigger(world)["metadata"].update(listName="detect:live")),
-    "no authentication": (policies.scaled, lambda world: _trigger(world)["authenticationRef"].update(name="nobody")),
-    "selector": (policies.joined, lambda world: _spec(world, "Service", "api")["selector"].update({policies.NAME: "apy"})),
-    "target port": (policies.joined, lambda world: _spec(world, "Service", "api")["ports"][0].update(targetPort="https")),
-    "config": (policies.joined, lambda world: _main(world)["envFrom"][0]["configMapRef"].update(name="sluice")),
-    "secret": (policies.joined, lambda world: _main(world)["env"][0]["valueFrom"]["secretKeyRef"].update(key="pass")),
+    "unbounded volume": (
+        policies.bounded,
+        lambda world: _pod(world)["volumes"].append({"name": "x", "emptyDir": {}}),
+    ),
+    "budget": (
+        policies.disrupted_gently,
+        lambda world: world.objects.remove(_get(world, "PodDisruptionBudget", "api")),
+    ),
+    "spread": (
+        policies.disrupted_gently,
+        lambda world: _pod(world)["topologySpreadConstraints"].pop(),
+    ),
+    "replicas": (
+        policies.scaled,
+        lambda world: _spec(world, "Deployment", "worker").update(replicas=3),
+    ),
+    "no target": (
+        policies.scaled,
+        lambda world: _spec(world, "ScaledObject", "worker")["scaleTargetRef"].update(
+            name="workers"
+        ),
+    ),
+    "no fallback": (
+        policies.scaled,
+        lambda world: _spec(world, "ScaledObject", "worker").pop("fallback"),
+    ),
+    "another key": (
+        policies.scaled,
+        lambda world: _trigger(world)["metadata"].update(listName="default:live"),
+    ),
+    "no authentication": (
+        policies.scaled,
+        lambda world: _trigger(world)["authenticationRef"].update(name="nobody"),
+    ),
+    "selector": (
+        policies.joined,
+        lambda world: _spec(world, "Service", "api")["selector"].update({policies.NAME: "apy"}),
+    ),
+    "target port": (
+        policies.joined,
+        lambda world: _spec(world, "Service", "api")["ports"][0].update(targetPort="https"),
+    ),
+    "config": (
+        policies.joined,
+        lambda world: _main(world)["envFrom"][0]["configMapRef"].update(name="sluice"),
+    ),
+    "secret": (
+        policies.joined,
+        lambda world: _main(world)["env"][0]["valueFrom"]["secretKeyRef"].update(key="pass"),
+    ),
     "mount": (policies.joined, lambda world: _main(world)["volumeMounts"][0].update(name="temp")),
-    "unused volume": (policies.joined, lambda world: _pod(world)["volumes"].append({"name": "x", "emptyDir": {}})),
+    "unused volume": (
+        policies.joined,
+        lambda world: _pod(world)["volumes"].append({"name": "x", "emptyDir": {}}),
+    ),
     "KEDA's secret": (
         policies.joined,
-        lambda world: _spec(world, "TriggerAuthentication", "redis")["secretTargetRef"][0].update(name="redis"),
+        lambda world: _spec(world, "TriggerAuthentication", "redis")["secretTargetRef"][0].update(
+            name="redis"
+        ),
     ),
-    "setting": (policies.configured, lambda world: _config(world).update(SLUICE_WORKER_GRACE="125")),
-    "no policy": (policies.connected, lambda world: world.objects.remove(_get(world, "NetworkPolicy", "worker"))),
-    "one-sided policy": (policies.connected, lambda world: _spec(world, "NetworkPolicy", "redis-blobs")["ingress"].pop()),
+    "setting": (
+        policies.configured,
+        lambda world: _config(world).update(SLUICE_WORKER_GRACE="125"),
+    ),
+    "no policy": (
+        policies.connected,
+        lambda world: world.objects.remove(_get(world, "NetworkPolicy", "worker")),
+    ),
+    "one-sided policy": (
+        policies.connected,
+        lambda world: _spec(world, "NetworkPolicy", "redis-blobs")["ingress"].pop(),
+    ),
     "policy's port": (
         policies.connected,
-        lambda world: _spec(world, "NetworkPolicy", "api")["egress"][0]["ports"][0].update(port=6380),
+        lambda world: _spec(world, "NetworkPolicy", "api")["egress"][0]["ports"][0].update(
+            port=6380
+        ),
     ),
     "policy's peer": (
         policies.connected,
-        lambda world: _spec(world, "NetworkPolicy", "keeper")["egress"][0]["to"][0]["podSelector"].update(
-            matchLabels={policies.NAME: "reddis"}
-        ),
+        lambda world: _spec(world, "NetworkPolicy", "keeper")["egress"][0]["to"][0][
+            "podSelector"
+        ].update(matchLabels={policies.NAME: "reddis"}),
     ),
-    "host": (policies.addressed, lambda world: _config(world).update(SLUICE_TRITON_GRPC_URL="dns:///tritons:8001")),
-    "KEDA's host": (policies.addressed, lambda world: _trigger(world)["metadata"].update(address="redis.sluice.svc:6380")),
-    "KEDA's namespace": (policies.addressed, lambda world: _trigger(world)["metadata"].update(address="redis:6379")),
-    "grace": (policies.patient, lambda world: _pod(world, "worker").update(terminationGracePeriodSeconds=130)),
-    "run before grace": (policies.patient, lambda world: _config(world).update(SLUICE_WORKER_MAX_RUN_S="130")),
+    "host": (
+        policies.addressed,
+        lambda world: _config(world).update(SLUICE_TRITON_GRPC_URL="dns:///tritons:8001"),
+    ),
+    "KEDA's host": (
+        policies.addressed,
+        lambda world: _trigger(world)["metadata"].update(address="redis.sluice.svc:6380"),
+    ),
+    "KEDA's namespace": (
+        policies.addressed,
+        lambda world: _trigger(world)["metadata"].update(address="redis:6379"),
+    ),
+    "grace": (
+        policies.patient,
+        lambda world: _pod(world, "worker").update(terminationGracePeriodSeconds=130),
+    ),
+    "run before grace": (
+        policies.patient,
+        lambda world: _config(world).update(SLUICE_WORKER_MAX_RUN_S="130"),
+    ),
     "drain": (policies.patient, lambda world: _config(world).update(SLUICE_API_DRAIN_S="25")),
-    "webhooks": (policies.patient, lambda world: _config(world).update(SLUICE_WEBHOOKS_GRACE_S="45")),
+    "webhooks": (
+        policies.patient,
+        lambda world: _config(world).update(SLUICE_WEBHOOKS_GRACE_S="45"),
+    ),
     "no AOF": (
         policies.remembered,
-        lambda world: next(item for item in world.all("ConfigMap") if "redis.conf" in item["data"])["data"].update(
-            {"redis.conf": "maxmemory 1mb"}
-        ),
+        lambda world: next(item for item in world.all("ConfigMap") if "redis.conf" in item["data"])[
+            "data"
+        ].update({"redis.conf": "maxmemory 1mb"}),
     ),
     "no room": (
         policies.remembered,
-        lambda world: policies.pod(_get(world, "StatefulSet", "redis"))["containers"][0]["resources"]["limits"].update(
-            memory="600Mi"
-        ),
+        lambda world: policies.pod(_get(world, "StatefulSet", "redis"))["containers"][0][
+            "resources"
+        ]["limits"].update(memory="600Mi"),
     ),
-    "latest": (policies.pinned, lambda world: _main(world).update(image="registry.example.com:5000/sluice-api")),
-    "namespace": (policies.housed, lambda world: _get(world, "Service", "api")["metadata"].pop("namespace")),
+    "latest": (
+        policies.pinned,
+        lambda world: _main(world).update(image="registry.example.com:5000/sluice-api"),
+    ),
+    "namespace": (
+        policies.housed,
+        lambda world: _get(world, "Service", "api")["metadata"].pop("namespace"),
+    ),
 }
 
 
@@ -137,13 +235,27 @@ def test_every_check_is_tried() -> None:
         ("PodDisruptionBudget", "api", {"minAvailable": {"percent": 50}}),
         ("ScaledObject", "worker", {"cooldown": 300}),
         ("ScaledObject", "worker", {"triggers": []}),
-        ("ScaledObject", "worker", {"advanced": {"horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": {"window": 3}}}}}),
-        ("ScaledObject", "triton", {"triggers": [{"type": "prometheus", "metadata": {"serverAddress": "http://x:1"}}]}),
+        (
+            "ScaledObject",
+            "worker",
+            {
+                "advanced": {
+                    "horizontalPodAutoscalerConfig": {"behavior": {"scaleUp": {"window": 3}}}
+                }
+            },
+        ),
+        (
+            "ScaledObject",
+            "triton",
+            {"triggers": [{"type": "prometheus", "metadata": {"serverAddress": "http://x:1"}}]},
+        ),
         ("ScaledObject", "worker", {"triggers": [{"type": "reddis", "metadata": {}}]}),
         ("IngressRoute", "api", {"entryPoint": ["web"]}),
     ],
 )
-def test_a_field_that_is_not_there_is_found(good: World, kind: str, name: str, change: dict[str, Any]) -> None:
+def test_a_field_that_is_not_there_is_found(
+    good: World, kind: str, name: str, change: dict[str, Any]
+) -> None:
     item = _get(good, kind, name)
     assert schemas.problems(item) == []
     item["spec"].update(change)
@@ -151,5 +263,18 @@ def test_a_field_that_is_not_there_is_found(good: World, kind: str, name: str, c
 
 
 def test_a_kind_that_is_not_there_is_found() -> None:
-    pytest.importorskip("kubernetes_validate", reason="kubernetes_validate is not installed; `make check` installs it")
-    assert schemas.problems({"apiVersion": "apps/v1beta9", "kind": "Deployment", "metadata": {"name": "x"}, "spec": {}}) != []
+    pytest.importorskip(
+        "kubernetes_validate",
+        reason="kubernetes_validate is not installed; `make check` installs it",
+    )
+    assert (
+        schemas.problems(
+            {
+                "apiVersion": "apps/v1beta9",
+                "kind": "Deployment",
+                "metadata": {"name": "x"},
+                "spec": {},
+            }
+        )
+        != []
+    )

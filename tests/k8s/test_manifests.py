@@ -18,7 +18,11 @@ def world(worlds: dict[str, World], request: pytest.FixtureRequest) -> World:
 
 @pytest.mark.parametrize("world", rendering.NAMES, indirect=True)
 def test_the_schemas_know_every_field(world: World) -> None:
-    found = [f"{policies.label(item)}: {problem}" for item in world.objects for problem in schemas.problems(item)]
+    found = [
+        f"{policies.label(item)}: {problem}"
+        for item in world.objects
+        for problem in schemas.problems(item)
+    ]
     assert found == []
 
 
@@ -34,7 +38,11 @@ def test_an_overlay_names_every_image_s_version(world: World) -> None:
 
 @pytest.mark.parametrize("world", rendering.NAMES, indirect=True)
 def test_sluice_takes_the_environment(world: World, environ: dict[str, str]) -> None:
-    ours = [item for item in world.workloads if item["metadata"]["name"] in {"api", "worker", "keeper", "webhooks"}]
+    ours = [
+        item
+        for item in world.workloads
+        if item["metadata"]["name"] in {"api", "worker", "keeper", "webhooks"}
+    ]
     assert len(ours) == 4
     before = dict(environ)
     for item in ours:
@@ -45,7 +53,11 @@ def test_sluice_takes_the_environment(world: World, environ: dict[str, str]) -> 
         assert settings.redis_url.endswith("@redis:6379/0")
         if item["metadata"]["name"] != "webhooks":
             in_redis = world.one("StatefulSet", "redis-blobs") is not None
-            assert settings.blobs_url.endswith("@redis-blobs:6379/0") if in_redis else settings.blobs_in_s3
+            assert (
+                settings.blobs_url.endswith("@redis-blobs:6379/0")
+                if in_redis
+                else settings.blobs_in_s3
+            )
 
 
 @pytest.fixture
@@ -70,17 +82,26 @@ def test_no_secret_is_kept_here() -> None:
 
 def test_the_pod_that_restores_a_backup_is_allowed_too() -> None:
     yaml = pytest.importorskip("yaml", reason="yaml is not installed; `make check` installs it")
-    pytest.importorskip("kubernetes_validate", reason="kubernetes_validate is not installed; `make check` installs it")
+    pytest.importorskip(
+        "kubernetes_validate",
+        reason="kubernetes_validate is not installed; `make check` installs it",
+    )
     item = yaml.safe_load((rendering.ROOT / "k8s" / "restore.yaml").read_text())
     assert schemas.problems(item) == []
-    deployment = {"kind": "Deployment", "metadata": item["metadata"], "spec": {"template": {"spec": item["spec"]}}}
+    deployment = {
+        "kind": "Deployment",
+        "metadata": item["metadata"],
+        "spec": {"template": {"spec": item["spec"]}},
+    }
     assert list(policies.secure(World([deployment], frozenset()))) == []
 
 
 def test_with_a_bucket_there_is_no_second_redis(worlds: dict[str, World]) -> None:
     """And those that use it, and only those, may reach it; the node's metadata stay out of reach."""
     world = worlds["s3-policies-keda"]
-    assert not [item for item in world.objects if item["metadata"]["name"].startswith("redis-blobs")]
+    assert not [
+        item for item in world.objects if item["metadata"]["name"].startswith("redis-blobs")
+    ]
     for item in world.all("NetworkPolicy"):
         rules = [rule for rule in item["spec"].get("egress", []) if {"port": 443} in rule["ports"]]
         public = [peer["ipBlock"] for rule in rules for peer in rule["to"] if "ipBlock" in peer]

@@ -39,7 +39,9 @@ class BadReceiver:
     def __enter__(self) -> Self:
         self._random = random.Random(self.seed)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="bad receiver", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="bad receiver", daemon=True
+        )
         self._thread.start()
         self._port = 0
         self._open: set[asyncio.StreamWriter] = set()
@@ -47,7 +49,12 @@ class BadReceiver:
         self.up()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.down()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -99,7 +106,9 @@ class BadReceiver:
         body = await reader.readexactly(int(headers["content-length"]))
         deed = self._deed()
         self.did[deed] = self.did.get(deed, 0) + 1
-        self.messages.append(Message(headers["webhook-id"], body, self._genuine(body, headers), deed == "taken"))
+        self.messages.append(
+            Message(headers["webhook-id"], body, self._genuine(body, headers), deed == "taken")
+        )
         if deed == "hang":
             await asyncio.sleep(HANG_S)
         if deed in ("hang", "close"):
@@ -109,7 +118,9 @@ class BadReceiver:
             await writer.drain()
             writer.write_eof()
             return False
-        line = {"taken": "200 OK", "500": "500 Internal Server Error"}.get(deed, f"302 Found\r\nLocation: {self.redirect_to}")
+        line = {"taken": "200 OK", "500": "500 Internal Server Error"}.get(
+            deed, f"302 Found\r\nLocation: {self.redirect_to}"
+        )
         writer.write(f"HTTP/1.1 {line}\r\nContent-Length: 2\r\n\r\nok".encode())
         await writer.drain()
         return True

@@ -28,7 +28,13 @@ class Handler(BaseHTTPRequestHandler):
 class Server:
     """`seen` are the requests' paths, `connections` how many were accepted, `names` what TLS clients asked for."""
 
-    def __init__(self, address: str, port: int, answer: Callable[[Handler], None], context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        address: str,
+        port: int,
+        answer: Callable[[Handler], None],
+        context: ssl.SSLContext | None,
+    ) -> None:
         self.seen: list[str] = []
         self.connections = 0
         self.names: list[str | None] = []

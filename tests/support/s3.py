@@ -1,4 +1,4 @@
-"""A real S3 server over HTTP, in a process of its own so that it can be killed and held: `python -m tests.s3 PORT`."""
+"""A real S3 server over HTTP, in a process of its own so that it can be killed and held: `python -m tests.support.s3 PORT`."""
 
 import os
 import signal
@@ -13,7 +13,11 @@ import httpx
 from tests.conftest import free_port
 
 # The names that AWS's own tools know; the server takes any credentials.
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "us", "AWS_SECRET_ACCESS_KEY": "hunter2", "AWS_REGION": "us-east-1"}
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "us",
+    "AWS_SECRET_ACCESS_KEY": "hunter2",
+    "AWS_REGION": "us-east-1",
+}
 BUCKET = "images"
 
 
@@ -27,7 +31,11 @@ class Server:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         env = {**os.environ, **CREDENTIALS}
-        process = subprocess.Popen([sys.executable, "-m", "tests.s3", str(self.port)], env=env, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.s3", str(self.port)],
+            env=env,
+            stderr=subprocess.DEVNULL,
+        )
         until = time.monotonic() + 60
         while True:
             try:
@@ -58,4 +66,9 @@ if __name__ == "__main__":
     from werkzeug.serving import run_simple
 
     logging.disable(logging.CRITICAL)
-    run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app), threaded=True)
+    run_simple(
+        "127.0.0.1",
+        int(sys.argv[1]),
+        DomainDispatcherApplication(create_backend_app),
+        threaded=True,
+    )

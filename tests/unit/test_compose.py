@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sluice.settings import Api, Webhooks, Worker
+from sluice.settings import ApiSettings, WebhooksSettings, WorkerSettings
 from tests.conftest import ROOT
 
 PROFILES = ["gpu", "monitoring", "traefik"]
@@ -20,9 +20,15 @@ Config = dict[str, Any]
 def _config(*options: str) -> Config:
     if not shutil.which("docker"):
         pytest.skip("docker is not installed")
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICE_", "COMPOSE_"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLUICE_", "COMPOSE_"))
+    }
     command = ["docker", "compose", *options, "config", "--format", "json"]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=60, check=False)
+    ended = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=env, timeout=60, check=False
+    )
     if "is not a docker command" in ended.stderr or "unknown flag" in ended.stderr:
         pytest.skip("docker has no compose plugin")
     assert ended.returncode == 0, ended.stderr
@@ -71,15 +77,23 @@ def test_every_service_is_confined_and_comes_back(everything: Config) -> None:
         assert service["deploy"]["resources"]["limits"]["memory"], name
         assert not service["image"].endswith(":latest"), name
         assert ":" in service["image"], name
-        assert service["image"].startswith("sluice-") or "healthcheck" in service, name  # our images have their own
+        assert service["image"].startswith("sluice-") or "healthcheck" in service, (
+            name
+        )  # our images have their own
 
 
-def test_only_the_api_is_published_and_only_to_this_machine(default: Config, everything: Config) -> None:
-    assert {name for name, service in default["services"].items() if service.get("ports")} == {"api"}
+def test_only_the_api_is_published_and_only_to_this_machine(
+    default: Config, everything: Config
+) -> None:
+    assert {name for name, service in default["services"].items() if service.get("ports")} == {
+        "api"
+    }
     for service in everything["services"].values():
         assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}
     assert default["networks"]["inside"]["internal"]
-    assert {name for name, service in default["services"].items() if "outside" in service["networks"]} == {
+    assert {
+        name for name, service in default["services"].items() if "outside" in service["networks"]
+    } == {
         "api",
         "worker",
         "webhooks",
@@ -89,19 +103,39 @@ def test_only_the_api_is_published_and_only_to_this_machine(default: Config, eve
 def test_what_holds_state_loses_nothing_when_it_crashes(default: Config) -> None:
     for name in ("redis", "redis-blobs"):
         command = " ".join(default["services"][name]["command"])
-        for option in ("--appendonly yes", "--appendfsync everysec", "--maxmemory-policy noeviction", "--maxmemory "):
+        for option in (
+            "--appendonly yes",
+            "--appendfsync everysec",
+            "--maxmemory-policy noeviction",
+            "--maxmemory ",
+        ):
             assert option in command
-        (data,) = [volume for volume in default["services"][name]["volumes"] if volume["target"] == "/data"]
+        (data,) = [
+            volume for volume in default["services"][name]["volumes"] if volume["target"] == "/data"
+        ]
         assert (data["type"], data["source"]) == ("volume", name)
 
 
 def test_who_is_told_to_stop_has_longer_than_its_own_grace(default: Config) -> None:
-    for name, grace_s in (("api", Api().drain_s), ("worker", Worker().grace_s), ("webhooks", Webhooks().grace_s)):
+    for name, grace_s in (
+        ("api", ApiSettings().drain_s),
+        ("worker", WorkerSettings().grace_s),
+        ("webhooks", WebhooksSettings().grace_s),
+    ):
         assert _seconds(default["services"][name]["stop_grace_period"]) >= grace_s + 10
 
 
 def test_what_each_waits_for(default: Config) -> None:
     stores = {"redis", "redis-blobs"}
-    for name, needs in (("api", stores), ("keeper", stores), ("webhooks", stores), ("worker", stores | {"triton"})):
+    for name, needs in (
+        ("api", stores),
+        ("keeper", stores),
+        ("webhooks", stores),
+        ("worker", stores | {"triton"}),
+    ):
         waits = default["services"][name]["depends_on"]
-        assert {other for other, how in waits.items() if how["condition"] == "service_healthy"} == needs == set(waits)
+        assert (
+            {other for other, how in waits.items() if how["condition"] == "service_healthy"}
+            == needs
+            == set(waits)
+        )

@@ -12,7 +12,9 @@ from sluice.images import inspect
 LIMIT = 10_000
 
 
-def _file(kind: str, size: tuple[int, int] = (40, 30), mode: str = "RGB", **options: object) -> bytes:
+def _file(
+    kind: str, size: tuple[int, int] = (40, 30), mode: str = "RGB", **options: object
+) -> bytes:
     out = BytesIO()
     Image.effect_noise(size, 100).convert(mode).save(out, kind, **options)
     return out.getvalue()
@@ -24,7 +26,9 @@ def test_every_format(kind: str) -> None:
     assert (header.format, header.width, header.height, header.alpha) == (kind, 40, 30, False)
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("WEBP", "RGBA"), ("TIFF", "RGBA")])
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("WEBP", "RGBA"), ("TIFF", "RGBA")]
+)
 def test_alpha(kind: str, mode: str) -> None:
     image = Image.effect_noise((40, 30), 100).convert(mode)
     image.putalpha(128)
@@ -44,7 +48,18 @@ def test_pixels_are_bounded() -> None:
         inspect(_file("PNG", (101, 100)), LIMIT)
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"GIF89a" + bytes(50), b"<svg/>", bytes(5000), b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        b"GIF89a" + bytes(50),
+        b"<svg/>",
+        bytes(5000),
+        b"\x89PNG\r\n\x1a\n",
+        b"\xff\xd8\xff",
+    ],
+)
 def test_no_image(data: bytes) -> None:
     with pytest.raises(NotAnImage):
         inspect(data, LIMIT)
@@ -85,7 +100,11 @@ def test_any_prefix_is_an_answer_or_an_error_of_ours(kind: str) -> None:
 def test_a_plain_jpeg_has_the_size_that_pillow_finds() -> None:
     """Damaged in its header in many ways: it is refused, or what is said of it is what Pillow says where Pillow says anything."""
     random, agreed = Random(1), 0
-    files = [_file("JPEG", (40, 30), mode, progressive=progressive) for mode in ("RGB", "L") for progressive in (False, True)]
+    files = [
+        _file("JPEG", (40, 30), mode, progressive=progressive)
+        for mode in ("RGB", "L")
+        for progressive in (False, True)
+    ]
     for _ in range(5000):
         data = bytearray(random.choice(files))
         for _ in range(random.randrange(3)):

@@ -23,7 +23,11 @@ def _config(**changes: Any) -> dict[str, Any]:
         "max_batch_size": 4,
         "input": [{"name": "images", "data_type": "TYPE_UINT8", "dims": ["320", "416", "3"]}],
         "output": [{"name": "output0", "data_type": "TYPE_FP32", "dims": [100, 7]}],
-        "parameters": {key: {"string_value": value} for key, value in {**said, **changes.pop("said", {})}.items() if value},
+        "parameters": {
+            key: {"string_value": value}
+            for key, value in {**said, **changes.pop("said", {})}.items()
+            if value
+        },
         **changes,
     }
 

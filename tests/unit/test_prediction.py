@@ -20,11 +20,20 @@ def test_an_end_leads_nowhere() -> None:
 
 
 def test_only_what_runs_can_succeed() -> None:
-    assert [before for before in Status if Status.SUCCEEDED in TRANSITIONS[before]] == [Status.PROCESSING]
+    assert [before for before in Status if Status.SUCCEEDED in TRANSITIONS[before]] == [
+        Status.PROCESSING
+    ]
     check_transition(Status.PROCESSING, Status.SUCCEEDED)
 
 
-@given(st.builds(Parameters, confidence=st.floats(0, 1), iou=st.floats(0, 1), max_detections=st.integers(1, 1000)))
+@given(
+    st.builds(
+        Parameters,
+        confidence=st.floats(0, 1),
+        iou=st.floats(0, 1),
+        max_detections=st.integers(1, 1000),
+    )
+)
 def test_parameters_survive_the_ledger(parameters: Parameters) -> None:
     assert Parameters.model_validate_json(parameters.model_dump_json()) == parameters
 
@@ -34,7 +43,16 @@ def test_classes_keep_names_and_ids_apart() -> None:
     assert Parameters.model_validate_json(asked.model_dump_json()).classes == ("1", 1)
 
 
-@pytest.mark.parametrize("wrong", [{"confidence": 2}, {"iou": -0.1}, {"max_detections": 1001}, {"confidence": "0.5"}, {"other": 1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"confidence": 2},
+        {"iou": -0.1},
+        {"max_detections": 1001},
+        {"confidence": "0.5"},
+        {"other": 1},
+    ],
+)
 def test_wrong_parameters(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Parameters(**wrong)

@@ -36,11 +36,17 @@ def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("SLUICE_QUEUE_LEASE_S", "0"), ("SLUICE_QUEUE_NAME", "{detect}"), ("SLUICE_TRITON_SHARED_MEMORY", "maybe")],
+    [
+        ("SLUICE_QUEUE_LEASE_S", "0"),
+        ("SLUICE_QUEUE_NAME", "{default}"),
+        ("SLUICE_TRITON_SHARED_MEMORY", "maybe"),
+    ],
 )
 def test_a_wrong_one_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(ValidationError, match=name.rpartition("SLUICE_")[2].partition("_")[2].lower()):
+    with pytest.raises(
+        ValidationError, match=name.rpartition("SLUICE_")[2].partition("_")[2].lower()
+    ):
         Settings()
 
 

@@ -15,7 +15,9 @@ def parser() -> argparse.ArgumentParser:
     """Arguments."""
     out = argparse.ArgumentParser(prog="python -m tools.codes", description=__doc__)
     out.add_argument("step", choices=("all", *STEPS))
-    out.add_argument("--seed", type=int, default=7, help="of scenes, weights and order (default %(default)s)")
+    out.add_argument(
+        "--seed", type=int, default=7, help="of scenes, weights and order (default %(default)s)"
+    )
     out.add_argument(
         "--work",
         type=Path,
@@ -23,12 +25,27 @@ def parser() -> argparse.ArgumentParser:
         help="cache of some 12 GB (default build/codes)",
     )
     out.add_argument("--scenes", type=int, default=20000, help="to train on (default %(default)s)")
-    out.add_argument("--test-scenes", type=int, default=1500, help="to measure on (default %(default)s)")
-    out.add_argument("--split", choices=("check", "test"), default="test", help="to measure on (default test)")
-    out.add_argument("--jobs", type=int, default=2, help="processes that render (default %(default)s)")
-    out.add_argument("--steps", type=int, help="of training; by default those of the delivered file")
-    out.add_argument("--repository", type=Path, default=ROOT / "model_repository", help="where codes/ is written")
-    out.add_argument("--samples", type=Path, default=ROOT / "samples", help="where the sample pictures are written")
+    out.add_argument(
+        "--test-scenes", type=int, default=1500, help="to measure on (default %(default)s)"
+    )
+    out.add_argument(
+        "--split", choices=("check", "test"), default="test", help="to measure on (default test)"
+    )
+    out.add_argument(
+        "--jobs", type=int, default=2, help="processes that render (default %(default)s)"
+    )
+    out.add_argument(
+        "--steps", type=int, help="of training; by default those of the delivered file"
+    )
+    out.add_argument(
+        "--repository", type=Path, default=ROOT / "model_repository", help="where codes/ is written"
+    )
+    out.add_argument(
+        "--samples",
+        type=Path,
+        default=ROOT / "samples",
+        help="where the sample pictures are written",
+    )
     return out
 
 
@@ -66,7 +83,9 @@ def run(step: str, args: argparse.Namespace) -> None:
         from tools.codes.evaluate import evaluate, save, table
 
         data = build(args.work / args.split, args.split, args.test_scenes, args.seed, args.jobs)
-        report = {"split": args.split} | evaluate(args.repository / "codes" / "1" / "model.onnx", data)
+        report = {"split": args.split} | evaluate(
+            args.repository / "codes" / "1" / "model.onnx", data
+        )
         cost_file = args.work / "cost.json"
         report |= json.loads(cost_file.read_text()) if cost_file.exists() else {}
         save(report, Path(__file__).with_name("report.json"))

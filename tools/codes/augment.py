@@ -28,21 +28,32 @@ def place(image: Image, rows: Rows, scale: float, x: float, y: float, out: Image
     mode = cv2.INTER_AREA if scale < 0.6 else cv2.INTER_LINEAR
     if mode == cv2.INTER_AREA:
         side = max(1, round(image.shape[0] * scale))
-        image, matrix[0, 0], matrix[1, 1] = cv2.resize(image, (side, side), interpolation=mode), 1, 1
+        image, matrix[0, 0], matrix[1, 1] = (
+            cv2.resize(image, (side, side), interpolation=mode),
+            1,
+            1,
+        )
     cv2.warpAffine(image, matrix, (w, h), dst=out, borderMode=cv2.BORDER_TRANSPARENT)
     rows = rows.copy()
     rows[:, :4] = rows[:, :4] * scale + np.array([x, y, x, y], np.float32)
     before = np.prod(rows[:, 2:4] - rows[:, :2], 1)
     rows[:, :4] = np.clip(rows[:, :4], 0, (w, h, w, h))
     sides = rows[:, 2:4] - rows[:, :2]
-    rows[:, 5] = np.maximum(rows[:, 5], (sides.min(1) < MIN_SIDE) | (sides.prod(1) < MIN_VISIBLE * before))
+    rows[:, 5] = np.maximum(
+        rows[:, 5], (sides.min(1) < MIN_SIDE) | (sides.prod(1) < MIN_VISIBLE * before)
+    )
     return rows[sides.min(1) > 1]
 
 
 def tone(rng: Rng, image: Image) -> Image:
     """Other gain and offset a channel; at times grey or inverted channels order."""
     gain = rng.uniform(0.75, 1.25) * rng.uniform(0.88, 1.12, 3)
-    image = cv2.LUT(image, np.clip(np.arange(256)[:, None] * gain + rng.uniform(-15, 15), 0, 255).astype(np.uint8)[None])
+    image = cv2.LUT(
+        image,
+        np.clip(np.arange(256)[:, None] * gain + rng.uniform(-15, 15), 0, 255).astype(np.uint8)[
+            None
+        ],
+    )
     if rng.random() < 0.08:
         return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
     return np.ascontiguousarray(image[..., ::-1]) if rng.random() < 0.1 else image
@@ -73,7 +84,9 @@ def sample(rng: Rng, data: Dataset, index: int, mosaic: float) -> tuple[Image, R
         labels = np.concatenate(rows)
     elif rng.random() < 0.5:
         scale = rng.uniform(0.75, 1.3)
-        x, y = (rng.uniform(min(0, SIZE * (1 - scale)), max(0, SIZE * (1 - scale))) for _ in range(2))
+        x, y = (
+            rng.uniform(min(0, SIZE * (1 - scale)), max(0, SIZE * (1 - scale))) for _ in range(2)
+        )
         labels = place(data.images[index], data.labels(index), scale, x, y, out)
     else:
         out[:], labels = data.images[index], data.labels(index).copy()
@@ -100,7 +113,14 @@ def pad(pairs: list[tuple[Image, Rows]]) -> tuple[Image, Rows]:
 
 
 def batches(
-    data: Dataset, size: int, start: int, stop: int, plain: int, seed: int, part: int = 0, parts: int = 1
+    data: Dataset,
+    size: int,
+    start: int,
+    stop: int,
+    plain: int,
+    seed: int,
+    part: int = 0,
+    parts: int = 1,
 ) -> Iterator[tuple[Image, Rows]]:
     """Batches `start` to `stop` of a run: of `size` pictures each every `parts`-th, as `pad` gives them.
 
@@ -118,7 +138,14 @@ def batches(
 
     def make(step: int) -> tuple[Image, Rows]:
         places = range(step * size + part, (step + 1) * size, parts)
-        return pad([sample(np.random.default_rng([seed, 99, at]), data, pick(at), MOSAIC * (step < plain)) for at in places])
+        return pad(
+            [
+                sample(
+                    np.random.default_rng([seed, 99, at]), data, pick(at), MOSAIC * (step < plain)
+                )
+                for at in places
+            ]
+        )
 
     orders: dict[int, NDArray[np.int64]] = {}
     with ThreadPoolExecutor(1) as pool:

@@ -21,7 +21,12 @@ def colour(rng: Rng, low: int = 20, high: int = 235, saturation: float = 0.5) ->
 def noise(rng: Rng, h: int, w: int, cell_y: float, cell_x: float | None = None) -> Field:
     """Smooth noise in about -1..1, (h, w) float32, that changes over `cell` pixels."""
     cell_x = cell_y if cell_x is None else cell_x
-    grid = rng.standard_normal((max(2, int(h / cell_y) + 2), max(2, int(w / cell_x) + 2)), dtype=np.float32) * 0.5
+    grid = (
+        rng.standard_normal(
+            (max(2, int(h / cell_y) + 2), max(2, int(w / cell_x) + 2)), dtype=np.float32
+        )
+        * 0.5
+    )
     return cv2.resize(grid, (w, h), interpolation=cv2.INTER_CUBIC)
 
 
@@ -51,18 +56,36 @@ def wood(rng: Rng, h: int, w: int) -> Image:
     warp = noise(rng, h, w, size / 6, size / 2) * rng.uniform(0.02, 0.1)
     rings = np.sin((y + warp) * rng.uniform(40, 160) + 3 * noise(rng, h, w, size / 20, size / 1.5))
     fine = noise(rng, h, w, 2, size / 12)
-    dark = rng.uniform(0.5, 1.2) * np.array([100, rng.uniform(66, 88), rng.uniform(38, 72)], np.float32)
+    dark = rng.uniform(0.5, 1.2) * np.array(
+        [100, rng.uniform(66, 88), rng.uniform(38, 72)], np.float32
+    )
     light = dark * rng.uniform(1.3, 2.2)
     image = mix(dark, light, 0.5 + 0.25 * rings + 0.25 * fine)
-    for edge in np.arange(rng.uniform(0, 0.3) * h, h, rng.uniform(0.15, 0.6) * h) if rng.random() < 0.6 else []:
-        cv2.line(image, (0, int(edge)), (w, int(edge)), tuple(float(c) for c in dark * 0.5), max(1, size // 300))
-    return image if rng.random() < 0.7 else np.ascontiguousarray(cv2.resize(np.rot90(image), (w, h)))
+    for edge in (
+        np.arange(rng.uniform(0, 0.3) * h, h, rng.uniform(0.15, 0.6) * h)
+        if rng.random() < 0.6
+        else []
+    ):
+        cv2.line(
+            image,
+            (0, int(edge)),
+            (w, int(edge)),
+            tuple(float(c) for c in dark * 0.5),
+            max(1, size // 300),
+        )
+    return (
+        image if rng.random() < 0.7 else np.ascontiguousarray(cv2.resize(np.rot90(image), (w, h)))
+    )
 
 
 def cardboard(rng: Rng, h: int, w: int) -> Image:
     """Brown corrugated board, faintly striped."""
-    base = np.array([rng.uniform(140, 205), rng.uniform(105, 160), rng.uniform(65, 115)], np.float32)
-    stripes = np.sin(np.arange(w, dtype=np.float32) * rng.uniform(0.3, 1.2))[None] * rng.uniform(0, 0.15)
+    base = np.array(
+        [rng.uniform(140, 205), rng.uniform(105, 160), rng.uniform(65, 115)], np.float32
+    )
+    stripes = np.sin(np.arange(w, dtype=np.float32) * rng.uniform(0.3, 1.2))[None] * rng.uniform(
+        0, 0.15
+    )
     return mix(
         base * 0.85,
         base * 1.1,
@@ -78,7 +101,10 @@ def fabric(rng: Rng, h: int, w: int) -> Image:
     pitch = rng.uniform(2, 9)
     y, x = np.mgrid[:h, :w].astype(np.float32)
     weave = np.sin(x * 6.28 / pitch) * np.sin(y * 6.28 / pitch)
-    return shade(mix(a, b, 0.5 + 0.35 * weave + 0.1 * noise(rng, h, w, 2)), 1 + 0.15 * cloud(rng, h, w, h / 4))
+    return shade(
+        mix(a, b, 0.5 + 0.35 * weave + 0.1 * noise(rng, h, w, 2)),
+        1 + 0.15 * cloud(rng, h, w, h / 4),
+    )
 
 
 def gradient(rng: Rng, h: int, w: int) -> Image:
@@ -92,7 +118,11 @@ def gradient(rng: Rng, h: int, w: int) -> Image:
 def plaster(rng: Rng, h: int, w: int) -> Image:
     """Concrete or a rough wall."""
     base = colour(rng, 60, 220, 0.15)
-    return mix(base * 0.7, base * 1.15, 0.5 + 0.3 * cloud(rng, h, w, h / 3, 5) + 0.15 * noise(rng, h, w, 1.5))
+    return mix(
+        base * 0.7,
+        base * 1.15,
+        0.5 + 0.3 * cloud(rng, h, w, h / 3, 5) + 0.15 * noise(rng, h, w, 1.5),
+    )
 
 
 def metal(rng: Rng, h: int, w: int) -> Image:
@@ -145,7 +175,14 @@ def papers(rng: Rng, h: int, w: int) -> Image:
             while at < end:
                 step = rng.uniform(0.5, 3) * pitch
                 p, q = (turn @ [at, row] + centre, turn @ [min(at + step, end), row] + centre)
-                cv2.line(image, tuple(map(int, p)), tuple(map(int, q)), ink, max(1, int(pitch * 0.35)), cv2.LINE_AA)
+                cv2.line(
+                    image,
+                    tuple(map(int, p)),
+                    tuple(map(int, q)),
+                    ink,
+                    max(1, int(pitch * 0.35)),
+                    cv2.LINE_AA,
+                )
                 at += step + 0.4 * pitch
     return image
 
@@ -171,7 +208,9 @@ def foliage(rng: Rng, h: int, w: int) -> Image:
         size = rng.uniform(0.01, 0.06) * max(h, w)
         at = (rng.uniform(0, w), rng.uniform(0, h))
         box = (at, (size, size * rng.uniform(0.15, 0.5)), rng.uniform(0, 360))
-        cv2.ellipse(image, box, (base * rng.uniform(0.4, 1.8)).clip(0, 255).tolist(), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            image, box, (base * rng.uniform(0.4, 1.8)).clip(0, 255).tolist(), -1, cv2.LINE_AA
+        )
     return image
 
 
@@ -189,8 +228,15 @@ def shapes(rng: Rng, h: int, w: int) -> Image:
     image = gradient(rng, h, w)
     for _ in range(rng.integers(6, 40)):
         centre = rng.uniform(0, 1, 2) * (w, h)
-        corners = centre + rng.standard_normal((rng.integers(3, 7), 2)) * rng.uniform(0.03, 0.25) * max(h, w)
-        cv2.fillConvexPoly(image, cv2.convexHull(corners.astype(np.int32)), colour(rng, 5, 250, 1).tolist(), cv2.LINE_AA)
+        corners = centre + rng.standard_normal((rng.integers(3, 7), 2)) * rng.uniform(
+            0.03, 0.25
+        ) * max(h, w)
+        cv2.fillConvexPoly(
+            image,
+            cv2.convexHull(corners.astype(np.int32)),
+            colour(rng, 5, 250, 1).tolist(),
+            cv2.LINE_AA,
+        )
     return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 6))
 
 
@@ -204,7 +250,9 @@ def shelf(rng: Rng, h: int, w: int) -> Image:
         while x < w:
             wide, tall = rng.uniform(0.02, 0.2) * w, rise * rng.uniform(0.5, 0.95)
             fill = colour(rng, 25, 240, 1)
-            cv2.rectangle(image, (int(x), int(y - tall)), (int(x + wide), int(y)), fill.tolist(), -1)
+            cv2.rectangle(
+                image, (int(x), int(y - tall)), (int(x + wide), int(y)), fill.tolist(), -1
+            )
             for _ in range(rng.integers(0, 4)):
                 at = y - rng.uniform(0.1, 0.9) * tall
                 cv2.rectangle(
@@ -223,7 +271,9 @@ def shelf(rng: Rng, h: int, w: int) -> Image:
             )
             x += wide * rng.choice([1.0, 1.05, 1.5], p=[0.6, 0.3, 0.1])
         cv2.rectangle(image, (0, int(y)), (w, int(y + 0.04 * h)), board.tolist(), -1)
-        cv2.rectangle(image, (0, int(y + 0.04 * h)), (w, int(y + 0.06 * h)), (board * 0.35).tolist(), -1)
+        cv2.rectangle(
+            image, (0, int(y + 0.04 * h)), (w, int(y + 0.06 * h)), (board * 0.35).tolist(), -1
+        )
         y += 0.06 * h + rise
     return image
 
@@ -258,7 +308,13 @@ def brick(rng: Rng, h: int, w: int) -> Image:
     for row in range(int(h / tall) + 1):
         for x in np.arange(-wide * (0.5 * (row % 2) + 0.2), w, wide):
             fill = (base * rng.uniform(0.75, 1.2)).clip(0, 255).tolist()
-            cv2.rectangle(image, (int(x) + gap, int(row * tall) + gap), (int(x + wide), int((row + 1) * tall)), fill, -1)
+            cv2.rectangle(
+                image,
+                (int(x) + gap, int(row * tall) + gap),
+                (int(x + wide), int((row + 1) * tall)),
+                fill,
+                -1,
+            )
     return shade(image, 1 + 0.15 * cloud(rng, h, w, h / 12) + 0.1 * noise(rng, h, w, 1.5))
 
 
@@ -270,7 +326,12 @@ def terrazzo(rng: Rng, h: int, w: int) -> Image:
     for _ in range(rng.integers(150, 500)):
         centre = rng.uniform(0, 1, 2) * (w, h)
         corners = centre + rng.standard_normal((5, 2)) * rng.uniform(0.003, 0.02) * max(h, w)
-        cv2.fillConvexPoly(image, cv2.convexHull(corners.astype(np.int32)), palette[rng.integers(4)].tolist(), cv2.LINE_AA)
+        cv2.fillConvexPoly(
+            image,
+            cv2.convexHull(corners.astype(np.int32)),
+            palette[rng.integers(4)].tolist(),
+            cv2.LINE_AA,
+        )
     return image
 
 
@@ -280,7 +341,13 @@ def blinds(rng: Rng, h: int, w: int) -> Image:
     pitch = rng.uniform(0.01, 0.06) * max(h, w)
     slat = colour(rng, 100, 250, 0.3)
     for at in np.arange(0, max(h, w), pitch):
-        cv2.rectangle(image, (0, int(at)), (w, int(at + pitch * 0.6)), (slat * rng.uniform(0.85, 1)).tolist(), -1)
+        cv2.rectangle(
+            image,
+            (0, int(at)),
+            (w, int(at + pitch * 0.6)),
+            (slat * rng.uniform(0.85, 1)).tolist(),
+            -1,
+        )
     if rng.random() < 0.4:
         image = np.ascontiguousarray(cv2.resize(np.rot90(image), (w, h)))
     for x in (rng.uniform(0, 0.4), rng.uniform(0.6, 1)):
@@ -292,7 +359,9 @@ def knit(rng: Rng, h: int, w: int) -> Image:
     """Rows of stitches, in bands of colour."""
     pitch = rng.uniform(5, 18)
     y, x = np.mgrid[:h, :w].astype(np.float32)
-    stitch = np.abs(np.sin(x * 3.14 / pitch)) * np.abs(np.sin((y + np.abs(x % pitch - pitch / 2)) * 3.14 / pitch))
+    stitch = np.abs(np.sin(x * 3.14 / pitch)) * np.abs(
+        np.sin((y + np.abs(x % pitch - pitch / 2)) * 3.14 / pitch)
+    )
     band = (np.sin(y / h * rng.uniform(5, 40)) > rng.uniform(-0.5, 1)).astype(np.float32)
     image = mix(colour(rng, 30, 230, 1), colour(rng, 30, 230, 1), band)
     return shade(image, 0.55 + 0.6 * stitch + 0.1 * cloud(rng, h, w, h / 3))

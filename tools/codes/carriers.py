@@ -34,7 +34,10 @@ def bare(rng: Rng, size: float) -> Thing:
         colour(rng, 190, 250, 0.2),
     )
     code = paint(rng, image, symbol, edge + 1, edge + 1, size, quiet)
-    bottom = min(image.shape[0], int(code.outline[2, 1] + 1 + edge + (size * 0.12 if symbol.kind == BARCODE else 0)))
+    bottom = min(
+        image.shape[0],
+        int(code.outline[2, 1] + 1 + edge + (size * 0.12 if symbol.kind == BARCODE else 0)),
+    )
     return whole(np.ascontiguousarray(image[:bottom]), [code])
 
 
@@ -60,7 +63,13 @@ def sticker(rng: Rng, size: float) -> Thing:
     if rng.random() < 0.4:
         radius = int(min(image.shape[:2]) * 0.04) + 1
         thing.alpha[:] = 0
-        cv2.rectangle(thing.alpha, (radius, radius), (image.shape[1] - radius, image.shape[0] - radius), 255, 2 * radius)
+        cv2.rectangle(
+            thing.alpha,
+            (radius, radius),
+            (image.shape[1] - radius, image.shape[0] - radius),
+            255,
+            2 * radius,
+        )
         thing.alpha[radius:-radius, radius:-radius] = 255
     return thing
 
@@ -88,7 +97,19 @@ def parcel(rng: Rng, size: float) -> Thing:
     text_block(rng, label, w * 0.06, h * 0.4, w * 0.55, h * 0.16, line, ink)
     cv2.line(label, (0, int(h * 0.58)), (int(w), int(h * 0.58)), ink.tolist(), max(1, int(w / 120)))
     if rng.random() < 0.7:
-        codes.append(paint(rng, label, random_symbol(rng, QR), w * 0.66, h * 0.06, w * 0.26, 1, dark=ink, light=light))
+        codes.append(
+            paint(
+                rng,
+                label,
+                random_symbol(rng, QR),
+                w * 0.66,
+                h * 0.06,
+                w * 0.26,
+                1,
+                dark=ink,
+                light=light,
+            )
+        )
     pad = rng.uniform(0.1, 0.7, 4) * size
     image = backgrounds.cardboard(rng, int(h + pad[0] + pad[1]), int(w + pad[2] + pad[3]))
     if rng.random() < 0.6:
@@ -113,7 +134,9 @@ def receipt(rng: Rng, size: float) -> Thing:
     write(image, str(rng.choice(WORDS)).upper(), w * 0.2, line * 2, line * 1.4, ink, True)
     text_block(rng, image, w * 0.06, line * 3, w * 0.5, foot - line * 6, line, ink)
     text_block(rng, image, w * 0.78, line * 3, w * 0.18, foot - line * 6, line, ink)
-    code = paint(rng, image, symbol, (w - wide) / 2, foot, wide, 1, tall=0.25, dark=ink, light=light)
+    code = paint(
+        rng, image, symbol, (w - wide) / 2, foot, wide, 1, tall=0.25, dark=ink, light=light
+    )
     return whole(image, [code])
 
 
@@ -122,15 +145,21 @@ def product(rng: Rng, size: float) -> Thing:
     w, h = size * rng.uniform(1.5, 3.2), size * rng.uniform(1.5, 3.2)
     family = [backgrounds.gradient, backgrounds.shapes, backgrounds.gradient][rng.integers(3)]
     image = family(rng, int(h), int(w))
-    write(image, str(rng.choice(WORDS)), w * 0.08, h * 0.25, h * 0.1, colour(rng, 10, 250, 0.8), True)
-    text_block(rng, image, w * 0.08, h * 0.35, w * 0.4, h * 0.2, w * 0.04, colour(rng, 10, 250, 0.3))
+    write(
+        image, str(rng.choice(WORDS)), w * 0.08, h * 0.25, h * 0.1, colour(rng, 10, 250, 0.8), True
+    )
+    text_block(
+        rng, image, w * 0.08, h * 0.35, w * 0.4, h * 0.2, w * 0.04, colour(rng, 10, 250, 0.3)
+    )
     symbol = random_symbol(rng, int(rng.choice([BARCODE, QR], p=[0.75, 0.25])))
     wide = size if symbol.kind == BARCODE else size * 0.6
     tall = rng.uniform(0.3, 0.7)
     edge = wide / symbol.modules.shape[1] * symbol.quiet
     x = rng.uniform(edge, max(edge + 1, w - wide - edge))
     y = rng.uniform(0.5, 0.8) * (h - wide * (tall if symbol.kind == BARCODE else 1) - edge)
-    return whole(image, [paint(rng, image, symbol, x, y, wide, rng.uniform(0.3, 1.2) * symbol.quiet, tall)])
+    return whole(
+        image, [paint(rng, image, symbol, x, y, wide, rng.uniform(0.3, 1.2) * symbol.quiet, tall)]
+    )
 
 
 def screen(rng: Rng, size: float) -> Thing:
@@ -166,7 +195,10 @@ def board(rng: Rng, size: float) -> Thing:
         for column in range(columns):
             x, y = gap + column * pitch, gap + row * pitch
             if chequer and (row + column) % 2:
-                image[int(y - gap / 2) : int(y + size + gap / 2), int(x - gap / 2) : int(x + size + gap / 2)] = dark
+                image[
+                    int(y - gap / 2) : int(y + size + gap / 2),
+                    int(x - gap / 2) : int(x + size + gap / 2),
+                ] = dark
                 continue
             symbol = marker(name, int(rng.integers(30)))
             codes.append(paint(rng, image, symbol, x, y, size, 0.3, dark=dark, light=light))
@@ -180,7 +212,9 @@ def card(rng: Rng, size: float) -> Thing:
     h = max(h, size * 1.4)
     light, dark = colour(rng, 180, 252, 0.3), colour(rng, 5, 70, 0.4)
     image = sheet(h, w, light)
-    text_block(rng, image, w * 0.05, h * 0.05, w * 0.9, h * 0.85, w * rng.uniform(0.025, 0.06), dark)
+    text_block(
+        rng, image, w * 0.05, h * 0.05, w * 0.9, h * 0.85, w * rng.uniform(0.025, 0.06), dark
+    )
     if rng.random() < 0.4:
         view = image[int(h * 0.05) : int(h * 0.35), int(w * 0.05) : int(w * 0.45)]
         view[:] = backgrounds.shapes(rng, *view.shape[:2])

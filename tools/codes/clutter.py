@@ -7,7 +7,18 @@ import numpy as np
 
 from tools.codes import backgrounds
 from tools.codes.backgrounds import colour
-from tools.codes.things import Maker, Rng, Thing, inks, plain_alphabet, sheet, text_block, whole, words, write
+from tools.codes.things import (
+    Maker,
+    Rng,
+    Thing,
+    inks,
+    plain_alphabet,
+    sheet,
+    text_block,
+    whole,
+    words,
+    write,
+)
 
 
 def page(rng: Rng, size: float) -> Thing:
@@ -15,7 +26,9 @@ def page(rng: Rng, size: float) -> Thing:
     dark, light = inks(rng)
     image = sheet(size * rng.uniform(0.3, 1.3), size, light)
     h, w = image.shape[:2]
-    text_block(rng, image, w * 0.05, h * 0.03, w * 0.9, h * 0.9, rng.uniform(0.02, 0.1) * size, dark)
+    text_block(
+        rng, image, w * 0.05, h * 0.03, w * 0.9, h * 0.9, rng.uniform(0.02, 0.1) * size, dark
+    )
     return whole(image)
 
 
@@ -31,7 +44,13 @@ def stripes(rng: Rng, size: float) -> Thing:
     else:
         for _ in range(rng.integers(2, 9)):
             x = int(rng.uniform(0, w))
-            cv2.rectangle(image, (x, 0), (x + int(rng.uniform(0.02, 0.1) * w), h), colour(rng, 10, 250, 1).tolist(), -1)
+            cv2.rectangle(
+                image,
+                (x, 0),
+                (x + int(rng.uniform(0.02, 0.1) * w), h),
+                colour(rng, 10, 250, 1).tolist(),
+                -1,
+            )
     return whole(image)
 
 
@@ -73,7 +92,14 @@ def table(rng: Rng, size: float) -> Thing:
     for y in np.linspace(1, h - 2, rows + 1):
         cv2.line(image, (0, int(y)), (w, int(y)), dark.tolist(), max(1, w // 150))
         for x in np.linspace(0, w, columns + 1)[:-1]:
-            write(image, plain_alphabet(rng, 2), x + w * 0.02, y + h / rows * 0.7, h / rows * 0.4, dark)
+            write(
+                image,
+                plain_alphabet(rng, 2),
+                x + w * 0.02,
+                y + h / rows * 0.7,
+                h / rows * 0.4,
+                dark,
+            )
     return whole(image)
 
 
@@ -88,7 +114,9 @@ def icon(rng: Rng, size: float) -> Thing:
         cv2.circle(image, middle, int(s * rng.uniform(0.2, 0.4)), ink, -1, cv2.LINE_AA)
     elif pick == 1:
         cv2.rectangle(image, (s // 7, s // 7), (s - s // 7, s - s // 7), ink, -1)
-        cv2.rectangle(image, (2 * s // 7, 2 * s // 7), (s - 2 * s // 7, s - 2 * s // 7), dark.tolist(), -1)
+        cv2.rectangle(
+            image, (2 * s // 7, 2 * s // 7), (s - 2 * s // 7, s - 2 * s // 7), dark.tolist(), -1
+        )
     elif pick == 2:
         hull = (np.array([[0.5, 0.15], [0.85, 0.8], [0.15, 0.8]]) * s).astype(np.int32)
         cv2.fillConvexPoly(image, hull, ink, cv2.LINE_AA)
@@ -110,7 +138,14 @@ def logo(rng: Rng, size: float) -> Thing:
         at = (int(rng.uniform(0.1, 0.9) * w), int(rng.uniform(0.2, 0.8) * h))
         fill, reach = colour(rng, 5, 250, 1).tolist(), int(rng.uniform(0.08, 0.3) * h)
         if rng.random() < 0.5:
-            cv2.circle(image, at, reach, fill, -1 if rng.random() < 0.6 else max(1, reach // 4), cv2.LINE_AA)
+            cv2.circle(
+                image,
+                at,
+                reach,
+                fill,
+                -1 if rng.random() < 0.6 else max(1, reach // 4),
+                cv2.LINE_AA,
+            )
         else:
             cv2.rectangle(image, at, (at[0] + 2 * reach, at[1] + reach), fill, -1)
     write(image, words(rng, 1), w * 0.1, h * 0.85, h * 0.2, colour(rng, 5, 250), True)
@@ -134,7 +169,9 @@ def window(rng: Rng, size: float) -> Thing:
     for x in np.linspace(0, w, rng.integers(2, 6)):
         cv2.line(image, (int(x), 0), (int(x), h), light.tolist(), thick)
     for y in np.linspace(0, h, rng.integers(2, 12)):
-        cv2.line(image, (0, int(y)), (w, int(y)), (light if rng.random() < 0.8 else dark).tolist(), thick)
+        cv2.line(
+            image, (0, int(y)), (w, int(y)), (light if rng.random() < 0.8 else dark).tolist(), thick
+        )
     return whole(image)
 
 
@@ -172,7 +209,14 @@ def keyboard(rng: Rng, size: float) -> Thing:
                 (int(x + wide - 0.15 * pitch), int((row + 0.92) * pitch)),
             )
             cv2.rectangle(image, p, q, key.tolist(), -1)
-            write(image, plain_alphabet(rng, 1), x + 0.2 * pitch, (row + 0.6) * pitch, 0.3 * pitch, ink)
+            write(
+                image,
+                plain_alphabet(rng, 1),
+                x + 0.2 * pitch,
+                (row + 0.6) * pitch,
+                0.3 * pitch,
+                ink,
+            )
             x += wide
     return whole(image)
 

@@ -53,11 +53,18 @@ def build(folder: Path, split: str, count: int, seed: int, jobs: int = 2) -> Dat
         np.lib.format.open_memmap(path, "w+", np.uint8, (count, SIZE, SIZE, 3)).flush()
         starts = range(0, count, CHUNK)
         with ProcessPoolExecutor(jobs) as pool:
-            parts = pool.map(chunk, *zip(*((path, seed, split, a, min(count, a + CHUNK)) for a in starts), strict=True))
+            parts = pool.map(
+                chunk,
+                *zip(*((path, seed, split, a, min(count, a + CHUNK)) for a in starts), strict=True),
+            )
             labels = []
             for part in parts:
                 labels += part
                 if len(labels) % 1000 == 0:
                     print(f"{split}: {len(labels)} of {count} scenes", flush=True)
-        np.savez(folder / "labels.npz", rows=np.concatenate(labels), ends=np.cumsum([len(x) for x in labels]))
+        np.savez(
+            folder / "labels.npz",
+            rows=np.concatenate(labels),
+            ends=np.cumsum([len(x) for x in labels]),
+        )
     return Dataset(folder)

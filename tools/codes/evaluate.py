@@ -29,7 +29,9 @@ def session(path: Path, threads: int = 2) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def detect(model: onnxruntime.InferenceSession, images: NDArray[np.uint8], floor: float = FLOOR) -> list[NDArray[np.float32]]:
+def detect(
+    model: onnxruntime.InferenceSession, images: NDArray[np.uint8], floor: float = FLOOR
+) -> list[NDArray[np.float32]]:
     """(N, S, S, 3) to, for each image, (n, 6): x1, y1, x2, y2 in network pixels, score, class; after
     suppression per class, best first. A class is judged on its own score, so that one box may be two
     classes.
@@ -41,7 +43,9 @@ def detect(model: onnxruntime.InferenceSession, images: NDArray[np.uint8], floor
         for kind, scores in enumerate(rows[4:]):
             pick = scores > floor
             kept = suppress(boxes[pick], scores[pick], NMS_IOU)
-            part = np.column_stack([boxes[pick][kept], scores[pick][kept], np.full(len(kept), kind)])
+            part = np.column_stack(
+                [boxes[pick][kept], scores[pick][kept], np.full(len(kept), kind)]
+            )
             found.append(part.astype(np.float32))
         table = np.concatenate(found)
         out.append(table[np.argsort(-table[:, 4], kind="stable")])

@@ -94,7 +94,9 @@ def export(weights: Path, repository: Path) -> Path:
     draft.replace(path)
     (folder / "labels.txt").write_text("".join(f"{name}\n" for name in CLASSES))
     names = json.dumps(list(CLASSES)).replace('"', '\\"')
-    (folder / "config.pbtxt").write_text(CONFIG.format(size=SIZE, rows=4 + len(CLASSES), top=TOP_K, names=names))
+    (folder / "config.pbtxt").write_text(
+        CONFIG.format(size=SIZE, rows=4 + len(CLASSES), top=TOP_K, names=names)
+    )
     return path
 
 

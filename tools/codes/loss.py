@@ -15,7 +15,9 @@ BOX_WEIGHT = 2.5
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:
     """IoU of boxes x1, y1, x2, y2 whose leading dimensions broadcast."""
-    side = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
+    side = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(
+        min=0
+    )
     both = side[..., 0] * side[..., 1]
     size_a, size_b = (a[..., 2:] - a[..., :2]).clamp(min=0), (b[..., 2:] - b[..., :2]).clamp(min=0)
     return both / (size_a.prod(-1) + size_b.prod(-1) - both + 1e-7)
@@ -25,7 +27,9 @@ def complete_overlap(a: Tensor, b: Tensor) -> Tensor:
     """CIoU (Zheng et al. 2020) of boxes (M, 4) and (M, 4): IoU less centre distance and aspect difference."""
     iou = overlap(a, b)
     hull = torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])
-    gap = ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2).square().sum(-1) / (hull.square().sum(-1) + 1e-7)
+    gap = ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2).square().sum(-1) / (
+        hull.square().sum(-1) + 1e-7
+    )
     size_a, size_b = (a[:, 2:] - a[:, :2]).clamp(min=1e-3), (b[:, 2:] - b[:, :2]).clamp(min=1e-3)
     turn = torch.atan(size_b[:, 0] / size_b[:, 1]) - torch.atan(size_a[:, 0] / size_a[:, 1])
     aspect = 4 / math.pi**2 * turn.square()
@@ -35,7 +39,9 @@ def complete_overlap(a: Tensor, b: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def assign(boxes: Tensor, scores: Tensor, centres: Tensor, image: Tensor, truth: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
+def assign(
+    boxes: Tensor, scores: Tensor, centres: Tensor, image: Tensor, truth: Tensor, kinds: Tensor
+) -> tuple[Tensor, Tensor]:
     """Which anchor learns which box.
 
     `boxes` (N, A, 4), `scores` (N, A, C) in 0..1, `centres` (A, 2) and, for the M boxes of all images
@@ -58,13 +64,17 @@ def assign(boxes: Tensor, scores: Tensor, centres: Tensor, image: Tensor, truth:
     most = torch.zeros(scores.shape[:2]).scatter_reduce_(0, rows, value, "amax")
     wins = chosen & (value >= most[image])
     index = torch.arange(count)[:, None].expand_as(value)
-    owner = torch.full(scores.shape[:2], -1).scatter_reduce_(0, rows, torch.where(wins, index, -1), "amax")
+    owner = torch.full(scores.shape[:2], -1).scatter_reduce_(
+        0, rows, torch.where(wins, index, -1), "amax"
+    )
     metric, iou = metric * wins, iou * wins
     score = metric / (metric.amax(-1, keepdim=True) + 1e-12) * iou.amax(-1, keepdim=True)
     return owner, torch.zeros(scores.shape[:2]).scatter_reduce_(0, rows, score, "amax")
 
 
-def loss(boxes: Tensor, logits: Tensor, centres: Tensor, labels: Tensor, focal: bool) -> tuple[Tensor, Tensor]:
+def loss(
+    boxes: Tensor, logits: Tensor, centres: Tensor, labels: Tensor, focal: bool
+) -> tuple[Tensor, Tensor]:
     """Class and box loss of a batch, scalars to be added.
 
     Predictions (N, A, 4) and (N, A, C), anchor `centres` (A, 2), `labels` (N, G, 6) as box, class (-1 for
@@ -90,6 +100,8 @@ def loss(boxes: Tensor, logits: Tensor, centres: Tensor, labels: Tensor, focal: 
         for i, j in (labels[..., 5] > 0).nonzero():
             low, high = labels[i, j, :2], labels[i, j, 2:4]
             weight[i, ((centres > low) & (centres < high)).all(-1) & ~hit[i]] = 0
-    cls = (functional.binary_cross_entropy_with_logits(logits, goal, reduction="none") * weight).sum() / total
+    cls = (
+        functional.binary_cross_entropy_with_logits(logits, goal, reduction="none") * weight
+    ).sum() / total
     fit = complete_overlap(boxes[row, anchor], truth[box])
     return cls, BOX_WEIGHT * ((1 - fit) * target[hit].clamp(min=0.05)).sum() / total

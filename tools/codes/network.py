@@ -39,7 +39,9 @@ class Csp(nn.Module):
         super().__init__()
         self.half = half = channels // 2
         self.enter = Conv(channels, channels, 1)
-        self.steps = nn.ModuleList(nn.Sequential(Conv(half, half), Conv(half, half)) for _ in range(depth))
+        self.steps = nn.ModuleList(
+            nn.Sequential(Conv(half, half), Conv(half, half)) for _ in range(depth)
+        )
         self.leave = Conv(channels + half * depth, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +100,10 @@ class Network(nn.Module):
         self.stage5 = nn.Sequential(Conv(d, e, 3, 2), Csp(e), Pyramid(e))
         self.side3, self.side4, self.side5 = Conv(c, neck, 1), Conv(d, neck, 1), Conv(e, neck, 1)
         self.down4, self.down3 = Csp(neck), Csp(neck)
-        self.pull4, self.pull5 = Conv(neck, neck, 3, 2, groups=neck), Conv(neck, neck, 3, 2, groups=neck)
+        self.pull4, self.pull5 = (
+            Conv(neck, neck, 3, 2, groups=neck),
+            Conv(neck, neck, 3, 2, groups=neck),
+        )
         self.up4, self.up5 = Csp(neck), Csp(neck)
         self.heads = nn.ModuleList(Head(neck, len(CLASSES), 0.005) for _ in STRIDES)
 
@@ -130,7 +135,14 @@ def anchors(stride: int) -> Tensor:
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """A convolution and a frozen batch norm as one convolution: w g / s and b - m g / s, s the deviation."""
-    out = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, groups=conv.groups)
+    out = nn.Conv2d(
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        conv.stride,
+        conv.padding,
+        groups=conv.groups,
+    )
     gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     out.weight.data = conv.weight.data * gain.data[:, None, None, None]
     out.bias.data = norm.bias.data - norm.running_mean * gain.data

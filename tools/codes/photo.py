@@ -29,7 +29,9 @@ def light(rng: Rng, image: Image) -> Image:
         u, v = x - rng.uniform(-1, 1), y - rng.uniform(-1, 1)
         spin = rng.uniform(0, 3.14)
         u, v = u * np.cos(spin) + v * np.sin(spin), v * np.cos(spin) - u * np.sin(spin)
-        add += rng.uniform(40, 230) * np.exp(-((u / rng.uniform(0.03, 0.5)) ** 2) - (v / rng.uniform(0.03, 0.25)) ** 2)
+        add += rng.uniform(40, 230) * np.exp(
+            -((u / rng.uniform(0.03, 0.5)) ** 2) - (v / rng.uniform(0.03, 0.25)) ** 2
+        )
     tint = 1 + rng.uniform(-0.18, 0.18, 3).astype(np.float32) * rng.random()
     exposure = rng.uniform(0.35, 1.35) if rng.random() < 0.5 else rng.uniform(0.8, 1.15)
     gain = cv2.resize(gain * exposure, (w, h))[..., None]
@@ -37,8 +39,13 @@ def light(rng: Rng, image: Image) -> Image:
     if add.any():
         out += cv2.resize(add, (w, h))[..., None]
     curve = np.linspace(0, 1, 256, dtype=np.float32) ** np.exp(rng.uniform(-0.45, 0.45))
-    floor, top = rng.uniform(0, 50) * (rng.random() < 0.3), 255 - rng.uniform(0, 50) * (rng.random() < 0.3)
-    return cv2.LUT(np.clip(out, 0, 255).astype(np.uint8), (floor + (top - floor) * curve).astype(np.uint8))
+    floor, top = (
+        rng.uniform(0, 50) * (rng.random() < 0.3),
+        255 - rng.uniform(0, 50) * (rng.random() < 0.3),
+    )
+    return cv2.LUT(
+        np.clip(out, 0, 255).astype(np.uint8), (floor + (top - floor) * curve).astype(np.uint8)
+    )
 
 
 def blur(rng: Rng, image: Image, scale: float) -> tuple[Image, float]:
@@ -56,7 +63,9 @@ def blur(rng: Rng, image: Image, scale: float) -> tuple[Image, float]:
             return cv2.GaussianBlur(image, (0, 0), max(0.05, sigma / scale)), sigma
         # A uniform disc of radius r has a standard deviation of r / 2 along each axis.
         reach = max(1, round(2 * sigma / scale))
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)).astype(np.float32)
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)).astype(
+            np.float32
+        )
         return cv2.filter2D(image, -1, disc / disc.sum()), sigma
     # A uniform line of length L has L / sqrt(12); half of it counts, as it acts along one axis only.
     length = max(2, round(sigma * 3.46 / scale))
@@ -74,12 +83,18 @@ def sensor(rng: Rng, image: Image) -> Image:
     if rng.random() < 0.6:
         h, w = image.shape[:2]
         strength = rng.gamma(1.5, 4.0)
-        grain = rng.standard_normal((h, w, 1 if rng.random() < 0.5 else 3), dtype=np.float32) * np.float32(strength)
-        image = np.clip(image + grain * (1.3 - image * np.float32(0.8 / 255)), 0, 255).astype(np.uint8)
+        grain = rng.standard_normal(
+            (h, w, 1 if rng.random() < 0.5 else 3), dtype=np.float32
+        ) * np.float32(strength)
+        image = np.clip(image + grain * (1.3 - image * np.float32(0.8 / 255)), 0, 255).astype(
+            np.uint8
+        )
     if rng.random() < 0.2:
         soft = cv2.GaussianBlur(image, (0, 0), 1.0)
         image = cv2.addWeighted(image, 1.7, soft, -0.7, 0)
     if rng.random() < 0.7:
         quality = int(rng.choice([rng.integers(15, 40), rng.integers(40, 96)], p=[0.25, 0.75]))
-        image = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        image = cv2.imdecode(
+            cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR
+        )
     return image

@@ -40,7 +40,9 @@ def suppress(boxes: Array, scores: Array, threshold: float) -> NDArray[np.int64]
     return np.array(keep, np.int64)
 
 
-def match(boxes: Array, scores: Array, truth: Array, ignored: NDArray[np.bool_]) -> tuple[Array, NDArray[np.int8]]:
+def match(
+    boxes: Array, scores: Array, truth: Array, ignored: NDArray[np.bool_]
+) -> tuple[Array, NDArray[np.int8]]:
     """Judge one image's detections of one class. Gives their scores in falling order (n,) and the verdicts
     (10, n): 1 right, 0 wrong, -1 not counted, for each of `IOUS`.
     """
@@ -72,7 +74,11 @@ def average_precision(scores: Array, right: NDArray[np.bool_], total: int) -> fl
     precision = hits / np.arange(1, len(hits) + 1)
     precision = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(hits / total, np.linspace(0, 1, 101), side="left")
-    return float(np.where(at < len(precision), np.append(precision, 0.0)[np.minimum(at, len(precision))], 0.0).mean())
+    return float(
+        np.where(
+            at < len(precision), np.append(precision, 0.0)[np.minimum(at, len(precision))], 0.0
+        ).mean()
+    )
 
 
 def class_precision(parts: list[tuple[Array, NDArray[np.int8]]], total: int) -> Array:

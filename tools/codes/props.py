@@ -40,7 +40,13 @@ def put(
     lay(image, [], thing, matrix, shadow, 1.0)
 
 
-def face(image: Image, flat: Image, corners: list[tuple[float, float]], gain: float = 1.0, shadow: float = 0.0) -> None:
+def face(
+    image: Image,
+    flat: Image,
+    corners: list[tuple[float, float]],
+    gain: float = 1.0,
+    shadow: float = 0.0,
+) -> None:
     """Draw one face of a box on its four corners (shares of width and height, clockwise from top left)."""
     h, w = image.shape[:2]
     target = (np.array(corners) * (w, h)).astype(np.float32)
@@ -89,7 +95,9 @@ def label(rng: Rng, w: int, h: int) -> Image:
 def carton(rng: Rng, w: int, h: int, tape: bool = True) -> Image:
     """One face of a cardboard box, with tape along its middle."""
     base = np.array([188, 148, 102], np.float32) * rng.uniform(0.9, 1.08)
-    image = backgrounds.mix(base * 0.9, base * 1.06, 0.5 + 0.12 * cloud(rng, h, w, h / 3) + 0.1 * noise(rng, h, w, 3, 9))
+    image = backgrounds.mix(
+        base * 0.9, base * 1.06, 0.5 + 0.12 * cloud(rng, h, w, h / 3) + 0.1 * noise(rng, h, w, 3, 9)
+    )
     if tape:
         band = image[:, int(w * 0.44) : int(w * 0.56)]
         band[:] = (band * 0.55 + np.array([214, 190, 150]) * 0.45).astype(np.uint8)
@@ -166,7 +174,10 @@ def can(rng: Rng, image: Image, x: float, foot: float, wide: float, tall: float,
 
 def coffee(size: int) -> Thing:
     """A cup on its saucer, from above."""
-    image, alpha = sheet(size, int(size * 1.15), WHITE), np.zeros((size, int(size * 1.15)), np.uint8)
+    image, alpha = (
+        sheet(size, int(size * 1.15), WHITE),
+        np.zeros((size, int(size * 1.15)), np.uint8),
+    )
     middle = (size // 2, size // 2)
     cv2.circle(alpha, middle, size // 2 - 2, 255, -1, cv2.LINE_AA)
     for reach, fill in ((0.5, (214, 216, 218)), (0.46, (236, 236, 234)), (0.36, (205, 206, 206))):
@@ -181,25 +192,50 @@ def coffee(size: int) -> Thing:
     )
     for reach, fill in ((0.31, (250, 249, 245)), (0.27, (92, 56, 34)), (0.255, (70, 41, 24))):
         cv2.circle(image, middle, int(size * reach), fill, -1, cv2.LINE_AA)
-    cv2.ellipse(image, ((size * 0.44, size * 0.42), (size * 0.2, size * 0.09), -35), (128, 88, 58), -1, cv2.LINE_AA)
+    cv2.ellipse(
+        image,
+        ((size * 0.44, size * 0.42), (size * 0.2, size * 0.09), -35),
+        (128, 88, 58),
+        -1,
+        cv2.LINE_AA,
+    )
     return Thing(cv2.GaussianBlur(image, (0, 0), size / 250), alpha)
 
 
 def slip(rng: Rng, w: int, h: int, shop: str, kind: int) -> Image:
     """A till slip: a shop, items with prices, a total, and a code at the foot."""
-    paper, ink, line = np.array([243, 241, 235], np.float32), np.array([52, 52, 58], np.float32), w * 0.045
+    paper, ink, line = (
+        np.array([243, 241, 235], np.float32),
+        np.array([52, 52, 58], np.float32),
+        w * 0.045,
+    )
     image = sheet(h, w, paper)
     write(image, shop, w * 0.2, h * 0.07, line * 1.6, ink, True)
     write(image, "12 Garden Street", w * 0.24, h * 0.105, line * 0.8, ink)
     total, y = 0, h * 0.17
-    items = ["Coffee beans", "Oat biscuits", "Black tea", "Sea salt", "Rice 1 kg", "Soap", "Cocoa", "Pencils"]
+    items = [
+        "Coffee beans",
+        "Oat biscuits",
+        "Black tea",
+        "Sea salt",
+        "Rice 1 kg",
+        "Soap",
+        "Cocoa",
+        "Pencils",
+    ]
     for item in rng.permutation(items)[: int((h * 0.45) / (line * 2))]:
         price = int(rng.integers(90, 999))
         total += price
         write(image, str(item), w * 0.08, y, line, ink)
         write(image, f"{price / 100:.2f}", w * 0.78, y, line, ink)
         y += line * 2
-    cv2.line(image, (int(w * 0.08), int(y - line)), (int(w * 0.92), int(y - line)), ink.tolist(), max(1, w // 300))
+    cv2.line(
+        image,
+        (int(w * 0.08), int(y - line)),
+        (int(w * 0.92), int(y - line)),
+        ink.tolist(),
+        max(1, w // 300),
+    )
     write(image, "Total", w * 0.08, y + line, line * 1.3, ink, True)
     write(image, f"{total / 100:.2f}", w * 0.72, y + line, line * 1.3, ink, True)
     if kind == QR:
@@ -226,15 +262,23 @@ def stone(rng: Rng, h: int, w: int) -> Image:
     field = cloud(rng, h, w, h / 1.5, 6)
     vein = (1 - np.abs(np.sin(field * 3.2))) ** 9 * np.clip(0.5 + cloud(rng, h, w, h / 3), 0, 1)
     light, dark = np.array([226, 223, 217], np.float32), np.array([128, 128, 132], np.float32)
-    return backgrounds.mix(light, dark, 0.75 * vein + 0.06 * cloud(rng, h, w, h / 8) + 0.03 * noise(rng, h, w, 3))
+    return backgrounds.mix(
+        light, dark, 0.75 * vein + 0.06 * cloud(rng, h, w, h / 8) + 0.03 * noise(rng, h, w, 3)
+    )
 
 
 def oak(rng: Rng, h: int, w: int, tint: tuple[float, float, float] = (176, 128, 84)) -> Image:
     """A quiet table top."""
     y = np.arange(h, dtype=np.float32)[:, None] / h
-    rings = np.sin((y + 0.03 * noise(rng, h, w, h / 5, w / 1.5)) * 95 + 2 * noise(rng, h, w, h / 14, w))
+    rings = np.sin(
+        (y + 0.03 * noise(rng, h, w, h / 5, w / 1.5)) * 95 + 2 * noise(rng, h, w, h / 14, w)
+    )
     base = np.array(tint, np.float32)
-    image = backgrounds.mix(base * 0.8, base * 1.1, 0.5 + 0.14 * rings + 0.16 * noise(rng, h, w, 4, w / 9))
+    image = backgrounds.mix(
+        base * 0.8, base * 1.1, 0.5 + 0.14 * rings + 0.16 * noise(rng, h, w, 4, w / 9)
+    )
     for edge in (0.22, 0.51, 0.83):
-        cv2.line(image, (0, int(edge * h)), (w, int(edge * h)), (base * 0.5).tolist(), max(1, h // 500))
+        cv2.line(
+            image, (0, int(edge * h)), (w, int(edge * h)), (base * 0.5).tolist(), max(1, h // 500)
+        )
     return image

@@ -28,7 +28,11 @@ from tools.codes.things import paint, sheet, text_block, whole, write
 
 MAX_BYTES = 250_000
 OVERSAMPLE = 2
-EXIF_TURNED = b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0" + b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0" + b"\0\0\0\0"
+EXIF_TURNED = (
+    b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0"
+    + b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
+    + b"\0\0\0\0"
+)
 """An APP1 segment that says: turn me by 90 degrees clockwise (orientation 6)."""
 
 
@@ -73,10 +77,43 @@ def parcel(rng: Rng, h: int, w: int) -> Image:
     front = paste(carton(rng, 1300, 1150, False), label(rng, 620, 800), 0.1, 0.16)
     paint(rng, front, qr("HTTPS://EXAMPLE.ORG/BOX/77"), 900, 330, 240, 4, dark=BLACK, light=WHITE)
     write(front, "THIS SIDE UP", 800, 900, 44, np.array([90, 60, 35]), True)
-    box(image, front, carton(rng, 1300, 500), carton(rng, 500, 1150, False), 0.08, 0.5, 0.68, 0.42, 0.16, 0.12)
+    box(
+        image,
+        front,
+        carton(rng, 1300, 500),
+        carton(rng, 500, 1150, False),
+        0.08,
+        0.5,
+        0.68,
+        0.42,
+        0.16,
+        0.12,
+    )
     small = carton(rng, 800, 500, False)
-    paint(rng, small, code_128("PKG" + digits(rng, 7)), 180, 160, 440, 8, tall=0.4, dark=BLACK, light=WHITE)
-    box(image, small, carton(rng, 800, 300), carton(rng, 300, 500, False), 0.2, 0.2, 0.42, 0.2, 0.12, 0.07)
+    paint(
+        rng,
+        small,
+        code_128("PKG" + digits(rng, 7)),
+        180,
+        160,
+        440,
+        8,
+        tall=0.4,
+        dark=BLACK,
+        light=WHITE,
+    )
+    box(
+        image,
+        small,
+        carton(rng, 800, 300),
+        carton(rng, 300, 500, False),
+        0.2,
+        0.2,
+        0.42,
+        0.2,
+        0.12,
+        0.07,
+    )
     return image
 
 
@@ -101,7 +138,9 @@ def shelf(rng: Rng, h: int, w: int) -> Image:
         top = int(base * h)
         view = image[top : top + board.shape[0]]
         view[:] = board[: len(view)]
-        image[top + board.shape[0] : top + int(0.085 * h)] = image[top + board.shape[0] : top + int(0.085 * h)] // 3
+        image[top + board.shape[0] : top + int(0.085 * h)] = (
+            image[top + board.shape[0] : top + int(0.085 * h)] // 3
+        )
         for at in (0.13, 0.36, 0.6, 0.83):
             tag = sheet(200, 440, WHITE)
             write(tag, f"{rng.integers(1, 9)}.{rng.integers(10, 99)}", 20, 110, 60, BLACK, True)
@@ -109,7 +148,17 @@ def shelf(rng: Rng, h: int, w: int) -> Image:
             put(image, whole(tag), at, base + 0.035, 0.088, 0, 0, 0.3)
         for at, number in ((0.025, 3), (0.97, 11)):
             tag = sheet(300, 300, WHITE)
-            paint(rng, tag, marker("DICT_APRILTAG_36H11", number), 40, 40, 220, 0.5, dark=BLACK, light=WHITE)
+            paint(
+                rng,
+                tag,
+                marker("DICT_APRILTAG_36H11", number),
+                40,
+                40,
+                220,
+                0.5,
+                dark=BLACK,
+                light=WHITE,
+            )
             put(image, whole(tag), at, base + 0.035, 0.038, 0, 0, 0.3)
     return image
 
@@ -134,7 +183,17 @@ def bench(rng: Rng, h: int, w: int) -> Image:
     put(image, whole(plate), 0.36, 0.38, 0.5, 0.15)
     for i, (x, y, spin) in enumerate(((0.8, 0.2, 0.5), (0.84, 0.5, -0.3))):
         tag = sheet(500, 500, np.array([226, 226, 222]))
-        paint(rng, tag, marker("DICT_APRILTAG_36H11", 40 + i), 80, 80, 340, 0.5, dark=BLACK, light=WHITE)
+        paint(
+            rng,
+            tag,
+            marker("DICT_APRILTAG_36H11", 40 + i),
+            80,
+            80,
+            340,
+            0.5,
+            dark=BLACK,
+            light=WHITE,
+        )
         put(image, whole(tag), x, y, 0.2, spin, 0.3, 0.8)
     put(image, clutter.ruler(np.random.default_rng(5), 1600), 0.42, 0.78, 0.7, -0.06)
     sticker = sheet(300, 760, np.array([250, 246, 225], np.float32))
@@ -214,7 +273,9 @@ def encode(image: Image, turned: bool) -> bytes:
     if turned:
         image = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
     for quality in range(90, 30, -4):
-        data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[
+            1
+        ].tobytes()
         if len(data) <= MAX_BYTES:
             break
     return data[:2] + EXIF_TURNED + data[2:] if turned else data

@@ -58,7 +58,9 @@ class Scene:
     ignored: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
 
 
-def tilt(rng: Rng, h: int, w: int, centre: Points, size: float, spin: float, lean: float, turn: float) -> NDArray[np.float64]:
+def tilt(
+    rng: Rng, h: int, w: int, centre: Points, size: float, spin: float, lean: float, turn: float
+) -> NDArray[np.float64]:
     """Homography from a thing of (h, w) to the scene: turned in its plane by `spin`, then leant about x
     and turned about y (radians) before a pinhole camera; `size` is scene pixels per thing pixel at its
     centre, `centre` (2,) is where its middle lands.
@@ -83,7 +85,9 @@ def tilt(rng: Rng, h: int, w: int, centre: Points, size: float, spin: float, lea
 def border(corners: Points, per_side: int = 6) -> Points:
     """Points along a polygon (n, 2): more than its corners, as bending makes its sides curves."""
     t = np.arange(per_side, dtype=np.float32)[:, None] / per_side
-    return np.concatenate([a + (b - a) * t for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)])
+    return np.concatenate(
+        [a + (b - a) * t for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)]
+    )
 
 
 def bend(thing: Thing, bow: float, wrap: float) -> None:
@@ -94,11 +98,15 @@ def bend(thing: Thing, bow: float, wrap: float) -> None:
     middle, radius, rise = w / 2, w / 2 / np.sin(wrap), bow * w
     x = np.arange(w, dtype=np.float32)
     offset = (rise * (1 - ((x - middle) / middle) ** 2)).astype(np.float32)
-    source = (middle + np.arcsin(np.clip((x - middle) / radius, -1, 1)) * (middle / wrap)).astype(np.float32)
+    source = (middle + np.arcsin(np.clip((x - middle) / radius, -1, 1)) * (middle / wrap)).astype(
+        np.float32
+    )
     pad = int(abs(rise)) + 1
     map_x = np.repeat(source[None], h + 2 * pad, 0)
     map_y = np.arange(h + 2 * pad, dtype=np.float32)[:, None] - pad - offset[None]
-    thing.image = cv2.remap(thing.image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    thing.image = cv2.remap(
+        thing.image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     thing.alpha = cv2.remap(thing.alpha, map_x, map_y, cv2.INTER_LINEAR)
     for code in thing.codes:
         points = border(code.outline)
@@ -107,11 +115,20 @@ def bend(thing: Thing, bow: float, wrap: float) -> None:
         code.outline = np.stack([u, v], 1).astype(np.float32)
 
 
-def lay(image: Image, placed: list[Placed], thing: Thing, matrix: NDArray[np.float64], shadow: float, scale: float) -> None:
+def lay(
+    image: Image,
+    placed: list[Placed],
+    thing: Thing,
+    matrix: NDArray[np.float64],
+    shadow: float,
+    scale: float,
+) -> None:
     """Draw a thing into the scene, in place, note its codes, and cover those below it."""
     h, w = image.shape[:2]
     th, tw = thing.alpha.shape
-    hull = cv2.perspectiveTransform(np.array([[[0, 0], [tw, 0], [tw, th], [0, th]]], np.float32), matrix)[0]
+    hull = cv2.perspectiveTransform(
+        np.array([[[0, 0], [tw, 0], [tw, th], [0, th]]], np.float32), matrix
+    )[0]
     reach = int(6 + 0.03 * max(h, w))
     x0, y0 = np.maximum(0, np.floor(hull.min(0)).astype(int) - reach)
     x1, y1 = np.minimum((w, h), np.ceil(hull.max(0)).astype(int) + reach)
@@ -120,7 +137,9 @@ def lay(image: Image, placed: list[Placed], thing: Thing, matrix: NDArray[np.flo
     local = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1.0]]) @ matrix
     roi = (int(x1 - x0), int(y1 - y0))
     alpha = cv2.warpPerspective(thing.alpha, local, roi, flags=cv2.INTER_LINEAR)
-    warped = cv2.warpPerspective(thing.image, local, roi, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    warped = cv2.warpPerspective(
+        thing.image, local, roi, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     view = image[y0:y1, x0:x1]
     if shadow > 0:
         shift = reach * 0.25
@@ -140,14 +159,22 @@ def lay(image: Image, placed: list[Placed], thing: Thing, matrix: NDArray[np.flo
         cv2.fillPoly(seen, [np.round(outline * 4).astype(np.int32)], 1, shift=4)
         area = float(cv2.contourArea(outline)) / 16
         flat = float(cv2.contourArea(code.outline))
-        placed.append(Placed(code, outline, seen, max(area, 1e-3), float(np.sqrt(area * 16 / max(flat, 1)))))
+        placed.append(
+            Placed(code, outline, seen, max(area, 1e-3), float(np.sqrt(area * 16 / max(flat, 1))))
+        )
 
 
-def label(placed: list[Placed], h: int, w: int, sigma: float) -> tuple[Points, NDArray[np.int64], NDArray[np.bool_]]:
+def label(
+    placed: list[Placed], h: int, w: int, sigma: float
+) -> tuple[Points, NDArray[np.int64], NDArray[np.bool_]]:
     """Boxes, classes and ignore flags by the rules of this module; `sigma` is the blur in network pixels."""
     scale, rows = SIZE / max(h, w), []
     for item in placed:
-        seen = min(1.0, float(item.seen.sum()) / item.area) if item.area > 4 else float(item.seen.any())
+        seen = (
+            min(1.0, float(item.seen.sum()) / item.area)
+            if item.area > 4
+            else float(item.seen.any())
+        )
         low = np.clip(item.outline.min(0), 0, (w, h))
         high = np.clip(item.outline.max(0), 0, (w, h))
         side = float((high - low).min()) * scale
@@ -176,7 +203,9 @@ def render(rng: Rng, held_out: bool = False) -> Scene:
     scale, placed, taken = SIZE / side, [], []
     count = int(rng.choice([0, 1, 2, 3, 4, 5, 7], p=[0.06, 0.24, 0.25, 0.18, 0.12, 0.1, 0.05]))
     largest = 0.72 * SIZE / max(1.0, count * 0.6)
-    jobs = [True] * count + [False] * int(rng.choice([0, 1, 2, 3, 5, 8], p=[0.1, 0.2, 0.25, 0.2, 0.15, 0.1]))
+    jobs = [True] * count + [False] * int(
+        rng.choice([0, 1, 2, 3, 5, 8], p=[0.1, 0.2, 0.25, 0.2, 0.15, 0.1])
+    )
     rng.shuffle(jobs)
     for carries in jobs:
         size = float(np.exp(rng.uniform(np.log(13), np.log(max(40.0, largest))))) / scale
@@ -198,7 +227,9 @@ def render(rng: Rng, held_out: bool = False) -> Scene:
     return Scene(image, *label(placed, h, w, sigma))
 
 
-def pose(rng: Rng, thing: Thing, h: int, w: int, size: float, taken: list[Points]) -> NDArray[np.float64]:
+def pose(
+    rng: Rng, thing: Thing, h: int, w: int, size: float, taken: list[Points]
+) -> NDArray[np.float64]:
     """A random homography, of some tries the one that covers the least of the boxes in `taken`, which
     grows.
     """
@@ -239,11 +270,15 @@ def letterbox(image: Image, size: int = SIZE) -> tuple[Image, float, tuple[int, 
     fit = (max(1, round(w * scale)), max(1, round(h * scale)))
     out = np.full((size, size, 3), PAD_VALUE, np.uint8)
     left, top = (size - fit[0]) // 2, (size - fit[1]) // 2
-    out[top : top + fit[1], left : left + fit[0]] = cv2.resize(image, fit, interpolation=cv2.INTER_LINEAR)
+    out[top : top + fit[1], left : left + fit[0]] = cv2.resize(
+        image, fit, interpolation=cv2.INTER_LINEAR
+    )
     return out, scale, (left, top)
 
 
 def network_labels(scene: Scene, scale: float, pad: tuple[int, int]) -> Points:
     """Labels as (m, 6) float32: box in network pixels, class, 1 where ignored."""
     boxes = scene.boxes * scale + np.tile(np.array(pad, np.float32), 2)
-    return np.concatenate([boxes, scene.kinds[:, None], scene.ignored[:, None]], 1).astype(np.float32)
+    return np.concatenate([boxes, scene.kinds[:, None], scene.ignored[:, None]], 1).astype(
+        np.float32
+    )

@@ -36,7 +36,13 @@ EAN_ODD = "0001101 0011001 0010011 0111101 0100011 0110001 0101111 0111011 01101
 EAN_PARITY = "000000 001011 001101 001110 010011 011001 011100 010101 010110 011010".split()
 
 # Two wide of five, for the values 1 to 9 and 0: Interleaved 2 of 5 (ISO/IEC 16390) and the bars of Code 39.
-TWO_OF_FIVE = dict(zip("1234567890", "10001 01001 11000 00101 10100 01100 00011 10010 01010 00110".split(), strict=True))
+TWO_OF_FIVE = dict(
+    zip(
+        "1234567890",
+        "10001 01001 11000 00101 10100 01100 00011 10010 01010 00110".split(),
+        strict=True,
+    )
+)
 # Code 39 (ISO/IEC 16388): ten characters share one wide space; their bars are those of the digits 1 to 0.
 CODE_39_ROWS = (
     ("1234567890", "0100"),
@@ -90,7 +96,8 @@ def ean_13(text: str) -> Symbol:
     odd, even = (sum(int(c) for c in text[i:12:2]) for i in (0, 1))
     text = text[:12] + str(-(odd + 3 * even) % 10)
     left = [
-        flip(EAN_ODD[int(c)]) if p == "1" else EAN_ODD[int(c)] for c, p in zip(text[1:7], EAN_PARITY[int(text[0])], strict=True)
+        flip(EAN_ODD[int(c)]) if p == "1" else EAN_ODD[int(c)]
+        for c, p in zip(text[1:7], EAN_PARITY[int(text[0])], strict=True)
     ]
     right = [complement(EAN_ODD[int(c)]) for c in text[7:]]
     row = "101" + "".join(left) + "01010" + "".join(right) + "101"
@@ -127,7 +134,13 @@ def itf(text: str, wide: int = 3) -> Symbol:
     return bars(text, "".join(out) + f"{wide}11")
 
 
-DICTIONARIES = tuple(sorted(n for n in dir(cv2.aruco) if n.startswith("DICT_") and not n.endswith("10") and n == n.upper()))
+DICTIONARIES = tuple(
+    sorted(
+        n
+        for n in dir(cv2.aruco)
+        if n.startswith("DICT_") and not n.endswith("10") and n == n.upper()
+    )
+)
 """Names of OpenCV's predefined marker dictionaries (AprilTag 36h10 is unused in practice)."""
 
 
@@ -135,7 +148,9 @@ def marker(name: str, number: int) -> Symbol:
     """Marker `number` of a predefined ArUco or AprilTag dictionary, with its black border of one module."""
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, name))
     side = dictionary.markerSize + 2
-    return Symbol(MARKER, cv2.aruco.generateImageMarker(dictionary, number, side), 1, f"{name}:{number}")
+    return Symbol(
+        MARKER, cv2.aruco.generateImageMarker(dictionary, number, side), 1, f"{name}:{number}"
+    )
 
 
 def digits(rng: Rng, count: int) -> str:
@@ -153,7 +168,9 @@ def random_symbol(rng: Rng, kind: int) -> Symbol:
             digits(rng, rng.integers(4, 40)),
             f"https://example.org/{words.lower()}?{digits(rng, 12) * int(rng.integers(1, 9))}",
         ][rng.integers(4)]
-        return qr(text, error="lmqh"[rng.integers(4)], version=int(rng.choice([1, 2, 3, 4, 5, 6, 8, 10])))
+        return qr(
+            text, error="lmqh"[rng.integers(4)], version=int(rng.choice([1, 2, 3, 4, 5, 6, 8, 10]))
+        )
     if kind == BARCODE:
         pick = rng.integers(5)
         if pick == 0:
@@ -161,11 +178,17 @@ def random_symbol(rng: Rng, kind: int) -> Symbol:
         if pick == 1:
             return ean_13("0" + digits(rng, 11))
         if pick == 2:
-            return code_39("".join(rng.choice(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-"), rng.integers(3, 11))))
+            return code_39(
+                "".join(
+                    rng.choice(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-"), rng.integers(3, 11))
+                )
+            )
         if pick == 3:
             return itf(digits(rng, 2 * rng.integers(3, 9)))
         size = int(rng.integers(4, 20))
-        return code_128(digits(rng, size) if rng.random() < 0.5 else "".join(rng.choice(list(ALPHABET), size)))
+        return code_128(
+            digits(rng, size) if rng.random() < 0.5 else "".join(rng.choice(list(ALPHABET), size))
+        )
     name = str(rng.choice(DICTIONARIES))
     count = len(cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, name)).bytesList)
     return marker(name, int(rng.integers(count)))

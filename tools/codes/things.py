@@ -88,7 +88,10 @@ def whole(image: Image, codes: list[Code] | None = None) -> Thing:
 
 def words(rng: Rng, count: int) -> str:
     """Random words and numbers."""
-    return " ".join(str(rng.choice(WORDS)) if rng.random() < 0.6 else digits(rng, rng.integers(1, 7)) for _ in range(count))
+    return " ".join(
+        str(rng.choice(WORDS)) if rng.random() < 0.6 else digits(rng, rng.integers(1, 7))
+        for _ in range(count)
+    )
 
 
 def write(
@@ -115,7 +118,9 @@ def write(
         )
 
 
-def text_block(rng: Rng, image: Image, x: float, y: float, w: float, h: float, line: float, ink: Points) -> None:
+def text_block(
+    rng: Rng, image: Image, x: float, y: float, w: float, h: float, line: float, ink: Points
+) -> None:
     """Lines of text within a rectangle; below 5 pixels dashes do."""
     at = y + line
     while at < y + h:
@@ -161,7 +166,11 @@ def draw_modules(rng: Rng, symbol: Symbol, w: int, h: int) -> Image:
             (w, h),
             interpolation=cv2.INTER_AREA,
         )
-    big = cv2.resize(symbol.modules, (columns * times, h if rows == 1 else rows * times), interpolation=cv2.INTER_NEAREST)
+    big = cv2.resize(
+        symbol.modules,
+        (columns * times, h if rows == 1 else rows * times),
+        interpolation=cv2.INTER_NEAREST,
+    )
     if symbol.kind == QR and times >= 4 and rng.random() < 0.12:
         dot = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (times, times)) * 255
         dots = 255 - np.minimum(np.tile(dot, (rows, columns)), 255 - big)
@@ -201,7 +210,14 @@ def paint(
     if symbol.kind == QR and rng.random() < 0.08:
         a, b = int(w * 0.4), int(w * 0.6)
         patch[a:b, a:b] = light
-        cv2.circle(patch, (w // 2, h // 2), int(w * 0.08), colour(rng, 30, 220, 1).tolist(), -1, cv2.LINE_AA)
+        cv2.circle(
+            patch,
+            (w // 2, h // 2),
+            int(w * 0.08),
+            colour(rng, 30, 220, 1).tolist(),
+            -1,
+            cv2.LINE_AA,
+        )
     if symbol.kind == BARCODE and rng.random() < 0.55:
         text, line = symbol.text, max(3.0, w * 0.07)
         strip = image[y + h : int(y + h + line * 1.5), x : x + w]

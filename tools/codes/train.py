@@ -70,7 +70,9 @@ def rate(step: int, recipe: Recipe) -> float:
     """Learning rate at a step."""
     if step < recipe.warm_up:
         return recipe.rate * (step + 1) / recipe.warm_up
-    t = float(np.interp(step * recipe.knots[-1][0] / recipe.steps, *zip(*recipe.knots, strict=True)))
+    t = float(
+        np.interp(step * recipe.knots[-1][0] / recipe.steps, *zip(*recipe.knots, strict=True))
+    )
     return recipe.rate * (recipe.final + (1 - recipe.final) * (1 + math.cos(math.pi * t)) / 2)
 
 
@@ -94,7 +96,9 @@ def share(network: Network) -> None:
         grad.copy_(part.view_as(grad))
 
 
-def step_loss(network: Network, images: Tensor, labels: Tensor, centres: Tensor, focal: bool) -> tuple[Tensor, Tensor]:
+def step_loss(
+    network: Network, images: Tensor, labels: Tensor, centres: Tensor, focal: bool
+) -> tuple[Tensor, Tensor]:
     """Class and box loss of a batch of uint8 images (N, S, S, 3) and labels (N, G, 6)."""
     x = images.permute(0, 3, 1, 2).float() / 255
     with torch.autocast("cpu", torch.bfloat16):
@@ -106,7 +110,10 @@ def optimizer_of(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW that leaves norms and biases undecayed."""
     plain = [p for p in network.parameters() if p.ndim < 2]
     heavy = [p for p in network.parameters() if p.ndim >= 2]
-    groups = [{"params": plain, "weight_decay": 0.0}, {"params": heavy, "weight_decay": recipe.decay}]
+    groups = [
+        {"params": plain, "weight_decay": 0.0},
+        {"params": heavy, "weight_decay": recipe.decay},
+    ]
     return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.99))
 
 
@@ -114,7 +121,9 @@ def work(part: int, folder: Path, out: Path, recipe: Recipe, seed: int) -> None:
     """One process of a run."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    torch.distributed.init_process_group("gloo", f"file://{out / 'meeting'}", rank=part, world_size=recipe.jobs)
+    torch.distributed.init_process_group(
+        "gloo", f"file://{out / 'meeting'}", rank=part, world_size=recipe.jobs
+    )
     network: nn.Module = Network().to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(network).eval()
     optimizer = optimizer_of(network, recipe)
@@ -126,7 +135,16 @@ def work(part: int, folder: Path, out: Path, recipe: Recipe, seed: int) -> None:
         optimizer.load_state_dict(state["optimizer"])
         first, seconds = state["step"], state["seconds"]
     centres = torch.cat([anchors(stride) for stride in STRIDES])
-    feed = batches(Dataset(folder), recipe.batch, first, recipe.steps, plateau_end(recipe), seed, part, recipe.jobs)
+    feed = batches(
+        Dataset(folder),
+        recipe.batch,
+        first,
+        recipe.steps,
+        plateau_end(recipe),
+        seed,
+        part,
+        recipe.jobs,
+    )
     began, sums = time.monotonic() - seconds, torch.zeros(2)
     for step, (images, labels) in enumerate(feed, first):
         for group in optimizer.param_groups:
@@ -142,8 +160,14 @@ def work(part: int, folder: Path, out: Path, recipe: Recipe, seed: int) -> None:
         sums += torch.stack([cls.detach(), box.detach()])
         done, seconds = step + 1, time.monotonic() - began
         if part == 0 and (done % SAVE_EVERY == 0 or done == recipe.steps):
-            mean, speed = [round(v / SAVE_EVERY, 3) for v in sums.tolist()], done * recipe.batch / seconds
-            print(f"step {done}/{recipe.steps}  class and box loss {mean}  {speed:.1f} images/s", flush=True)
+            mean, speed = (
+                [round(v / SAVE_EVERY, 3) for v in sums.tolist()],
+                done * recipe.batch / seconds,
+            )
+            print(
+                f"step {done}/{recipe.steps}  class and box loss {mean}  {speed:.1f} images/s",
+                flush=True,
+            )
             sums.zero_()
             state = {
                 "network": network.state_dict(),
@@ -168,4 +192,6 @@ def train(folder: Path, out: Path, recipe: Recipe, seed: int) -> None:
     (out / "meeting").unlink(missing_ok=True)
     torch.multiprocessing.spawn(work, (folder, out, recipe, seed), recipe.jobs)
     seconds = torch.load(out / "state.pt", weights_only=True)["seconds"]
-    (out / "train.json").write_text(json.dumps(asdict(recipe) | {"seed": seed, "train_seconds": round(seconds)}))
+    (out / "train.json").write_text(
+        json.dumps(asdict(recipe) | {"seed": seed, "train_seconds": round(seconds)})
+    )

@@ -20,7 +20,9 @@ def choose(wanted: Mapping[str, int | None], host: str = "127.0.0.1") -> dict[st
         for name, port in wanted.items():
             found = None if port == 0 else _bind(host, DEFAULTS[name] if port is None else port)
             if found is None and port:
-                raise LocalStackError(f"port {port} for {name} is taken on {host}; stop what listens there, or ask for another")
+                raise LocalStackError(
+                    f"port {port} for {name} is taken on {host}; stop what listens there, or ask for another"
+                )
             held[name] = found or _any(host)
         return {name: int(held[name].getsockname()[1]) for name in wanted}
     finally:
@@ -34,7 +36,9 @@ def _bind(host: str, port: int) -> socket.socket | None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
-        sock.listen(1)  # with SO_REUSEADDR it is this, not bind, that fails on a port somebody else has just bound
+        sock.listen(
+            1
+        )  # with SO_REUSEADDR it is this, not bind, that fails on a port somebody else has just bound
     except OSError:
         sock.close()
         return None

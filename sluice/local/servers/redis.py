@@ -66,7 +66,9 @@ def is_ready(port: int) -> Callable[[], bool]:
 
 def _version(path: Path) -> tuple[int, ...]:
     try:
-        out = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=5, check=True).stdout
+        out = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=5, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
     found = re.search(r"v=(\d+)\.(\d+)\.(\d+)", out)

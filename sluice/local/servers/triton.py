@@ -28,7 +28,9 @@ def prepare(directory: Path, env: TritonEnv) -> None:
     """
     stub = env.server / "python_backend_stubs" / env.version / "triton_python_backend_stub"
     if not stub.exists():
-        raise LocalStackError(f"{stub} is missing; remove {env.directory} and run `sluice setup` again")
+        raise LocalStackError(
+            f"{stub} is missing; remove {env.directory} and run `sluice setup` again"
+        )
     for name in ("backends", "lib"):
         shutil.rmtree(directory / name, ignore_errors=True)
     python = directory / "backends" / "python"
@@ -39,14 +41,20 @@ def prepare(directory: Path, env: TritonEnv) -> None:
             shutil.copy(path, python)
     for ours in OURS.iterdir():
         if ours.is_dir():
-            shutil.copytree(ours, directory / "backends" / ours.name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ours,
+                directory / "backends" / ours.name,
+                ignore=shutil.ignore_patterns("__pycache__"),
+            )
     (directory / "lib").mkdir()
     if env.libpython is not None:
         # A folder of its own: the one where it lies may hold other versions of what Triton brings with it.
         (directory / "lib" / env.libpython.name).symlink_to(env.libpython)
 
 
-def command(env: TritonEnv, directory: Path, models: Path, ports: TritonPorts, shm_prefix: str) -> list[str]:
+def command(
+    env: TritonEnv, directory: Path, models: Path, ports: TritonPorts, shm_prefix: str
+) -> list[str]:
     """The command line; `directory` is what `prepare` filled."""
     return [
         str(env.server / "bin" / "tritonserver"),
@@ -72,7 +80,11 @@ def command(env: TritonEnv, directory: Path, models: Path, ports: TritonPorts, s
 
 def environment(env: TritonEnv, directory: Path, base: Mapping[str, str]) -> dict[str, str]:
     """Its environment: `base` without what is Sluice's or another Python's."""
-    kept = {name: value for name, value in base.items() if not name.startswith(("PYTHON", "SLUICE_", "LD_", "VIRTUAL_ENV"))}
+    kept = {
+        name: value
+        for name, value in base.items()
+        if not name.startswith(("PYTHON", "SLUICE_", "LD_", "VIRTUAL_ENV"))
+    }
     return kept | {
         # The stub finds its standard library and packages through the first `python3` on the path.
         "PATH": f"{env.directory / 'bin'}{os.pathsep}{base.get('PATH', os.defpath)}",
@@ -95,12 +107,20 @@ def failed_models(http_port: int) -> dict[str, str]:
     except (OSError, ValueError):
         return {}
     # A traceback follows the reason, and is in the log.
-    reasons = {str(entry["name"]): str(entry.get("reason", "")).split("\n")[0] for entry in index if entry.get("state") != "READY"}
+    reasons = {
+        str(entry["name"]): str(entry.get("reason", "")).split("\n")[0]
+        for entry in index
+        if entry.get("state") != "READY"
+    }
     return {name: reason or "not loaded" for name, reason in reasons.items()}
 
 
 def lost_model(pid: int) -> str | None:
     """What is wrong when a model's process has died under the server `pid`, which never starts it again, nor says that it is
     not ready: each request to that model fails after a second."""
-    dead = [process.pid for process in reaper.processes() if process.parent == pid and process.state == "Z"]
+    dead = [
+        process.pid
+        for process in reaper.processes()
+        if process.parent == pid and process.state == "Z"
+    ]
     return f"lost the process of a model ({', '.join(map(str, dead))})" if dead else None

@@ -21,7 +21,13 @@ REQUIREMENTS = Path(__file__).with_name("triton.txt")
 VERSIONS = ((3, 11), (3, 12), (3, 13))
 GLIBC = (2, 35)  # what the wheel was built for
 STAMP = "sluice-stamp"
-LIBRARY_FOLDERS = ("/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib")
+LIBRARY_FOLDERS = (
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+    "/usr/local/lib",
+)
 
 Progress = Callable[[str], None]
 
@@ -84,7 +90,9 @@ def check_platform() -> None:
         )
     if kind != "CPython" or sys.version_info[:2] not in VERSIONS:
         found = f"{kind} {platform.python_version()}"
-        raise LocalStackError(f"the embedded Triton needs CPython 3.11, 3.12 or 3.13, and this is {found}; make .venv with one")
+        raise LocalStackError(
+            f"the embedded Triton needs CPython 3.11, 3.12 or 3.13, and this is {found}; make .venv with one"
+        )
 
 
 def find_libpython() -> Path | None:
@@ -123,14 +131,27 @@ def _is_made(directory: Path) -> bool:
 def _make(directory: Path, progress: Progress) -> None:
     if directory.exists():
         if not (directory / "pyvenv.cfg").exists() and any(directory.iterdir()):
-            raise LocalStackError(f"{directory} is to hold Triton's environment, but is something else; move it away")
+            raise LocalStackError(
+                f"{directory} is to hold Triton's environment, but is something else; move it away"
+            )
         progress(f"removing an environment that is out of date or half made: {directory}")
         shutil.rmtree(directory)
     progress(f"making Triton's environment in {directory}; some 150 MB are downloaded, once")
     _run([sys.executable, "-m", "venv", str(directory)], progress)
-    install = ["install", "--no-deps", "--require-hashes", "--only-binary", ":all:", "--progress-bar", "off"]
+    install = [
+        "install",
+        "--no-deps",
+        "--require-hashes",
+        "--only-binary",
+        ":all:",
+        "--progress-bar",
+        "off",
+    ]
     quiet = ["--disable-pip-version-check", "--no-input"]
-    _run([str(directory / "bin" / "python"), "-m", "pip", *quiet, *install, "-r", str(REQUIREMENTS)], progress)
+    _run(
+        [str(directory / "bin" / "python"), "-m", "pip", *quiet, *install, "-r", str(REQUIREMENTS)],
+        progress,
+    )
     (directory / STAMP).write_text(stamp())  # last: an environment without it is half made
 
 
@@ -138,18 +159,24 @@ def _run(command: list[str], progress: Progress) -> None:
     lines: list[str] = []
     foreign = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_USER")
     env = {name: value for name, value in os.environ.items() if name not in foreign}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+    ) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
                 lines.append(line.rstrip())
                 if line.lstrip().startswith(("Downloading", "Installing")):
                     progress(line.strip())
-        except BaseException:  # as of Ctrl-C: without this, leaving the block would wait until all is installed
+        except (
+            BaseException
+        ):  # as of Ctrl-C: without this, leaving the block would wait until all is installed
             process.kill()
             raise
     if process.returncode != 0:
         said = "\n  ".join(lines[-8:])
         package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
         hint = f" (Debian and Ubuntu: apt-get install {package})" if "ensurepip" in said else ""
-        raise LocalStackError(f"Triton's environment can't be made{hint}; {' '.join(command)} said\n  {said}")
+        raise LocalStackError(
+            f"Triton's environment can't be made{hint}; {' '.join(command)} said\n  {said}"
+        )

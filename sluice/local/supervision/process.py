@@ -33,7 +33,9 @@ class Spec:
     grace_s: float = 1.0
     tier: int = 0  # the highest is stopped first, and one tier at a time
     clean: Callable[[], None] = lambda: None  # before each start and after the last end
-    trouble: Callable[[int], str | None] = lambda pid: None  # given its pid, why it must be started again though it runs
+    trouble: Callable[[int], str | None] = lambda pid: (
+        None
+    )  # given its pid, why it must be started again though it runs
 
 
 class Process:

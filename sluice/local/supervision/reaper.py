@@ -30,7 +30,9 @@ def main(prefix: str) -> None:
     end(groups)
     for segment in Path("/dev/shm").iterdir():  # noqa: S108  the kernel's own name for where they are
         if prefix and segment.name.startswith(prefix):
-            with contextlib.suppress(OSError):  # somebody else's, by an unlikely name, or gone meanwhile
+            with contextlib.suppress(
+                OSError
+            ):  # somebody else's, by an unlikely name, or gone meanwhile
                 segment.unlink()
 
 
@@ -67,7 +69,9 @@ def processes() -> Iterator[Seen]:
             except OSError:
                 continue
             if fields:
-                yield Seen(int(folder.name), fields[0], int(fields[1]), int(fields[2]), int(fields[19]))
+                yield Seen(
+                    int(folder.name), fields[0], int(fields[1]), int(fields[2]), int(fields[19])
+                )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,11 @@ def segments(prefix: str) -> list[Path]:
     """The segments whose names begin so. Raises ValueError for an empty prefix, which would be everybody's."""
     if not prefix:
         raise ValueError("a prefix is needed")
-    return sorted(path for path in DIRECTORY.iterdir() if path.name.startswith(prefix)) if DIRECTORY.is_dir() else []
+    return (
+        sorted(path for path in DIRECTORY.iterdir() if path.name.startswith(prefix))
+        if DIRECTORY.is_dir()
+        else []
+    )
 
 
 def remove(prefix: str) -> None:

@@ -49,7 +49,9 @@ class State:
             self.directory.mkdir(parents=True, exist_ok=True)
             file = (self.directory / "lock").open("a+")
         except OSError as error:
-            raise LocalStackError(f"the state directory {self.directory} can't be used: {error.strerror}") from None
+            raise LocalStackError(
+                f"the state directory {self.directory} can't be used: {error.strerror}"
+            ) from None
         end = time.monotonic() + reaper.GONE_TIMEOUT_S + 1
         while not _try_lock(file):
             file.seek(0)
@@ -71,7 +73,10 @@ class State:
     def remember(self, pids: Iterable[int]) -> None:
         """Note the processes that run here, for `end_leftovers` of a stack to come."""
         noted = set(pids)
-        self._replace("children.json", {str(seen.pid): seen.started for seen in reaper.processes() if seen.pid in noted})
+        self._replace(
+            "children.json",
+            {str(seen.pid): seen.started for seen in reaper.processes() if seen.pid in noted},
+        )
 
     def end_leftovers(self) -> list[int]:
         """End what a stack left running that was killed together with its guard; their process ids. Needs the lock.
@@ -82,7 +87,11 @@ class State:
             noted = json.loads((self.directory / "children.json").read_text())
         except (OSError, ValueError):
             return []
-        pids = [seen.pid for seen in reaper.processes() if noted.get(str(seen.pid)) == seen.started and seen.state not in "ZX"]
+        pids = [
+            seen.pid
+            for seen in reaper.processes()
+            if noted.get(str(seen.pid)) == seen.started and seen.state not in "ZX"
+        ]
         reaper.end(pids)
         return pids
 

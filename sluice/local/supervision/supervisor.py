@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Event:
+class SupervisorEvent:
     """Something that the user should hear of. `text` is for people, in a DIED event with the end of the log."""
 
     kind: Kind
@@ -49,7 +49,14 @@ class Supervisor:
     even when this process is killed.
     """
 
-    def __init__(self, logs: Path, tell: Callable[[Event], None], *, shm_prefix: str = "", keep_open: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        logs: Path,
+        tell: Callable[[SupervisorEvent], None],
+        *,
+        shm_prefix: str = "",
+        keep_open: Sequence[int] = (),
+    ) -> None:
         self._logs = logs
         self._tell = tell
         self._shm_prefix = shm_prefix
@@ -76,7 +83,9 @@ class Supervisor:
         self._specs = list(specs)
         self._start_guard()
         for spec in specs:
-            thread = threading.Thread(target=self._supervise, args=(spec,), name=f"supervise {spec.name}", daemon=True)
+            thread = threading.Thread(
+                target=self._supervise, args=(spec,), name=f"supervise {spec.name}", daemon=True
+            )
             self._threads.append(thread)
             thread.start()
 
@@ -91,7 +100,9 @@ class Supervisor:
         if self._failure is not None:
             raise self._failure
         if self._guard is not None and self._guard.poll() is not None:
-            raise LocalStackError("the guard process was killed; without it, processes could be left behind")
+            raise LocalStackError(
+                "the guard process was killed; without it, processes could be left behind"
+            )
 
     def stop(self) -> None:
         """End them, the highest tier first, within STOP_TIMEOUT_S: those that don't heed their signal are killed."""
@@ -146,7 +157,7 @@ class Supervisor:
             if not was_ready and (trouble or deaths >= GIVE_UP_AFTER):
                 self._failure = LocalStackError(text)
                 return
-            self._tell(Event(Kind.DIED, spec.name, text))
+            self._tell(SupervisorEvent(Kind.DIED, spec.name, text))
             self._stopping.wait(min(0.2 * 2 ** (deaths - 1), LONGEST_BACKOFF_S))
 
     def _start(self, spec: Spec) -> Process | None:
@@ -160,7 +171,7 @@ class Supervisor:
         except OSError as error:
             self._failure = LocalStackError(f"{spec.name} can't be started: {error}")
             return None
-        self._tell(Event(Kind.STARTED, spec.name, f"starting {spec.name}", process.pid))
+        self._tell(SupervisorEvent(Kind.STARTED, spec.name, f"starting {spec.name}", process.pid))
         return process
 
     def _wait_ready(self, process: Process) -> bool:
@@ -173,7 +184,14 @@ class Supervisor:
                 with self._lock:
                     self._ready.add(spec.name)
                 took = time.monotonic() - started
-                self._tell(Event(Kind.READY, spec.name, f"{spec.name} is ready after {took:.1f} s", process.pid))
+                self._tell(
+                    SupervisorEvent(
+                        Kind.READY,
+                        spec.name,
+                        f"{spec.name} is ready after {took:.1f} s",
+                        process.pid,
+                    )
+                )
                 return True
         return False
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from sluice.models import Model, Task
 from sluice.vision.heads import classify, detect, obb, pose, segment
-from sluice.vision.heads.common import Array, Classification, Detections, Parameters
+from sluice.vision.heads.common import Array, Classification, DecodeParameters, Detections
 from sluice.vision.letterbox import CentreCrop, Letterbox
 
-__all__ = ["Classification", "Detections", "Parameters", "decode", "fit"]
+__all__ = ["Classification", "DecodeParameters", "Detections", "decode", "fit"]
 
 _DECODERS = {
     Task.DETECT: detect.decode,
@@ -35,7 +35,10 @@ def fit(model: Model, source_hw: tuple[int, int]) -> Letterbox | CentreCrop:
 
 
 def decode(
-    model: Model, outputs: Mapping[str, Array], parameters: Parameters, view: Letterbox | CentreCrop
+    model: Model,
+    outputs: Mapping[str, Array],
+    parameters: DecodeParameters,
+    view: Letterbox | CentreCrop,
 ) -> Detections | Classification:
     """What `model` saw in one image.
 

@@ -6,10 +6,12 @@ import numpy as np
 
 from sluice.errors import UnsupportedModel
 from sluice.models import Model
-from sluice.vision.heads.common import Array, Classification, Parameters, pick
+from sluice.vision.heads.common import Array, Classification, DecodeParameters, pick
 
 
-def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters) -> Classification:
+def decode(
+    model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters
+) -> Classification:
     """The likeliest classes, at most `max_detections` of those that `classes` allows; no confidence is asked of them.
 
     The output is (C,): probabilities, or logits, as YOLOv5 exports them, which are put through a softmax.

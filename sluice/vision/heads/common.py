@@ -18,7 +18,7 @@ _BROKEN = 1e6  # no box, keypoint, angle or coefficient is this large; beyond it
 
 
 @dataclass(frozen=True)
-class Parameters:
+class DecodeParameters:
     """What a request may ask of a head.
 
     A detection needs a score strictly greater than `confidence`; `iou` is the overlap beyond which the lesser of two
@@ -80,7 +80,9 @@ class Rows:
     extras: Floats
 
     def __getitem__(self, index: npt.NDArray[Any]) -> "Rows":
-        return Rows(self.boxes[index], self.scores[index], self.class_ids[index], self.extras[index])
+        return Rows(
+            self.boxes[index], self.scores[index], self.class_ids[index], self.extras[index]
+        )
 
 
 def pick(model: Model, outputs: Mapping[str, Array], ndim: int) -> Array:
@@ -96,7 +98,9 @@ def pick(model: Model, outputs: Mapping[str, Array], ndim: int) -> Array:
     )
 
 
-def read_rows(model: Model, output: Array, parameters: Parameters, extras: int | None = 0) -> Rows:
+def read_rows(
+    model: Model, output: Array, parameters: DecodeParameters, extras: int | None = 0
+) -> Rows:
     """The rows of `output`, laid out as `model.layout` says, that pass the confidence and the class filter.
 
     A row's class is its best class, and its score objectness x class where there is an objectness. `extras` is how
@@ -106,7 +110,11 @@ def read_rows(model: Model, output: Array, parameters: Parameters, extras: int |
     """
     fixed = _fixed_values(model)
     axis = 0 if model.layout is Layout.ANCHOR_FREE else 1
-    if output.ndim != 2 or output.shape[axis] < fixed or extras not in (None, output.shape[axis] - fixed):
+    if (
+        output.ndim != 2
+        or output.shape[axis] < fixed
+        or extras not in (None, output.shape[axis] - fixed)
+    ):
         raise UnsupportedModel(_misfit(model, output, fixed, extras))
     table = output.T if axis == 0 else output
 
@@ -124,7 +132,9 @@ def read_rows(model: Model, output: Array, parameters: Parameters, extras: int |
         scores, class_ids = products.max(axis=1), products.argmax(axis=1)
 
     good = (scores > parameters.confidence) & np.isfinite(scores) & np.isfinite(class_ids)
-    good &= (np.abs(kept[:, :4]) < _BROKEN).all(axis=1) & (np.abs(kept[:, fixed:]) < _BROKEN).all(axis=1)
+    good &= (np.abs(kept[:, :4]) < _BROKEN).all(axis=1) & (np.abs(kept[:, fixed:]) < _BROKEN).all(
+        axis=1
+    )
     kept, scores, class_ids = kept[good], scores[good], class_ids[good]
     unknown = class_ids[~np.isin(class_ids, np.arange(len(model.names)))]
     if len(unknown):
@@ -136,7 +146,9 @@ def read_rows(model: Model, output: Array, parameters: Parameters, extras: int |
     return rows if parameters.classes is None else rows[np.isin(rows.class_ids, parameters.classes)]
 
 
-def best_rows(model: Model, rows: Rows, parameters: Parameters, boxes: Floats, *, rotated: bool = False) -> Ints:
+def best_rows(
+    model: Model, rows: Rows, parameters: DecodeParameters, boxes: Floats, *, rotated: bool = False
+) -> Ints:
     """The indices of the rows that stay, the best first: suppressed here, or by the model where it is end to end.
 
     `boxes`, in network pixels, are as suppress takes them, or suppress_rotated if `rotated`.
@@ -156,7 +168,9 @@ def best_rows(model: Model, rows: Rows, parameters: Parameters, boxes: Floats, *
 def _fixed_values(model: Model) -> int:
     """How many values a row has before the task's own."""
     classes = len(model.names)
-    return {Layout.ANCHORS: 5 + classes, Layout.ANCHOR_FREE: 4 + classes, Layout.END_TO_END: 6}[model.layout]
+    return {Layout.ANCHORS: 5 + classes, Layout.ANCHOR_FREE: 4 + classes, Layout.END_TO_END: 6}[
+        model.layout
+    ]
 
 
 def _misfit(model: Model, output: Array, fixed: int, extras: int | None) -> str:

@@ -4,17 +4,29 @@ from collections.abc import Mapping
 
 from sluice.models import Layout, Model
 from sluice.vision.boxes import xywh_to_xyxy
-from sluice.vision.heads.common import Array, Detections, Parameters, Rows, best_rows, pick, read_rows
+from sluice.vision.heads.common import (
+    Array,
+    DecodeParameters,
+    Detections,
+    Rows,
+    best_rows,
+    pick,
+    read_rows,
+)
 from sluice.vision.letterbox import Letterbox
 
 
-def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, letterbox: Letterbox) -> Detections:
+def decode(
+    model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
+) -> Detections:
     """Detections from the model's rows; arguments and errors as for sluice.heads.decode."""
     rows = select(model, pick(model, outputs, 2), parameters)
     return Detections(letterbox.to_source(rows.boxes), rows.scores, rows.class_ids)
 
 
-def select(model: Model, output: Array, parameters: Parameters, extras: int | None = 0) -> Rows:
+def select(
+    model: Model, output: Array, parameters: DecodeParameters, extras: int | None = 0
+) -> Rows:
     """The rows of `output` that are detections, the best first, with boxes as x1, y1, x2, y2 in network pixels.
 
     For every task whose boxes lie straight; `extras` and errors as for read_rows.

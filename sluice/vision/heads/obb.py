@@ -6,11 +6,20 @@ import numpy as np
 
 from sluice.models import Model
 from sluice.vision.boxes import Floats, rotated_corners
-from sluice.vision.heads.common import Array, Detections, Parameters, best_rows, pick, read_rows
+from sluice.vision.heads.common import (
+    Array,
+    DecodeParameters,
+    Detections,
+    best_rows,
+    pick,
+    read_rows,
+)
 from sluice.vision.letterbox import Letterbox
 
 
-def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, letterbox: Letterbox) -> Detections:
+def decode(
+    model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
+) -> Detections:
     """Detections with `rotated` and `corners`, `boxes` being what encloses the corners within the image.
 
     In every layout a row's box is centre x, centre y, width, height, and the angle its last value, end to end too
@@ -25,7 +34,9 @@ def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, l
     corners = rotated_corners(rotated)
     enclosing = np.concatenate((corners.min(axis=1), corners.max(axis=1)), axis=1)
     boxes = np.clip(enclosing, 0, np.array(letterbox.source_hw[::-1] * 2, np.float32))
-    return Detections(boxes, rows.scores[kept], rows.class_ids[kept], rotated=rotated, corners=corners)
+    return Detections(
+        boxes, rows.scores[kept], rows.class_ids[kept], rotated=rotated, corners=corners
+    )
 
 
 def _upright(boxes: Floats) -> Floats:

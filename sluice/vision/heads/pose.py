@@ -6,12 +6,14 @@ import numpy as np
 
 from sluice.errors import UnsupportedModel
 from sluice.models import Model
-from sluice.vision.heads.common import Array, Detections, Parameters, pick
+from sluice.vision.heads.common import Array, DecodeParameters, Detections, pick
 from sluice.vision.heads.detect import select
 from sluice.vision.letterbox import Letterbox
 
 
-def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, letterbox: Letterbox) -> Detections:
+def decode(
+    model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
+) -> Detections:
     """Detections with `keypoints`; arguments and errors as for sluice.heads.decode."""
     rows = select(model, pick(model, outputs, 2), parameters, extras=None)
     values = rows.extras.shape[1]
@@ -22,5 +24,9 @@ def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, l
             " task, layout or names"
         )
     keypoints = rows.extras.reshape(-1, values // 3, 3)
-    keypoints = np.concatenate((letterbox.to_source(keypoints[..., :2]), keypoints[..., 2:]), axis=-1)
-    return Detections(letterbox.to_source(rows.boxes), rows.scores, rows.class_ids, keypoints=keypoints)
+    keypoints = np.concatenate(
+        (letterbox.to_source(keypoints[..., :2]), keypoints[..., 2:]), axis=-1
+    )
+    return Detections(
+        letterbox.to_source(rows.boxes), rows.scores, rows.class_ids, keypoints=keypoints
+    )

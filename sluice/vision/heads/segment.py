@@ -12,14 +12,18 @@ import numpy as np
 from sluice.errors import UnsupportedModel
 from sluice.models import Model
 from sluice.vision.boxes import Floats
-from sluice.vision.heads.common import Array, Detections, Parameters, pick
+from sluice.vision.heads.common import Array, DecodeParameters, Detections, pick
 from sluice.vision.heads.detect import select
 from sluice.vision.letterbox import Letterbox, Pixels
 
-_PARTS = 16  # a mask that falls into more parts than this is noise, and its lesser parts are left out
+_PARTS = (
+    16  # a mask that falls into more parts than this is noise, and its lesser parts are left out
+)
 
 
-def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, letterbox: Letterbox) -> Detections:
+def decode(
+    model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
+) -> Detections:
     """Detections with `polygons`; prototypes are (p, h, w), and rows have p coefficients.
 
     Arguments and errors as for sluice.heads.decode.
@@ -36,25 +40,34 @@ def decode(model: Model, outputs: Mapping[str, Array], parameters: Parameters, l
     for box, coefficients in zip(rows.boxes, rows.extras, strict=True):
         mask, left, top = draw_mask(prototypes, coefficients, box, letterbox.network_hw)
         polygons.append(letterbox.to_source(outline(mask) + np.array((left, top), np.float32)))
-    return Detections(letterbox.to_source(rows.boxes), rows.scores, rows.class_ids, polygons=polygons)
+    return Detections(
+        letterbox.to_source(rows.boxes), rows.scores, rows.class_ids, polygons=polygons
+    )
 
 
-def draw_mask(prototypes: Array, coefficients: Floats, box: Floats, network_hw: tuple[int, int]) -> tuple[Pixels, int, int]:
+def draw_mask(
+    prototypes: Array, coefficients: Floats, box: Floats, network_hw: tuple[int, int]
+) -> tuple[Pixels, int, int]:
     """One detection's mask within its box: (h, w) uint8, 0 or 1, and its left and top on the network's canvas.
 
     `prototypes` (p, h, w) cover the canvas, whose sides are multiples of theirs; `coefficients` (p,) float32; `box`
     (4,) x1, y1, x2, y2 in network pixels: a pixel is in it where x1 <= x < x2. A box without pixels gives shape (0, 0).
     """
     left, top, right, bottom = (
-        min(max(int(np.ceil(side)), 0), limit) for side, limit in zip(box, network_hw[::-1] * 2, strict=True)
+        min(max(int(np.ceil(side)), 0), limit)
+        for side, limit in zip(box, network_hw[::-1] * 2, strict=True)
     )
     if right <= left or bottom <= top:
         return np.zeros((0, 0), np.uint8), left, top
     step_y, step_x = network_hw[0] // prototypes.shape[1], network_hw[1] // prototypes.shape[2]
     # Only the cells under the box, and one more on each side, from which the scaling blends.
     y, x = max(top // step_y - 1, 0), max(left // step_x - 1, 0)
-    cells = prototypes[:, y : (bottom - 1) // step_y + 2, x : (right - 1) // step_x + 2].astype(np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):  # where a prototype is not finite, there is no mask
+    cells = prototypes[:, y : (bottom - 1) // step_y + 2, x : (right - 1) // step_x + 2].astype(
+        np.float32
+    )
+    with np.errstate(
+        invalid="ignore", over="ignore"
+    ):  # where a prototype is not finite, there is no mask
         logits = np.tensordot(coefficients, cells, 1)
     size = (logits.shape[1] * step_x, logits.shape[0] * step_y)
     scaled = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)

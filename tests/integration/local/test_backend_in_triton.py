@@ -16,7 +16,15 @@ from .conftest import BOOL, DOUBLE, FLOAT, FLOAT16, INT32, INT64, OPENVINO, UINT
 
 pytestmark = pytest.mark.integration
 
-TYPES = {"FP32": FLOAT, "UINT8": UINT8, "INT32": INT32, "INT64": INT64, "BOOL": BOOL, "FP16": FLOAT16, "FP64": DOUBLE}
+TYPES = {
+    "FP32": FLOAT,
+    "UINT8": UINT8,
+    "INT32": INT32,
+    "INT64": INT64,
+    "BOOL": BOOL,
+    "FP16": FLOAT16,
+    "FP64": DOUBLE,
+}
 BATCHING = "max_batch_size: 8\ndynamic_batching { max_queue_delay_microseconds: 300000 }\n"
 CODES = ROOT / "model_repository" / "codes"
 
@@ -62,9 +70,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator
         "tuned",
         fixed,
         'parameters { key: "intra_op_thread_count" value: { string_value: "1" } }\n'
-        + OPENVINO.replace('name: "openvino"', 'name: "openvino" parameters { key: "precision" value: "BF16" }'),
+        + OPENVINO.replace(
+            'name: "openvino"', 'name: "openvino" parameters { key: "precision" value: "BF16" }'
+        ),
     )
-    add("gpu", fixed, OPENVINO.replace("cpu_execution", "gpu_execution").replace("openvino", "tensorrt"))
+    add(
+        "gpu",
+        fixed,
+        OPENVINO.replace("cpu_execution", "gpu_execution").replace("openvino", "tensorrt"),
+    )
     add("bad-file", b"not a graph", "")
     add(
         "bad-dims",
@@ -73,8 +87,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator
     )
     add("bad-batch", fixed, "max_batch_size: 4")
     add("bad-accelerator", fixed, OPENVINO.replace("openvino", "abacus"))
-    add("bad-precision", fixed, OPENVINO.replace('"openvino"', '"openvino" parameters { key: "precision" value: "INT3" }'))
-    config = StackConfig(state=folder / "state", models=folder / "models", port=0, parts=frozenset({"triton"}))
+    add(
+        "bad-precision",
+        fixed,
+        OPENVINO.replace('"openvino"', '"openvino" parameters { key: "precision" value: "INT3" }'),
+    )
+    config = StackConfig(
+        state=folder / "state", models=folder / "models", port=0, parts=frozenset({"triton"})
+    )
     with Stack(config, tell=lambda event: said.append(event.text)) as stack:
         yield stack
 
@@ -89,12 +109,16 @@ Infer = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def infer(client: grpcclient.InferenceServerClient) -> Infer:
-    def infer(model: str, array: Any, name: str = "x", outputs: tuple[str, ...] = ()) -> dict[str, Any]:
+    def infer(
+        model: str, array: Any, name: str = "x", outputs: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         tensor = grpcclient.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(array)
         wanted = [grpcclient.InferRequestedOutput(output) for output in outputs] or None
         answer = client.infer(model, [tensor], outputs=wanted, client_timeout=60)
-        return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
+        return {
+            output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs
+        }
 
     return infer
 
@@ -102,19 +126,31 @@ def infer(client: grpcclient.InferenceServerClient) -> Infer:
 @pytest.mark.parametrize("dtype", TYPES)
 def test_every_type_passes_through_unchanged(infer: Infer, dtype: str):
     sent = (np.arange(6).reshape(2, 3) % 2 == 0) if dtype == "BOOL" else np.arange(6).reshape(2, 3)
-    numpy_dtype = {"FP32": "f4", "UINT8": "u1", "INT32": "i4", "INT64": "i8", "BOOL": "?", "FP16": "f2", "FP64": "f8"}[dtype]
+    numpy_dtype = {
+        "FP32": "f4",
+        "UINT8": "u1",
+        "INT32": "i4",
+        "INT64": "i8",
+        "BOOL": "?",
+        "FP16": "f2",
+        "FP64": "f8",
+    }[dtype]
     sent = sent.astype(numpy_dtype)
     got = infer(f"type-{dtype.lower()}", sent)["y"]
     assert got.dtype == sent.dtype
     np.testing.assert_array_equal(got, sent)
 
 
-def test_what_a_config_leaves_out_is_completed_as_the_native_backend_does(client: grpcclient.InferenceServerClient):
+def test_what_a_config_leaves_out_is_completed_as_the_native_backend_does(
+    client: grpcclient.InferenceServerClient,
+):
     for name in ("fork", "unnamed"):
         config = client.get_model_config(name, as_json=True)["config"]
         assert config["max_batch_size"] == 4
         assert "dynamic_batching" in config
-        assert [(entry["name"], entry["data_type"], entry["dims"]) for entry in config["input"]] == [("x", "TYPE_FP32", ["2"])]
+        assert [
+            (entry["name"], entry["data_type"], entry["dims"]) for entry in config["input"]
+        ] == [("x", "TYPE_FP32", ["2"])]
         assert [entry["name"] for entry in config["output"]] == ["minus", "abs"]
     config = client.get_model_config("fixed", as_json=True)["config"]
     assert config.get("max_batch_size", 0) == 0
@@ -146,7 +182,9 @@ def test_requests_at_the_same_time_go_through_the_engine_together(
 ):
     inferences, executions = counts(client, model)
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda index: infer(model, np.array([[index % 4]]))["y"].tolist(), range(16)))
+        answers = list(
+            pool.map(lambda index: infer(model, np.array([[index % 4]]))["y"].tolist(), range(16))
+        )
     assert answers == [[[index % 4 * 10]] for index in range(16)]
     now = counts(client, model)
     assert now[0] - inferences == 16
@@ -176,7 +214,9 @@ def test_a_request_that_fails_fails_alone(infer: Infer):
         ("bad-precision", "must be one of FP32, FP16, BF16, not 'INT3'"),
     ],
 )
-def test_a_bad_model_is_told_of_and_the_others_load(stack: Stack, said: list[str], infer: Infer, model: str, says: str):
+def test_a_bad_model_is_told_of_and_the_others_load(
+    stack: Stack, said: list[str], infer: Infer, model: str, says: str
+):
     (line,) = [line for line in said if f"model {model} did not load" in line]
     assert says in line
     assert infer("fixed", np.ones((2, 2), np.float32))["y"].sum() == -4
@@ -185,11 +225,15 @@ def test_a_bad_model_is_told_of_and_the_others_load(stack: Stack, said: list[str
 def test_what_is_done_with_accelerators_is_in_the_log(stack: Stack):
     log = stack.state.log("triton").read_text()
     assert "model 'tuned': runs in OpenVINO" in log
-    assert "model 'gpu': tensorrt needs a GPU, which the embedded Triton does not use; ignored" in log
+    assert (
+        "model 'gpu': tensorrt needs a GPU, which the embedded Triton does not use; ignored" in log
+    )
     assert "model 'fixed': runs in ONNX Runtime" in log
 
 
-def test_both_engines_give_the_same_answers(golden: Path, start: Callable[..., Stack], tmp_path: Path):
+def test_both_engines_give_the_same_answers(
+    golden: Path, start: Callable[..., Stack], tmp_path: Path
+):
     add = adder(tmp_path / "models")
     config = """
     max_batch_size: 8
@@ -206,7 +250,9 @@ def test_both_engines_give_the_same_answers(golden: Path, start: Callable[..., S
     np.testing.assert_allclose(first[:, 4:], second[:, 4:], atol=1e-4)  # scores
 
 
-def test_the_shipped_model_gives_the_same_in_both_engines(start: Callable[..., Stack], tmp_path: Path):
+def test_the_shipped_model_gives_the_same_in_both_engines(
+    start: Callable[..., Stack], tmp_path: Path
+):
     config = (CODES / "config.pbtxt").read_text()
     assert "openvino" in config
     for name, text in (("openvino", config), ("ort", config.replace("optimization", "#"))):
@@ -218,7 +264,9 @@ def test_the_shipped_model_gives_the_same_in_both_engines(start: Callable[..., S
     images = np.random.default_rng(0).integers(0, 256, (2, 416, 416, 3), np.uint8)
     first, second = (_one(stack, name, "images", images, "output0") for name in ("ort", "openvino"))
     # It keeps the best 300 of its own; in noise, which of two equals comes first is chance.
-    np.testing.assert_allclose(*(np.sort(output[:, 4:].max(axis=1)) for output in (first, second)), atol=1e-3)
+    np.testing.assert_allclose(
+        *(np.sort(output[:, 4:].max(axis=1)) for output in (first, second)), atol=1e-3
+    )
 
 
 def _one(stack: Stack, model: str, name: str, array: Any, output: str) -> Any:

@@ -39,7 +39,11 @@ def until(condition: Callable[[], Any], what: str = "it") -> Any:
 def left(pids: dict[str, int]) -> list[reaper.Seen]:
     """Processes of these ids or in their groups that still run; the supervisor, which may be this process, left out."""
     numbers = {pid for name, pid in pids.items() if name != "supervisor"}
-    return [seen for seen in reaper.processes() if seen.state not in "ZX" and (seen.pid in numbers or seen.group in numbers)]
+    return [
+        seen
+        for seen in reaper.processes()
+        if seen.state not in "ZX" and (seen.pid in numbers or seen.group in numbers)
+    ]
 
 
 @pytest.fixture
@@ -51,7 +55,9 @@ def models(tmp_path: Path, identity: bytes) -> Path:
 def model_is_ready(stack: Stack) -> bool:
     body = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
     try:
-        answer = httpx.post(f"{stack.addresses.triton_http}/v2/models/echo/infer", json=body, timeout=10)
+        answer = httpx.post(
+            f"{stack.addresses.triton_http}/v2/models/echo/infer", json=body, timeout=10
+        )
     except httpx.HTTPError:
         return False
     return answer.status_code == 200 and answer.json()["outputs"][0]["data"] == [1, 2]
@@ -69,7 +75,9 @@ def test_redis_loses_nothing_when_it_is_killed(start: Callable[..., Stack], mode
         assert client.get("key") == b"value"
 
 
-def test_triton_that_is_killed_comes_back_and_leaves_no_memory(start: Callable[..., Stack], models: Path):
+def test_triton_that_is_killed_comes_back_and_leaves_no_memory(
+    start: Callable[..., Stack], models: Path
+):
     events = []
     stack = start(models, parts=frozenset({"triton"}), tell=events.append)
     assert model_is_ready(stack)
@@ -113,7 +121,9 @@ def test_nothing_is_left_after_a_stop(start: Callable[..., Stack], models: Path)
 
 def test_a_second_stack_on_the_same_directory_is_refused(start: Callable[..., Stack], models: Path):
     stack = start(models, parts=frozenset({"redis"}))
-    second = Stack(StackConfig(state=stack.state.directory, models=models, port=0, parts=frozenset({"redis"})))
+    second = Stack(
+        StackConfig(state=stack.state.directory, models=models, port=0, parts=frozenset({"redis"}))
+    )
     with pytest.raises(LocalStackError, match=f"already runs on .*process {os.getpid()}"):
         second.start()
     with redis.Redis.from_url(stack.addresses.redis) as client:
@@ -148,7 +158,17 @@ def up(tmp_path: Path) -> Iterator[Up]:
         state = str(tmp_path / "state")
         with (tmp_path / "stderr").open("w") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-c", f"{COMMANDS} app()", "--json", "--port", "0", "--state", state, *arguments],
+                [
+                    sys.executable,
+                    "-c",
+                    f"{COMMANDS} app()",
+                    "--json",
+                    "--port",
+                    "0",
+                    "--state",
+                    state,
+                    *arguments,
+                ],
                 cwd=ROOT,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -172,7 +192,16 @@ def test_the_whole_stack_by_one_command(up: Up, tmp_path: Path, number: signal.S
     process, said = up("--workers", "2")
     assert set(said) == {"addresses", "pids", "state"}
     assert set(said["addresses"]) == {"api", "redis", "triton_http", "triton_grpc", "metrics"}
-    assert set(said["pids"]) == {"supervisor", "guard", "redis", "triton", "worker-1", "worker-2", "webhooks", "api"}
+    assert set(said["pids"]) == {
+        "supervisor",
+        "guard",
+        "redis",
+        "triton",
+        "worker-1",
+        "worker-2",
+        "webhooks",
+        "api",
+    }
     assert said["pids"]["supervisor"] == process.pid
     assert json.loads((Path(said["state"]) / "stack.json").read_text()) == said
     assert httpx.get(f"{said['addresses']['api']}/readyz").status_code == 200
@@ -192,18 +221,25 @@ def test_nothing_is_left_when_the_command_is_killed(up: Up):
     process.kill()
     process.communicate()
     until(lambda: not left(said["pids"]), "the end of all processes")
-    until(lambda: not shm.segments(State(Path(said["state"])).shm_prefix), "the end of all shared memory")
+    until(
+        lambda: not shm.segments(State(Path(said["state"])).shm_prefix),
+        "the end of all shared memory",
+    )
     _, again = up()  # its data are whole, and nothing holds the directory
     assert httpx.get(f"{again['addresses']['api']}/readyz").status_code == 200
 
 
-def test_what_a_killed_guard_could_not_end_is_ended_by_the_next_stack(start: Callable[..., Stack], models: Path, tmp_path: Path):
+def test_what_a_killed_guard_could_not_end_is_ended_by_the_next_stack(
+    start: Callable[..., Stack], models: Path, tmp_path: Path
+):
     script = (
         "import time; from pathlib import Path; from sluice.local.stack import *\n"
         f"stack = Stack(StackConfig(state=Path({str(tmp_path / 'state')!r}), port=0, parts=frozenset({{'redis'}})))\n"
         "stack.start(); print(stack.pids['redis'], stack.pids['guard'], flush=True); time.sleep(60)"
     )
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         server, watcher = map(int, process.stdout.readline().split())
         process.send_signal(signal.SIGSTOP)  # lest it sees its guard's end
@@ -213,12 +249,22 @@ def test_what_a_killed_guard_could_not_end_is_ended_by_the_next_stack(start: Cal
     events = []
     stack = start(models, parts=frozenset({"redis"}), tell=events.append)
     assert not left({"redis": server})
-    assert f"ended process {server}, left here by a stack that was killed" in [event.text for event in events]
+    assert f"ended process {server}, left here by a stack that was killed" in [
+        event.text for event in events
+    ]
     assert stack.pids["redis"] != server
 
 
 def test_an_error_is_one_line_and_exit_status_1(tmp_path: Path):
-    command = [sys.executable, "-c", f"{COMMANDS} app()", "--models", str(tmp_path / "nowhere"), "--state", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-c",
+        f"{COMMANDS} app()",
+        "--models",
+        str(tmp_path / "nowhere"),
+        "--state",
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no model repository")

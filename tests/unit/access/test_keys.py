@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sluice.access import keys
 from sluice.access.keys import ANYBODY, Caller, Keys, Rate
 from sluice.errors import Unauthorized
-from sluice.settings import Api
+from sluice.settings import ApiSettings
 
 KEY, NEWER, OTHER = (keys.new_key() for _ in range(3))
 SECRET = keys.digest(KEY)
@@ -58,12 +58,19 @@ def test_a_key_is_known_by_its_looks_and_only_its_hash_is_kept() -> None:
     assert len({keys.new_key() for _ in range(100)}) == 100
     assert KEY.startswith("sluice_")
     assert len(KEY) == len("sluice_") + 43
-    assert keys.digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-4's example
+    assert (
+        keys.digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )  # FIPS 180-4's example
 
 
 def test_whose_key_it_is(tmp_path: Path) -> None:
     limits = {"rate_per_s": 0.5, "burst": 20, "max_backlog": 500}
-    path = write(tmp_path / "keys.json", item(**limits), item(key=NEWER, **limits, created="2026-01-31"), item("door", OTHER))
+    path = write(
+        tmp_path / "keys.json",
+        item(**limits),
+        item(key=NEWER, **limits, created="2026-01-31"),
+        item("door", OTHER),
+    )
     found = Keys(path)
     assert found.caller(KEY) == found.caller(NEWER) == Caller("camera-7", 500, Rate(0.5, 20))
     assert found.caller(OTHER) == Caller("door")
@@ -73,7 +80,17 @@ def test_all_wrong_keys_get_the_same_answer(tmp_path: Path) -> None:
     empty = keys.digest("")
     found = Keys(write(tmp_path / "keys.json", item(), {"name": "empty", "sha256": empty}))
     said = set()
-    for wrong in (None, "", " ", KEY[:-1], KEY + "x", KEY.lower(), keys.digest(KEY), keys.new_key(), "naïve\0"):
+    for wrong in (
+        None,
+        "",
+        " ",
+        KEY[:-1],
+        KEY + "x",
+        KEY.lower(),
+        keys.digest(KEY),
+        keys.new_key(),
+        "naïve\0",
+    ):
         with pytest.raises(Unauthorized) as caught:
             found.caller(wrong)
         said.add(caught.value.message)
@@ -114,7 +131,10 @@ def test_without_a_file_everybody_is_the_same() -> None:
         ([item(rate=1)], "rate: Extra inputs"),
         ([item() | {SECRET: 1}], "a field: Extra inputs"),
         ([item(), item("door")], r"^entry 2 \(door\) has the key of an earlier one"),
-        ([item(max_backlog=1), item(key=OTHER, max_backlog=2)], "^all keys of camera-7 need the same .* change entry 2"),
+        (
+            [item(max_backlog=1), item(key=OTHER, max_backlog=2)],
+            "^all keys of camera-7 need the same .* change entry 2",
+        ),
         ([item(key=str(n)) for n in range(1001)], "keys: .*1000"),
     ],
 )
@@ -127,13 +147,22 @@ def test_what_is_wrong_is_said_but_not_what_was_given(text: Any, said: str) -> N
 
 
 _SECRETS = st.sampled_from([SECRET, KEY])
-_FIELDS = st.sampled_from(["name", "sha256", "rate_per_s", "burst", "max_backlog", "created", "keys"]) | _SECRETS
+_FIELDS = (
+    st.sampled_from(["name", "sha256", "rate_per_s", "burst", "max_backlog", "created", "keys"])
+    | _SECRETS
+)
 _JSON = st.recursive(
-    _SECRETS | st.integers() | st.none(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_FIELDS, inner, max_size=3)
+    _SECRETS | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_FIELDS, inner, max_size=3),
 )
 
 
-@given(st.fixed_dictionaries({"keys": st.lists(st.dictionaries(_FIELDS, _JSON, max_size=6) | _JSON, max_size=3)}) | _JSON)
+@given(
+    st.fixed_dictionaries(
+        {"keys": st.lists(st.dictionaries(_FIELDS, _JSON, max_size=6) | _JSON, max_size=3)}
+    )
+    | _JSON
+)
 def test_no_error_shows_a_key_or_a_hash(content: Any) -> None:
     said = ""
     try:
@@ -145,14 +174,18 @@ def test_no_error_shows_a_key_or_a_hash(content: Any) -> None:
 
 
 def test_what_is_written_is_what_is_read() -> None:
-    entries = keys.parse(json.dumps({"keys": [item(rate_per_s=0.001, burst=3), item("door", OTHER)]}).encode())
+    entries = keys.parse(
+        json.dumps({"keys": [item(rate_per_s=0.001, burst=3), item("door", OTHER)]}).encode()
+    )
     assert keys.parse(keys.dump(entries)) == entries
     with pytest.raises(ValueError, match="earlier one"):
         keys.dump([*entries, entries[0]])
 
 
 @pytest.mark.parametrize("change", [write, replace])
-def test_a_change_counts_within_two_seconds(tmp_path: Path, clock: Clock, change: Callable[..., Path]) -> None:
+def test_a_change_counts_within_two_seconds(
+    tmp_path: Path, clock: Clock, change: Callable[..., Path]
+) -> None:
     path = write(tmp_path / "keys.json", item())
     found = Keys(path, clock)
     change(path, item(key=NEWER), item("door", OTHER))
@@ -184,7 +217,9 @@ def test_a_link_that_leads_elsewhere(tmp_path: Path, clock: Clock) -> None:
     assert names(found, KEY, NEWER) == [None, "camera-7"]
 
 
-def test_the_last_good_file_stays(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_last_good_file_stays(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     path = write(tmp_path / "keys.json", item())
     found = Keys(path, clock)
     for spoil in (lambda: write(path, item() | {"sha256": KEY}), path.unlink):
@@ -203,27 +238,29 @@ def test_the_last_good_file_stays(tmp_path: Path, clock: Clock, caplog: pytest.L
 
 def test_a_wrong_file_stops_the_start(tmp_path: Path) -> None:
     missing = tmp_path / "keys.json"
-    for start in (Keys, lambda path: keys.check(Api(keys_file=path))):
+    for start in (Keys, lambda path: keys.check(ApiSettings(keys_file=path))):
         with pytest.raises(ValueError, match=r"keys\.json can't be read: No such file"):
             start(missing)
     wrong = write(missing, item("Door"))
-    for start in (Keys, lambda path: keys.check(Api(keys_file=path))):
+    for start in (Keys, lambda path: keys.check(ApiSettings(keys_file=path))):
         with pytest.raises(ValueError, match=r"keys\.json is wrong: entry 1: name"):
             start(wrong)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "10.1.2.3", "api.example", "localhost.example"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "", "10.1.2.3", "api.example", "localhost.example"]
+)
 def test_who_is_reached_from_outside_needs_keys(host: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="SLUICE_API_KEYS_FILE") as caught:
-        keys.check(Api(host=host))
+        keys.check(ApiSettings(host=host))
     assert "SLUICE_API_OPEN" in str(caught.value)
-    keys.check(Api(host=host, open=True))
-    keys.check(Api(host=host, keys_file=write(tmp_path / "keys.json", item())))
+    keys.check(ApiSettings(host=host, open=True))
+    keys.check(ApiSettings(host=host, keys_file=write(tmp_path / "keys.json", item())))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
 def test_on_loopback_it_needs_none(host: str) -> None:
-    keys.check(Api(host=host))
+    keys.check(ApiSettings(host=host))
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ import pytest
 from api.app import create_app
 from api.catalog import Listed
 from api.deps import Services
-from api.traffic.load import Pace
+from api.traffic.load import QueueLoadCache
 from sluice.access.keys import Keys
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel
 from sluice.intake.intake import Intake
 from sluice.outbound.guard import Guard
 from sluice.prediction import Parameters
-from sluice.settings import Queue, Settings
+from sluice.settings import QueueSettings, Settings
 from tests.fakes.batches import MemoryBatches
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.deliveries import MemoryDeliveries, MemorySecrets
@@ -69,7 +69,7 @@ class FakeEvents:
 
 @dataclass
 class World:
-    settings: Queue = field(default_factory=lambda: Queue(max_backlog=4))
+    settings: QueueSettings = field(default_factory=lambda: QueueSettings(max_backlog=4))
     ledger: MemoryLedger = field(init=False)
     batches: MemoryBatches = field(init=False)
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
@@ -102,7 +102,9 @@ def upload_s() -> tuple[str, str]:
 
 
 @pytest.fixture
-async def http(world: World, monkeypatch: pytest.MonkeyPatch, upload_s: tuple[str, str]) -> AsyncIterator[httpx.AsyncClient]:
+async def http(
+    world: World, monkeypatch: pytest.MonkeyPatch, upload_s: tuple[str, str]
+) -> AsyncIterator[httpx.AsyncClient]:
     monkeypatch.setenv("SLUICE_LIMITS_MAX_BYTES", "50000")
     monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_IDLE_S", upload_s[0])
     monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_S", upload_s[1])
@@ -113,14 +115,16 @@ async def http(world: World, monkeypatch: pytest.MonkeyPatch, upload_s: tuple[st
             settings=settings,
             ledger=world.ledger,
             blobs=world.blobs,
-            intake=Intake(world.ledger, world.blobs, world.doorbell, blob_ttl_s=60, orphan_ttl_s=10),
+            intake=Intake(
+                world.ledger, world.blobs, world.doorbell, blob_ttl_s=60, orphan_ttl_s=10
+            ),
             events=world.events,  # type: ignore[arg-type]
             catalog=world.catalog,  # type: ignore[arg-type]
             keys=Keys(settings.api.keys_file),
             limiter=MemoryRateLimiter(),
             history=MemoryHistory(world.ledger),
             guard=Guard(),
-            pace=Pace(world.ledger),
+            queue_load=QueueLoadCache(world.ledger),
             fast=None,
             deliveries=world.deliveries,
             secrets=world.secrets,

@@ -88,9 +88,20 @@ async def test_a_key(http: httpx.AsyncClient, slow: str, scheme: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_no_key_and_a_wrong_one_are_answered_alike(http: httpx.AsyncClient, slow: str) -> None:
-    wrong = [{}, _with(""), _with(keys.new_key()), _with(slow[:-1]), _with(slow, "Basic"), {"Authorization": slow}]
-    calls = [(*call, headers) for call in (("GET", "/whoami"), ("POST", "/submit")) for headers in wrong]
+async def test_no_key_and_a_wrong_one_are_answered_alike(
+    http: httpx.AsyncClient, slow: str
+) -> None:
+    wrong = [
+        {},
+        _with(""),
+        _with(keys.new_key()),
+        _with(slow[:-1]),
+        _with(slow, "Basic"),
+        {"Authorization": slow},
+    ]
+    calls = [
+        (*call, headers) for call in (("GET", "/whoami"), ("POST", "/submit")) for headers in wrong
+    ]
     answers = [await http.request(method, path, headers=headers) for method, path, headers in calls]
     assert {answer.status_code for answer in answers} == {401}
     assert {answer.headers["www-authenticate"] for answer in answers} == {"Bearer"}
@@ -129,11 +140,23 @@ async def test_only_submissions_count(http: httpx.AsyncClient, slow: str) -> Non
 
 
 @pytest.mark.anyio
-async def test_names_do_not_share_a_rate_and_keys_of_one_name_do(path: Path, slow: str, clock: Clock) -> None:
-    newer, other = KeysFile(path).create("slow", None, None, None), KeysFile(path).create("other", 0.25, 1, None)
+async def test_names_do_not_share_a_rate_and_keys_of_one_name_do(
+    path: Path, slow: str, clock: Clock
+) -> None:
+    newer, other = (
+        KeysFile(path).create("slow", None, None, None),
+        KeysFile(path).create("other", 0.25, 1, None),
+    )
     async with _client(_app(Keys(path), MemoryRateLimiter(clock))) as http:
         asked = [slow, newer, slow, newer, other, other]
-        assert [(await http.post("/submit", headers=_with(key))).status_code for key in asked] == [200, 200, 429, 429, 200, 429]
+        assert [(await http.post("/submit", headers=_with(key))).status_code for key in asked] == [
+            200,
+            200,
+            429,
+            429,
+            200,
+            429,
+        ]
 
 
 @pytest.mark.anyio
@@ -161,7 +184,11 @@ async def test_a_submission_counts_once(slow: str, path: Path, clock: Clock) -> 
     async def both(caller: SubmitterDep, again: Annotated[Caller, Depends(submitter)]) -> None: ...
 
     async with _client(app) as http:
-        assert [(await http.post("/both", headers=_with(slow))).status_code for _ in range(3)] == [200, 200, 429]
+        assert [(await http.post("/both", headers=_with(slow))).status_code for _ in range(3)] == [
+            200,
+            200,
+            429,
+        ]
 
 
 @pytest.mark.anyio

@@ -19,7 +19,7 @@ from sluice.batch import BatchSubmission
 from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, NotFound
 from sluice.prediction import Parameters, Priority, Status
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.unit.api import conftest
 from tests.unit.api.test_predictions import JPEG
@@ -42,7 +42,7 @@ class Blobs(MemoryBlobs):
 
 @dataclass
 class World(conftest.World):
-    settings: Queue = field(default_factory=lambda: Queue(max_backlog=50))
+    settings: QueueSettings = field(default_factory=lambda: QueueSettings(max_backlog=50))
     blobs: Blobs = field(default_factory=Blobs)
 
 
@@ -70,7 +70,9 @@ def _errors(answer: httpx.Response) -> list[tuple[int, str | None, str]]:
     return [(error["index"], error["name"], error["code"]) for error in answer.json()["errors"]]
 
 
-def _part(name: str, data: bytes | str, filename: str | None = None) -> tuple[str, tuple[str | None, bytes | str]]:
+def _part(
+    name: str, data: bytes | str, filename: str | None = None
+) -> tuple[str, tuple[str | None, bytes | str]]:
     return name, (filename, data)
 
 
@@ -93,11 +95,18 @@ async def test_files_are_taken_in_one_by_one(http: httpx.AsyncClient, world: Wor
         _part("image", URI),
         _part("image", b"", "i.jpg"),
     ]
-    asked = {"confidence": "0.5", "classes": ["a", "2"], "priority": "low", "metadata": '{"run": 7}'}
+    asked = {
+        "confidence": "0.5",
+        "classes": ["a", "2"],
+        "priority": "low",
+        "metadata": '{"run": 7}',
+    }
     answer = await http.post("/v1/batches", files=files, data=asked)
     assert answer.status_code == 202, answer.text
     body = answer.json()
-    assert answer.headers["location"] == body["urls"]["get"] == f"http://test/v1/batches/{body['id']}"
+    assert (
+        answer.headers["location"] == body["urls"]["get"] == f"http://test/v1/batches/{body['id']}"
+    )
     assert int(answer.headers["retry-after"]) >= 1
     assert _errors(answer) == [
         (1, "b/../é.txt", "not_an_image"),
@@ -107,8 +116,20 @@ async def test_files_are_taken_in_one_by_one(http: httpx.AsyncClient, world: Wor
         (6, "g.jpg", "image_too_large"),
         (8, "i.jpg", "not_an_image"),
     ]
-    assert (body["status"], body["total"], body["missing"], body["metadata"]) == ("starting", 9, 0, {"run": 7})
-    assert body["counts"] == {"starting": 3, "processing": 0, "succeeded": 0, "failed": 0, "canceled": 0, "aborted": 0}
+    assert (body["status"], body["total"], body["missing"], body["metadata"]) == (
+        "starting",
+        9,
+        0,
+        {"run": 7},
+    )
+    assert body["counts"] == {
+        "starting": 3,
+        "processing": 0,
+        "succeeded": 0,
+        "failed": 0,
+        "canceled": 0,
+        "aborted": 0,
+    }
     first, url, uri = (world.ledger.get(f"{body['id']}-{index}") for index in (0, 3, 7))
     assert first.parameters == Parameters(confidence=0.5, classes=("a", 2))
     assert first.priority is Priority.LOW
@@ -132,7 +153,9 @@ async def test_as_json(http: httpx.AsyncClient, world: World) -> None:
     assert answer.status_code == 202, answer.text
     assert _errors(answer) == [(2, "", "invalid_input"), (3, "x", "invalid_input")]
     batch_id = answer.json()["id"]
-    assert world.ledger.get(f"{batch_id}-0").parameters == Parameters(confidence=0.5, visualize=True)
+    assert world.ledger.get(f"{batch_id}-0").parameters == Parameters(
+        confidence=0.5, visualize=True
+    )
     assert world.ledger.get(f"{batch_id}-1").image_url == "https://example.com/a.jpg"
 
 
@@ -147,7 +170,9 @@ async def test_a_zip_without_what_hides_in_it(http: httpx.AsyncClient, world: Wo
         "/etc/4.jpg": JPEG,
         "notes.txt": b"text",
     }
-    answer = await http.post("/v1/batches?confidence=0.5&classes=a&classes=2", content=_zip(entries), headers=ZIP)
+    answer = await http.post(
+        "/v1/batches?confidence=0.5&classes=a&classes=2", content=_zip(entries), headers=ZIP
+    )
     assert answer.status_code == 202, answer.text
     assert _errors(answer) == [(3, "notes.txt", "not_an_image")]
     found = world.batches.predictions(world.batches.get(answer.json()["id"]), 0, 9)
@@ -155,14 +180,18 @@ async def test_a_zip_without_what_hides_in_it(http: httpx.AsyncClient, world: Wo
     assert found[0].parameters == Parameters(confidence=0.5, classes=("a", 2))
 
 
-async def test_bombs_and_damage_in_a_zip_are_errors_of_their_entries(http: httpx.AsyncClient) -> None:
+async def test_bombs_and_damage_in_a_zip_are_errors_of_their_entries(
+    http: httpx.AsyncClient,
+) -> None:
     jpegs = {f"{number}.jpg": JPEG + bytes(45_000) for number in range(12)}
     body = _zip({"bomb.jpg": bytes(10_000_000), **jpegs})
     answer = await http.post("/v1/batches", content=body, headers=ZIP)
     codes = [error["code"] for error in answer.json()["errors"]]
     assert codes == ["image_too_large"] * (13 - 400_000 // (45_000 + len(JPEG)))
 
-    good, lying, broken, locked, other = ({name: JPEG} for name in ("good", "lying", "broken", "locked", "other"))
+    good, lying, broken, locked, other = (
+        {name: JPEG} for name in ("good", "lying", "broken", "locked", "other")
+    )
     whole = bytearray(_zip({**good, **lying, **broken, **locked}, zipfile.ZIP_STORED))
     starts = [whole.index(b"PK\1\2")]
     while (at := whole.find(b"PK\1\2", starts[-1] + 1)) > 0:
@@ -171,7 +200,11 @@ async def test_bombs_and_damage_in_a_zip_are_errors_of_their_entries(http: httpx
     whole[whole.index(b"broken") + 100] ^= 0xFF
     struct.pack_into("<H", whole, starts[3] + 8, 1)  # says that it is encrypted
     answer = await http.post("/v1/batches", content=bytes(whole), headers=ZIP)
-    assert _errors(answer) == [(1, "lying", "invalid_input"), (2, "broken", "invalid_input"), (3, "locked", "invalid_input")]
+    assert _errors(answer) == [
+        (1, "lying", "invalid_input"),
+        (2, "broken", "invalid_input"),
+        (3, "locked", "invalid_input"),
+    ]
     assert "encrypted" in answer.json()["errors"][2]["detail"]
     answer = await http.post("/v1/batches", content=_zip(other, zipfile.ZIP_LZMA), headers=ZIP)
     assert "Deflate" in answer.json()["errors"][0]["detail"]
@@ -205,12 +238,32 @@ HEAD = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r
         pytest.param(b"", {}, 415, "(none)", id="no kind"),
         pytest.param(b"PK", ZIP, 422, "ZIP", id="no zip"),
         pytest.param(_zip({"d/": b""}), ZIP, 422, "no image", id="empty zip"),
-        pytest.param(_zip({f"{n}.jpg": b"" for n in range(21)}), ZIP, 422, "more than 20 images", id="zip of many"),
+        pytest.param(
+            _zip({f"{n}.jpg": b"" for n in range(21)}),
+            ZIP,
+            422,
+            "more than 20 images",
+            id="zip of many",
+        ),
         pytest.param(_large_directory(), ZIP, 422, "directory", id="large directory"),
         pytest.param(b"{", {"Content-Type": "application/json"}, 422, "JSON", id="no json"),
-        pytest.param(b'{"images": []}', {"Content-Type": "application/json"}, 422, "images", id="empty json"),
-        pytest.param(b'{"images": [7]}', {"Content-Type": "application/json"}, 422, "images.0", id="json of numbers"),
-        pytest.param(b'{"images": ["x"], "colour": 1}', {"Content-Type": "application/json"}, 422, "colour", id="unknown option"),
+        pytest.param(
+            b'{"images": []}', {"Content-Type": "application/json"}, 422, "images", id="empty json"
+        ),
+        pytest.param(
+            b'{"images": [7]}',
+            {"Content-Type": "application/json"},
+            422,
+            "images.0",
+            id="json of numbers",
+        ),
+        pytest.param(
+            b'{"images": ["x"], "colour": 1}',
+            {"Content-Type": "application/json"},
+            422,
+            "colour",
+            id="unknown option",
+        ),
         pytest.param(
             b'{"images": [' + b",".join([b'""'] * 21) + b"]}",
             {"Content-Type": "application/json"},
@@ -219,27 +272,64 @@ HEAD = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r
             id="json of many",
         ),
         pytest.param(
-            b'{"images": [' + b"7," * 68_000 + b"7]}", {"Content-Type": "application/json"}, 413, "100,000 bytes", id="long json"
+            b'{"images": [' + b"7," * 68_000 + b"7]}",
+            {"Content-Type": "application/json"},
+            413,
+            "100,000 bytes",
+            id="long json",
         ),
         pytest.param(HEAD + JPEG, BOUNDARY, 422, "last boundary", id="cut form"),
         pytest.param(b"--c\r\n", BOUNDARY, 422, "multipart", id="other boundary"),
-        pytest.param(HEAD, {"Content-Type": "multipart/form-data"}, 422, "boundary", id="no boundary"),
-        pytest.param(b"--b--\r\n", BOUNDARY, 422, "no image", id="empty form"),
-        pytest.param((HEAD + b"\r\n") * 21 + b"--b--\r\n", BOUNDARY, 422, "more than 20 images", id="form of many"),
-        pytest.param(HEAD.replace(b"image", b"file") + b"\r\n--b--", BOUNDARY, 422, "'file'", id="other field"),
-        pytest.param(HEAD.replace(b"filename", b"x") + b"ftp://x\r\n--b--", BOUNDARY, 202, "input.image", id="text"),
         pytest.param(
-            HEAD.replace(b'"image"; filename="a.jpg"', b'"metadata"') + bytes(70_000) + b"\r\n--b--",
+            HEAD, {"Content-Type": "multipart/form-data"}, 422, "boundary", id="no boundary"
+        ),
+        pytest.param(b"--b--\r\n", BOUNDARY, 422, "no image", id="empty form"),
+        pytest.param(
+            (HEAD + b"\r\n") * 21 + b"--b--\r\n",
+            BOUNDARY,
+            422,
+            "more than 20 images",
+            id="form of many",
+        ),
+        pytest.param(
+            HEAD.replace(b"image", b"file") + b"\r\n--b--",
+            BOUNDARY,
+            422,
+            "'file'",
+            id="other field",
+        ),
+        pytest.param(
+            HEAD.replace(b"filename", b"x") + b"ftp://x\r\n--b--",
+            BOUNDARY,
+            202,
+            "input.image",
+            id="text",
+        ),
+        pytest.param(
+            HEAD.replace(b'"image"; filename="a.jpg"', b'"metadata"')
+            + bytes(70_000)
+            + b"\r\n--b--",
             BOUNDARY,
             422,
             "65,536",
             id="field",
         ),
-        pytest.param(HEAD + bytes(400_000) + b"\r\n--b--", BOUNDARY, 413, "the batch is larger than 400,000", id="large"),
+        pytest.param(
+            HEAD + bytes(400_000) + b"\r\n--b--",
+            BOUNDARY,
+            413,
+            "the batch is larger than 400,000",
+            id="large",
+        ),
     ],
 )
 async def test_what_is_wrong_as_a_whole(
-    http: httpx.AsyncClient, world: World, body: bytes, headers: dict[str, str], status: int, said: str
+    http: httpx.AsyncClient,
+    world: World,
+    body: bytes,
+    headers: dict[str, str],
+    status: int,
+    said: str,
 ) -> None:
     answer = await http.post("/v1/batches", content=body, headers=headers)
     assert (answer.status_code, said in answer.text) == (status, True), answer.text
@@ -265,16 +355,26 @@ async def test_what_is_wrong_for_every_image_is_said_once(
 
 
 async def test_only_the_batch_has_a_webhook(http: httpx.AsyncClient, world: World) -> None:
-    asked = {"images": [URI], "webhook": "https://example.com/hook", "webhook_events_filter": ["completed"]}
+    asked = {
+        "images": [URI],
+        "webhook": "https://example.com/hook",
+        "webhook_events_filter": ["completed"],
+    }
     batch_id = (await http.post("/v1/batches", json=asked)).json()["id"]
     batch = world.batches.get(batch_id)
-    assert (batch.webhook, batch.webhook_events, batch.base_url) == ("https://example.com/hook", ("completed",), "http://test")
+    assert (batch.webhook, batch.webhook_events, batch.base_url) == (
+        "https://example.com/hook",
+        ("completed",),
+        "http://test",
+    )
     assert world.ledger.get(f"{batch_id}-0").webhook is None
 
 
 async def test_the_queue_fills_up_midway(http: httpx.AsyncClient, world: World) -> None:
     for number in range(47):
-        await http.put(f"/v1/predictions/p{number}", content=JPEG, headers={"Content-Type": "image/jpeg"})
+        await http.put(
+            f"/v1/predictions/p{number}", content=JPEG, headers={"Content-Type": "image/jpeg"}
+        )
     key = {"Idempotency-Key": "k"}
     answer = await http.post("/v1/batches", json={"images": [URI] * 6}, headers=key)
     assert answer.status_code == 202
@@ -313,10 +413,16 @@ async def test_the_same_call_again_changes_nothing(http: httpx.AsyncClient, worl
     again = await http.post("/v1/batches", files=files, headers=key)
     assert (again.status_code, again.json()) == (202, first.json())
     assert world.ledger.backlog() == world.doorbell.rings == len(world.blobs._blobs) == 1
-    for other in ({"files": files[:1]}, {"files": files, "data": {"confidence": "0.9"}}, {"files": files[::-1]}):
+    for other in (
+        {"files": files[:1]},
+        {"files": files, "data": {"confidence": "0.9"}},
+        {"files": files[::-1]},
+    ):
         refused = await http.post("/v1/batches", headers=key, **other)  # type: ignore[arg-type]
         assert (refused.status_code, refused.json()["code"]) == (422, "id_reused")
-    single = await http.post("/v1/predictions", content=JPEG, headers={"Content-Type": "image/jpeg", **key})
+    single = await http.post(
+        "/v1/predictions", content=JPEG, headers={"Content-Type": "image/jpeg", **key}
+    )
     assert single.status_code == 202, "a prediction's key is another one"
     _finish(world, 2)
     ended = await http.post("/v1/batches", files=files, headers=key)
@@ -326,7 +432,11 @@ async def test_the_same_call_again_changes_nothing(http: httpx.AsyncClient, worl
 
 async def test_all_bad_ends_at_once(http: httpx.AsyncClient) -> None:
     answer = await http.post("/v1/batches", json={"images": ["x", "y"]})
-    assert (answer.status_code, answer.json()["status"], len(answer.json()["errors"])) == (202, "succeeded", 2)
+    assert (answer.status_code, answer.json()["status"], len(answer.json()["errors"])) == (
+        202,
+        "succeeded",
+        2,
+    )
     assert answer.json()["completed_at"]
 
 
@@ -372,9 +482,15 @@ async def test_cancel_the_rest(http: httpx.AsyncClient, world: World) -> None:
     canceled = await http.post(urls["cancel"])
     assert canceled.status_code == 200
     assert canceled.json()["status"] == "canceled"
-    assert canceled.json()["counts"] == {**dict.fromkeys(map(str, Status), 0), "succeeded": 1, "canceled": 3}
+    assert canceled.json()["counts"] == {
+        **dict.fromkeys(map(str, Status), 0),
+        "succeeded": 1,
+        "canceled": 3,
+    }
     assert world.ledger.claim("w2", 10) is None
-    assert len(world.blobs._blobs) == 1, "their images are forgotten; a worker deletes that of what has succeeded"
+    assert len(world.blobs._blobs) == 1, (
+        "their images are forgotten; a worker deletes that of what has succeeded"
+    )
     again = await http.post(urls["cancel"])
     assert (again.status_code, again.json()["code"]) == (409, "conflict")
 
@@ -399,7 +515,9 @@ async def test_only_so_many_at_once(http: httpx.AsyncClient) -> None:
         going_on.set()
         await refused_one.wait()
 
-    first = asyncio.create_task(http.post("/v1/batches", content=slow(), headers={"Content-Type": "application/json"}))
+    first = asyncio.create_task(
+        http.post("/v1/batches", content=slow(), headers={"Content-Type": "application/json"})
+    )
     await going_on.wait()
     refused = await http.post("/v1/batches", json={"images": [URI]})
     assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
@@ -420,7 +538,9 @@ async def test_what_is_not_there(http: httpx.AsyncClient, world: World) -> None:
 
 
 @pytest.mark.parametrize("upload_s", [("0.5", "1")])
-async def test_a_body_that_drips_is_cut_off_wherever_it_is(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_body_that_drips_is_cut_off_wherever_it_is(
+    http: httpx.AsyncClient, world: World
+) -> None:
     """Most of the time goes into writing the bytes, which the timeout may not interrupt."""
 
     async def drip():
@@ -433,7 +553,9 @@ async def test_a_body_that_drips_is_cut_off_wherever_it_is(http: httpx.AsyncClie
     assert not world.batches._rows
 
 
-async def test_no_room_to_spool(http: httpx.AsyncClient, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_room_to_spool(
+    http: httpx.AsyncClient, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     answer = await http.post("/v1/batches", json={"images": [URI]})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")

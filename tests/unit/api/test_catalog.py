@@ -22,7 +22,9 @@ CODES = {
 
 @dataclass
 class FakeTriton:
-    models: dict[str, object] = field(default_factory=lambda: {"codes": CODES, "silent": {"name": "silent"}})
+    models: dict[str, object] = field(
+        default_factory=lambda: {"codes": CODES, "silent": {"name": "silent"}}
+    )
     not_ready: list[dict[str, str]] = field(default_factory=list)
     away: bool = False
     hangs: bool = False
@@ -39,14 +41,19 @@ class FakeTriton:
             ready = [{"name": name, "version": "1", "state": "READY"} for name in self.models]
             return httpx.Response(200, json=[*ready, *self.not_ready])
         if request.url.path == "/v2/models/stats":
-            return httpx.Response(200, json={"model_stats": [{"name": "codes", "version": "1", "inference_count": 7}]})
+            return httpx.Response(
+                200, json={"model_stats": [{"name": "codes", "version": "1", "inference_count": 7}]}
+            )
         if request.url.path == "/v2/health/ready":
             return httpx.Response(200)
         return httpx.Response(200, json=self.models[request.url.path.split("/")[3]])
 
 
 def _catalog(triton: FakeTriton, ttl_s: float = 60) -> Catalog:
-    return Catalog(httpx.AsyncClient(transport=httpx.MockTransport(triton), base_url="http://triton"), ttl_s=ttl_s)
+    return Catalog(
+        httpx.AsyncClient(transport=httpx.MockTransport(triton), base_url="http://triton"),
+        ttl_s=ttl_s,
+    )
 
 
 async def test_known_and_unknown() -> None:
@@ -83,7 +90,9 @@ async def test_nobody_waits_for_a_triton_that_hangs() -> None:
         for _ in range(5):
             await catalog.check("codes", Parameters())
             await asyncio.sleep(0)
-    assert triton.asked.count("/v2/repository/index") == 2, "one is asking, and the others do not ask too"
+    assert triton.asked.count("/v2/repository/index") == 2, (
+        "one is asking, and the others do not ask too"
+    )
 
 
 async def test_nothing_is_refused_before_anything_was_seen() -> None:
@@ -108,7 +117,12 @@ async def test_a_new_model_is_seen() -> None:
 async def test_what_is_not_ready_says_why() -> None:
     triton = FakeTriton(models={"codes": CODES})
     triton.not_ready = [
-        {"name": "broken", "version": "1", "state": "UNAVAILABLE", "reason": "no such file\nTraceback"},
+        {
+            "name": "broken",
+            "version": "1",
+            "state": "UNAVAILABLE",
+            "reason": "no such file\nTraceback",
+        },
         {"name": "codes", "version": "2", "state": "LOADING"},
         {"name": "never"},
     ]

@@ -15,7 +15,9 @@ def test_the_table_is_total() -> None:
 
 
 def test_what_may_pass_is_503_or_429_and_nothing_else_is() -> None:
-    assert {found for found, status in STATUSES.items() if status in (429, 503)} == {found for found in tree() if found.retryable}
+    assert {found for found, status in STATUSES.items() if status in (429, 503)} == {
+        found for found in tree() if found.retryable
+    }
 
 
 async def _ask(error: Exception) -> httpx.Response:

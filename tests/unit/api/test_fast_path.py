@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from api.fast_path import Front
+from api.fast_path import FastPath
 from tests.unit.api.conftest import World
 from tests.unit.api.test_predictions import JPEG, RAW
 
@@ -23,10 +23,14 @@ pytestmark = pytest.mark.anyio
         ({"content": JPEG + bytes(60_000), "headers": RAW}, 413),
     ],
 )
-async def test_it_answers_as_the_app_does(http: httpx.AsyncClient, world: World, options: dict[str, object], status: int) -> None:
+async def test_it_answers_as_the_app_does(
+    http: httpx.AsyncClient, world: World, options: dict[str, object], status: int
+) -> None:
     transport = http._transport
     assert isinstance(transport, httpx.ASGITransport)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(Front(transport.app)), base_url="http://test") as front:  # type: ignore[arg-type]
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(FastPath(transport.app)), base_url="http://test"
+    ) as front:  # type: ignore[arg-type]
         found = [await client.post("/v1/predictions", **options) for client in (http, front)]  # type: ignore[arg-type]
         assert [answer.status_code for answer in found] == [status] * 2
         assert found[0].headers.keys() == found[1].headers.keys()
@@ -35,4 +39,7 @@ async def test_it_answers_as_the_app_does(http: httpx.AsyncClient, world: World,
             assert found[0].json() == found[1].json()
         assert (await front.get("/v1/predictions")).status_code == 200
         metrics = (await front.get("/metrics")).text
-    assert f'sluice_http_requests_total{{method="POST",route="/v1/predictions",status="{status}"}} 2.0' in metrics
+    assert (
+        f'sluice_http_requests_total{{method="POST",route="/v1/predictions",status="{status}"}} 2.0'
+        in metrics
+    )

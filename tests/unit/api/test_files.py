@@ -8,7 +8,7 @@ import pytest
 
 from sluice.blobs.store import input_key
 from sluice.prediction import Submission
-from sluice.settings import Blobs
+from sluice.settings import BlobsSettings
 from tests.unit.api.conftest import World
 from tests.unit.api.test_predictions import JPEG, RAW
 
@@ -16,7 +16,11 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_file(http: httpx.AsyncClient) -> None:
-    answer = await http.post("/v1/files", files={"content": ("a.jpg", JPEG, "image/jpeg")}, data={"metadata": '{"of": 1}'})
+    answer = await http.post(
+        "/v1/files",
+        files={"content": ("a.jpg", JPEG, "image/jpeg")},
+        data={"metadata": '{"of": 1}'},
+    )
     assert answer.status_code == 201
     file = answer.json()
     url = f"http://test/v1/files/{file['id']}"
@@ -26,7 +30,11 @@ async def test_a_file(http: httpx.AsyncClient) -> None:
     assert file["metadata"] == {"of": 1}
     assert file["created_at"] < file["expires_at"]
     assert (await http.get(url)).json() == file
-    assert (await http.get("/v1/files")).json() == {"previous": None, "next": None, "results": [file]}
+    assert (await http.get("/v1/files")).json() == {
+        "previous": None,
+        "next": None,
+        "results": [file],
+    }
     deleted = await http.delete(url)
     assert (deleted.status_code, deleted.content) == (204, b"")
     for again in (await http.get(url), await http.delete(url)):
@@ -37,8 +45,16 @@ async def test_what_clients_say_of_it(http: httpx.AsyncClient) -> None:
     """Fields of their own, and metadata as a file, as Replicate's JavaScript client sends it."""
     metadata = ("blob", json.dumps({"a": ["b"]}).encode(), "application/json")
     fields = {"filename": "b.png", "type": "image/png"}
-    file = (await http.post("/v1/files", files={"content": ("a", JPEG), "metadata": metadata}, data=fields)).json()
-    assert (file["name"], file["content_type"], file["metadata"]) == ("b.png", "image/png", {"a": ["b"]})
+    file = (
+        await http.post(
+            "/v1/files", files={"content": ("a", JPEG), "metadata": metadata}, data=fields
+        )
+    ).json()
+    assert (file["name"], file["content_type"], file["metadata"]) == (
+        "b.png",
+        "image/png",
+        {"a": ["b"]},
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,15 +64,31 @@ async def test_what_clients_say_of_it(http: httpx.AsyncClient) -> None:
         ({"data": {"content": "text"}, "files": {"x": b""}}, 422, "content"),
         ({"files": {"content": JPEG}, "data": {"metadata": "[1]"}}, 422, "metadata"),
         ({"files": {"content": JPEG}, "data": {"metadata": '{"a": NaN}'}}, 422, "metadata"),
-        ({"files": {"content": JPEG}, "data": {"metadata": '{"a": "' + 5000 * "b" + '"}'}}, 422, "4,096 bytes"),
+        (
+            {"files": {"content": JPEG}, "data": {"metadata": '{"a": "' + 5000 * "b" + '"}'}},
+            422,
+            "4,096 bytes",
+        ),
         ({"files": {"content": JPEG}, "data": {"name": "a"}}, 422, "name"),
         ({"files": {"content": (300 * "a", JPEG)}}, 422, "filename"),
         ({"files": {"content": bytes(50_001)}}, 413, "50,000 bytes"),
         ({"content": JPEG, "headers": RAW}, 415, "multipart/form-data"),
     ],
-    ids=["no-file", "text", "metadata", "nan", "much-metadata", "another-field", "long-name", "too-large", "not-a-form"],
+    ids=[
+        "no-file",
+        "text",
+        "metadata",
+        "nan",
+        "much-metadata",
+        "another-field",
+        "long-name",
+        "too-large",
+        "not-a-form",
+    ],
 )
-async def test_what_is_wrong_is_refused(http: httpx.AsyncClient, world: World, form: dict, status: int, word: str) -> None:
+async def test_what_is_wrong_is_refused(
+    http: httpx.AsyncClient, world: World, form: dict, status: int, word: str
+) -> None:
     answer = await http.post("/v1/files", **form)
     assert answer.status_code == status
     assert word in answer.json()["detail"]
@@ -71,12 +103,18 @@ async def test_a_file_is_submitted_by_its_url(http: httpx.AsyncClient, world: Wo
     assert recorded.image_url is None, "no worker has to fetch it"
     assert world.blobs.get(input_key(recorded.id, recorded.digest)) == JPEG
     same = await http.put("/v1/predictions/a", json={"input": {"image": url}})
-    assert (await http.put("/v1/predictions/a", content=JPEG, headers=RAW)).json() == same.json(), "the form does not matter"
+    assert (await http.put("/v1/predictions/a", content=JPEG, headers=RAW)).json() == same.json(), (
+        "the form does not matter"
+    )
 
 
-async def test_a_file_that_is_no_image_or_not_there_is_refused(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_file_that_is_no_image_or_not_there_is_refused(
+    http: httpx.AsyncClient, world: World
+) -> None:
     text = (await http.post("/v1/files", files={"content": b"text"})).json()["urls"]["get"]
-    assert (await http.post("/v1/predictions", json={"input": {"image": text}})).json()["code"] == "not_an_image"
+    assert (await http.post("/v1/predictions", json={"input": {"image": text}})).json()[
+        "code"
+    ] == "not_an_image"
     others = world.files.add(JPEG, "other", name="a", content_type="b", metadata={})
     for url in (f"http://test/v1/files/{others.id}", "http://test/v1/files/../predictions"):
         answer = await http.post("/v1/predictions", json={"input": {"image": url}})
@@ -86,7 +124,7 @@ async def test_a_file_that_is_no_image_or_not_there_is_refused(http: httpx.Async
 
 
 async def test_no_more_than_are_allowed(http: httpx.AsyncClient, world: World) -> None:
-    world.files.settings = Blobs(files_per_key=1)
+    world.files.settings = BlobsSettings(files_per_key=1)
     assert (await http.post("/v1/files", files={"content": JPEG})).status_code == 201
     full = await http.post("/v1/files", files={"content": JPEG})
     assert (full.status_code, full.json()["code"]) == (429, "too_many_files")

@@ -35,7 +35,10 @@ def listed(world: World) -> None:
 async def test_the_list(http: httpx.AsyncClient) -> None:
     page = (await http.get("/v1/models")).json()
     assert page["previous"] is page["next"] is None
-    told = [(one["name"], one["default"], one["ready"], one["reason"], one["version"]) for one in page["results"]]
+    told = [
+        (one["name"], one["default"], one["ready"], one["reason"], one["version"])
+        for one in page["results"]
+    ]
     assert told == [
         ("broken", False, False, "no such file", None),
         ("codes", True, True, None, "3"),
@@ -46,7 +49,11 @@ async def test_the_list(http: httpx.AsyncClient) -> None:
 async def test_one_model(http: httpx.AsyncClient) -> None:
     codes = (await http.get("/v1/models/codes")).json()
     assert codes["input"] == {"width": 640, "height": 480}
-    assert (codes["task"], codes["layout"], codes["classes"]) == ("detect", "anchor-free", ["qr_code", "barcode"])
+    assert (codes["task"], codes["layout"], codes["classes"]) == (
+        "detect",
+        "anchor-free",
+        ["qr_code", "barcode"],
+    )
     assert codes["run_count"] == 17
     assert (codes["owner"], codes["url"]) == ("sluice", "http://test/v1/models/codes")
     assert (await http.get("/v1/models/anybody/codes")).json() == codes
@@ -63,7 +70,10 @@ async def test_its_version_can_be_submitted_to(http: httpx.AsyncClient) -> None:
     assert schemas["Output"]["type"] == "object"
     assert (await http.get("/v1/models/sluice/codes/versions/codes")).json() == version
     other = await http.get("/v1/models/sluice/codes/versions/3")
-    assert (other.status_code, other.json()["detail"]) == (404, "model 'codes' has no version '3'; it has codes")
+    assert (other.status_code, other.json()["detail"]) == (
+        404,
+        "model 'codes' has no version '3'; it has codes",
+    )
     assert (await http.get("/v1/models/sluice/broken/versions")).json()["results"] == []
 
 

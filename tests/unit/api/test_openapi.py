@@ -17,7 +17,9 @@ pytestmark = pytest.mark.anyio
 def _all(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, dict):
         yield node
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+    for child in (
+        node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    ):
         yield from _all(child)
 
 
@@ -39,7 +41,10 @@ async def test_links_lead_to_operations_that_take_their_parameters(http: httpx.A
     operations = {one["operationId"]: one for one in _operations(schema)}
     assert len(operations) == len(list(_operations(schema)))
     links = [
-        link for one in operations.values() for answer in one["responses"].values() for link in answer.get("links", {}).values()
+        link
+        for one in operations.values()
+        for answer in one["responses"].values()
+        for link in answer.get("links", {}).values()
     ]
     assert len(links) > 10
     for link in links:
@@ -52,21 +57,30 @@ async def test_an_error_is_a_problem_and_nothing_else(http: httpx.AsyncClient) -
     for one in _operations(schema):
         for status, answer in one["responses"].items():
             if status >= "400" and one["tags"] != ["health"]:
-                assert list(answer["content"]) == ["application/problem+json"], (one["operationId"], status)
+                assert list(answer["content"]) == ["application/problem+json"], (
+                    one["operationId"],
+                    status,
+                )
             if status in ("429", "503") and one["tags"] != ["health"]:
                 assert "Retry-After" in answer["headers"]
 
 
 async def test_a_parameter_is_never_null(http: httpx.AsyncClient) -> None:
     schema = (await http.get("/openapi.json")).json()
-    parameters = [parameter["schema"] for one in _operations(schema) for parameter in one.get("parameters", [])]
+    parameters = [
+        parameter["schema"]
+        for one in _operations(schema)
+        for parameter in one.get("parameters", [])
+    ]
     assert {"type": "null"} not in [node for parameter in parameters for node in _all(parameter)]
 
 
 async def test_no_key_is_asked_for_while_keys_are_off(http: httpx.AsyncClient) -> None:
     schema = (await http.get("/openapi.json")).json()
     assert "securitySchemes" not in schema["components"]
-    assert not [one for one in _operations(schema) if "security" in one or "401" in one["responses"]]
+    assert not [
+        one for one in _operations(schema) if "security" in one or "401" in one["responses"]
+    ]
 
 
 @pytest.fixture
@@ -79,13 +93,23 @@ async def test_keys_are_asked_for_where_they_are_on(keys: None, http: httpx.Asyn
     schema = (await http.get("/openapi.json")).json()
     assert list(schema["components"]["securitySchemes"]) == ["key"]
     for one in _operations(schema):
-        assert ("security" in one) is ("401" in one["responses"]) is (one["tags"] != ["health"]), one["operationId"]
+        assert ("security" in one) is ("401" in one["responses"]) is (one["tags"] != ["health"]), (
+            one["operationId"]
+        )
 
 
 async def test_a_wrong_method_is_told_all_the_right_ones(http: httpx.AsyncClient) -> None:
-    for path, allowed in {"/v1/predictions": "GET, POST", "/v1/files/a": "DELETE, GET", "/v1/models/a/b": "GET"}.items():
+    for path, allowed in {
+        "/v1/predictions": "GET, POST",
+        "/v1/files/a": "DELETE, GET",
+        "/v1/models/a/b": "GET",
+    }.items():
         answer = await http.request("PATCH", path)
-        assert (answer.status_code, answer.headers["allow"], answer.json()["code"]) == (405, allowed, "method_not_allowed")
+        assert (answer.status_code, answer.headers["allow"], answer.json()["code"]) == (
+            405,
+            allowed,
+            "method_not_allowed",
+        )
 
 
 @pytest.mark.parametrize("since", ["0.5", "2026-01-31", "yesterday"])
@@ -96,13 +120,19 @@ async def test_a_time_is_rfc_3339(http: httpx.AsyncClient, since: str) -> None:
 
 
 async def test_any_time_will_do(http: httpx.AsyncClient) -> None:
-    for since in ("0001-01-01T00:00:00", "9999-12-31T23:59:59.999999-23:59", "2026-01-31t12:00:00z"):
+    for since in (
+        "0001-01-01T00:00:00",
+        "9999-12-31T23:59:59.999999-23:59",
+        "2026-01-31t12:00:00z",
+    ):
         assert (await http.get("/v1/predictions", params={"since": since})).status_code == 200
 
 
 async def test_the_examples_can_be_submitted(http: httpx.AsyncClient, world: World) -> None:
     components = (await http.get("/openapi.json")).json()["components"]["schemas"]
-    (single,), (batch,) = (components[name]["examples"] for name in ("PredictionRequest", "BatchRequest"))
+    (single,), (batch,) = (
+        components[name]["examples"] for name in ("PredictionRequest", "BatchRequest")
+    )
     assert (await http.post("/v1/predictions", json=single)).status_code == 202
     answer = await http.post("/v1/batches", json=batch)
     assert (answer.status_code, answer.json()["errors"]) == (202, [])

@@ -33,13 +33,19 @@ async def test_options_are_the_same_in_every_form(http: httpx.AsyncClient, world
     assert [answer.status_code for answer in answers] == [202, 202, 422, 202], answers[2].text
     for answer in (answers[0], answers[1], answers[3]):
         found = world.ledger.get(answer.json()["id"])
-        assert (found.priority, found.metadata, found.webhook) == (Priority.LOW, {"line": 4}, "https://hooks.example.com/")
+        assert (found.priority, found.metadata, found.webhook) == (
+            Priority.LOW,
+            {"line": 4},
+            "https://hooks.example.com/",
+        )
         assert found.webhook_events == ("start", "completed")
         assert found.base_url == "http://test"
         assert answer.json()["metadata"] == {"line": 4}
 
 
-async def test_an_image_by_url_is_not_fetched_by_the_api(http: httpx.AsyncClient, world: World) -> None:
+async def test_an_image_by_url_is_not_fetched_by_the_api(
+    http: httpx.AsyncClient, world: World
+) -> None:
     answer = await http.post("/v1/predictions", json={"input": {"image": URL}})
     assert answer.status_code == 202
     assert answer.json()["input"]["image"] == URL
@@ -66,7 +72,9 @@ async def test_an_image_by_url_is_not_fetched_by_the_api(http: httpx.AsyncClient
         ({"input": {"image": URL}, "colour": "red"}, "colour"),
     ],
 )
-async def test_what_will_not_do_is_named(http: httpx.AsyncClient, world: World, body: object, said: str) -> None:
+async def test_what_will_not_do_is_named(
+    http: httpx.AsyncClient, world: World, body: object, said: str
+) -> None:
     answer = await http.post("/v1/predictions", json=body)
     assert answer.status_code == 422
     assert said in answer.json()["detail"]
@@ -86,7 +94,9 @@ async def test_what_will_not_do_is_named(http: httpx.AsyncClient, world: World, 
         ("x" * 2000, "1"),
     ],
 )
-async def test_what_python_reads_and_others_do_not_is_refused(http: httpx.AsyncClient, world: World, name: str, value: str) -> None:
+async def test_what_python_reads_and_others_do_not_is_refused(
+    http: httpx.AsyncClient, world: World, name: str, value: str
+) -> None:
     """Once on record, half a character would break every list that it is in."""
     answer = await http.post("/v1/predictions", files={"image": JPEG}, data={name: value})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
@@ -118,33 +128,51 @@ async def test_schemes_are_of_either_case(http: httpx.AsyncClient) -> None:
         assert answer.status_code == 202, answer.text
 
 
-async def test_an_idempotency_key_makes_one_prediction(http: httpx.AsyncClient, world: World) -> None:
+async def test_an_idempotency_key_makes_one_prediction(
+    http: httpx.AsyncClient, world: World
+) -> None:
     headers = {**RAW, "Idempotency-Key": "order-17"}
-    first, again = [await http.post("/v1/predictions", content=JPEG, headers=headers) for _ in range(2)]
+    first, again = [
+        await http.post("/v1/predictions", content=JPEG, headers=headers) for _ in range(2)
+    ]
     assert first.json()["id"] == again.json()["id"]
     assert world.ledger.backlog() == 1
     other = await http.post("/v1/predictions?confidence=0.9", content=JPEG, headers=headers)
     assert (other.status_code, other.json()["code"]) == (422, "id_reused")
-    assert (await http.post("/v1/predictions", content=JPEG, headers={**RAW, "Idempotency-Key": "order-18"})).json()[
-        "id"
-    ] != first.json()["id"]
+    assert (
+        await http.post(
+            "/v1/predictions", content=JPEG, headers={**RAW, "Idempotency-Key": "order-18"}
+        )
+    ).json()["id"] != first.json()["id"]
     for number in range(world.settings.max_backlog - 2):
-        await http.post("/v1/predictions", content=JPEG, headers={**RAW, "Idempotency-Key": f"fill-{number}"})
+        await http.post(
+            "/v1/predictions", content=JPEG, headers={**RAW, "Idempotency-Key": f"fill-{number}"}
+        )
     assert (await http.post("/v1/predictions", content=JPEG, headers=RAW)).status_code == 429
-    assert (await http.post("/v1/predictions", content=JPEG, headers=headers)).status_code == 202, "it is in already"
+    assert (await http.post("/v1/predictions", content=JPEG, headers=headers)).status_code == 202, (
+        "it is in already"
+    )
 
 
 async def test_a_deadline_of_ones_own(http: httpx.AsyncClient, world: World) -> None:
     for text, seconds in (("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400)):
-        answer = await http.post("/v1/predictions", content=JPEG, headers={**RAW, "Cancel-After": text})
+        answer = await http.post(
+            "/v1/predictions", content=JPEG, headers={**RAW, "Cancel-After": text}
+        )
         assert world.ledger.get(answer.json()["id"]).start_within_s == seconds
     for text in ("", "0", "-1", "soon", "1.5", "5 m"):
-        answer = await http.post("/v1/predictions", content=JPEG, headers={**RAW, "Cancel-After": text})
+        answer = await http.post(
+            "/v1/predictions", content=JPEG, headers={**RAW, "Cancel-After": text}
+        )
         assert (answer.status_code, "Cancel-After" in answer.text) == (422, True), text
 
 
 async def test_prefer_wait_holds_the_answer(http: httpx.AsyncClient, world: World) -> None:
-    asking = asyncio.create_task(http.put("/v1/predictions/a", content=JPEG, headers={**RAW, "Prefer": "respond-async, wait=50"}))
+    asking = asyncio.create_task(
+        http.put(
+            "/v1/predictions/a", content=JPEG, headers={**RAW, "Prefer": "respond-async, wait=50"}
+        )
+    )
     while not world.events.waiting:
         await asyncio.sleep(0.01)
     claim = world.ledger.claim("w", 10)
@@ -156,14 +184,21 @@ async def test_prefer_wait_holds_the_answer(http: httpx.AsyncClient, world: Worl
     assert answer.headers["preference-applied"] == "wait=50"
     late = await http.put("/v1/predictions/b", content=JPEG, headers={**RAW, "Prefer": "wait=0.1"})
     assert (late.status_code, late.json()["status"]) == (202, "starting")
-    lines = [("Prefer", "respond-async"), ("Prefer", 'handling=lenient, wait="0.1"; x=y')]  # all forms that RFC 7240 has
+    lines = [
+        ("Prefer", "respond-async"),
+        ("Prefer", 'handling=lenient, wait="0.1"; x=y'),
+    ]  # all forms that RFC 7240 has
     late = await http.put("/v1/predictions/b", content=JPEG, headers=[*RAW.items(), *lines])
     assert late.headers["preference-applied"] == "wait=0.1"
     for ignored in ("respond-async", "wait=soon", "handling=lenient"):
-        assert (await http.put("/v1/predictions/b", content=JPEG, headers={**RAW, "Prefer": ignored})).status_code == 202
+        assert (
+            await http.put("/v1/predictions/b", content=JPEG, headers={**RAW, "Prefer": ignored})
+        ).status_code == 202
 
 
-async def test_a_full_queue_refuses_before_the_body_comes(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_full_queue_refuses_before_the_body_comes(
+    http: httpx.AsyncClient, world: World
+) -> None:
     for number in range(world.settings.max_backlog):
         await http.put(f"/v1/predictions/p{number}", content=JPEG, headers=RAW)
 
@@ -172,7 +207,9 @@ async def test_a_full_queue_refuses_before_the_body_comes(http: httpx.AsyncClien
             yield bytes(1000)
             await asyncio.sleep(0)
 
-    answer = await asyncio.wait_for(http.post("/v1/predictions", content=endless(), headers=RAW), 30)
+    answer = await asyncio.wait_for(
+        http.post("/v1/predictions", content=endless(), headers=RAW), 30
+    )
     assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
 
 
@@ -199,7 +236,11 @@ async def test_a_list_in_pages(http: httpx.AsyncClient, world: World) -> None:
     rest = (await http.get(page["next"])).json()
     assert [entry["id"] for entry in rest["results"]] == ["p0"]
     assert rest["next"] is None
-    assert [entry["id"] for entry in (await http.get(rest["previous"])).json()["results"]] == ["p3", "p2", "p1"]
+    assert [entry["id"] for entry in (await http.get(rest["previous"])).json()["results"]] == [
+        "p3",
+        "p2",
+        "p1",
+    ]
     canceled = (await http.get("/v1/predictions?status=canceled&since=2020-01-01T00:00:00Z")).json()
     assert [entry["id"] for entry in canceled["results"]] == ["p0"]
     assert (await http.get("/v1/predictions?since=2999-01-01T00:00:00Z")).json()["results"] == []
@@ -207,13 +248,19 @@ async def test_a_list_in_pages(http: httpx.AsyncClient, world: World) -> None:
         assert (await http.get(f"/v1/predictions?{wrong}")).status_code == 422, wrong
 
 
-async def test_an_answer_that_is_known_is_not_sent_again(http: httpx.AsyncClient, world: World) -> None:
+async def test_an_answer_that_is_known_is_not_sent_again(
+    http: httpx.AsyncClient, world: World
+) -> None:
     await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
     first = await http.get("/v1/predictions/a")
     assert first.json()["queue_position"] == 1
     known = {"If-None-Match": f'"other", {first.headers["etag"]}'}
     again = await http.get("/v1/predictions/a", headers=known)
-    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert (again.status_code, again.content, again.headers["etag"]) == (
+        304,
+        b"",
+        first.headers["etag"],
+    )
     world.ledger.claim("w", 10)
     assert (await http.get("/v1/predictions/a", headers=known)).json()["status"] == "processing"
 
@@ -241,38 +288,58 @@ async def test_a_stream_of_events(http: httpx.AsyncClient, world: World) -> None
     world.events.waiting[0].set()
     answer = await asyncio.wait_for(reading, 30)
     assert answer.headers["content-type"].startswith("text/event-stream")
-    found = [dict(line.split(": ", 1) for line in entry.splitlines()[:3]) for entry in answer.text.strip().split("\n\n")]
+    found = [
+        dict(line.split(": ", 1) for line in entry.splitlines()[:3])
+        for entry in answer.text.strip().split("\n\n")
+    ]
     kinds = [entry["event"] for entry in found]
     assert kinds[0] == "status"
     assert kinds[-4:] == ["status", "logs", "output", "done"]
-    statuses = [json.loads(entry["data"])["status"] for entry in found if entry["event"] == "status"]
+    statuses = [
+        json.loads(entry["data"])["status"] for entry in found if entry["event"] == "status"
+    ]
     assert statuses[0] == Status.STARTING
     assert statuses[-1] == Status.SUCCEEDED
     assert json.loads(found[-2]["data"]) == {"predictions": []}
     chosen = await http.get("/v1/predictions/a/stream?events=output,done")
-    assert [line for line in chosen.text.splitlines() if line.startswith("event")] == ["event: output", "event: done"]
+    assert [line for line in chosen.text.splitlines() if line.startswith("event")] == [
+        "event: output",
+        "event: done",
+    ]
     assert (await http.get("/v1/predictions/a/stream?events=all")).status_code == 422
     assert (await http.get("/v1/predictions/b/stream")).status_code == 404
 
 
-async def test_a_stream_that_broke_goes_on_where_it_was(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_stream_that_broke_goes_on_where_it_was(
+    http: httpx.AsyncClient, world: World
+) -> None:
     await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
     claim = world.ledger.claim("w", 10)
     assert claim is not None
     world.ledger.succeed(claim, {"predictions": []}, {}, "attempt 1: done")
     entries = (await http.get("/v1/predictions/a/stream")).text.split("\n\n")
-    ids = {kind: entry.split("\nid: ")[1].split("\n")[0] for entry in entries if entry for kind in (entry.split()[1],)}
+    ids = {
+        kind: entry.split("\nid: ")[1].split("\n")[0]
+        for entry in entries
+        if entry
+        for kind in (entry.split()[1],)
+    }
     assert len(set(ids.values())) == len(ids) == 4
     whole = ["status", "logs", "output", "done"]
     without_logs = ["status", "output", "done"]
-    for last_id, kinds in ((ids["status"], whole), (ids["logs"], without_logs), ("b:2:9", whole), ("nonsense", whole)):
+    for last_id, kinds in (
+        (ids["status"], whole),
+        (ids["logs"], without_logs),
+        ("b:2:9", whole),
+        ("nonsense", whole),
+    ):
         text = (await http.get("/v1/predictions/a/stream", headers={"Last-Event-ID": last_id})).text
         assert [line[7:] for line in text.splitlines() if line.startswith("event: ")] == kinds
         assert last_id not in text
 
 
 async def test_how_busy_the_queue_is(http: httpx.AsyncClient, world: World) -> None:
-    world.ledger.beat("w", 60)
+    world.ledger.heartbeat("w", 60)
     await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
     assert (await http.get("/v1/queue")).json() | {"oldest_s": 0} == {
         "backlog": 1,
@@ -290,7 +357,13 @@ async def test_metrics_count_by_route_and_know_the_queue(http: httpx.AsyncClient
         await http.get(f"/v1/predictions/{name}")
     await http.get("/nowhere")
     text = (await http.get("/metrics")).text
-    assert 'sluice_http_requests_total{method="PUT",route="/v1/predictions/{id}",status="202"} 1.0' in text
-    assert 'sluice_http_requests_total{method="GET",route="/v1/predictions/{id}",status="404"} 2.0' in text
+    assert (
+        'sluice_http_requests_total{method="PUT",route="/v1/predictions/{id}",status="202"} 1.0'
+        in text
+    )
+    assert (
+        'sluice_http_requests_total{method="GET",route="/v1/predictions/{id}",status="404"} 2.0'
+        in text
+    )
     assert 'route="none",status="404"} 1.0' in text
     assert "sluice_queue_backlog 1.0" in text

@@ -27,7 +27,9 @@ JPEG = _jpeg()
 RAW = {"Content-Type": "image/jpeg"}
 
 
-async def test_what_is_accepted_is_stored_recorded_and_rung(http: httpx.AsyncClient, world: World) -> None:
+async def test_what_is_accepted_is_stored_recorded_and_rung(
+    http: httpx.AsyncClient, world: World
+) -> None:
     answer = await http.post("/v1/predictions", content=JPEG, headers=RAW)
     assert answer.status_code == 202
     body = answer.json()
@@ -40,7 +42,9 @@ async def test_what_is_accepted_is_stored_recorded_and_rung(http: httpx.AsyncCli
     assert body["output"] is body["error"] is body["completed_at"] is None
 
 
-async def test_a_bell_that_fails_does_not_refuse_what_is_on_record(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_bell_that_fails_does_not_refuse_what_is_on_record(
+    http: httpx.AsyncClient, world: World
+) -> None:
     world.doorbell.errors = [RedisUnavailable("away")]
     answer = await http.post("/v1/predictions", content=JPEG, headers=RAW)
     assert answer.status_code == 202
@@ -50,12 +54,29 @@ async def test_a_bell_that_fails_does_not_refuse_what_is_on_record(http: httpx.A
 async def test_parameters_are_the_same_in_every_form(http: httpx.AsyncClient, world: World) -> None:
     uri = "data:image/png;base64," + base64.b64encode(JPEG).decode()
     asked = {"confidence": 0.5, "max_detections": 7, "visualize": True, "class_agnostic": False}
-    fields = {"confidence": "0.5", "max_detections": "7", "visualize": "true", "class_agnostic": "0"}
+    fields = {
+        "confidence": "0.5",
+        "max_detections": "7",
+        "visualize": "true",
+        "class_agnostic": "0",
+    }
     answers = [
-        await http.post("/v1/predictions", json={"model": "codes", "input": {"image": uri, "classes": ["a", 2], **asked}}),
-        await http.post("/v1/predictions", files={"image": JPEG}, data={**fields, "classes": ["a", "2"]}),
-        await http.post("/v1/predictions", content=JPEG, headers=RAW, params={**fields, "classes": ["a", "2"]}),
-        await http.post("/v1/predictions", content=JPEG, headers={"Content-Type": "application/octet-stream"}, params=fields),
+        await http.post(
+            "/v1/predictions",
+            json={"model": "codes", "input": {"image": uri, "classes": ["a", 2], **asked}},
+        ),
+        await http.post(
+            "/v1/predictions", files={"image": JPEG}, data={**fields, "classes": ["a", "2"]}
+        ),
+        await http.post(
+            "/v1/predictions", content=JPEG, headers=RAW, params={**fields, "classes": ["a", "2"]}
+        ),
+        await http.post(
+            "/v1/predictions",
+            content=JPEG,
+            headers={"Content-Type": "application/octet-stream"},
+            params=fields,
+        ),
     ]
     found = [world.ledger.get(answer.json()["id"]).parameters for answer in answers]
     expected = Parameters(confidence=0.5, max_detections=7, visualize=True, classes=("a", 2))
@@ -70,7 +91,9 @@ async def test_an_image_is_as_large_as_allowed_in_every_form(http: httpx.AsyncCl
         uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
         assert (await http.post("/v1/predictions", content=data, headers=RAW)).status_code == status
         assert (await http.post("/v1/predictions", files={"image": data})).status_code == status
-        assert (await http.post("/v1/predictions", json={"input": {"image": uri}})).status_code == status
+        assert (
+            await http.post("/v1/predictions", json={"input": {"image": uri}})
+        ).status_code == status
 
 
 async def test_a_client_that_asks_first_is_told_before_it_sends(http: httpx.AsyncClient) -> None:
@@ -88,9 +111,16 @@ async def test_a_client_that_asks_first_is_told_before_it_sends(http: httpx.Asyn
 
 async def test_a_refusal_leaves_nothing(http: httpx.AsyncClient, world: World) -> None:
     for content in (b"", b"text", JPEG[:-40]):
-        assert (await http.post("/v1/predictions", content=content, headers=RAW)).status_code in (415, 422)
-    assert (await http.post("/v1/predictions?model=other", content=JPEG, headers=RAW)).json()["code"] == "unknown_model"
-    assert (await http.post("/v1/predictions?classes=cat", content=JPEG, headers=RAW)).status_code == 422
+        assert (await http.post("/v1/predictions", content=content, headers=RAW)).status_code in (
+            415,
+            422,
+        )
+    assert (await http.post("/v1/predictions?model=other", content=JPEG, headers=RAW)).json()[
+        "code"
+    ] == "unknown_model"
+    assert (
+        await http.post("/v1/predictions?classes=cat", content=JPEG, headers=RAW)
+    ).status_code == 422
     assert world.ledger.backlog() == world.doorbell.rings == len(world.blobs._blobs) == 0
 
 
@@ -101,7 +131,9 @@ async def test_an_id_of_ones_own_may_come_again(http: httpx.AsyncClient, world: 
     again = await http.put("/v1/predictions/mine-1?confidence=0.5", content=JPEG, headers=RAW)
     assert (again.status_code, again.json()) == (202, first.json())
     uri = "data:image/png;base64," + base64.b64encode(JPEG).decode()
-    as_json = await http.put("/v1/predictions/mine-1", json={"input": {"image": uri, "confidence": 0.5}})
+    as_json = await http.put(
+        "/v1/predictions/mine-1", json={"input": {"image": uri, "confidence": 0.5}}
+    )
     assert as_json.json() == first.json(), "the form does not matter"
     assert world.doorbell.rings == world.ledger.backlog() == len(world.blobs._blobs) == 1
     for other in ({"confidence": "0.6"}, {}):
@@ -125,7 +157,9 @@ async def test_cancel(http: httpx.AsyncClient, world: World) -> None:
     assert (await http.post("/v1/predictions/b/cancel")).status_code == 404
 
 
-async def test_a_full_queue_says_so_and_takes_nothing(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_full_queue_says_so_and_takes_nothing(
+    http: httpx.AsyncClient, world: World
+) -> None:
     for number in range(world.settings.max_backlog):
         world.ledger.create(f"p{number}", Submission(model="codes"))
     answer = await http.post("/v1/predictions", content=JPEG, headers=RAW)
@@ -152,7 +186,9 @@ async def test_get_tells_every_status(http: httpx.AsyncClient, world: World) -> 
     claim = world.ledger.claim("w", 10)
     assert claim is not None
     assert (await http.get("/v1/predictions/a")).json()["status"] == "processing"
-    world.ledger.fail(claim, Problem(code="not_an_image", message="it is none"), {"predict_time": 0.5})
+    world.ledger.fail(
+        claim, Problem(code="not_an_image", message="it is none"), {"predict_time": 0.5}
+    )
     failed = await http.get("/v1/predictions/a?wait=5")
     assert failed.json()["status"] == "failed"
     assert failed.json()["error"] == "it is none"
@@ -195,8 +231,14 @@ async def test_the_annotated_image(http: httpx.AsyncClient, world: World) -> Non
     world.blobs.put(annotated_key("a"), JPEG, 60)
     world.ledger.succeed(claim, {"predictions": []}, {})
     image = await http.get("/v1/predictions/a/image")
-    assert (image.status_code, image.content, image.headers["content-type"]) == (200, JPEG, "image/jpeg")
-    assert (await http.get("/v1/predictions/a")).json()["urls"]["image"] == "http://test/v1/predictions/a/image"
+    assert (image.status_code, image.content, image.headers["content-type"]) == (
+        200,
+        JPEG,
+        "image/jpeg",
+    )
+    assert (await http.get("/v1/predictions/a")).json()["urls"][
+        "image"
+    ] == "http://test/v1/predictions/a/image"
     world.blobs.delete(annotated_key("a"))
     assert (await http.get("/v1/predictions/a/image")).status_code == 410
 

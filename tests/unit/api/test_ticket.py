@@ -17,7 +17,9 @@ pytestmark = pytest.mark.anyio
 def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """As a header. Comes before `http` in a test's arguments, which reads the setting."""
     monkeypatch.setenv("SLUICE_API_KEYS_FILE", str(tmp_path / "keys.json"))
-    return {"Authorization": f"Bearer {KeysFile(tmp_path / 'keys.json').create('mine', None, None, None)}"}
+    return {
+        "Authorization": f"Bearer {KeysFile(tmp_path / 'keys.json').create('mine', None, None, None)}"
+    }
 
 
 async def _submitted(http: httpx.AsyncClient, name: str, key: dict[str, str]) -> str:
@@ -27,24 +29,41 @@ async def _submitted(http: httpx.AsyncClient, name: str, key: dict[str, str]) ->
     return stream
 
 
-async def test_it_opens_its_stream_and_no_other(key: dict[str, str], http: httpx.AsyncClient, world: World) -> None:
+async def test_it_opens_its_stream_and_no_other(
+    key: dict[str, str], http: httpx.AsyncClient, world: World
+) -> None:
     mine, other = await _submitted(http, "a", key), await _submitted(http, "b", key)
     world.ledger.cancel("a")
     world.ledger.cancel("b")
     answer = await http.get(mine)
     assert (answer.status_code, "event: done" in answer.text) == (200, True)
-    assert (await http.get(mine, headers={"Authorization": "Bearer wrong"})).status_code == 401, "a key that is given counts"
+    assert (await http.get(mine, headers={"Authorization": "Bearer wrong"})).status_code == 401, (
+        "a key that is given counts"
+    )
     parts = urlsplit(mine)
-    for path in ("/v1/predictions/a", "/v1/predictions/a/image", "/v1/predictions/a/deliveries", "/v1/predictions"):
+    for path in (
+        "/v1/predictions/a",
+        "/v1/predictions/a/image",
+        "/v1/predictions/a/deliveries",
+        "/v1/predictions",
+    ):
         assert (await http.get(f"{path}?{parts.query}")).status_code == 401
-    wrong = (f"/v1/predictions/b/stream?{parts.query}", f"/v1/predictions/nobodys/stream?{parts.query}", f"{parts.path}?ticket=x")
-    assert {(await http.get(one)).status_code for one in (*wrong, parts.path, f"{parts.path}?ticket=")} == {401}
+    wrong = (
+        f"/v1/predictions/b/stream?{parts.query}",
+        f"/v1/predictions/nobodys/stream?{parts.query}",
+        f"{parts.path}?ticket=x",
+    )
+    assert {
+        (await http.get(one)).status_code for one in (*wrong, parts.path, f"{parts.path}?ticket=")
+    } == {401}
     assert (await http.get(other)).status_code == 200
 
 
 async def test_it_stays_as_it_is(key: dict[str, str], http: httpx.AsyncClient) -> None:
     made = await _submitted(http, "a", key)
-    assert await _submitted(http, "a", key) == made, "a repetition is the same submission, whatever ticket it would have had"
+    assert await _submitted(http, "a", key) == made, (
+        "a repetition is the same submission, whatever ticket it would have had"
+    )
     assert (await http.get("/v1/predictions/a", headers=key)).json()["urls"]["stream"] == made
 
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from api.schemas import PredictionEvent
-from sluice.delivery import Attempt, Delivery, Outcome, Result
+from sluice.delivery import AttemptOutcome, AttemptResult, Delivery, DeliveryAttempt
 from sluice.ledger.record import to_record
 from sluice.prediction import Submission
 from sluice.webhooks.payload import event_body
@@ -19,8 +19,8 @@ URL = "https://a.example/hook"
 
 def _fail(world: World) -> None:
     (outgoing,) = world.deliveries.claim("w", 10).outgoing
-    said = Attempt(at=0, duration_s=0.5, status=500, answer="no")
-    world.deliveries.settle([Outcome(outgoing, Result.FAILED, said, b"{}", None)])
+    said = DeliveryAttempt(at=0, duration_s=0.5, status=500, answer="no")
+    world.deliveries.settle([AttemptOutcome(outgoing, AttemptResult.FAILED, said, b"{}", None)])
 
 
 async def test_the_log_and_once_more(http: httpx.AsyncClient, world: World) -> None:
@@ -30,9 +30,26 @@ async def test_the_log_and_once_more(http: httpx.AsyncClient, world: World) -> N
     world.deliveries.file("a", "completed", URL)
     _fail(world)
     (found,) = (await http.get("/v1/predictions/a/deliveries")).json()["results"]
-    assert (found["id"], found["type"], found["url"]) == ("a_completed", "prediction.completed", URL)
-    assert (found["status"], found["reason"], found["attempts"], found["next_attempt_at"]) == ("dead", "attempts", 1, None)
-    assert found["log"] == [{"at": "1970-01-01T00:00:00.000000Z", "duration_s": 0.5, "status": 500, "error": None, "answer": "no"}]
+    assert (found["id"], found["type"], found["url"]) == (
+        "a_completed",
+        "prediction.completed",
+        URL,
+    )
+    assert (found["status"], found["reason"], found["attempts"], found["next_attempt_at"]) == (
+        "dead",
+        "attempts",
+        1,
+        None,
+    )
+    assert found["log"] == [
+        {
+            "at": "1970-01-01T00:00:00.000000Z",
+            "duration_s": 0.5,
+            "status": 500,
+            "error": None,
+            "answer": "no",
+        }
+    ]
     answer = await http.post("/v1/deliveries/a_completed/redeliver")
     assert answer.status_code == 202
     assert answer.json()["status"] == "waiting"
@@ -65,17 +82,36 @@ async def test_a_batch_has_its_own(http: httpx.AsyncClient, world: World) -> Non
 async def test_the_secret_is_the_callers_newest(http: httpx.AsyncClient, world: World) -> None:
     world.secrets.held["camera"] = ("whsec_other",)
     first = (await http.get("/v1/webhooks/default/secret")).json()
-    assert first == {"key": world.secrets.of("default")[0]}
+    assert first == {"key": world.secrets.for_key("default")[0]}
     world.secrets.rotate("default")
-    assert (await http.get("/v1/webhooks/default/secret")).json() == {"key": world.secrets.of("default")[0]} != first
+    assert (
+        (await http.get("/v1/webhooks/default/secret")).json()
+        == {"key": world.secrets.for_key("default")[0]}
+        != first
+    )
 
 
 async def test_openapi_says_what_receivers_are_sent(http: httpx.AsyncClient) -> None:
     said = (await http.get("/openapi.json")).json()
     assert set(said["webhooks"]) == {"prediction", "batch"}
-    fields = {"id": "a_completed", "kind": "prediction", "of": "a", "event": "completed", "url": URL, "key": "default"}
+    fields = {
+        "id": "a_completed",
+        "kind": "prediction",
+        "subject_id": "a",
+        "event": "completed",
+        "url": URL,
+        "key": "default",
+    }
     delivery = Delivery.model_validate(fields | {"status": "sending", "created_at": 1})
     flat = to_record(Submission(model="codes", webhook=URL, base_url="http://test"), "d")
-    record = dict(zip(flat[::2], flat[1::2], strict=True)) | {"status": "succeeded", "key": "default", "created_at": "1"}
-    body = event_body(delivery, {name.encode(): value.encode() for name, value in record.items()}, None)
-    assert PredictionEvent.model_validate_json(body).model_dump(mode="json", exclude={"data": {"output_url"}}) == json.loads(body)
+    record = dict(zip(flat[::2], flat[1::2], strict=True)) | {
+        "status": "succeeded",
+        "key": "default",
+        "created_at": "1",
+    }
+    body = event_body(
+        delivery, {name.encode(): value.encode() for name, value in record.items()}, None
+    )
+    assert PredictionEvent.model_validate_json(body).model_dump(
+        mode="json", exclude={"data": {"output_url"}}
+    ) == json.loads(body)

@@ -58,7 +58,9 @@ def test_rotation(run: Command, path: Path) -> None:
     other = _made(run("create", "door"))
     older = _made(run("create", "camera-7", "--rate", "1", "--burst", "2"))
     newer = _made(run("create", "camera-7"))
-    assert Keys(path).caller(newer) == Keys(path).caller(older) == Caller("camera-7", None, Rate(1, 2))
+    assert (
+        Keys(path).caller(newer) == Keys(path).caller(older) == Caller("camera-7", None, Rate(1, 2))
+    )
     assert "--older" in _refused(run("revoke", "camera-7"), path)
     assert run("revoke", "camera-7", "--older").stdout == "keys revoked: 1\n"
     assert [entry.sha256 for entry in keys.read(path)] == [keys.digest(other), keys.digest(newer)]
@@ -76,10 +78,17 @@ def test_revoke(run: Command, path: Path) -> None:
 
 
 def test_list(run: Command, path: Path) -> None:
-    made = [_made(run("create", *words)) for words in (["camera-7", "--max-backlog", "500"], ["camera-7"], ["door"])]
+    made = [
+        _made(run("create", *words))
+        for words in (["camera-7", "--max-backlog", "500"], ["camera-7"], ["door"])
+    ]
     result = run("list")
     assert result.exit_code == 0
-    assert [word for word in result.stdout.split() if word in ("camera-7", "door")] == ["camera-7", "camera-7", "door"]
+    assert [word for word in result.stdout.split() if word in ("camera-7", "door")] == [
+        "camera-7",
+        "camera-7",
+        "door",
+    ]
     assert result.stdout.count("500") == 2
     for key in made:
         assert key not in result.stdout

@@ -5,12 +5,14 @@ from rich.console import Console
 
 from sluice.cli.up import Reporter
 from sluice.errors import LocalStackError
-from sluice.local.supervision.supervisor import Event, Kind
+from sluice.local.supervision.supervisor import Kind, SupervisorEvent
 
 
-def printed(terminal: bool, *events: Event) -> str:
+def printed(terminal: bool, *events: SupervisorEvent) -> str:
     out = io.StringIO()
-    with Reporter(Console(file=out, force_terminal=terminal, width=80, soft_wrap=True, highlight=False)) as reporter:
+    with Reporter(
+        Console(file=out, force_terminal=terminal, width=80, soft_wrap=True, highlight=False)
+    ) as reporter:
         for event in events:
             reporter.tell(event)
         reporter.fail(LocalStackError("install [something]"))
@@ -18,10 +20,12 @@ def printed(terminal: bool, *events: Event) -> str:
 
 
 EVENTS = [
-    Event(Kind.STARTED, "redis", "starting redis", 1),
-    Event(Kind.READY, "redis", "redis is ready after 0.1 s", 1),
-    Event(Kind.DIED, "redis", "redis was killed by signal 9; the end of [bold]its log[/bold]"),
-    Event(Kind.NOTE, "stack", "port 6379 is taken; redis listens on 4242"),
+    SupervisorEvent(Kind.STARTED, "redis", "starting redis", 1),
+    SupervisorEvent(Kind.READY, "redis", "redis is ready after 0.1 s", 1),
+    SupervisorEvent(
+        Kind.DIED, "redis", "redis was killed by signal 9; the end of [bold]its log[/bold]"
+    ),
+    SupervisorEvent(Kind.NOTE, "stack", "port 6379 is taken; redis listens on 4242"),
 ]
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sluice.cli.app import app
 from sluice.cli.webhooks import fetch_secret, line
-from sluice.webhooks.receiver import Event, Receiver
+from sluice.webhooks.receiver import ReceivedEvent, Receiver
 from sluice.webhooks.signing import SigningKey, new_secret, payload, signature
 from tests.support.loopback import serving
 
@@ -26,12 +26,16 @@ def run(*arguments: str, status: int = 0) -> str:
 def send(url: str, body: bytes, secret: str = SECRET) -> int:
     stamp = int(time.time())
     signed = signature("a_completed", stamp, body, [secret])
-    headers = {"webhook-id": "a_completed", "webhook-timestamp": str(stamp), "webhook-signature": signed}
+    headers = {
+        "webhook-id": "a_completed",
+        "webhook-timestamp": str(stamp),
+        "webhook-signature": signed,
+    }
     return httpx.post(url, content=body, headers=headers).status_code
 
 
 def test_the_receiver_verifies_and_hands_on() -> None:
-    heard: list[Event] = []
+    heard: list[ReceivedEvent] = []
     body = payload("prediction.completed", 0, {"status": "succeeded"})
     with Receiver(lambda: SECRET, heard.append) as receiver:
         assert send(receiver.url, body) == 204
@@ -50,7 +54,10 @@ def test_the_receiver_verifies_and_hands_on() -> None:
 def test_the_secret_is_asked_of_the_service() -> None:
     with serving(lambda handler: handler.reply(200, json.dumps({"key": SECRET}).encode())) as api:
         assert fetch_secret(f"http://127.0.0.1:{api.port}", "sluice_key") == SECRET
-    with serving(lambda handler: handler.reply(401)) as api, pytest.raises(ValueError, match="--secret"):
+    with (
+        serving(lambda handler: handler.reply(401)) as api,
+        pytest.raises(ValueError, match="--secret"),
+    ):
         fetch_secret(f"http://127.0.0.1:{api.port}", None)
 
 
@@ -65,7 +72,9 @@ def test_a_keypair_fits() -> None:
 
 
 @pytest.fixture
-def store(redis_url: str, redis_client: "redis.Redis", monkeypatch: pytest.MonkeyPatch) -> "redis.Redis":
+def store(
+    redis_url: str, redis_client: "redis.Redis", monkeypatch: pytest.MonkeyPatch
+) -> "redis.Redis":
     monkeypatch.setenv("SLUICE_REDIS_URL", redis_url)
     return redis_client
 
@@ -81,10 +90,23 @@ def test_secrets_are_rotated(store: "redis.Redis") -> None:
 
 
 def test_dead_deliveries_are_listed_without_their_urls_query(store: "redis.Redis") -> None:
-    fields = {"kind": "prediction", "of": "a", "event": "completed", "url": "https://a.example/hook?token=hidden", "key": "default"}
-    ended = {"status": "dead", "reason": "attempts", "created_at": "1", "receiver": "r", "endpoint": "e", "body": "{}"}
-    store.hset("{detect}:delivery:a_completed", mapping=fields | ended)
-    store.zadd("{detect}:deliveries-dead", {"a_completed": time.time()})
+    fields = {
+        "kind": "prediction",
+        "subject_id": "a",
+        "event": "completed",
+        "url": "https://a.example/hook?token=hidden",
+        "key": "default",
+    }
+    ended = {
+        "status": "dead",
+        "reason": "attempts",
+        "created_at": "1",
+        "receiver": "r",
+        "endpoint": "e",
+        "body": "{}",
+    }
+    store.hset("{default}:delivery:a_completed", mapping=fields | ended)
+    store.zadd("{default}:deliveries-dead", {"a_completed": time.time()})
     listed = run("dead")
     assert "a_completed" in listed
     assert "a.example" in listed

@@ -15,10 +15,16 @@ def _client(answer: Callable[[httpx.Request], httpx.Response]) -> Client:
 def test_submit_sends_the_bytes_and_what_was_asked() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.content == b"image"
-        assert dict(request.url.params) == {"model": "codes", "confidence": "0.5", "visualize": "true"}
+        assert dict(request.url.params) == {
+            "model": "codes",
+            "confidence": "0.5",
+            "visualize": "true",
+        }
         return httpx.Response(202, json={"id": "a"})
 
-    assert _client(answer).submit(b"image", model="codes", confidence=0.5, visualize=True, iou=None) == {"id": "a"}
+    assert _client(answer).submit(
+        b"image", model="codes", confidence=0.5, visualize=True, iou=None
+    ) == {"id": "a"}
 
 
 def test_wait_polls_until_the_end() -> None:
@@ -29,7 +35,9 @@ def test_wait_polls_until_the_end() -> None:
 
 def test_wait_gives_up() -> None:
     with pytest.raises(ServiceError, match="still processing after 0 s") as caught:
-        _client(lambda _: httpx.Response(200, json={"status": "processing", "completed_at": None})).wait("a", timeout_s=0)
+        _client(
+            lambda _: httpx.Response(200, json={"status": "processing", "completed_at": None})
+        ).wait("a", timeout_s=0)
     assert caught.value.code == "timeout"
 
 

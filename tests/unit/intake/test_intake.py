@@ -11,7 +11,7 @@ from sluice.ids import new_id
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import Created
 from sluice.prediction import Status, Submission, digest
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
@@ -91,7 +91,7 @@ def test_a_repetition_that_overtakes_the_end_leaves_no_image() -> None:
 
 def test_a_refusal_leaves_nothing() -> None:
     blobs = MemoryBlobs()
-    intake = _intake(MemoryLedger(Queue(max_backlog=1)), blobs)
+    intake = _intake(MemoryLedger(QueueSettings(max_backlog=1)), blobs)
     intake.accept(b"image", PLAIN)
     with pytest.raises(QueueFull):
         intake.accept(b"image", PLAIN)
@@ -101,13 +101,17 @@ def test_a_refusal_leaves_nothing() -> None:
 def test_ids_are_in_the_form_of_the_interface() -> None:
     ids = {new_id() for _ in range(100)}
     assert len(ids) == 100
-    assert all(len(name) == 26 and set(name) <= set("abcdefghijklmnopqrstuvwxyz234567") for name in ids)
+    assert all(
+        len(name) == 26 and set(name) <= set("abcdefghijklmnopqrstuvwxyz234567") for name in ids
+    )
 
 
 class Overtaken(MemoryLedger):
     """While it records, or refuses, something else happens first."""
 
-    def __init__(self, meanwhile: Callable[[], object], settings: Queue | None = None) -> None:
+    def __init__(
+        self, meanwhile: Callable[[], object], settings: QueueSettings | None = None
+    ) -> None:
         super().__init__(settings)
         self._meanwhile = meanwhile
 
@@ -139,7 +143,7 @@ def test_an_image_that_its_worker_took_away_is_not() -> None:
 
 
 def test_a_repetition_that_is_refused_leaves_the_image_of_what_is_on_record() -> None:
-    ledger, blobs = MemoryLedger(Queue(max_backlog=1)), MemoryBlobs()
+    ledger, blobs = MemoryLedger(QueueSettings(max_backlog=1)), MemoryBlobs()
     intake = _intake(ledger, blobs)
     intake.accept(b"image", PLAIN, "a")
     known, intake._known = intake._known, lambda *_: None  # type: ignore[method-assign]  # it had not been there yet

@@ -75,7 +75,9 @@ def test_the_union_of_what_is_asked_for_in_the_models_order():
     assert batches.union([{"c"}, {"a", "c"}], ["a", "b", "c"]) == ["a", "c"]
 
 
-GRAPH = Signature((Tensor("x", "TYPE_UINT8", (-1, 8, 8, 3)),), (Tensor("y", "TYPE_FP32", (-1, 7, -1)),))
+GRAPH = Signature(
+    (Tensor("x", "TYPE_UINT8", (-1, 8, 8, 3)),), (Tensor("y", "TYPE_FP32", (-1, 7, -1)),)
+)
 CONFIG = {
     "max_batch_size": 4,
     "input": [{"name": "x", "data_type": "TYPE_UINT8", "dims": ["8", "8", "3"]}],
@@ -97,7 +99,10 @@ def test_a_config_that_agrees_with_the_graph():
     [
         (changed("output", dims=["8", "-1"]), r"dims \[8, -1\] in the configuration and \[7, -1\]"),
         (changed("output", dims=["-1"]), r"dims \[-1\]"),
-        (changed("input", data_type="TYPE_FP32"), "TYPE_FP32 in the configuration and TYPE_UINT8 in the graph"),
+        (
+            changed("input", data_type="TYPE_FP32"),
+            "TYPE_FP32 in the configuration and TYPE_UINT8 in the graph",
+        ),
         (changed("input", name="image"), "needs inputs that the configuration does not name: x"),
         (changed("output", name="z"), "no output named 'z'; it has y"),
     ],
@@ -116,7 +121,11 @@ def test_a_graph_without_a_batch_axis_is_not_batched():
 
 
 def test_entries_of_a_completed_config():
-    assert GRAPH.inputs[0].entry(batched=True) == {"name": "x", "data_type": "TYPE_UINT8", "dims": [8, 8, 3]}
+    assert GRAPH.inputs[0].entry(batched=True) == {
+        "name": "x",
+        "data_type": "TYPE_UINT8",
+        "dims": [8, 8, 3],
+    }
     assert GRAPH.inputs[0].entry(batched=False)["dims"] == [-1, 8, 8, 3]
     with pytest.raises(ValueError, match=r"tensor\(string\)"):
         Tensor("s", "tensor(string)", (-1,)).entry(batched=False)

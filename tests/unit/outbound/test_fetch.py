@@ -12,7 +12,14 @@ from ipaddress import IPv4Network
 import pytest
 import trustme
 
-from sluice.errors import AddressNotAllowed, ImageNotFetched, ImageTooLarge, ImageUnreachable, InvalidInput, SluiceError
+from sluice.errors import (
+    AddressNotAllowed,
+    ImageNotFetched,
+    ImageTooLarge,
+    ImageUnreachable,
+    InvalidInput,
+    SluiceError,
+)
 from sluice.outbound.fetch import Fetcher
 from sluice.outbound.guard import Guard
 from tests.support.loopback import Handler, serving
@@ -22,7 +29,11 @@ SECRET = "hunter2"
 
 
 def fetcher(
-    *, inside: str = "127.0.0.1", timeout_s: float = 10.0, context: ssl.SSLContext | None = None, max_redirects: int = 2
+    *,
+    inside: str = "127.0.0.1",
+    timeout_s: float = 10.0,
+    context: ssl.SSLContext | None = None,
+    max_redirects: int = 2,
 ) -> Fetcher:
     """It may reach 127.0.0.2, where every name leads but inside.test."""
 
@@ -30,17 +41,29 @@ def fetcher(
         return [host if host[0].isdigit() else inside if host == "inside.test" else "127.0.0.2"]
 
     guard = Guard([IPv4Network("127.0.0.2/32")], lookup)
-    return Fetcher(guard, max_bytes=MAX_BYTES, timeout_s=timeout_s, max_redirects=max_redirects, ssl_context=context)
+    return Fetcher(
+        guard,
+        max_bytes=MAX_BYTES,
+        timeout_s=timeout_s,
+        max_redirects=max_redirects,
+        ssl_context=context,
+    )
 
 
 def fetch(answer: Callable[[Handler], None], *, by: Fetcher | None = None) -> bytes:
     with serving(answer, address="127.0.0.2") as server:
-        return (by or fetcher()).get(f"http://images.test:{server.port}/{SECRET}.jpg?signature={SECRET}")
+        return (by or fetcher()).get(
+            f"http://images.test:{server.port}/{SECRET}.jpg?signature={SECRET}"
+        )
 
 
 def test_the_image_arrives_and_was_not_asked_for_compressed() -> None:
     def answer(request: Handler) -> None:
-        request.reply(body=request.headers["Accept-Encoding"].encode() + b" " + request.headers["Host"].encode())
+        request.reply(
+            body=request.headers["Accept-Encoding"].encode()
+            + b" "
+            + request.headers["Host"].encode()
+        )
 
     body = fetch(answer)
     assert body.startswith(b"identity images.test:")
@@ -122,7 +145,10 @@ def test_what_goes_on_and_on_is_cut_off(drip: Drip) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_server_that_says_nothing_is_given_up(scheme: str) -> None:
-    with socket.create_server(("127.0.0.2", 0)) as silent, pytest.raises(ImageUnreachable, match="in time"):
+    with (
+        socket.create_server(("127.0.0.2", 0)) as silent,
+        pytest.raises(ImageUnreachable, match="in time"),
+    ):
         fetcher(timeout_s=0.2).get(f"{scheme}://images.test:{silent.getsockname()[1]}/")
 
 
@@ -147,14 +173,22 @@ def test_a_connection_that_breaks_off_may_hold_the_next_time() -> None:
 
 @pytest.mark.parametrize(
     ("number", "error"),
-    [(socket.EAI_NONAME, ImageNotFetched), (socket.EAI_NODATA, ImageNotFetched), (socket.EAI_AGAIN, ImageUnreachable)],
+    [
+        (socket.EAI_NONAME, ImageNotFetched),
+        (socket.EAI_NODATA, ImageNotFetched),
+        (socket.EAI_AGAIN, ImageUnreachable),
+    ],
 )
-def test_a_name_that_does_not_exist_is_told_from_one_that_can_not_be_looked_up(number: int, error: type[SluiceError]) -> None:
+def test_a_name_that_does_not_exist_is_told_from_one_that_can_not_be_looked_up(
+    number: int, error: type[SluiceError]
+) -> None:
     def lookup(host: str) -> Sequence[str]:
         raise socket.gaierror(number, "no")
 
     with pytest.raises(SluiceError) as caught:
-        Fetcher(Guard(lookup=lookup), max_bytes=1, timeout_s=10, max_redirects=0).get("http://images.test/")
+        Fetcher(Guard(lookup=lookup), max_bytes=1, timeout_s=10, max_redirects=0).get(
+            "http://images.test/"
+        )
     assert type(caught.value) is error
 
 
@@ -184,7 +218,10 @@ def test_redirects_are_followed(status: int) -> None:
         elif request.path == "/again":
             request.reply(status, Location="image")
         else:
-            request.reply(status, Location="//others.test:{}/again".format(request.headers["Host"].partition(":")[2]))
+            request.reply(
+                status,
+                Location="//others.test:{}/again".format(request.headers["Host"].partition(":")[2]),
+            )
 
     assert fetch(answer) == b"image"
 
@@ -198,16 +235,25 @@ def test_redirects_have_an_end() -> None:
     assert len(server.seen) == 3
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "inside.test", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "inside.test", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"]
+)
 def test_a_redirect_to_the_inside_is_refused(host: str) -> None:
     with serving() as inside, pytest.raises(AddressNotAllowed) as caught:
-        fetch(lambda request: request.reply(302, Location=f"http://{host}:{inside.port}/latest/meta-data"))
+        fetch(
+            lambda request: request.reply(
+                302, Location=f"http://{host}:{inside.port}/latest/meta-data"
+            )
+        )
     assert inside.connections == 0
     if host == "inside.test":
         assert "127.0.0.1" not in caught.value.message
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "http://[::1", "http://u:p@images.test/", "gopher://images.test/"])
+@pytest.mark.parametrize(
+    "location",
+    ["file:///etc/passwd", "http://[::1", "http://u:p@images.test/", "gopher://images.test/"],
+)
 def test_a_redirect_to_what_is_no_plain_url_is_refused(location: str) -> None:
     with pytest.raises(InvalidInput):
         fetch(lambda request: request.reply(302, Location=location))
@@ -227,7 +273,10 @@ def test_tls_is_kept_and_its_certificates_are_checked() -> None:
 
     with (
         serving(answer, address="127.0.0.2", context=theirs) as server,
-        serving(lambda request: request.reply(302, Location=f"https://images.test:{server.port}/"), address="127.0.0.2") as plain,
+        serving(
+            lambda request: request.reply(302, Location=f"https://images.test:{server.port}/"),
+            address="127.0.0.2",
+        ) as plain,
     ):
         by = fetcher(context=ours)
         assert by.get(f"https://images.test:{server.port}/") == b"image"
@@ -238,7 +287,9 @@ def test_tls_is_kept_and_its_certificates_are_checked() -> None:
             by.get(f"https://others.test:{server.port}/")
 
 
-@pytest.mark.parametrize("url", ["", "image.jpg", "ftp://images.test/", "http://", "http://user:hunter2@images.test/"])
+@pytest.mark.parametrize(
+    "url", ["", "image.jpg", "ftp://images.test/", "http://", "http://user:hunter2@images.test/"]
+)
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput):
         fetcher().get(url)
@@ -253,7 +304,9 @@ def _hang(request: Handler) -> None:
     [
         lambda request: request.reply(404),
         lambda request: request.reply(500),
-        lambda request: request.reply(302, Location=f"https://user:{SECRET}@images.test/?signature={SECRET}"),
+        lambda request: request.reply(
+            302, Location=f"https://user:{SECRET}@images.test/?signature={SECRET}"
+        ),
         lambda request: request.reply(302, Location=f"http://inside.test/?signature={SECRET}"),
         lambda request: request.reply(body=b"x" * (MAX_BYTES + 1)),
         _hang,

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from sluice.errors import AddressNotAllowed, InvalidInput
 from sluice.outbound.guard import Guard, async_client, transport
-from sluice.settings import Netguard
+from sluice.settings import NetguardSettings
 from tests.support.loopback import Handler, Server, serving
 
 ALLOWED = "127.0.0.2"
@@ -93,10 +93,14 @@ def spelled(draw: st.DrawFn, address: IPv4Address | IPv6Address) -> str:
     if isinstance(address, IPv6Address):
         head, tail = address.packed[:12], IPv4Address(address.packed[12:])
         dotted = ":".join(head[at : at + 2].hex() for at in range(0, 12, 2)) + f":{tail}"
-        return draw(st.sampled_from([str(address), address.exploded, address.exploded.upper(), dotted]))
+        return draw(
+            st.sampled_from([str(address), address.exploded, address.exploded.upper(), dotted])
+        )
     parts = draw(st.integers(1, 4))
     numbers = [*address.packed[: parts - 1], int.from_bytes(address.packed[parts - 1 :])]
-    return ".".join(draw(st.sampled_from([f"{n}", f"0{n:o}", f"0x{n:x}", f"0X{n:X}"])) for n in numbers)
+    return ".".join(
+        draw(st.sampled_from([f"{n}", f"0{n:o}", f"0x{n:x}", f"0X{n:X}"])) for n in numbers
+    )
 
 
 @given(st.data())
@@ -117,7 +121,9 @@ def test_a_refused_network_is_refused_from_end_to_end(network: str) -> None:
 
 
 @given(st.ip_addresses())
-def test_what_is_permitted_is_global_unicast_by_the_standard_library_as_well(address: IPv4Address | IPv6Address) -> None:
+def test_what_is_permitted_is_global_unicast_by_the_standard_library_as_well(
+    address: IPv4Address | IPv6Address,
+) -> None:
     if Guard().permits(address):
         assert address.is_global
         assert not address.is_multicast
@@ -181,7 +187,15 @@ def test_a_url_is_refused_when_it_is_submitted(url: str, error: type[InvalidInpu
     assert "hunter2" not in caught.value.message
 
 
-@pytest.mark.parametrize("url", ["http://example.com", "HTTPS://Example.com:8443/a?b#c", "http://127.0.0.1./", "http://localhost/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com",
+        "HTTPS://Example.com:8443/a?b#c",
+        "http://127.0.0.1./",
+        "http://localhost/",
+    ],
+)
 def test_names_are_left_for_the_connection(url: str) -> None:
     Guard(lookup=Names(["127.0.0.1"])).check_url(url)
 
@@ -270,13 +284,24 @@ def test_tls_names_the_host_and_checks_its_certificate() -> None:
             asyncio.run(asynchronously(wrong))
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             get(guard([ALLOWED]), right)  # signed by nobody that the public knows
-    assert server.names == ["images.test", "images.test", "others.test", "others.test", "images.test"]
+    assert server.names == [
+        "images.test",
+        "images.test",
+        "others.test",
+        "others.test",
+        "images.test",
+    ]
     assert server.seen == ["/", "/"]
 
 
 def test_async_connections_are_used_again_and_nothing_is_followed_or_kept() -> None:
     def answer(request: Handler) -> None:
-        request.reply(302, Location="/elsewhere", Set_Cookie="a=b", X_Cookies=request.headers.get("Cookie", "none"))
+        request.reply(
+            302,
+            Location="/elsewhere",
+            Set_Cookie="a=b",
+            X_Cookies=request.headers.get("Cookie", "none"),
+        )
 
     async def main(url: str) -> list[httpx.Response]:
         async with async_client(guard([ALLOWED], [INSIDE]), timeout_s=10) as http:
@@ -284,7 +309,9 @@ def test_async_connections_are_used_again_and_nothing_is_followed_or_kept() -> N
 
     with serving(answer, address=ALLOWED) as server:
         responses = asyncio.run(main(f"http://hooks.test:{server.port}/hook"))
-    assert [(found.status_code, found.headers["X-Cookies"]) for found in responses] == [(302, "none")] * 3
+    assert [(found.status_code, found.headers["X-Cookies"]) for found in responses] == [
+        (302, "none")
+    ] * 3
     assert server.seen == ["/hook"] * 3
     assert server.connections == 1
 
@@ -340,7 +367,10 @@ def test_a_name_that_is_never_answered_is_a_timeout() -> None:
     try:
         with pytest.raises(httpx.ConnectTimeout):
             asyncio.run(main())
-        with transport(Guard(lookup=never), time.monotonic() + 0.05) as road, pytest.raises(httpx.ConnectTimeout):
+        with (
+            transport(Guard(lookup=never), time.monotonic() + 0.05) as road,
+            pytest.raises(httpx.ConnectTimeout),
+        ):
             road.handle_request(httpx.Request("GET", "http://images.test/"))
     finally:
         answered.set()
@@ -365,15 +395,19 @@ def test_a_name_that_leads_nowhere_is_a_connect_error(host: str) -> None:
 
 
 def test_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Netguard().allow == ()
+    assert NetguardSettings().allow == ()
     monkeypatch.setenv("SLUICE_NETGUARD_ALLOW", "10.1.0.0/16, fd00:1::/64,192.168.1.7,")
-    assert Netguard().allow == (IPv4Network("10.1.0.0/16"), IPv6Network("fd00:1::/64"), IPv4Network("192.168.1.7/32"))
-    assert Guard(Netguard().allow).permits(IPv4Address("10.1.2.3"))
-    assert not Guard(Netguard().allow).permits(IPv4Address("10.2.2.3"))
+    assert NetguardSettings().allow == (
+        IPv4Network("10.1.0.0/16"),
+        IPv6Network("fd00:1::/64"),
+        IPv4Network("192.168.1.7/32"),
+    )
+    assert Guard(NetguardSettings().allow).permits(IPv4Address("10.1.2.3"))
+    assert not Guard(NetguardSettings().allow).permits(IPv4Address("10.2.2.3"))
 
 
 @pytest.mark.parametrize("wrong", ["10.1.0.1/16", "10.1.0.0/33", "intranet"])
 def test_the_wrong_entry_is_named(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setenv("SLUICE_NETGUARD_ALLOW", f"10.0.0.0/8,{wrong}")
     with pytest.raises(ValidationError, match=f"'{wrong}'"):
-        Netguard()
+        NetguardSettings()

@@ -14,7 +14,9 @@ def test_iou() -> None:
 
 
 def test_perfect() -> None:
-    assert class_precision([match(BOX, np.array([0.9]), BOX, NONE)], 1).tolist() == pytest.approx([1.0] * 10)
+    assert class_precision([match(BOX, np.array([0.9]), BOX, NONE)], 1).tolist() == pytest.approx(
+        [1.0] * 10
+    )
 
 
 def test_nothing_found() -> None:

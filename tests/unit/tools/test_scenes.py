@@ -4,7 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("segno", reason="segno draws the QR codes; it is in tools/requirements.in, not in the service's own")
+pytest.importorskip(
+    "segno",
+    reason="segno draws the QR codes; it is in tools/requirements.in, not in the service's own",
+)
 
 from tools.codes import SIZE, backgrounds, scenes, symbols, things
 
@@ -36,9 +39,18 @@ def test_box_is_tight_and_without_quiet_zone() -> None:
     rng = np.random.default_rng(0)
     flat = things.sheet(300, 300, np.full(3, 240, np.float32))
     black, white = np.zeros(3, np.float32), np.full(3, 240, np.float32)
-    code = things.paint(rng, flat, symbols.marker("DICT_4X4_50", 1), 60, 60, 180, 1, dark=black, light=white)
+    code = things.paint(
+        rng, flat, symbols.marker("DICT_4X4_50", 1), 60, 60, 180, 1, dark=black, light=white
+    )
     image, placed = np.full((400, 400, 3), 128, np.uint8), []
-    scenes.lay(image, placed, things.whole(flat, [code]), np.array([[1, 0, 50], [0, 1, 50], [0, 0, 1.0]]), 0, 1)
+    scenes.lay(
+        image,
+        placed,
+        things.whole(flat, [code]),
+        np.array([[1, 0, 50], [0, 1, 50], [0, 0, 1.0]]),
+        0,
+        1,
+    )
     boxes, kinds, ignored = scenes.label(placed, 400, 400, 0.0)
     y, x = np.nonzero(image[..., 0] < 60)
     assert np.abs(boxes[0] - [x.min(), y.min(), x.max() + 1, y.max() + 1]).max() <= 1.5
@@ -50,10 +62,14 @@ def test_box_is_tight_and_without_quiet_zone() -> None:
 def test_what_is_covered_is_ignored(cover: int, flag: bool) -> None:
     rng = np.random.default_rng(0)
     flat = things.sheet(200, 200, np.full(3, 250, np.float32))
-    code = things.paint(rng, flat, symbols.qr("A"), 10, 10, 180, 0, dark=np.zeros(3), light=np.full(3, 250.0))
+    code = things.paint(
+        rng, flat, symbols.qr("A"), 10, 10, 180, 0, dark=np.zeros(3), light=np.full(3, 250.0)
+    )
     image, placed = np.full((200, 200, 3), 128, np.uint8), []
     scenes.lay(image, placed, things.whole(flat, [code]), np.eye(3), 0, 1)
-    scenes.lay(image, placed, things.whole(things.sheet(200, cover, np.full(3, 9.0))), np.eye(3), 0, 1)
+    scenes.lay(
+        image, placed, things.whole(things.sheet(200, cover, np.full(3, 9.0))), np.eye(3), 0, 1
+    )
     assert scenes.label(placed, 200, 200, 0.0)[2].tolist() == [flag]
 
 

@@ -4,7 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-pytest.importorskip("segno", reason="segno draws the QR codes; it is in tools/requirements.in, not in the service's own")
+pytest.importorskip(
+    "segno",
+    reason="segno draws the QR codes; it is in tools/requirements.in, not in the service's own",
+)
 
 from tools.codes import symbols
 
@@ -37,7 +40,9 @@ def test_ean_13_check_digit() -> None:
 @pytest.mark.parametrize("name", symbols.DICTIONARIES)
 def test_marker_is_read(name: str) -> None:
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, name))
-    found = cv2.aruco.ArucoDetector(dictionary).detectMarkers(picture(symbols.marker(name, 5), 12, edge=4))[1]
+    found = cv2.aruco.ArucoDetector(dictionary).detectMarkers(
+        picture(symbols.marker(name, 5), 12, edge=4)
+    )[1]
     assert found is not None
     assert found.ravel().tolist() == [5]
 

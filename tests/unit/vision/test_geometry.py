@@ -18,7 +18,9 @@ steady = settings(derandomize=True, deadline=None)
 
 sides = st.integers(1, 3000)
 sizes = st.tuples(sides, sides)
-network_sizes = st.tuples(st.integers(1, 20), st.integers(1, 20)).map(lambda hw: (hw[0] * 32, hw[1] * 32))
+network_sizes = st.tuples(st.integers(1, 20), st.integers(1, 20)).map(
+    lambda hw: (hw[0] * 32, hw[1] * 32)
+)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -43,7 +45,14 @@ class TestLetterbox:
             ((5000, 1), (640, 640), (640, 1), 0, 319),
         ],
     )
-    def test_fit(self, source: tuple[int, int], network: tuple[int, int], resized: tuple[int, int], top: int, left: int) -> None:
+    def test_fit(
+        self,
+        source: tuple[int, int],
+        network: tuple[int, int],
+        resized: tuple[int, int],
+        top: int,
+        left: int,
+    ) -> None:
         assert Letterbox.fit(source, network) == Letterbox(source, network, resized, top, left)
 
     @steady
@@ -67,7 +76,11 @@ class TestLetterbox:
             CentreCrop.fit((32, 32), hw)
 
     @settings(steady, max_examples=40)
-    @given(seeds, st.tuples(st.integers(1, 200), st.integers(1, 200)), st.sampled_from([(64, 64), (32, 96), (160, 64)]))
+    @given(
+        seeds,
+        st.tuples(st.integers(1, 200), st.integers(1, 200)),
+        st.sampled_from([(64, 64), (32, 96), (160, 64)]),
+    )
     def test_apply_draws_the_scaled_image_and_grey_around_it(
         self, seed: int, source: tuple[int, int], network: tuple[int, int]
     ) -> None:
@@ -75,7 +88,9 @@ class TestLetterbox:
         canvas = box.apply(image)
         expected = np.full((*network, 3), 114, np.uint8)
         scaled = cv2.resize(image, box.resized_hw[::-1], interpolation=cv2.INTER_LINEAR)
-        expected[box.top : box.top + box.resized_hw[0], box.left : box.left + box.resized_hw[1]] = scaled
+        expected[box.top : box.top + box.resized_hw[0], box.left : box.left + box.resized_hw[1]] = (
+            scaled
+        )
         assert canvas.dtype == np.uint8
         assert np.array_equal(canvas, expected)
 
@@ -94,7 +109,9 @@ class TestLetterbox:
         box = Letterbox.fit((60, 80), (64, 64))
         assert np.array_equal(box.apply(image[:, :, ::-1]), box.apply(image[:, :, ::-1].copy()))
         turned = Letterbox.fit((80, 60), (64, 64))
-        assert np.array_equal(turned.apply(image.swapaxes(0, 1)), turned.apply(image.swapaxes(0, 1).copy()))
+        assert np.array_equal(
+            turned.apply(image.swapaxes(0, 1)), turned.apply(image.swapaxes(0, 1).copy())
+        )
 
     def test_apply_refuses_what_it_was_not_made_for(self) -> None:
         box = Letterbox.fit((60, 80), (64, 64))
@@ -109,16 +126,27 @@ class TestLetterbox:
 
     @steady
     @given(sizes, network_sizes, st.floats(0, 1), st.floats(0, 1))
-    def test_there_and_back(self, source: tuple[int, int], network: tuple[int, int], u: float, v: float) -> None:
+    def test_there_and_back(
+        self, source: tuple[int, int], network: tuple[int, int], u: float, v: float
+    ) -> None:
         x, y = u * source[1], v * source[0]
         box = Letterbox.fit(source, network)
-        there = floats([[box.left + x * box.resized_hw[1] / source[1], box.top + y * box.resized_hw[0] / source[0]]])
+        there = floats(
+            [
+                [
+                    box.left + x * box.resized_hw[1] / source[1],
+                    box.top + y * box.resized_hw[0] / source[0],
+                ]
+            ]
+        )
         back = box.to_source(there)[0]
         # float32 holds a network pixel to some 4e-5 px: what that is in the source depends on the scale
         assert back == pytest.approx((x, y), abs=1e-3 / min(1, *box.scale_xy))
 
     @steady
-    @given(sizes, network_sizes, st.lists(st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 4), max_size=5))
+    @given(
+        sizes, network_sizes, st.lists(st.tuples(*[st.floats(-1e4, 1e4, width=32)] * 4), max_size=5)
+    )
     def test_boxes_are_clipped_to_the_source(
         self, source: tuple[int, int], network: tuple[int, int], boxes: list[tuple[float, ...]]
     ) -> None:
@@ -131,7 +159,9 @@ class TestLetterbox:
             for i in range(4):
                 limit, start = (source[1], box.left) if i % 2 == 0 else (source[0], box.top)
                 scale = box.scale_xy[i % 2]
-                assert raw[i] == pytest.approx((float(given_boxes[row, i]) - start) / scale, rel=1e-4, abs=1e-2 / scale)
+                assert raw[i] == pytest.approx(
+                    (float(given_boxes[row, i]) - start) / scale, rel=1e-4, abs=1e-2 / scale
+                )
                 assert mine[i] == min(max(raw[i], 0), limit)
 
     def test_to_source_keeps_the_shape_and_the_input(self) -> None:
@@ -154,19 +184,34 @@ class TestCentreCrop:
             ((10, 10), (64, 32), (64, 64), 0, 16),
         ],
     )
-    def test_fit(self, source: tuple[int, int], network: tuple[int, int], resized: tuple[int, int], top: int, left: int) -> None:
+    def test_fit(
+        self,
+        source: tuple[int, int],
+        network: tuple[int, int],
+        resized: tuple[int, int],
+        top: int,
+        left: int,
+    ) -> None:
         assert CentreCrop.fit(source, network) == CentreCrop(source, network, resized, top, left)
 
     @steady
     @given(sizes, network_sizes)
-    def test_the_crop_lies_within_the_image(self, source: tuple[int, int], network: tuple[int, int]) -> None:
+    def test_the_crop_lies_within_the_image(
+        self, source: tuple[int, int], network: tuple[int, int]
+    ) -> None:
         crop = CentreCrop.fit(source, network)
         assert 0 <= crop.top <= crop.resized_hw[0] - network[0]
         assert 0 <= crop.left <= crop.resized_hw[1] - network[1]
 
     @settings(steady, max_examples=30)
-    @given(seeds, st.tuples(st.integers(1, 60), st.integers(1, 60)), st.sampled_from([(16, 16), (8, 24)]))
-    def test_apply_is_a_triangle_filter(self, seed: int, source: tuple[int, int], network: tuple[int, int]) -> None:
+    @given(
+        seeds,
+        st.tuples(st.integers(1, 60), st.integers(1, 60)),
+        st.sampled_from([(16, 16), (8, 24)]),
+    )
+    def test_apply_is_a_triangle_filter(
+        self, seed: int, source: tuple[int, int], network: tuple[int, int]
+    ) -> None:
         image, crop = picture(seed, source), CentreCrop.fit(source, network)
         canvas = crop.apply(image)
         y, x = np.random.default_rng(seed).integers(0, network)
@@ -175,7 +220,11 @@ class TestCentreCrop:
             triangle(source[1], crop.resized_hw[1], crop.left + int(x)),
         ]
         for channel in range(3):
-            slow = sum(a * b * int(image[i, j, channel]) for i, a in enumerate(weights[0]) for j, b in enumerate(weights[1]))
+            slow = sum(
+                a * b * int(image[i, j, channel])
+                for i, a in enumerate(weights[0])
+                for j, b in enumerate(weights[1])
+            )
             assert canvas[y, x, channel] == pytest.approx(slow, abs=0.51)
 
     def test_an_image_of_the_networks_size_stays_as_it_is(self) -> None:
@@ -210,24 +259,34 @@ def slow_iou(a: Any, b: Any) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def slow_suppress(overlap: Any, scores: Any, class_ids: Any, iou: float, limit: int, agnostic: bool) -> list[int]:
+def slow_suppress(
+    overlap: Any, scores: Any, class_ids: Any, iou: float, limit: int, agnostic: bool
+) -> list[int]:
     """The textbook's: take the best that is left, drop what overlaps it."""
     left = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
     kept: list[int] = []
     while left and len(kept) < limit:
         best = left.pop(0)
         kept.append(best)
-        left = [i for i in left if overlap[best][i] <= iou or not (agnostic or class_ids[best] == class_ids[i])]
+        left = [
+            i
+            for i in left
+            if overlap[best][i] <= iou or not (agnostic or class_ids[best] == class_ids[i])
+        ]
     return kept
 
 
-def slow_fast_nms(overlap: Any, scores: Any, class_ids: Any, iou: float, limit: int, agnostic: bool) -> list[int]:
+def slow_fast_nms(
+    overlap: Any, scores: Any, class_ids: Any, iou: float, limit: int, agnostic: bool
+) -> list[int]:
     """Keep what no better box overlaps, kept or not."""
     order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
     kept = [
         i
         for rank, i in enumerate(order)
-        if not any(overlap[j][i] > iou and (agnostic or class_ids[j] == class_ids[i]) for j in order[:rank])
+        if not any(
+            overlap[j][i] > iou and (agnostic or class_ids[j] == class_ids[i]) for j in order[:rank]
+        )
     ]
     return kept[:limit]
 
@@ -236,10 +295,14 @@ def crowd(seed: int, count: int) -> npt.NDArray[np.float32]:
     """Boxes with whole corners, so that overlaps are exact, and some without area."""
     random = np.random.default_rng(seed)
     corner = random.integers(-10, 40, (count, 2))
-    return np.concatenate((corner, corner + random.integers(0, 30, (count, 2))), axis=1).astype(np.float32)
+    return np.concatenate((corner, corner + random.integers(0, 30, (count, 2))), axis=1).astype(
+        np.float32
+    )
 
 
-def ranks(seed: int, count: int, classes: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+def ranks(
+    seed: int, count: int, classes: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Scores, many of them equal, and class ids."""
     random = np.random.default_rng(seed + 1)
     return floats(random.integers(1, 20, count) / 20), random.integers(0, classes, count)
@@ -261,11 +324,17 @@ class TestOverlaps:
         assert result == pytest.approx(np.array(slow).reshape(n, m), abs=1e-6)
 
     def test_a_box_turned_inside_out_overlaps_nothing(self) -> None:
-        assert box_iou(floats([[5, 5, 0, 0]]), floats([[0, 0, 5, 5], [5, 5, 0, 0]])).tolist() == [[0, 0]]
+        assert box_iou(floats([[5, 5, 0, 0]]), floats([[0, 0, 5, 5], [5, 5, 0, 0]])).tolist() == [
+            [0, 0]
+        ]
 
     @steady
-    @given(st.floats(-50, 50), st.floats(-50, 50), st.floats(1, 50), st.floats(1, 50), st.floats(-7, 7))
-    def test_rotated_corners(self, x: float, y: float, width: float, height: float, angle: float) -> None:
+    @given(
+        st.floats(-50, 50), st.floats(-50, 50), st.floats(1, 50), st.floats(1, 50), st.floats(-7, 7)
+    )
+    def test_rotated_corners(
+        self, x: float, y: float, width: float, height: float, angle: float
+    ) -> None:
         corners = rotated_corners(floats([[x, y, width, height, angle]]))
         expected = [
             (
@@ -278,7 +347,13 @@ class TestOverlaps:
         assert corners.shape == (1, 4, 2)
         assert corners[0] == pytest.approx(np.array(expected), abs=1e-3)
 
-    rotated = st.tuples(st.floats(0, 50), st.floats(0, 50), st.floats(1, 50), st.floats(1, 50), st.floats(-math.pi, math.pi))
+    rotated = st.tuples(
+        st.floats(0, 50),
+        st.floats(0, 50),
+        st.floats(1, 50),
+        st.floats(1, 50),
+        st.floats(-math.pi, math.pi),
+    )
 
     @steady
     @given(rotated, rotated)
@@ -292,10 +367,19 @@ class TestOverlaps:
 
     def test_rotated_iou_of_known_boxes(self) -> None:
         a = floats([[0, 0, 10, 4, 0.3]])
-        others = floats([[0, 0, 10, 4, 0.3], [0, 0, 4, 10, 0.3 + math.pi / 2], [0, 0, 10, 4, 0.3 - math.pi], [900, 0, 9, 9, 0]])
+        others = floats(
+            [
+                [0, 0, 10, 4, 0.3],
+                [0, 0, 4, 10, 0.3 + math.pi / 2],
+                [0, 0, 10, 4, 0.3 - math.pi],
+                [900, 0, 9, 9, 0],
+            ]
+        )
         assert rotated_iou(a, others)[0] == pytest.approx([1, 1, 1, 0], abs=1e-3)
         assert rotated_iou(a, others[:0]).shape == (1, 0)
-        assert np.isfinite(rotated_iou(floats([[0, 0, 0, 0, 0]]), floats([[0, 0, 0, 0, 0], [1, 1, 0, 5, 1]]))).all()
+        assert np.isfinite(
+            rotated_iou(floats([[0, 0, 0, 0, 0]]), floats([[0, 0, 0, 0, 0], [1, 1, 0, 5, 1]]))
+        ).all()
 
 
 def slow_prob_iou(one: Any, other: Any) -> float:
@@ -304,14 +388,18 @@ def slow_prob_iou(one: Any, other: Any) -> float:
     def covariance(box: Any) -> npt.NDArray[np.float64]:
         cosine, sine = math.cos(box[4]), math.sin(box[4])
         turn = np.array([[cosine, -sine], [sine, cosine]])
-        result: npt.NDArray[np.float64] = turn @ np.diag([box[2] ** 2 / 12, box[3] ** 2 / 12]) @ turn.T
+        result: npt.NDArray[np.float64] = (
+            turn @ np.diag([box[2] ** 2 / 12, box[3] ** 2 / 12]) @ turn.T
+        )
         return result
 
     first, second = covariance(one), covariance(other)
     mean = (first + second) / 2
     apart = np.array([one[0] - other[0], one[1] - other[1]])
     distance = apart @ np.linalg.inv(mean) @ apart / 8
-    distance += math.log(np.linalg.det(mean) / math.sqrt(np.linalg.det(first) * np.linalg.det(second))) / 2
+    distance += (
+        math.log(np.linalg.det(mean) / math.sqrt(np.linalg.det(first) * np.linalg.det(second))) / 2
+    )
     return 1 - math.sqrt(max(0, 1 - math.exp(-distance)))
 
 
@@ -325,26 +413,47 @@ class TestSuppress:
         st.integers(1, 300),
         st.booleans(),
     )
-    def test_equals_the_textbook(self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool) -> None:
+    def test_equals_the_textbook(
+        self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool
+    ) -> None:
         boxes, (scores, class_ids) = crowd(seed, count), ranks(seed, count, classes)
-        kept = suppress(boxes, scores, class_ids, iou=iou, max_detections=limit, class_agnostic=agnostic)
+        kept = suppress(
+            boxes, scores, class_ids, iou=iou, max_detections=limit, class_agnostic=agnostic
+        )
         table = [[slow_iou(a, b) for b in boxes.tolist()] for a in boxes.tolist()]
         assert kept.dtype == np.int64
-        assert kept.tolist() == slow_suppress(table, scores.tolist(), class_ids.tolist(), iou, limit, agnostic)
+        assert kept.tolist() == slow_suppress(
+            table, scores.tolist(), class_ids.tolist(), iou, limit, agnostic
+        )
 
     @settings(steady, max_examples=40)
-    @given(seeds, st.integers(0, 300), st.integers(1, 3), st.sampled_from([0.2, 0.45]), st.integers(1, 60), st.booleans())
-    def test_rotated_equals_the_textbook(self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool) -> None:
+    @given(
+        seeds,
+        st.integers(0, 300),
+        st.integers(1, 3),
+        st.sampled_from([0.2, 0.45]),
+        st.integers(1, 60),
+        st.booleans(),
+    )
+    def test_rotated_equals_the_textbook(
+        self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool
+    ) -> None:
         random = np.random.default_rng(seed)
         boxes = random.uniform((0, 0, 2, 2, -3), (60, 60, 30, 30, 3), (count, 5)).astype(np.float32)
         scores, class_ids = ranks(seed, count, classes)
-        kept = suppress_rotated(boxes, scores, class_ids, iou=iou, max_detections=limit, class_agnostic=agnostic)
+        kept = suppress_rotated(
+            boxes, scores, class_ids, iou=iou, max_detections=limit, class_agnostic=agnostic
+        )
         table = rotated_iou(boxes, boxes).tolist()
-        assert kept.tolist() == slow_fast_nms(table, scores.tolist(), class_ids.tolist(), iou, limit, agnostic)
+        assert kept.tolist() == slow_fast_nms(
+            table, scores.tolist(), class_ids.tolist(), iou, limit, agnostic
+        )
 
     @settings(steady, max_examples=40)
     @given(seeds, st.integers(0, 300), st.integers(1, 4))
-    def test_what_stays_does_not_overlap_and_what_goes_has_a_reason(self, seed: int, count: int, classes: int) -> None:
+    def test_what_stays_does_not_overlap_and_what_goes_has_a_reason(
+        self, seed: int, count: int, classes: int
+    ) -> None:
         boxes, (scores, class_ids) = crowd(seed, count), ranks(seed, count, classes)
         kept = suppress(boxes, scores, class_ids, iou=0.5, max_detections=count + 1)
         clash = (box_iou(boxes, boxes) > 0.5) & (class_ids[:, None] == class_ids[None])
@@ -365,12 +474,25 @@ class TestSuppress:
         rotated = floats([[5, 5, 10, 10, 0], [8, 5, 10, 10, 0], [11, 5, 10, 10, 0]])
         scores, class_ids = floats([0.9, 0.8, 0.7]), np.zeros(3, np.int64)
         assert suppress(straight, scores, class_ids, iou=0.5, max_detections=9).tolist() == [0, 2]
-        assert suppress_rotated(rotated, scores, class_ids, iou=0.5, max_detections=9).tolist() == [0]
+        assert suppress_rotated(rotated, scores, class_ids, iou=0.5, max_detections=9).tolist() == [
+            0
+        ]
 
-    @pytest.mark.parametrize(("function", "limit", "width"), [(suppress, MAX_CANDIDATES, 4), (suppress_rotated, MAX_ROTATED, 5)])
-    def test_only_so_many_candidates_are_looked_at(self, function: Any, limit: int, width: int) -> None:
+    @pytest.mark.parametrize(
+        ("function", "limit", "width"),
+        [(suppress, MAX_CANDIDATES, 4), (suppress_rotated, MAX_ROTATED, 5)],
+    )
+    def test_only_so_many_candidates_are_looked_at(
+        self, function: Any, limit: int, width: int
+    ) -> None:
         boxes = np.tile(floats([0, 0, 9, 9, 0][:width]), (limit + 1, 1))
-        boxes[[-2, -1], :4] = [[100, 100, 109, 109], [200, 200, 209, 209]]  # far from the others, and the least of them
+        boxes[[-2, -1], :4] = [
+            [100, 100, 109, 109],
+            [200, 200, 209, 209],
+        ]  # far from the others, and the least of them
         scores = np.linspace(1, 0.5, limit + 1, dtype=np.float32)
         class_ids = np.zeros(limit + 1, np.int64)
-        assert function(boxes, scores, class_ids, iou=0.9, max_detections=9).tolist() == [0, limit - 1]
+        assert function(boxes, scores, class_ids, iou=0.9, max_detections=9).tolist() == [
+            0,
+            limit - 1,
+        ]

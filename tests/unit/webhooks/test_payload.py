@@ -21,22 +21,42 @@ SUBMISSION = Submission(
 
 def record(**fields: str) -> dict[bytes, bytes]:
     flat = to_record(SUBMISSION, "d")
-    kept = {"status": "succeeded", "key": "camera", "created_at": "1667507170.1", "started_at": "1667507170.2"}
-    ended = {"completed_at": "1667507170.3", "output": '{"predictions":[]}', "metrics": '{"predict_time":0.1}', "logs": "done\n"}
+    kept = {
+        "status": "succeeded",
+        "key": "camera",
+        "created_at": "1667507170.1",
+        "started_at": "1667507170.2",
+    }
+    ended = {
+        "completed_at": "1667507170.3",
+        "output": '{"predictions":[]}',
+        "metrics": '{"predict_time":0.1}',
+        "logs": "done\n",
+    }
     every = dict(zip(flat[::2], flat[1::2], strict=True)) | kept | ended | fields
     return {name.encode(): value.encode() for name, value in every.items()}
 
 
 def delivery(event: str) -> Delivery:
-    fields: dict[str, Any] = {"id": f"a_{event}", "kind": "prediction", "of": "a", "event": event, "url": "u", "key": "camera"}
+    fields: dict[str, Any] = {
+        "id": f"a_{event}",
+        "kind": "prediction",
+        "subject_id": "a",
+        "event": event,
+        "url": "u",
+        "key": "camera",
+    }
     return Delivery(**fields, status="sending", created_at=1667507170.3)
 
 
 def test_the_end_is_what_get_says() -> None:
     body = event_body(delivery("completed"), record(), None)
     said = json.loads(body)
-    assert (said["type"], said["timestamp"]) == ("prediction.completed", "2022-11-03T20:26:10.300000Z")
-    answer = PredictionAnswer.of(from_record("a", record()), "http://api.example")
+    assert (said["type"], said["timestamp"]) == (
+        "prediction.completed",
+        "2022-11-03T20:26:10.300000Z",
+    )
+    answer = PredictionAnswer.from_prediction(from_record("a", record()), "http://api.example")
     assert said["data"] == answer.model_dump(mode="json")
     assert said["data"]["output"] == {"predictions": []}
     assert said["data"]["urls"]["get"] == "http://api.example/v1/predictions/a"
@@ -45,7 +65,13 @@ def test_the_end_is_what_get_says() -> None:
 
 def test_a_start_says_nothing_of_what_came_later() -> None:
     data = json.loads(event_body(delivery("start"), record(), None))["data"]
-    assert (data["status"], data["output"], data["completed_at"], data["metrics"], data["logs"]) == (
+    assert (
+        data["status"],
+        data["output"],
+        data["completed_at"],
+        data["metrics"],
+        data["logs"],
+    ) == (
         "processing",
         None,
         None,
@@ -53,7 +79,9 @@ def test_a_start_says_nothing_of_what_came_later() -> None:
         "",
     )
     early = {
-        name: value for name, value in record(status="processing").items() if name not in (b"output", b"completed_at", b"logs")
+        name: value
+        for name, value in record(status="processing").items()
+        if name not in (b"output", b"completed_at", b"logs")
     }
     assert json.loads(event_body(delivery("start"), early, None))["data"] == data
 
@@ -64,15 +92,34 @@ def test_the_public_url_comes_first() -> None:
 
 
 def test_an_output_that_was_left_out_has_a_link() -> None:
-    left_out = {name: value for name, value in record().items() if name != b"output"} | {b"output_left_out": b"1"}
+    left_out = {name: value for name, value in record().items() if name != b"output"} | {
+        b"output_left_out": b"1"
+    }
     data = json.loads(event_body(delivery("completed"), left_out, None))["data"]
     assert data["output"] is None
     assert data["output_url"] == data["urls"]["get"]
 
 
 def test_a_batch_is_what_get_says() -> None:
-    fields = {"model": "codes", "key": "camera", "total": "2", "priority": "normal", "created_at": "1667507170.1", "succeeded": "2"}
-    ended = {name.encode(): value.encode() for name, value in fields.items()} | {b"completed_at": b"1667507170.3"}
-    said = json.loads(event_body(delivery("completed").model_copy(update={"kind": "batch"}), ended, "https://sluice.example"))
+    fields = {
+        "model": "codes",
+        "key": "camera",
+        "total": "2",
+        "priority": "normal",
+        "created_at": "1667507170.1",
+        "succeeded": "2",
+    }
+    ended = {name.encode(): value.encode() for name, value in fields.items()} | {
+        b"completed_at": b"1667507170.3"
+    }
+    said = json.loads(
+        event_body(
+            delivery("completed").model_copy(update={"kind": "batch"}),
+            ended,
+            "https://sluice.example",
+        )
+    )
     assert said["type"] == "batch.completed"
-    assert said["data"] == BatchAnswer.of(from_batch_record("a", ended), "https://sluice.example").model_dump(mode="json")
+    assert said["data"] == BatchAnswer.from_batch(
+        from_batch_record("a", ended), "https://sluice.example"
+    ).model_dump(mode="json")

@@ -11,14 +11,26 @@ from hypothesis import strategies as st
 from replicate.webhook import InvalidSignatureError, Webhooks, WebhookSigningSecret
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from sluice.webhooks.signing import SigningKey, delay_s, new_secret, payload, retry_after_s, signature, verify
+from sluice.webhooks.signing import (
+    SigningKey,
+    delay_s,
+    new_secret,
+    payload,
+    retry_after_s,
+    signature,
+    verify,
+)
 
 NOW = int(time.time())
 SECRET = "whsec_" + base64.b64encode(bytes(range(24))).decode()
 
 
 def headers(
-    body: bytes, *secrets: str, key: SigningKey | None = None, message_id: str = "a_completed", at: int | None = None
+    body: bytes,
+    *secrets: str,
+    key: SigningKey | None = None,
+    message_id: str = "a_completed",
+    at: int | None = None,
 ) -> dict[str, str]:
     """As they are sent `at` that time. The package believes a message for five minutes, and looks at the clock itself."""
     at = NOW if at is None else at
@@ -48,12 +60,20 @@ def test_two_secrets_are_valid_at_once() -> None:
 
 def test_replicates_own_check_accepts_what_we_sign() -> None:
     """The Python client's, with either secret of a rotation, and an Ed25519 signature beside them."""
-    old, new, body = new_secret(), new_secret(), payload("prediction.completed", NOW, {"id": "a", "text": "ä"})
+    old, new, body = (
+        new_secret(),
+        new_secret(),
+        payload("prediction.completed", NOW, {"id": "a", "text": "ä"}),
+    )
     signed = headers(body, new, old, key=SigningKey(SigningKey.new()))
     for secret in (new, old):
-        Webhooks.validate(headers=signed, body=body.decode(), secret=WebhookSigningSecret(key=secret))
+        Webhooks.validate(
+            headers=signed, body=body.decode(), secret=WebhookSigningSecret(key=secret)
+        )
     with pytest.raises(InvalidSignatureError):
-        Webhooks.validate(headers=signed, body=body.decode() + " ", secret=WebhookSigningSecret(key=new))
+        Webhooks.validate(
+            headers=signed, body=body.decode() + " ", secret=WebhookSigningSecret(key=new)
+        )
 
 
 @pytest.mark.parametrize(
@@ -83,10 +103,15 @@ def test_a_missing_header_is_named() -> None:
 def test_secrets_are_long_and_never_the_same() -> None:
     made = {new_secret() for _ in range(100)}
     assert len(made) == 100
-    assert all(24 <= len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) <= 64 for secret in made)
+    assert all(
+        24 <= len(base64.b64decode(secret.removeprefix("whsec_"), validate=True)) <= 64
+        for secret in made
+    )
 
 
-@pytest.mark.parametrize("secret", ["whsec_c2hvcnQ=", "whsec_" + base64.b64encode(bytes(65)).decode(), "whsec_!!!"])
+@pytest.mark.parametrize(
+    "secret", ["whsec_c2hvcnQ=", "whsec_" + base64.b64encode(bytes(65)).decode(), "whsec_!!!"]
+)
 def test_what_is_no_secret_is_refused(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
         signature("a", NOW, b"", [secret])
@@ -109,7 +134,10 @@ def test_ed25519_by_the_vector_of_rfc_8032() -> None:
     """Section 7.1, test 1: the public key that belongs to a seed."""
     seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
     public = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
-    assert SigningKey("whsk_" + base64.b64encode(seed).decode()).public == "whpk_" + base64.b64encode(public).decode()
+    assert (
+        SigningKey("whsk_" + base64.b64encode(seed).decode()).public
+        == "whpk_" + base64.b64encode(public).decode()
+    )
 
 
 @pytest.mark.parametrize("text", ["whsk_c2hvcnQ=", "whsk_!!!", "whsec_"])
@@ -137,7 +165,16 @@ def test_the_schedule_ends() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(None, 0), ("", 0), ("120", 120), (" 3 ", 3), ("-5", 0), ("soon", 0), ("1e3", 0), (formatdate(NOW + 60, usegmt=True), 60)],
+    [
+        (None, 0),
+        ("", 0),
+        ("120", 120),
+        (" 3 ", 3),
+        ("-5", 0),
+        ("soon", 0),
+        ("1e3", 0),
+        (formatdate(NOW + 60, usegmt=True), 60),
+    ],
 )
 def test_retry_after(value: str | None, seconds: float) -> None:
     assert retry_after_s(value, NOW) == seconds

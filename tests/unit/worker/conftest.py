@@ -22,7 +22,16 @@ from worker.pipeline import Pipeline
 def model(dtype: str = "UINT8", dims: tuple[int, ...] = (64, 64, 3)) -> Model:
     """Of two classes; its rows are [x1, y1, x2, y2, score, class]."""
     outputs = (Tensor("output0", "FP32", (2, 6)),)
-    return Model("codes", Task.DETECT, Layout.END_TO_END, ("cat", "dog"), (64, 64), Tensor("images", dtype, dims), outputs, True)
+    return Model(
+        "codes",
+        Task.DETECT,
+        Layout.END_TO_END,
+        ("cat", "dog"),
+        (64, 64),
+        Tensor("images", dtype, dims),
+        outputs,
+        True,
+    )
 
 
 @dataclass
@@ -52,7 +61,9 @@ class FakeEngine:
 
     @contextlib.contextmanager
     def slot(self, model: Model) -> Iterator[FakeSlot]:
-        dtype = {"UINT8": np.uint8, "FP32": np.float32, "FP16": np.float16, "INT32": np.int32}[model.input.dtype]
+        dtype = {"UINT8": np.uint8, "FP32": np.float32, "FP16": np.float16, "INT32": np.int32}[
+            model.input.dtype
+        ]
         yield FakeSlot(np.zeros(model.input.dims, dtype), self)
 
 
@@ -64,9 +75,17 @@ class World:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline(self.blobs, self.engine, max_pixels=1_000_000, annotated_ttl_s=60, fetch=str.encode)
+        return Pipeline(
+            self.blobs, self.engine, max_pixels=1_000_000, annotated_ttl_s=60, fetch=str.encode
+        )
 
-    def submit(self, prediction_id: str = "a", image: bytes | None = None, model: str = "codes", **asked: Any) -> None:
+    def submit(
+        self,
+        prediction_id: str = "a",
+        image: bytes | None = None,
+        model: str = "codes",
+        **asked: Any,
+    ) -> None:
         self.blobs.put(input_key(prediction_id, ""), png() if image is None else image, 60)
         self.ledger.create(prediction_id, Submission(model=model, parameters=Parameters(**asked)))
 

@@ -45,7 +45,9 @@ def test_lossy(scene: Image.Image, kind: str) -> None:
     _near(decode(_file(scene, kind, quality=95), LIMIT), scene, 3)
 
 
-@pytest.mark.parametrize(("kind", "tolerance"), [("JPEG", 3), ("PNG", 0), ("WEBP", 3), ("BMP", 0), ("TIFF", 0)])
+@pytest.mark.parametrize(
+    ("kind", "tolerance"), [("JPEG", 3), ("PNG", 0), ("WEBP", 3), ("BMP", 0), ("TIFF", 0)]
+)
 def test_grey(scene: Image.Image, kind: str, tolerance: float) -> None:
     grey = scene.convert("L")
     _near(decode(_file(grey, kind), LIMIT), grey, tolerance)
@@ -57,7 +59,9 @@ def test_16_bits_are_scaled(scene: Image.Image, kind: str) -> None:
     encoded = cv2.imencode(f".{kind.lower()}", deep[:, :, ::-1])[1].tobytes()
     _near(decode(encoded, LIMIT), scene)
     grey = scene.convert("L")
-    encoded = cv2.imencode(f".{kind.lower()}", np.asarray(grey).astype(np.uint16) * 257)[1].tobytes()
+    encoded = cv2.imencode(f".{kind.lower()}", np.asarray(grey).astype(np.uint16) * 257)[
+        1
+    ].tobytes()
     _near(decode(encoded, LIMIT), grey)
 
 
@@ -69,7 +73,9 @@ def test_cmyk(scene: Image.Image, kind: str) -> None:
 @pytest.mark.parametrize(("kind", "tolerance"), [("PNG", 1), ("WEBP", 1), ("TIFF", 1)])
 def test_transparency_is_shown_on_white(scene: Image.Image, kind: str, tolerance: float) -> None:
     see_through = scene.convert("RGBA")
-    see_through.putalpha(Image.fromarray(np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))))
+    see_through.putalpha(
+        Image.fromarray(np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1)))
+    )
     expected = Image.alpha_composite(Image.new("RGBA", scene.size, "white"), see_through)
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     _near(decode(_file(see_through, kind, **options), LIMIT), expected, tolerance)
@@ -86,9 +92,12 @@ def test_a_transparent_palette(scene: Image.Image) -> None:
 
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize(
-    ("kind", "mode", "tolerance"), [("JPEG", "RGB", 4), ("PNG", "RGB", 0), ("PNG", "RGBA", 1), ("TIFF", "RGB", 0)]
+    ("kind", "mode", "tolerance"),
+    [("JPEG", "RGB", 4), ("PNG", "RGB", 0), ("PNG", "RGBA", 1), ("TIFF", "RGB", 0)],
 )
-def test_every_orientation(scene: Image.Image, turn: int, kind: str, mode: str, tolerance: float) -> None:
+def test_every_orientation(
+    scene: Image.Image, turn: int, kind: str, mode: str, tolerance: float
+) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
     stored = scene.convert(mode)

@@ -10,17 +10,19 @@ from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, RedisUnavailable
 from sluice.ledger.predictions import Swept
 from sluice.prediction import Status, Submission
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
 from tests.unit.worker.conftest import World
 from worker.keeper import Keeper, keep
 from worker.runner import Runner
-from worker.watchdog import Heart
+from worker.watchdog import LeaseWatchdog
 
 
-def _keep(ledger: MemoryLedger, doorbell: CountingDoorbell, blobs: MemoryBlobs | None = None) -> Swept:
+def _keep(
+    ledger: MemoryLedger, doorbell: CountingDoorbell, blobs: MemoryBlobs | None = None
+) -> Swept:
     return keep(ledger, blobs or MemoryBlobs(), doorbell, dead_retention_s=1000)
 
 
@@ -53,7 +55,10 @@ def test_a_lapsed_lease_is_queued_again_and_rung_for() -> None:
 
 def test_a_dead_letters_image_is_kept_and_an_aborted_ones_is_not() -> None:
     now = [1000.0]
-    ledger, blobs = MemoryLedger(Queue(max_shared_lapses=1, start_within_s=50), lambda: now[0]), MemoryBlobs(lambda: now[0])
+    ledger, blobs = (
+        MemoryLedger(QueueSettings(max_shared_lapses=1, start_within_s=50), lambda: now[0]),
+        MemoryBlobs(lambda: now[0]),
+    )
     for name in ("dead", "late"):
         blobs.put(input_key(name, ""), b"image", 100)
         ledger.create(name, Submission(model="codes"))
@@ -78,7 +83,10 @@ def test_a_dead_letters_image_is_kept_once_the_blob_store_is_back() -> None:
             return super().keep(key, ttl_s)
 
     now = [1000.0]
-    ledger, blobs = MemoryLedger(Queue(max_shared_lapses=1), lambda: now[0]), Away(lambda: now[0])
+    ledger, blobs = (
+        MemoryLedger(QueueSettings(max_shared_lapses=1), lambda: now[0]),
+        Away(lambda: now[0]),
+    )
     blobs.put(input_key("dead", ""), b"image", 100)
     ledger.create("dead", Submission(model="codes"))
     for alone in (False, True):
@@ -103,14 +111,21 @@ class Process:
     stuck: threading.Event = field(default_factory=threading.Event)
 
     def keeper(self, stuck_after_s: float = 1000) -> Keeper:
-        self.heart = Heart(self.world.ledger, lease_s=10)
-        self.runner = Runner(self.world.ledger, self.world.blobs, self.world.pipeline, self.heart, Queue(), worker="host/1")
+        self.watchdog = LeaseWatchdog(self.world.ledger, lease_s=10)
+        self.runner = Runner(
+            self.world.ledger,
+            self.world.blobs,
+            self.world.pipeline,
+            self.watchdog,
+            QueueSettings(),
+            worker="host/1",
+        )
         return Keeper(
             self.world.ledger,
             self.world.blobs,
             self.doorbell,
             self.runner,
-            self.heart,
+            self.watchdog,
             interval_s=0.02,
             dead_retention_s=1000,
             stuck_after_s=stuck_after_s,
@@ -161,10 +176,10 @@ def test_a_process_that_hears_nothing_is_told_from_an_idle_and_a_busy_one(proces
         process.world.submit("a")
         claim = process.world.ledger.claim("w", 100)
         assert claim is not None
-        hold = process.heart.hold(claim)
+        hold = process.watchdog.hold(claim)
         process.world.submit("b")
     assert not process.stuck.wait(0.6), "it is busy"
-    process.heart.release(hold)
+    process.watchdog.release(hold)
     assert process.stuck.wait(20)
     keeper.stop()
 

@@ -16,13 +16,13 @@ from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, RedisUnavailable
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Status, Submission
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from tests.conftest import free_port
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
 from worker.keeper import keep
-from worker.keeper_process import keep_on
+from worker.keeper_process import run_forever
 
 
 class _Enough(Exception):
@@ -47,7 +47,9 @@ def test_a_round_that_fails_is_not_the_last(tmp_path: Path) -> None:
     doorbell = CountingDoorbell(errors=[RedisUnavailable("away"), ValueError("a fault")])
     ledger.create("a", Submission(model="codes"))
     with pytest.raises(_Enough):
-        keep_on(ledger, MemoryBlobs(), doorbell, Queue(sweep_interval_s=0.01), alive, _rounds(4))
+        run_forever(
+            ledger, MemoryBlobs(), doorbell, QueueSettings(sweep_interval_s=0.01), alive, _rounds(4)
+        )
     assert doorbell.rings == 1
     assert alive.exists()
 
@@ -58,20 +60,25 @@ def test_it_rings_though_the_blob_store_is_away() -> None:
             raise BlobsUnavailable("away")
 
     now = [1000.0]
-    ledger, doorbell = MemoryLedger(Queue(start_within_s=50), lambda: now[0]), CountingDoorbell()
+    ledger, doorbell = (
+        MemoryLedger(QueueSettings(start_within_s=50), lambda: now[0]),
+        CountingDoorbell(),
+    )
     ledger.create("late", Submission(model="codes"))
     now[0] += 49
     ledger.create("waits", Submission(model="codes"))
     now[0] += 2
     with pytest.raises(_Enough):
-        keep_on(ledger, Away(), doorbell, Queue(sweep_interval_s=0.01), sleep=_rounds(1))
+        run_forever(
+            ledger, Away(), doorbell, QueueSettings(sweep_interval_s=0.01), sleep=_rounds(1)
+        )
     assert ledger.get("late").status is Status.ABORTED
     assert doorbell.rings == 1
 
 
 def test_one_round_puts_all_right_that_is_due(redis_client: "redis.Redis") -> None:
     """However much it is: what a long outage left would otherwise wait for one round after another."""
-    ledger, blobs = RedisLedger(redis_client, Queue(start_within_s=0.001)), MemoryBlobs()
+    ledger, blobs = RedisLedger(redis_client, QueueSettings(start_within_s=0.001)), MemoryBlobs()
     for number in range(250):
         blobs.put(input_key(f"p{number}", f"d{number}"), b"image", 100)
         ledger.create(f"p{number}", Submission(model="codes"), f"d{number}")
@@ -83,9 +90,15 @@ def test_one_round_puts_all_right_that_is_due(redis_client: "redis.Redis") -> No
 
 @contextmanager
 def _process(redis_url: str, alive: Path) -> Iterator["subprocess.Popen[str]"]:
-    own = {"SLUICE_REDIS_URL": redis_url, "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.1", "SLUICE_WORKER_ALIVE_FILE": str(alive)}
+    own = {
+        "SLUICE_REDIS_URL": redis_url,
+        "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.1",
+        "SLUICE_WORKER_ALIVE_FILE": str(alive),
+    }
     command = [sys.executable, "-m", "worker", "keeper"]
-    with subprocess.Popen(command, env={**os.environ, **own}, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env={**os.environ, **own}, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield process
         finally:
@@ -99,12 +112,16 @@ def _until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_the_process_queues_again_and_ends_when_told(redis_client: "redis.Redis", redis_url: str, tmp_path: Path) -> None:
-    ledger = RedisLedger(redis_client, Queue())
+def test_the_process_queues_again_and_ends_when_told(
+    redis_client: "redis.Redis", redis_url: str, tmp_path: Path
+) -> None:
+    ledger = RedisLedger(redis_client, QueueSettings())
     ledger.create("a", Submission(model="codes"))
     assert ledger.claim("dead", 0.01)
     with _process(redis_url, tmp_path / "alive") as process:
-        _until(lambda: ledger.get("a").status is Status.STARTING and redis_client.llen("detect") == 1)
+        _until(
+            lambda: ledger.get("a").status is Status.STARTING and redis_client.llen("default") == 1
+        )
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
 
@@ -121,6 +138,8 @@ def test_the_process_outlives_a_redis_that_is_away(tmp_path: Path) -> None:
 
 
 def test_a_wrong_word_is_answered_with_the_right_ones() -> None:
-    ended = subprocess.run([sys.executable, "-m", "worker", "kepeer"], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-m", "worker", "kepeer"], capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 2
     assert "'predictions', 'keeper'" in ended.stderr

@@ -9,7 +9,16 @@ from worker.annotate import annotate
 from worker.output import describe
 
 NAMES = ("cat", "dog")
-BOX = {"x": 30.0, "y": 25.0, "width": 40.0, "height": 30.0, "confidence": 0.8, "class": "dog", "class_id": 1, "detection_id": "p-0"}
+BOX = {
+    "x": 30.0,
+    "y": 25.0,
+    "width": 40.0,
+    "height": 30.0,
+    "confidence": 0.8,
+    "class": "dog",
+    "class_id": 1,
+    "detection_id": "p-0",
+}
 
 
 def _one(**more: object) -> Detections:
@@ -18,7 +27,10 @@ def _one(**more: object) -> Detections:
 
 
 def test_boxes() -> None:
-    assert describe("p", _one(), NAMES, (60, 80)) == {"image": {"width": 80, "height": 60}, "predictions": [BOX]}
+    assert describe("p", _one(), NAMES, (60, 80)) == {
+        "image": {"width": 80, "height": 60},
+        "predictions": [BOX],
+    }
 
 
 def test_nothing() -> None:
@@ -33,12 +45,16 @@ def test_masks_corners_and_keypoints() -> None:
     assert masked == {**BOX, "points": points}
     (turned,) = describe("p", _one(corners=triangle[None]), NAMES, (60, 80))["predictions"]
     assert turned == {**BOX, "points": points}
-    (posed,) = describe("p", _one(keypoints=np.array([[[1, 2, 0.5]]], np.float32)), NAMES, (60, 80))["predictions"]
+    (posed,) = describe(
+        "p", _one(keypoints=np.array([[[1, 2, 0.5]]], np.float32)), NAMES, (60, 80)
+    )["predictions"]
     assert posed == {**BOX, "keypoints": [{"x": 1.0, "y": 2.0, "confidence": 0.5, "class_id": 0}]}
 
 
 def test_classes_of_a_whole_image() -> None:
-    output = describe("p", Classification(np.array([1, 0]), np.array([0.75, 0.25], np.float32)), NAMES, (60, 80))
+    output = describe(
+        "p", Classification(np.array([1, 0]), np.array([0.75, 0.25], np.float32)), NAMES, (60, 80)
+    )
     assert output["top"] == "dog"
     assert output["confidence"] == 0.75
     assert [entry["class"] for entry in output["predictions"]] == ["dog", "cat"]
@@ -56,7 +72,10 @@ def test_classes_of_a_whole_image() -> None:
 )
 def test_every_kind_is_drawn(result: Detections | Classification) -> None:
     image = np.full((60, 80, 3), 128, np.uint8)
-    drawn = cv2.imdecode(np.frombuffer(annotate(image, describe("p", result, NAMES, (60, 80))), np.uint8), cv2.IMREAD_COLOR)
+    drawn = cv2.imdecode(
+        np.frombuffer(annotate(image, describe("p", result, NAMES, (60, 80))), np.uint8),
+        cv2.IMREAD_COLOR,
+    )
     assert drawn.shape == (60, 80, 3)
     assert np.abs(drawn.astype(int) - 128).max() > 60
 
@@ -64,5 +83,7 @@ def test_every_kind_is_drawn(result: Detections | Classification) -> None:
 def test_colours_are_rgb_in_and_jpeg_out() -> None:
     red = np.zeros((60, 80, 3), np.uint8)
     red[:, :, 0] = 255
-    drawn = cv2.imdecode(np.frombuffer(annotate(red, {"predictions": []}), np.uint8), cv2.IMREAD_COLOR_RGB)
+    drawn = cv2.imdecode(
+        np.frombuffer(annotate(red, {"predictions": []}), np.uint8), cv2.IMREAD_COLOR_RGB
+    )
     assert np.abs(drawn.astype(int) - (254, 0, 0)).max() < 5

@@ -5,16 +5,37 @@ import numpy as np
 import pytest
 
 from sluice.blobs.store import input_key
-from sluice.errors import ImageExpired, ImageTooLarge, InferenceFailed, InvalidInput, NotAnImage, UnknownModel, UnsupportedModel
+from sluice.errors import (
+    ImageExpired,
+    ImageTooLarge,
+    InferenceFailed,
+    InvalidInput,
+    NotAnImage,
+    UnknownModel,
+    UnsupportedModel,
+)
 from sluice.prediction import Parameters, Prediction, Status
 from tests.unit.worker.conftest import World, model, png
 from worker.pipeline import Stages
 
-STAGES = {"fetch_time", "decode_time", "letterbox_time", "inference_time", "postprocess_time", "predict_time"}
+STAGES = {
+    "fetch_time",
+    "decode_time",
+    "letterbox_time",
+    "inference_time",
+    "postprocess_time",
+    "predict_time",
+}
 
 
 def _prediction(**asked: object) -> Prediction:
-    return Prediction(id="a", model="codes", status=Status.PROCESSING, parameters=Parameters(**asked), created_at=0)
+    return Prediction(
+        id="a",
+        model="codes",
+        status=Status.PROCESSING,
+        parameters=Parameters(**asked),
+        created_at=0,
+    )
 
 
 def test_boxes_are_where_they_are_in_the_source(world: World) -> None:
@@ -50,7 +71,9 @@ def test_boxes_are_where_they_are_in_the_source(world: World) -> None:
         ("FP16", (3, 64, 64), 1),
     ],
 )
-def test_the_canvas_is_rgb_in_the_models_own_form(world: World, dtype: str, dims: tuple[int, ...], one: float) -> None:
+def test_the_canvas_is_rgb_in_the_models_own_form(
+    world: World, dtype: str, dims: tuple[int, ...], one: float
+) -> None:
     world.engine.known = model(dtype, dims)
     world.submit()
     world.pipeline.run(_prediction(), Stages())
@@ -72,8 +95,13 @@ def test_parameters_are_heeded(world: World) -> None:
     world.submit()
     run = world.pipeline.run
     assert len(run(_prediction(confidence=0.05), Stages())["predictions"]) == 2
-    assert [x["class"] for x in run(_prediction(confidence=0.05, classes=("cat",)), Stages())["predictions"]] == ["cat"]
-    assert [x["class"] for x in run(_prediction(confidence=0.05, classes=(1,)), Stages())["predictions"]] == ["dog"]
+    assert [
+        x["class"]
+        for x in run(_prediction(confidence=0.05, classes=("cat",)), Stages())["predictions"]
+    ] == ["cat"]
+    assert [
+        x["class"] for x in run(_prediction(confidence=0.05, classes=(1,)), Stages())["predictions"]
+    ] == ["dog"]
     assert len(run(_prediction(confidence=0.05, max_detections=1), Stages())["predictions"]) == 1
     assert run(_prediction(confidence=0.95), Stages())["predictions"] == []
     with pytest.raises(InvalidInput, match="it has cat, dog"):
@@ -111,4 +139,6 @@ def test_what_goes_wrong_has_its_name(world: World) -> None:
     stages = Stages()
     with pytest.raises(InferenceFailed):
         world.pipeline.run(_prediction(), stages)
-    assert {"inference_time", "predict_time"} <= set(stages.seconds), "the time until a failure counts too"
+    assert {"inference_time", "predict_time"} <= set(stages.seconds), (
+        "the time until a failure counts too"
+    )

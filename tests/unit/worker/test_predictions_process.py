@@ -11,7 +11,7 @@ import threading
 from sluice.prediction import Submission
 from tests.fakes.ledger import MemoryLedger
 from worker.predictions_process import _give_up_after
-from worker.watchdog import Heart
+from worker.watchdog import LeaseWatchdog
 
 class Hanging(MemoryLedger):
     def requeue(self, claim, delay_s, *, retry=True, logs=""):
@@ -19,11 +19,13 @@ class Hanging(MemoryLedger):
         threading.Event().wait()
 
 ledger = Hanging()
-heart = Heart(ledger, lease_s=30)
+watchdog = LeaseWatchdog(ledger, lease_s=30)
 for name in "abcd":
     ledger.create(name, Submission(model="codes"))
-    heart.hold(ledger.claim(name, 100))
+    watchdog.hold(ledger.claim(name, 100))
 _give_up_after(0, heart)
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (ended.returncode, ended.stdout) == (0, "hangs\n"), ended.stderr

@@ -8,21 +8,37 @@ from typing import Any
 import pytest
 
 from sluice.blobs.store import input_key
-from sluice.errors import BlobsUnavailable, DeadlineExceeded, InferenceFailed, LeaseLost, TritonUnavailable, Unavailable
+from sluice.errors import (
+    BlobsUnavailable,
+    DeadlineExceeded,
+    InferenceFailed,
+    LeaseLost,
+    TritonUnavailable,
+    Unavailable,
+)
 from sluice.prediction import Claim, Status
-from sluice.settings import Queue
+from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.ledger import MemoryLedger
 from tests.unit.worker.conftest import World, png
 from worker.breaker import Breaker
 from worker.runner import Runner
-from worker.watchdog import Heart
+from worker.watchdog import LeaseWatchdog
 
 
 def _runner(world: World, **changes: Any) -> Runner:
-    settings = Queue(**{"lease_s": 10.0, "retry_for_s": 60.0} | changes)
-    heart, breaker = Heart(world.ledger, lease_s=10), Breaker(threshold=1000)
-    return Runner(world.ledger, world.blobs, world.pipeline, heart, settings, worker="host/1", breaker=breaker, jitter=lambda: 1.0)
+    settings = QueueSettings(**{"lease_s": 10.0, "retry_for_s": 60.0} | changes)
+    watchdog, breaker = LeaseWatchdog(world.ledger, lease_s=10), Breaker(threshold=1000)
+    return Runner(
+        world.ledger,
+        world.blobs,
+        world.pipeline,
+        watchdog,
+        settings,
+        worker="host/1",
+        breaker=breaker,
+        jitter=lambda: 1.0,
+    )
 
 
 def test_nothing_to_do(world: World) -> None:
@@ -63,7 +79,7 @@ def test_what_will_not_pass_fails_at_once(
 
 
 def test_too_much_found_is_a_failure_that_says_so(world: World) -> None:
-    world.ledger = MemoryLedger(Queue(max_output_bytes=1000))
+    world.ledger = MemoryLedger(QueueSettings(max_output_bytes=1000))
     world.submit(confidence=0.0)
     world.engine.known = dataclasses.replace(world.engine.known, names=("c" * 600, "d" * 600))
     _runner(world).run_one()
@@ -81,7 +97,9 @@ def test_an_image_that_expired(world: World) -> None:
     assert error.code == "image_expired"
 
 
-@pytest.mark.parametrize("error", [TritonUnavailable("away"), DeadlineExceeded("slow"), BlobsUnavailable("away")])
+@pytest.mark.parametrize(
+    "error", [TritonUnavailable("away"), DeadlineExceeded("slow"), BlobsUnavailable("away")]
+)
 def test_what_may_pass_is_tried_again_later(world: World, error: Unavailable) -> None:
     now = [1000.0]
     world.ledger = MemoryLedger(clock=lambda: now[0])
@@ -164,17 +182,24 @@ def test_what_was_canceled_stops_at_its_next_stage(world: World) -> None:
         def get(self, key: str) -> bytes | None:
             world.ledger.cancel("a")
             until = time.monotonic() + 20
-            while not all(hold.lost for hold in heart._held()) and time.monotonic() < until:
+            while not all(hold.lost for hold in watchdog._held()) and time.monotonic() < until:
                 time.sleep(0.01)
             return super().get(key)
 
     world.blobs = Slow()
     world.submit()
-    heart = Heart(world.ledger, lease_s=0.3)
-    heart.start()
-    runner = Runner(world.ledger, world.blobs, world.pipeline, heart, Queue(lease_s=0.3), worker="host/1")
+    watchdog = LeaseWatchdog(world.ledger, lease_s=0.3)
+    watchdog.start()
+    runner = Runner(
+        world.ledger,
+        world.blobs,
+        world.pipeline,
+        watchdog,
+        QueueSettings(lease_s=0.3),
+        worker="host/1",
+    )
     assert runner.run_one()
-    heart.stop()
+    watchdog.stop()
     assert world.ledger.get("a").status is Status.CANCELED
     assert world.engine.seen == []
 
@@ -186,22 +211,51 @@ def test_while_a_part_is_away_predictions_wait(world: World) -> None:
         world.submit(f"p{number}")
     world.engine.errors = [TritonUnavailable("away")] * 4
     breaker = Breaker(threshold=3, first_s=1, clock=lambda: now[0])
-    heart = Heart(world.ledger, lease_s=10)
-    runner = Runner(world.ledger, world.blobs, world.pipeline, heart, Queue(), worker="host/1", breaker=breaker, jitter=lambda: 1.0)
+    watchdog = LeaseWatchdog(world.ledger, lease_s=10)
+    runner = Runner(
+        world.ledger,
+        world.blobs,
+        world.pipeline,
+        watchdog,
+        QueueSettings(),
+        worker="host/1",
+        breaker=breaker,
+        jitter=lambda: 1.0,
+    )
     assert [runner.run_one() for _ in range(6)] == [True, True, True, False, False, False]
-    assert [world.ledger.get(f"p{number}").attempts for number in range(10)] == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    assert [world.ledger.get(f"p{number}").attempts for number in range(10)] == [
+        1,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
     now[0] = 1.1
-    assert [runner.run_one() for _ in range(3)] == [True, False, False], "the probe fails, and the wait is longer"
+    assert [runner.run_one() for _ in range(3)] == [True, False, False], (
+        "the probe fails, and the wait is longer"
+    )
     now[0] = 2.2
     assert not runner.run_one()
     now[0] = 3.2
-    assert [runner.run_one() for _ in range(6)] == [True] * 6, "the probe succeeds, and the rest follow"
+    assert [runner.run_one() for _ in range(6)] == [True] * 6, (
+        "the probe succeeds, and the rest follow"
+    )
 
 
-def test_what_tells_nothing_of_the_part_that_is_away_leaves_the_probe_to_the_next(world: World) -> None:
+def test_what_tells_nothing_of_the_part_that_is_away_leaves_the_probe_to_the_next(
+    world: World,
+) -> None:
     now = [0.0]
-    breaker, heart = Breaker(threshold=1, first_s=10, clock=lambda: now[0]), Heart(world.ledger, lease_s=10)
-    parts = world.ledger, world.blobs, world.pipeline, heart, Queue()
+    breaker, watchdog = (
+        Breaker(threshold=1, first_s=10, clock=lambda: now[0]),
+        LeaseWatchdog(world.ledger, lease_s=10),
+    )
+    parts = world.ledger, world.blobs, world.pipeline, watchdog, QueueSettings()
     runner = Runner(*parts, worker="host/1", breaker=breaker, jitter=lambda: 1000.0)
     world.engine.errors = [TritonUnavailable("away")]
     world.submit("first")
@@ -211,7 +265,9 @@ def test_what_tells_nothing_of_the_part_that_is_away_leaves_the_probe_to_the_nex
     world.submit("bad", image=b"no image")
     world.submit("unknown", model="nobody's")
     world.submit("good")
-    assert [runner.run_one() for _ in range(3)] == [True, True, False], "an unknown model may be one that is not loaded yet"
+    assert [runner.run_one() for _ in range(3)] == [True, True, False], (
+        "an unknown model may be one that is not loaded yet"
+    )
     assert world.ledger.get("bad").status is Status.FAILED
     now[0] = 20.2
     assert runner.run_one()
@@ -219,7 +275,7 @@ def test_what_tells_nothing_of_the_part_that_is_away_leaves_the_probe_to_the_nex
 
 
 def test_what_must_run_alone_waits_for_its_neighbours(world: World) -> None:
-    world.ledger = MemoryLedger(Queue(max_shared_lapses=1))
+    world.ledger = MemoryLedger(QueueSettings(max_shared_lapses=1))
     world.submit("poison")
     world.ledger.claim("dead", -1)
     world.ledger.sweep()

@@ -14,14 +14,20 @@ from standardwebhooks.webhooks import Webhook
 from sluice.delivery import Delivery, SweptDeliveries
 from sluice.errors import RedisUnavailable
 from sluice.outbound.guard import Guard, async_client
-from sluice.settings import Webhooks
+from sluice.settings import WebhooksSettings
 from tests.fakes.deliveries import MemoryDeliveries, MemorySecrets
 from tests.support.loopback import Handler, Server, serving
 from worker.sender import ANSWER_BYTES, Sender
 
 pytestmark = pytest.mark.anyio
 
-QUICK: dict[str, Any] = {"schedule_s": (0.05, 0.05), "timeout_s": 30, "lease_s": 60, "poll_s": 0.05, "sweep_interval_s": 0.05}
+QUICK: dict[str, Any] = {
+    "schedule_s": (0.05, 0.05),
+    "timeout_s": 30,
+    "lease_s": 60,
+    "poll_s": 0.05,
+    "sweep_interval_s": 0.05,
+}
 LOOPBACK = IPv4Network("127.0.0.1/32")
 
 
@@ -30,7 +36,9 @@ class Heard:
     """A receiver; `answers` are taken one after another, and the last one stays."""
 
     secrets: MemorySecrets
-    answers: list[Callable[[Handler], None]] = field(default_factory=lambda: [lambda handler: handler.reply(204)])
+    answers: list[Callable[[Handler], None]] = field(
+        default_factory=lambda: [lambda handler: handler.reply(204)]
+    )
     messages: list[dict[str, str]] = field(default_factory=list)
 
     def __call__(self, handler: Handler) -> None:
@@ -53,7 +61,7 @@ class World:
         self.deliveries.file(of, "completed", url or self.url)
 
     def one(self, of: str = "a") -> Delivery:
-        return self.deliveries.of("prediction", of)[-1]
+        return self.deliveries.deliveries_for("prediction", of)[-1]
 
 
 @pytest.fixture
@@ -65,20 +73,27 @@ def anyio_backend() -> str:
 def world() -> Iterator[World]:
     secrets = MemorySecrets()
     heard = Heard(secrets)
-    deliveries = MemoryDeliveries(Webhooks(**QUICK))
+    deliveries = MemoryDeliveries(WebhooksSettings(**QUICK))
     deliveries.secrets = secrets
     with serving(heard) as server:
         yield World(heard, server, deliveries)
 
 
 @asynccontextmanager
-async def sending(world: World, *, allow: tuple[IPv4Network, ...] = (LOOPBACK,), **options: Any) -> AsyncIterator[Sender]:
-    settings = Webhooks(**QUICK | options)
+async def sending(
+    world: World, *, allow: tuple[IPv4Network, ...] = (LOOPBACK,), **options: Any
+) -> AsyncIterator[Sender]:
+    settings = WebhooksSettings(**QUICK | options)
     stopping = asyncio.Event()
     guard = Guard(allow)
     async with async_client(guard, timeout_s=settings.timeout_s) as http:
         sender = Sender(
-            world.deliveries, world.heard.secrets, http, lambda outgoing: outgoing.source[b"made"], settings, sender="test"
+            world.deliveries,
+            world.heard.secrets,
+            http,
+            lambda outgoing: outgoing.source[b"made"],
+            settings,
+            sender="test",
         )
         running = asyncio.create_task(sender.run(stopping))
         try:
@@ -108,7 +123,7 @@ async def test_an_event_arrives_signed(world: World) -> None:
 
 
 async def test_both_secrets_sign(world: World) -> None:
-    world.heard.secrets.of("default")
+    world.heard.secrets.for_key("default")
     world.heard.secrets.rotate("default")
     world.file()
     async with sending(world):
@@ -225,7 +240,11 @@ async def test_a_slow_receiver_delays_no_other(world: World) -> None:
             for number in range(5):
                 world.file(f"quick{number}", f"http://127.0.0.1:{quick.port}/")
             sender.wake.set()
-            await until(lambda: all(world.one(f"quick{number}").status == "delivered" for number in range(5)))
+            await until(
+                lambda: all(
+                    world.one(f"quick{number}").status == "delivered" for number in range(5)
+                )
+            )
             assert world.one("slow19").status == "waiting"
 
 
@@ -248,7 +267,7 @@ async def test_what_runs_at_the_end_may_end(world: World) -> None:
 class Flaky(MemoryDeliveries):
     """Away for its first calls of each kind."""
 
-    def __init__(self, settings: Webhooks) -> None:
+    def __init__(self, settings: WebhooksSettings) -> None:
         super().__init__(settings)
         self.failures = {"claim": 2, "settle": 2, "sweep": 2}
 
@@ -271,7 +290,7 @@ class Flaky(MemoryDeliveries):
 
 
 async def test_while_the_store_is_away_the_sender_waits_and_forgets_nothing(world: World) -> None:
-    world.deliveries = Flaky(Webhooks(**QUICK))
+    world.deliveries = Flaky(WebhooksSettings(**QUICK))
     world.file()
     async with sending(world):
         await until(lambda: world.one().status == "delivered")
@@ -292,7 +311,11 @@ async def test_no_url_is_logged(world: World, caplog: pytest.LogCaptureFixture) 
     world.file()
     async with sending(world):
         await until(lambda: world.one().status == "delivered")
-    ours = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith(("sluice", "worker")))
+    ours = "\n".join(
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith(("sluice", "worker"))
+    )
     assert "a_completed" in ours
     assert "hidden" not in ours
     assert "whsec_" not in ours

@@ -12,7 +12,7 @@ import pytest
 from sluice.errors import LeaseLost, RedisUnavailable
 from sluice.prediction import Claim, Status, Submission
 from tests.fakes.ledger import MemoryLedger
-from worker.watchdog import Heart
+from worker.watchdog import LeaseWatchdog
 
 
 def _claim(ledger: MemoryLedger, name: str, lease_s: float = 10) -> Claim:
@@ -32,32 +32,35 @@ def _until(condition: Callable[[], bool]) -> None:
 def test_it_keeps_what_it_holds_and_nothing_else() -> None:
     now = [1000.0]
     ledger = MemoryLedger(clock=lambda: now[0])
-    heart = Heart(ledger, lease_s=0.6)
-    held, let_go = heart.hold(_claim(ledger, "held", 0.6)), heart.hold(_claim(ledger, "let-go", 0.6))
-    heart.release(let_go)
+    watchdog = LeaseWatchdog(ledger, lease_s=0.6)
+    held, let_go = (
+        watchdog.hold(_claim(ledger, "held", 0.6)),
+        watchdog.hold(_claim(ledger, "let-go", 0.6)),
+    )
+    watchdog.release(let_go)
     now[0] += 0.5
     before = held.renewed_at
-    heart.start()
+    watchdog.start()
     _until(lambda: held.renewed_at > before)
     now[0] += 0.5
     assert ledger.sweep().requeued == ("let-go",)
     assert ledger.get("held").status is Status.PROCESSING
     held.check()
-    assert heart.busy
-    heart.release(held)
-    assert not heart.busy
-    heart.stop()
+    assert watchdog.busy
+    watchdog.release(held)
+    assert not watchdog.busy
+    watchdog.stop()
 
 
 def test_it_notices_what_is_no_longer_its_own() -> None:
     ledger = MemoryLedger()
-    heart = Heart(ledger, lease_s=0.3)
-    hold = heart.hold(_claim(ledger, "a"))
-    heart.start()
+    watchdog = LeaseWatchdog(ledger, lease_s=0.3)
+    hold = watchdog.hold(_claim(ledger, "a"))
+    watchdog.start()
     hold.check()
     ledger.cancel("a")
     _until(lambda: hold.lost)
-    heart.stop()
+    watchdog.stop()
     with pytest.raises(LeaseLost):
         hold.check()
 
@@ -72,24 +75,24 @@ def test_an_outage_is_not_a_loss() -> None:
             super().renew(claim, lease_s)
 
     ledger = Flaky()
-    heart = Heart(ledger, lease_s=0.3)
-    hold = heart.hold(_claim(ledger, "a", 100))
+    watchdog = LeaseWatchdog(ledger, lease_s=0.3)
+    hold = watchdog.hold(_claim(ledger, "a", 100))
     before = hold.renewed_at
-    heart.start()
+    watchdog.start()
     time.sleep(0.5)
     assert hold.renewed_at == before
     assert not hold.lost
     ledger.away = False
     _until(lambda: hold.renewed_at > before)
-    heart.stop()
+    watchdog.stop()
 
 
 def test_what_is_given_back_waits_again_with_no_retry_counted() -> None:
     ledger = MemoryLedger()
-    heart = Heart(ledger, lease_s=10)
-    holds = [heart.hold(_claim(ledger, name)) for name in "ab"]
+    watchdog = LeaseWatchdog(ledger, lease_s=10)
+    holds = [watchdog.hold(_claim(ledger, name)) for name in "ab"]
     ledger.cancel("b")
-    heart.give_back()
+    watchdog.requeue_all()
     assert ledger.get("a").status is Status.STARTING
     assert ledger.get("a").retries == 0
     assert ledger.get("b").status is Status.CANCELED
@@ -99,26 +102,26 @@ def test_what_is_given_back_waits_again_with_no_retry_counted() -> None:
 def test_a_prediction_that_hangs_ends_the_process_and_spares_the_others() -> None:
     ledger = MemoryLedger()
     hung = threading.Event()
-    heart = Heart(ledger, lease_s=300, max_run_s=100, on_hang=hung.set)
-    stuck = heart.hold(_claim(ledger, "stuck"))
+    watchdog = LeaseWatchdog(ledger, lease_s=300, max_run_s=100, on_hang=hung.set)
+    stuck = watchdog.hold(_claim(ledger, "stuck"))
     stuck.since -= 99.5  # as if it had begun so long ago
-    heart.hold(_claim(ledger, "innocent"))
-    heart.start()
+    watchdog.hold(_claim(ledger, "innocent"))
+    watchdog.start()
     assert hung.wait(20)
-    heart.release(stuck)
-    heart.stop()
+    watchdog.release(stuck)
+    watchdog.stop()
     assert ledger.get("innocent").status is Status.STARTING
     assert ledger.get("stuck").status is Status.PROCESSING, "its lease lapses, and that counts"
 
 
 def test_a_sign_of_life(tmp_path: Path) -> None:
     alive = tmp_path / "alive"
-    heart = Heart(MemoryLedger(), lease_s=30, alive_file=alive)
-    heart.start()
+    watchdog = LeaseWatchdog(MemoryLedger(), lease_s=30, alive_file=alive)
+    watchdog.start()
     _until(alive.exists)
     first = alive.stat().st_mtime_ns
     _until(lambda: alive.stat().st_mtime_ns > first)
-    heart.stop()
+    watchdog.stop()
 
 
 def test_c_code_that_keeps_the_interpreters_lock_is_ended_too() -> None:
@@ -126,18 +129,20 @@ def test_c_code_that_keeps_the_interpreters_lock_is_ended_too() -> None:
     program = """
 import re, time
 from tests.fakes.ledger import MemoryLedger
-from worker.watchdog import Heart
+from worker.watchdog import LeaseWatchdog
 beats = []
 class Alive:  # touched at each beat, after the watch was set
     touch = staticmethod(lambda: beats.append(1))
-heart = Heart(MemoryLedger(), lease_s=30, silence_s=5.0, alive_file=Alive)
-heart.start()
+watchdog = LeaseWatchdog(MemoryLedger(), lease_s=30, silence_s=5.0, alive_file=Alive)
+watchdog.start()
 while len(beats) < 2:
     time.sleep(0.05)
 print("stuck", flush=True)
 re.match("(a+)+$", "a" * 60 + "b")
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
     assert ended.stdout == "stuck\n"
     assert ended.returncode == 1
     assert "re.match" in ended.stderr or "Timeout" in ended.stderr
@@ -150,7 +155,7 @@ import time
 from sluice.errors import RedisUnavailable
 from sluice.prediction import Submission
 from tests.fakes.ledger import MemoryLedger
-from worker.watchdog import Heart
+from worker.watchdog import LeaseWatchdog
 
 class Hanging(MemoryLedger):
     def renew(self, claim, lease_s):
@@ -158,13 +163,15 @@ class Hanging(MemoryLedger):
         raise RedisUnavailable("frozen")
 
 ledger = Hanging()
-heart = Heart(ledger, lease_s=0.3, silence_s=2.5)
+watchdog = LeaseWatchdog(ledger, lease_s=0.3, silence_s=2.5)
 for name in "abcd":
     ledger.create(name, Submission(model="codes"))
-    heart.hold(ledger.claim(name, 100))
-heart.start()
+    watchdog.hold(ledger.claim(name, 100))
+watchdog.start()
 time.sleep(5)
 print("alive", flush=True)
 """
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
     assert ended.stdout == "alive\n", ended.stderr

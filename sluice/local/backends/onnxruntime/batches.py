@@ -13,7 +13,11 @@ def groups(feeds: Sequence[Feed], batched: bool) -> list[list[int]]:
     """The indices of the feeds that can go through the engine together: same inputs, types and shapes but for the batch axis."""
     alike: dict[Any, list[int]] = {}
     for index, feed in enumerate(feeds):
-        key = tuple(sorted((name, array.dtype.str, array.shape[1:]) for name, array in feed.items())) if batched else index
+        key = (
+            tuple(sorted((name, array.dtype.str, array.shape[1:]) for name, array in feed.items()))
+            if batched
+            else index
+        )
         alike.setdefault(key, []).append(index)
     return list(alike.values())
 
@@ -31,9 +35,14 @@ def run(engine: Run, outputs: list[str], feeds: Sequence[Feed]) -> list[Feed]:
     results = dict(zip(outputs, engine(outputs, together), strict=True))
     for name, array in results.items():
         if not array.shape or array.shape[0] != sum(sizes):
-            raise ValueError(f"output {name!r} has the shape {array.shape} for a batch of {sum(sizes)}")
+            raise ValueError(
+                f"output {name!r} has the shape {array.shape} for a batch of {sum(sizes)}"
+            )
     ends = np.cumsum(sizes)
-    return [{name: array[end - size : end] for name, array in results.items()} for size, end in zip(sizes, ends, strict=True)]
+    return [
+        {name: array[end - size : end] for name, array in results.items()}
+        for size, end in zip(sizes, ends, strict=True)
+    ]
 
 
 def run_each(engine: Run, outputs: list[str], feeds: Sequence[Feed]) -> list[Feed | Exception]:
@@ -47,7 +56,9 @@ def run_each(engine: Run, outputs: list[str], feeds: Sequence[Feed]) -> list[Fee
     for feed in feeds:
         try:
             # An engine may use its outputs' memory again for its next run.
-            answers.append({name: array.copy() for name, array in run(engine, outputs, [feed])[0].items()})
+            answers.append(
+                {name: array.copy() for name, array in run(engine, outputs, [feed])[0].items()}
+            )
         except Exception as error:
             answers.append(error)
     return answers

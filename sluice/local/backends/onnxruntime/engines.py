@@ -40,7 +40,9 @@ def look(path: str) -> Signature:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return Signature.of_session(onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
+    return Signature.of_session(
+        onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    )
 
 
 class OnnxRuntime:
@@ -60,7 +62,9 @@ class OnnxRuntime:
         options.enable_mem_pattern = settings.get("enable_mem_pattern", "1") not in ("0", "false")
         # A thread that spins for its next task takes a core from the worker that prepares it, and there may be only two.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
         self.signature = Signature.of_session(self._session)
 
     def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
@@ -77,7 +81,9 @@ class OpenVino:
 
         precision = settings.get("precision", "FP32").upper()
         if precision not in PRECISIONS:
-            raise ValueError(f"parameter 'precision' of openvino must be one of {', '.join(PRECISIONS)}, not {precision!r}")
+            raise ValueError(
+                f"parameter 'precision' of openvino must be one of {', '.join(PRECISIONS)}, not {precision!r}"
+            )
         device = settings.get("device_type", "CPU").upper()
         if device != "CPU":
             raise ValueError(f"parameter 'device_type' of openvino must be CPU, not {device!r}")

@@ -40,7 +40,9 @@ class TritonPythonModel:
             if have["max_batch_size"] > 1 and "sequence_batching" not in have:
                 config.set_dynamic_batching()
         elif have["max_batch_size"] > 0:
-            raise pb_utils.TritonModelException("the graph has no batch axis of open size on every tensor; set max_batch_size: 0")
+            raise pb_utils.TritonModelException(
+                "the graph has no batch axis of open size on every tensor; set max_batch_size: 0"
+            )
         batched = have["max_batch_size"] > 0
         if not have["input"]:
             for tensor in signature.inputs:
@@ -68,7 +70,9 @@ class TritonPythonModel:
         for index, request in enumerate(requests):
             try:
                 if request.is_cancelled():
-                    responses[index] = _failure("canceled by the client", pb_utils.TritonError.CANCELLED)
+                    responses[index] = _failure(
+                        "canceled by the client", pb_utils.TritonError.CANCELLED
+                    )
                     continue
                 feeds.append({name: _array(request, name) for name in self._inputs})
                 places.append(index)
@@ -79,7 +83,9 @@ class TritonPythonModel:
             members = [places[number] for number in group]
             wanted = [set(requests[index].requested_output_names()) for index in members]
             outputs = batches.union(wanted, self._outputs)
-            answers = batches.run_each(self._engine.run, outputs, [feeds[number] for number in group])
+            answers = batches.run_each(
+                self._engine.run, outputs, [feeds[number] for number in group]
+            )
             for index, names, answer in zip(members, wanted, answers, strict=True):
                 responses[index] = _response(answer, names, copy=len(together) > 1)
         return responses
@@ -87,18 +93,26 @@ class TritonPythonModel:
 
 def _engine(path, config, who):
     """The engine that the config asks for, or ONNX Runtime where OpenVINO is missing. Raises ValueError as `initialize` does."""
-    parameters = {key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()}
+    parameters = {
+        key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()
+    }
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
     for accelerator in accelerators.get("gpu_execution_accelerator", []):
-        pb_utils.Logger.log_info(f"{who}: {accelerator['name']} needs a GPU, which the embedded Triton does not use; ignored")
+        pb_utils.Logger.log_info(
+            f"{who}: {accelerator['name']} needs a GPU, which the embedded Triton does not use; ignored"
+        )
     threads = engines.integer(parameters, "intra_op_thread_count", engines.cpu_count())
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
         if accelerator["name"] != "openvino":
-            raise ValueError(f"unknown cpu_execution_accelerator {accelerator['name']!r}; only openvino is known")
+            raise ValueError(
+                f"unknown cpu_execution_accelerator {accelerator['name']!r}; only openvino is known"
+            )
         try:
             engine = engines.OpenVino(path, accelerator.get("parameters", {}), threads)
         except ImportError as error:
-            pb_utils.Logger.log_warn(f"{who}: runs in ONNX Runtime, for OpenVINO can't be imported ({error})")
+            pb_utils.Logger.log_warn(
+                f"{who}: runs in ONNX Runtime, for OpenVINO can't be imported ({error})"
+            )
             break
         engine.signature.check(config)
         pb_utils.Logger.log_info(f"{who}: runs in OpenVINO")
@@ -125,8 +139,12 @@ def _response(answer, names, copy):
     if isinstance(answer, Exception):
         return _failure(str(answer), pb_utils.TritonError.INTERNAL)
     # Triton copies a tensor when `execute` returns; by then another group may have run in the engine's memory.
-    arrays = {name: array.copy() if copy else array for name, array in answer.items() if name in names}
-    return pb_utils.InferenceResponse([tensors.tensor_of(pb_utils.Tensor, *item) for item in arrays.items()])
+    arrays = {
+        name: array.copy() if copy else array for name, array in answer.items() if name in names
+    }
+    return pb_utils.InferenceResponse(
+        [tensors.tensor_of(pb_utils.Tensor, *item) for item in arrays.items()]
+    )
 
 
 def _failure(message, code):

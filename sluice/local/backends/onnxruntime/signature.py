@@ -17,7 +17,9 @@ TYPES = {
     "FP32": ("tensor(float)", "f32"),
     "FP64": ("tensor(double)", "f64"),
 }
-WORDS = {word: f"TYPE_{name}" for name, words in TYPES.items() for word in words}  # ONNX Runtime's and OpenVINO's → Triton's
+WORDS = {
+    word: f"TYPE_{name}" for name, words in TYPES.items() for word in words
+}  # ONNX Runtime's and OpenVINO's → Triton's
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Tensor:
     def entry(self, batched: bool) -> dict[str, Any]:
         """Its entry in a model's configuration. Raises ValueError for a type that Triton has no word for."""
         if self.dtype not in WORDS.values():
-            raise ValueError(f"tensor {self.name!r} is of the type {self.dtype}, which this backend can't pass on")
+            raise ValueError(
+                f"tensor {self.name!r} is of the type {self.dtype}, which this backend can't pass on"
+            )
         dims = list(self.dims[1:] if batched else self.dims)
         return {"name": self.name, "data_type": self.dtype, "dims": dims}
 
@@ -49,7 +53,9 @@ class Signature:
             dims = tuple(dim if isinstance(dim, int) else -1 for dim in node.shape)
             return Tensor(node.name, WORDS.get(node.type, node.type), dims)
 
-        return cls(tuple(map(tensor, session.get_inputs())), tuple(map(tensor, session.get_outputs())))
+        return cls(
+            tuple(map(tensor, session.get_inputs())), tuple(map(tensor, session.get_outputs()))
+        )
 
     @classmethod
     def of_model(cls, model: Any) -> "Signature":
@@ -57,7 +63,11 @@ class Signature:
 
         def tensor(port: Any) -> Tensor:
             shape = port.get_partial_shape()
-            dims = tuple(-1 if dim.is_dynamic else dim.get_length() for dim in shape) if shape.rank.is_static else (-1,)
+            dims = (
+                tuple(-1 if dim.is_dynamic else dim.get_length() for dim in shape)
+                if shape.rank.is_static
+                else (-1,)
+            )
             word = port.get_element_type().get_type_name()
             return Tensor(port.get_any_name(), WORDS.get(word, word), dims)
 
@@ -72,25 +82,39 @@ class Signature:
         """Raises ValueError, naming the line to change, where the configuration and the graph disagree."""
         batched = config["max_batch_size"] > 0
         if batched and not self.batchable:
-            raise ValueError("the graph has no batch axis of open size on every tensor; set max_batch_size: 0 and give all dims")
-        missing = {tensor.name for tensor in self.inputs} - {entry["name"] for entry in config["input"]}
+            raise ValueError(
+                "the graph has no batch axis of open size on every tensor; set max_batch_size: 0 and give all dims"
+            )
+        missing = {tensor.name for tensor in self.inputs} - {
+            entry["name"] for entry in config["input"]
+        }
         if missing:
-            raise ValueError(f"the graph needs inputs that the configuration does not name: {', '.join(sorted(missing))}")
+            raise ValueError(
+                f"the graph needs inputs that the configuration does not name: {', '.join(sorted(missing))}"
+            )
         for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
             known = {tensor.name: tensor for tensor in tensors}
             for entry in config[kind]:
                 if entry["name"] not in known:
                     names = ", ".join(sorted(known))
-                    raise ValueError(f"the graph has no {kind} named {entry['name']!r}; it has {names}")
+                    raise ValueError(
+                        f"the graph has no {kind} named {entry['name']!r}; it has {names}"
+                    )
                 _check(kind, known[entry["name"]], entry, batched)
 
 
 def _check(kind: str, tensor: Tensor, entry: dict[str, Any], batched: bool) -> None:
     if entry["data_type"] != tensor.dtype:
-        raise ValueError(f"{kind} {tensor.name!r} is {entry['data_type']} in the configuration and {tensor.dtype} in the graph")
+        raise ValueError(
+            f"{kind} {tensor.name!r} is {entry['data_type']} in the configuration and {tensor.dtype} in the graph"
+        )
     said = [int(dim) for dim in entry["dims"]]
     have = list(tensor.dims[1:] if batched else tensor.dims)
     # A reshape stands between the two, as it does for a scalar per row, whose dims can't be empty.
-    fits = len(said) == len(have) and all(theirs in (-1, ours) for ours, theirs in zip(said, have, strict=True))
+    fits = len(said) == len(have) and all(
+        theirs in (-1, ours) for ours, theirs in zip(said, have, strict=True)
+    )
     if not fits and "reshape" not in entry and not (have == [] and said == [1]):
-        raise ValueError(f"{kind} {tensor.name!r} has dims {said} in the configuration and {have} in the graph")
+        raise ValueError(
+            f"{kind} {tensor.name!r} has dims {said} in the configuration and {have} in the graph"
+        )

@@ -89,7 +89,11 @@ class _Exported:
         array = self._array
         shape = (ctypes.c_int64 * array.ndim)(*array.shape)
         dtype = _DataType(_CODES[array.dtype.kind], array.dtype.itemsize * 8, 1)
-        managed = _Managed(_Tensor(array.ctypes.data, _Device(_CPU, 0), array.ndim, dtype, shape, None, 0), None, _forget)
+        managed = _Managed(
+            _Tensor(array.ctypes.data, _Device(_CPU, 0), array.ndim, dtype, shape, None, 0),
+            None,
+            _forget,
+        )
         _exported[ctypes.addressof(managed)] = (managed, shape, array)
         # No destructor, for the stub takes the tensor over and calls the deleter.
         return _new(ctypes.addressof(managed), _NAME, None)

@@ -6,7 +6,7 @@ import threading
 import anyio.to_thread
 import pytest
 
-from api.traffic.bulkhead import Line
+from api.traffic.bulkhead import Bulkhead
 from sluice.errors import BlobsUnavailable, QueueFull, RedisUnavailable
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ async def test_who_was_in_line_fails_with_the_first() -> None:
             raise RedisUnavailable("away")
         return followed_id
 
-    looks = Line(16)
+    looks = Bulkhead(16)
     waiting = [asyncio.create_task(looks.run(get, str(number), "k")) for number in range(500)]
     while not calls:
         await asyncio.sleep(0.01)
@@ -44,7 +44,7 @@ async def test_what_is_one_callers_own_is_no_others() -> None:
         raise error
 
     for error, others in ((QueueFull("full"), None), (BlobsUnavailable("away"), BlobsUnavailable)):
-        line = Line(1)
+        line = Bulkhead(1)
         first = asyncio.create_task(line.run(refuse, error))
         await asyncio.to_thread(begun.wait, 10)
         second = asyncio.create_task(line.run(lambda: "mine"))

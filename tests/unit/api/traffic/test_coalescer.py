@@ -3,7 +3,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from api.traffic.coalescer import Bell
+from api.traffic.coalescer import Coalescer
 
 pytestmark = pytest.mark.anyio
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.anyio
 async def test_the_first_rings_and_those_that_come_meanwhile_share_the_next() -> None:
     rung: list[str] = []
     with ThreadPoolExecutor(1) as threads:
-        bell = Bell(rung.append, threads)
+        bell = Coalescer(rung.append, threads)
         bell("a")
         while rung != ["a"]:
             await asyncio.sleep(0.001)

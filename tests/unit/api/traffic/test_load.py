@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from api.traffic.load import Pace
+from api.traffic.load import QueueLoadCache
 from sluice.errors import RedisUnavailable
-from sluice.ledger.predictions import Load
+from sluice.ledger.predictions import QueueLoad
 from tests.fakes.ledger import MemoryLedger
 
 pytestmark = pytest.mark.anyio
@@ -20,7 +20,7 @@ class Slow(MemoryLedger):
         super().__init__()
         self.asked, self.go, self.away = 0, threading.Event(), True
 
-    def load(self) -> Load:
+    def load(self) -> QueueLoad:
         self.asked += 1
         assert self.go.wait(10)
         if self.away:
@@ -30,8 +30,8 @@ class Slow(MemoryLedger):
 
 async def test_many_who_ask_at_once_are_one_question() -> None:
     ledger = Slow()
-    pace = Pace(ledger)
-    asking = [asyncio.create_task(pace.load()) for _ in range(50)]
+    queue_load = QueueLoadCache(ledger)
+    asking = [asyncio.create_task(queue_load.load()) for _ in range(50)]
     await asyncio.sleep(0.05)
     asking[0].cancel()  # whoever asked first may be gone: the others' answer still comes
     ledger.go.set()
@@ -40,6 +40,6 @@ async def test_many_who_ask_at_once_are_one_question() -> None:
     assert all(isinstance(end, RedisUnavailable) for end in ends[1:])
     assert ledger.asked == 1
     ledger.away = False
-    assert (await pace.load()).live == 0
-    await pace.load()
+    assert (await queue_load.load()).live == 0
+    await queue_load.load()
     assert ledger.asked == 2, "an answer is believed for a while, a failure is not"

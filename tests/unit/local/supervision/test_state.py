@@ -12,7 +12,9 @@ from sluice.local.supervision.state import State, default_directory
 def test_one_stack_at_a_time(tmp_path):
     first, second = State(tmp_path / "state"), State(tmp_path / "state")
     first.lock()
-    with pytest.raises(LocalStackError, match=rf"already runs on .*\(process {os.getpid()}\).*--state"):
+    with pytest.raises(
+        LocalStackError, match=rf"already runs on .*\(process {os.getpid()}\).*--state"
+    ):
         second.lock()
     first.unlock()
     second.lock()
@@ -22,7 +24,9 @@ def test_one_stack_at_a_time(tmp_path):
 def test_the_lock_lasts_as_long_as_whoever_inherited_it(tmp_path):
     state = State(tmp_path)
     fd = state.lock()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[fd]) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[fd]
+    ) as child:
         state.unlock()
         with pytest.raises(LocalStackError):
             State(tmp_path).lock()
@@ -68,7 +72,9 @@ def test_only_the_very_processes_that_were_noted_are_ended(tmp_path):
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
         state.remember([child.pid])
         noted = json.loads((tmp_path / "children.json").read_text())
-        (tmp_path / "children.json").write_text(json.dumps({pid: started - 1 for pid, started in noted.items()}))
+        (tmp_path / "children.json").write_text(
+            json.dumps({pid: started - 1 for pid, started in noted.items()})
+        )
         assert state.end_leftovers() == []  # a later process of the same number
         assert child.poll() is None
         state.remember([child.pid])

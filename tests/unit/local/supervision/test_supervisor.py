@@ -37,7 +37,13 @@ def text(path):
 
 
 def shell(script, name="child", **options):
-    return Spec(name, ["/bin/sh", "-c", script], os.environ, options.pop("is_ready", lambda: True), **options)
+    return Spec(
+        name,
+        ["/bin/sh", "-c", script],
+        os.environ,
+        options.pop("is_ready", lambda: True),
+        **options,
+    )
 
 
 @pytest.fixture
@@ -53,13 +59,17 @@ def supervisor(tmp_path, events):
 
 
 def test_output_goes_to_a_file_per_process(supervisor, tmp_path):
-    supervisor.start([shell("echo one; exec sleep 60", "a"), shell("echo two >&2; exec sleep 60", "b")])
+    supervisor.start(
+        [shell("echo one; exec sleep 60", "a"), shell("echo two >&2; exec sleep 60", "b")]
+    )
     until(lambda: text(tmp_path / "a.log") == "one\n" and text(tmp_path / "b.log") == "two\n")
 
 
 def test_ready_when_all_are(supervisor, tmp_path, events):
     flag = tmp_path / "flag"
-    supervisor.start([shell("exec sleep 60", "a"), shell("exec sleep 60", "b", is_ready=flag.exists)])
+    supervisor.start(
+        [shell("exec sleep 60", "a"), shell("exec sleep 60", "b", is_ready=flag.exists)]
+    )
     until(lambda: [event.name for event in events if event.kind is Kind.READY] == ["a"])
     assert not supervisor.is_ready()
     flag.touch()
@@ -100,7 +110,14 @@ def test_a_program_that_is_missing(supervisor):
 
 def test_a_child_in_trouble_is_started_again(supervisor, tmp_path, events):
     trouble = tmp_path / "trouble"
-    supervisor.start([shell("exec sleep 60", trouble=lambda pid: (trouble.exists() and "has a flat tyre") or None)])
+    supervisor.start(
+        [
+            shell(
+                "exec sleep 60",
+                trouble=lambda pid: (trouble.exists() and "has a flat tyre") or None,
+            )
+        ]
+    )
     until(supervisor.is_ready)
     first = supervisor.pids["child"]
     trouble.touch()
@@ -124,8 +141,12 @@ def test_cleaning_comes_before_each_start_and_at_the_end(supervisor, tmp_path, e
 
 def test_stop_takes_the_highest_tier_first(supervisor, tmp_path):
     order = tmp_path / "order"
-    script = "trap 'echo {0} >>" + str(order) + "; exit' TERM; echo up; while :; do sleep 0.05; done"
-    specs = [shell(script.format(tier), f"tier-{tier}", tier=tier, grace_s=2.0) for tier in (0, 2, 1)]
+    script = (
+        "trap 'echo {0} >>" + str(order) + "; exit' TERM; echo up; while :; do sleep 0.05; done"
+    )
+    specs = [
+        shell(script.format(tier), f"tier-{tier}", tier=tier, grace_s=2.0) for tier in (0, 2, 1)
+    ]
     supervisor.start(specs)
     until(lambda: all(text(tmp_path / f"tier-{tier}.log") for tier in range(3)))
     supervisor.stop()
@@ -135,11 +156,17 @@ def test_stop_takes_the_highest_tier_first(supervisor, tmp_path):
 def test_one_that_ignores_sigterm_is_killed_in_time(supervisor, tmp_path):
     script = "trap '' TERM; echo up; while :; do sleep 0.05; done"
     supervisor.start([shell(script, f"deaf-{tier}", tier=tier, grace_s=60.0) for tier in range(3)])
-    until(lambda: supervisor.is_ready() and all(text(tmp_path / f"deaf-{tier}.log") for tier in range(3)))
+    until(
+        lambda: (
+            supervisor.is_ready() and all(text(tmp_path / f"deaf-{tier}.log") for tier in range(3))
+        )
+    )
     pids = supervisor.pids.values()
     started = time.monotonic()
     supervisor.stop()
-    assert time.monotonic() - started < 30, "their graces, rather than the bound for all of them, ended it"
+    assert time.monotonic() - started < 30, (
+        "their graces, rather than the bound for all of them, ended it"
+    )
     assert not [pid for pid in pids if running(pid)]
 
 
@@ -178,7 +205,9 @@ def test_a_supervisor_that_is_killed_takes_everything_with_it(tmp_path):
     prefix = f"sluice-test-{os.getpid()}-"
     segment = shm.DIRECTORY / f"{prefix}left"
     segment.touch()
-    process = subprocess.Popen([sys.executable, "-c", SUPERVISED, str(tmp_path), prefix], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SUPERVISED, str(tmp_path), prefix], stdout=subprocess.PIPE, text=True
+    )
     child, watcher = map(int, process.stdout.readline().split())
     grandchild = int((tmp_path / "grandchild").read_text())
     assert running(child)

@@ -11,7 +11,9 @@ MakeModel = Callable[..., Model]
 def make_model() -> MakeModel:
     """A model of a task and layout with `classes` classes, a square input and outputs named output0 and output1."""
 
-    def make(task: Task, layout: Layout = Layout.ANCHOR_FREE, classes: int = 3, side: int = 64) -> Model:
+    def make(
+        task: Task, layout: Layout = Layout.ANCHOR_FREE, classes: int = 3, side: int = 64
+    ) -> Model:
         return Model(
             name="shapes",
             task=task,

@@ -7,7 +7,7 @@ import pytest
 from sluice.errors import UnsupportedModel
 from sluice.models import Model, Task
 from sluice.vision import heads
-from sluice.vision.heads import Classification, Parameters
+from sluice.vision.heads import Classification, DecodeParameters
 from sluice.vision.letterbox import CentreCrop, Letterbox
 
 MakeModel = Callable[..., Model]
@@ -15,7 +15,9 @@ MakeModel = Callable[..., Model]
 
 def decode(model: Model, values: list[float], **parameters: Any) -> Classification:
     view = heads.fit(model, (50, 100))
-    found = heads.decode(model, {"output0": np.array(values, np.float32)}, Parameters(**parameters), view)
+    found = heads.decode(
+        model, {"output0": np.array(values, np.float32)}, DecodeParameters(**parameters), view
+    )
     assert isinstance(found, Classification)
     return found
 
@@ -41,7 +43,9 @@ def test_logits_become_probabilities(make_model: MakeModel, logits: list[float])
     found = decode(make_model(Task.CLASSIFY), logits)
     exponents = np.exp(np.array(logits) - max(logits))
     assert found.scores.sum() == pytest.approx(1)
-    assert found.scores == pytest.approx(sorted(exponents / exponents.sum(), reverse=True), abs=1e-6)
+    assert found.scores == pytest.approx(
+        sorted(exponents / exponents.sum(), reverse=True), abs=1e-6
+    )
 
 
 def test_broken_numbers_are_left_out(make_model: MakeModel) -> None:
@@ -50,7 +54,10 @@ def test_broken_numbers_are_left_out(make_model: MakeModel) -> None:
 
 
 def test_another_number_of_classes_is_explained(make_model: MakeModel) -> None:
-    with pytest.raises(UnsupportedModel, match=r"classify with 3 classes: its output should be \(3,\), but it is \(4,\)"):
+    with pytest.raises(
+        UnsupportedModel,
+        match=r"classify with 3 classes: its output should be \(3,\), but it is \(4,\)",
+    ):
         decode(make_model(Task.CLASSIFY), [0.1, 0.6, 0.1, 0.2])
 
 

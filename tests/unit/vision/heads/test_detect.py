@@ -14,7 +14,7 @@ from sluice.errors import UnsupportedModel
 from sluice.models import Layout, Model, Task
 from sluice.vision import heads
 from sluice.vision.boxes import box_iou, xywh_to_xyxy
-from sluice.vision.heads import Detections, Parameters
+from sluice.vision.heads import DecodeParameters, Detections
 from sluice.vision.letterbox import Letterbox
 
 MakeModel = Callable[..., Model]
@@ -24,7 +24,11 @@ SQUARE = Letterbox.fit((64, 64), (64, 64))
 LAYOUTS = list(Layout)
 
 
-def table_of(layout: Layout, rows: list[tuple[tuple[float, float, float, float], int, float]], classes: int = 3) -> Floats:
+def table_of(
+    layout: Layout,
+    rows: list[tuple[tuple[float, float, float, float], int, float]],
+    classes: int = 3,
+) -> Floats:
     """An output that says of each row: its box as x1, y1, x2, y2, its class id and its score."""
     lines = []
     for (x1, y1, x2, y2), class_id, score in rows:
@@ -38,13 +42,17 @@ def table_of(layout: Layout, rows: list[tuple[tuple[float, float, float, float],
         else:
             scores[class_id] = score
             lines.append([*centred, *scores])
-    width = {Layout.END_TO_END: 6, Layout.ANCHORS: 5 + classes, Layout.ANCHOR_FREE: 4 + classes}[layout]
+    width = {Layout.END_TO_END: 6, Layout.ANCHORS: 5 + classes, Layout.ANCHOR_FREE: 4 + classes}[
+        layout
+    ]
     table = np.array(lines, np.float32).reshape(-1, width)
     return np.ascontiguousarray(table.T) if layout is Layout.ANCHOR_FREE else table
 
 
-def decode(model: Model, output: npt.NDArray[Any], view: Letterbox = SQUARE, **parameters: Any) -> Detections:
-    result = heads.decode(model, {"output0": output}, Parameters(**parameters), view)
+def decode(
+    model: Model, output: npt.NDArray[Any], view: Letterbox = SQUARE, **parameters: Any
+) -> Detections:
+    result = heads.decode(model, {"output0": output}, DecodeParameters(**parameters), view)
     assert isinstance(result, Detections)
     return result
 
@@ -68,7 +76,9 @@ class TestEveryLayout:
         assert found.boxes.tolist() == [[0, 0, 10, 20]]
         assert found.scores.dtype == np.float32
 
-    def test_boxes_are_mapped_to_the_source_and_clipped(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_boxes_are_mapped_to_the_source_and_clipped(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         output = table_of(layout, [((0, 10, 32, 32), 0, 0.5), ((40, 20, 90, 60), 1, 0.5)])
         found = decode(make_model(Task.DETECT, layout), output, Letterbox.fit((100, 200), (64, 64)))
         assert found.boxes.tolist() == [[0, 0, 100, 50], [125, 12.5, 200, 100]]
@@ -76,11 +86,17 @@ class TestEveryLayout:
     def test_nothing_gives_empty_arrays(self, make_model: MakeModel, layout: Layout) -> None:
         for rows in ([], [((0.0, 0.0, 10.0, 20.0), 0, 0.2)]):
             found = decode(make_model(Task.DETECT, layout), table_of(layout, rows))
-            assert (found.boxes.shape, found.scores.shape, found.class_ids.shape) == ((0, 4), (0,), (0,))
+            assert (found.boxes.shape, found.scores.shape, found.class_ids.shape) == (
+                (0, 4),
+                (0,),
+                (0,),
+            )
             assert found.boxes.dtype == np.float32
             assert found.class_ids.dtype == np.int64
 
-    def test_the_confidence_itself_is_not_enough(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_the_confidence_itself_is_not_enough(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         output = table_of(layout, [((0, 0, 10, 20), 0, 0.5)])
         model = make_model(Task.DETECT, layout)
         assert len(decode(model, output, confidence=0.5)) == 0
@@ -98,7 +114,9 @@ class TestEveryLayout:
         found = decode(make_model(Task.DETECT, layout), output, max_detections=2)
         assert found.scores == pytest.approx([0.8, 0.6])
 
-    def test_overlaps_are_suppressed_unless_the_model_did(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_overlaps_are_suppressed_unless_the_model_did(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         rows = [((0, 0, 10, 10), 0, 0.9), ((0, 0, 10, 9), 0, 0.8), ((0, 0, 9, 10), 1, 0.7)]
         model, output = make_model(Task.DETECT, layout), table_of(layout, [*rows])
         told_apart, together = decode(model, output), decode(model, output, class_agnostic=True)
@@ -110,7 +128,9 @@ class TestEveryLayout:
             assert len(decode(model, output, iou=0.95)) == 3
 
     @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 1e30])
-    def test_broken_numbers_are_no_detections(self, make_model: MakeModel, layout: Layout, broken: float) -> None:
+    def test_broken_numbers_are_no_detections(
+        self, make_model: MakeModel, layout: Layout, broken: float
+    ) -> None:
         model = make_model(Task.DETECT, layout)
         good = table_of(layout, [((0, 0, 10, 20), 0, 0.5), ((30, 30, 40, 40), 1, 0.5)])
         good = good.T if layout is Layout.ANCHOR_FREE else good
@@ -127,7 +147,9 @@ class TestEveryLayout:
             assert np.isfinite(found.scores).all()
             assert [30, 30, 40, 40] in found.boxes.tolist()
 
-    def test_a_shape_that_does_not_fit_is_explained(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_a_shape_that_does_not_fit_is_explained(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         expected = {
             Layout.ANCHORS: r"\(rows, 8\)",
             Layout.ANCHOR_FREE: r"\(7, anchors\)",
@@ -135,16 +157,22 @@ class TestEveryLayout:
         }[layout]
         model = make_model(Task.DETECT, layout)
         for shape in [(9, 9), (5, 100), (100, 5), (0, 0)]:
-            with pytest.raises(UnsupportedModel, match=f"detect, {layout}, with 3 classes.* {expected}, but it is") as error:
+            with pytest.raises(
+                UnsupportedModel, match=f"detect, {layout}, with 3 classes.* {expected}, but it is"
+            ) as error:
                 decode(model, np.zeros(shape, np.float32))
             assert str(shape) in error.value.message
 
-    def test_an_output_of_other_dimensions_is_explained(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_an_output_of_other_dimensions_is_explained(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         model = make_model(Task.DETECT, layout)
-        with pytest.raises(UnsupportedModel, match=r"needs an output of 2 dimensions .* are \(1, 7, 20\)"):
+        with pytest.raises(
+            UnsupportedModel, match=r"needs an output of 2 dimensions .* are \(1, 7, 20\)"
+        ):
             decode(model, np.zeros((1, 7, 20), np.float32))
         with pytest.raises(UnsupportedModel, match="no output"):
-            heads.decode(model, {}, Parameters(), SQUARE)
+            heads.decode(model, {}, DecodeParameters(), SQUARE)
 
 
 def test_objectness_counts_in_the_score_but_is_not_the_score(make_model: MakeModel) -> None:
@@ -180,12 +208,22 @@ def test_an_end_to_end_class_without_a_name_is_explained(make_model: MakeModel) 
 
 
 def test_the_first_output_that_fits_is_read(make_model: MakeModel) -> None:
-    raw, rows = np.zeros((3, 8, 8), np.float32), table_of(Layout.ANCHOR_FREE, [((0, 0, 9, 9), 0, 0.5)])
-    found = heads.decode(make_model(Task.DETECT), {"output1": rows, "output0": raw}, Parameters(), SQUARE)
+    raw, rows = (
+        np.zeros((3, 8, 8), np.float32),
+        table_of(Layout.ANCHOR_FREE, [((0, 0, 9, 9), 0, 0.5)]),
+    )
+    found = heads.decode(
+        make_model(Task.DETECT), {"output1": rows, "output0": raw}, DecodeParameters(), SQUARE
+    )
     assert len(found) == 1
 
 
-@settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     seed=st.integers(0, 2**32 - 1),
     rows=st.integers(0, 80),
@@ -237,6 +275,6 @@ def test_equals_a_slow_reading(
 
 
 def test_results_and_parameters_are_frozen() -> None:
-    parameters = replace(Parameters(), confidence=0.5)
+    parameters = replace(DecodeParameters(), confidence=0.5)
     with pytest.raises(AttributeError):
         parameters.confidence = 0.1  # type: ignore[misc]

@@ -11,11 +11,13 @@ from sluice.errors import UnsupportedModel
 from sluice.models import Layout, Model, Task
 from sluice.vision import heads
 from sluice.vision.boxes import rotated_corners
-from sluice.vision.heads import Detections, Parameters
+from sluice.vision.heads import DecodeParameters, Detections
 from sluice.vision.letterbox import Letterbox
 
 MakeModel = Callable[..., Model]
-VIEW = Letterbox.fit((100, 200), (64, 64))  # 0.32 network pixels per source pixel, 16 px of padding above
+VIEW = Letterbox.fit(
+    (100, 200), (64, 64)
+)  # 0.32 network pixels per source pixel, 16 px of padding above
 
 
 def output_of(layout: Layout, rows: list[tuple[tuple[float, ...], float]]) -> np.ndarray:
@@ -32,8 +34,10 @@ def output_of(layout: Layout, rows: list[tuple[tuple[float, ...], float]]) -> np
     return table.T if layout is Layout.ANCHOR_FREE else table
 
 
-def decode(model: Model, output: np.ndarray, view: Letterbox = VIEW, **parameters: Any) -> Detections:
-    found = heads.decode(model, {"output0": output}, Parameters(**parameters), view)
+def decode(
+    model: Model, output: np.ndarray, view: Letterbox = VIEW, **parameters: Any
+) -> Detections:
+    found = heads.decode(model, {"output0": output}, DecodeParameters(**parameters), view)
     assert isinstance(found, Detections)
     assert found.rotated is not None
     assert found.corners is not None
@@ -43,38 +47,71 @@ def decode(model: Model, output: np.ndarray, view: Letterbox = VIEW, **parameter
 @pytest.mark.parametrize("layout", list(Layout))
 class TestEveryLayout:
     def test_a_box_is_mapped_to_the_source(self, make_model: MakeModel, layout: Layout) -> None:
-        found = decode(make_model(Task.OBB, layout), output_of(layout, [((32, 32, 16, 8, math.pi / 6), 0.5)]))
+        found = decode(
+            make_model(Task.OBB, layout), output_of(layout, [((32, 32, 16, 8, math.pi / 6), 0.5)])
+        )
         assert found.rotated is not None
         assert found.corners is not None
         assert found.rotated[0] == pytest.approx([100, 50, 50, 25, math.pi / 6])
         assert found.corners[0] == pytest.approx(rotated_corners(found.rotated)[0])
         assert found.corners.dtype == found.rotated.dtype == found.boxes.dtype == np.float32
         reach = (25 * math.cos(math.pi / 6) + 12.5 / 2, 12.5 + 12.5 * math.cos(math.pi / 6))
-        assert found.boxes[0] == pytest.approx([100 - reach[0], 50 - reach[1], 100 + reach[0], 50 + reach[1]])
+        assert found.boxes[0] == pytest.approx(
+            [100 - reach[0], 50 - reach[1], 100 + reach[0], 50 + reach[1]]
+        )
         assert found.class_ids.tolist() == [1]
 
-    def test_the_enclosing_box_is_clipped_and_the_corners_are_not(self, make_model: MakeModel, layout: Layout) -> None:
-        found = decode(make_model(Task.OBB, layout), output_of(layout, [((-4, 12, 16, 16, 0), 0.5)]))
+    def test_the_enclosing_box_is_clipped_and_the_corners_are_not(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
+        found = decode(
+            make_model(Task.OBB, layout), output_of(layout, [((-4, 12, 16, 16, 0), 0.5)])
+        )
         assert found.corners is not None
         assert found.boxes[0] == pytest.approx([0, 0, 12.5, 12.5])
-        assert found.corners[0].tolist() == [[12.5, 12.5], [12.5, -37.5], [-37.5, -37.5], [-37.5, 12.5]]
+        assert found.corners[0].tolist() == [
+            [12.5, 12.5],
+            [12.5, -37.5],
+            [-37.5, -37.5],
+            [-37.5, 12.5],
+        ]
 
     def test_nothing_gives_empty_arrays(self, make_model: MakeModel, layout: Layout) -> None:
         found = decode(make_model(Task.OBB, layout), output_of(layout, [((0, 16, 16, 8, 0), 0.1)]))
         assert found.rotated is not None
         assert found.corners is not None
-        assert (found.boxes.shape, found.rotated.shape, found.corners.shape) == ((0, 4), (0, 5), (0, 4, 2))
+        assert (found.boxes.shape, found.rotated.shape, found.corners.shape) == (
+            (0, 4),
+            (0, 5),
+            (0, 4, 2),
+        )
 
-    def test_overlaps_are_suppressed_unless_the_model_did(self, make_model: MakeModel, layout: Layout) -> None:
-        rows = [((32, 32, 30, 3, 0.5), 0.7), ((32, 32, 30, 3, 0.55), 0.9), ((32, 32, 30, 3, 0.5 + math.pi / 2), 0.8)]
+    def test_overlaps_are_suppressed_unless_the_model_did(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
+        rows = [
+            ((32, 32, 30, 3, 0.5), 0.7),
+            ((32, 32, 30, 3, 0.55), 0.9),
+            ((32, 32, 30, 3, 0.5 + math.pi / 2), 0.8),
+        ]
         found = decode(make_model(Task.OBB, layout), output_of(layout, [*rows]))
         # the third crosses the second, and their upright boxes are the same: only as rotated boxes do they differ
-        assert found.scores == pytest.approx([0.9, 0.8, 0.7] if layout is Layout.END_TO_END else [0.9, 0.8])
+        assert found.scores == pytest.approx(
+            [0.9, 0.8, 0.7] if layout is Layout.END_TO_END else [0.9, 0.8]
+        )
 
 
-@settings(derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(angle=st.floats(-7, 7, width=32), width=st.floats(1, 20, width=32), height=st.floats(1, 20, width=32))
-def test_angles_are_brought_between_0_and_a_quarter_turn(make_model: MakeModel, angle: float, width: float, height: float) -> None:
+@settings(
+    derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    angle=st.floats(-7, 7, width=32),
+    width=st.floats(1, 20, width=32),
+    height=st.floats(1, 20, width=32),
+)
+def test_angles_are_brought_between_0_and_a_quarter_turn(
+    make_model: MakeModel, angle: float, width: float, height: float
+) -> None:
     output = output_of(Layout.ANCHOR_FREE, [((32, 32, width, height, angle), 0.5)])
     found = decode(make_model(Task.OBB), output, Letterbox.fit((64, 64), (64, 64)))
     assert found.rotated is not None
@@ -82,9 +119,19 @@ def test_angles_are_brought_between_0_and_a_quarter_turn(make_model: MakeModel, 
     assert -1e-6 <= found.rotated[0, 4] <= math.pi / 2 + 1e-6
     before = rotated_corners(np.array([[32, 32, width, height, angle]], np.float32))[0]
     apart = np.linalg.norm(before[:, None] - found.corners[0][None], axis=2)
-    assert apart.min(axis=1) == pytest.approx(0, abs=1e-3)  # the same four corners, in whatever order
+    assert apart.min(axis=1) == pytest.approx(
+        0, abs=1e-3
+    )  # the same four corners, in whatever order
 
 
 def test_an_output_without_an_angle_is_explained(make_model: MakeModel) -> None:
-    with pytest.raises(UnsupportedModel, match=r"obb, anchor-free, with 3 classes.*\(8, anchors\), but it is \(7, 5\)"):
-        heads.decode(make_model(Task.OBB), {"output0": np.zeros((7, 5), np.float32)}, Parameters(), VIEW)
+    with pytest.raises(
+        UnsupportedModel,
+        match=r"obb, anchor-free, with 3 classes.*\(8, anchors\), but it is \(7, 5\)",
+    ):
+        heads.decode(
+            make_model(Task.OBB),
+            {"output0": np.zeros((7, 5), np.float32)},
+            DecodeParameters(),
+            VIEW,
+        )

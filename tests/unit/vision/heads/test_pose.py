@@ -6,11 +6,13 @@ import pytest
 from sluice.errors import UnsupportedModel
 from sluice.models import Layout, Model, Task
 from sluice.vision import heads
-from sluice.vision.heads import Detections, Parameters
+from sluice.vision.heads import DecodeParameters, Detections
 from sluice.vision.letterbox import Letterbox
 
 MakeModel = Callable[..., Model]
-VIEW = Letterbox.fit((100, 200), (64, 64))  # 0.32 network pixels per source pixel, 16 px of padding above
+VIEW = Letterbox.fit(
+    (100, 200), (64, 64)
+)  # 0.32 network pixels per source pixel, 16 px of padding above
 
 
 def output_of(layout: Layout, keypoints: list[float]) -> np.ndarray:
@@ -26,9 +28,13 @@ def output_of(layout: Layout, keypoints: list[float]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("layout", list(Layout))
-def test_keypoints_are_mapped_to_the_source_and_clipped(make_model: MakeModel, layout: Layout) -> None:
+def test_keypoints_are_mapped_to_the_source_and_clipped(
+    make_model: MakeModel, layout: Layout
+) -> None:
     output = output_of(layout, [16, 32, 0.75, 70, 0, 0.25])
-    found = heads.decode(make_model(Task.POSE, layout), {"output0": output}, Parameters(), VIEW)
+    found = heads.decode(
+        make_model(Task.POSE, layout), {"output0": output}, DecodeParameters(), VIEW
+    )
     assert isinstance(found, Detections)
     assert found.keypoints is not None
     assert found.keypoints.dtype == np.float32
@@ -40,16 +46,27 @@ def test_keypoints_are_mapped_to_the_source_and_clipped(make_model: MakeModel, l
 @pytest.mark.parametrize("layout", list(Layout))
 def test_nothing_gives_empty_arrays(make_model: MakeModel, layout: Layout) -> None:
     output = output_of(layout, [0.0] * 51)
-    found = heads.decode(make_model(Task.POSE, layout), {"output0": output}, Parameters(confidence=0.9), VIEW)
+    found = heads.decode(
+        make_model(Task.POSE, layout), {"output0": output}, DecodeParameters(confidence=0.9), VIEW
+    )
     assert isinstance(found, Detections)
     assert found.keypoints is not None
     assert found.keypoints.shape == (0, 17, 3)
 
 
 def test_keypoints_stay_with_their_boxes(make_model: MakeModel) -> None:
-    table = np.array([[10, 10, 8, 8, 0.5, 1, 1, 0.1], [10, 10, 8, 8, 0.4, 2, 2, 0.2], [40, 40, 8, 8, 0.9, 3, 3, 0.3]], np.float32)
+    table = np.array(
+        [
+            [10, 10, 8, 8, 0.5, 1, 1, 0.1],
+            [10, 10, 8, 8, 0.4, 2, 2, 0.2],
+            [40, 40, 8, 8, 0.9, 3, 3, 0.3],
+        ],
+        np.float32,
+    )
     square = Letterbox.fit((64, 64), (64, 64))
-    found = heads.decode(make_model(Task.POSE, classes=1), {"output0": table.T}, Parameters(), square)
+    found = heads.decode(
+        make_model(Task.POSE, classes=1), {"output0": table.T}, DecodeParameters(), square
+    )
     assert isinstance(found, Detections)
     assert found.keypoints is not None
     assert found.keypoints[:, 0, 0].tolist() == [3, 1]
@@ -57,11 +74,13 @@ def test_keypoints_stay_with_their_boxes(make_model: MakeModel) -> None:
 
 def test_a_broken_keypoint_is_no_detection(make_model: MakeModel) -> None:
     output = output_of(Layout.ANCHOR_FREE, [16, np.nan, 0.75])
-    assert len(heads.decode(make_model(Task.POSE), {"output0": output}, Parameters(), VIEW)) == 0
+    assert (
+        len(heads.decode(make_model(Task.POSE), {"output0": output}, DecodeParameters(), VIEW)) == 0
+    )
 
 
 @pytest.mark.parametrize("values", [0, 1, 8])
 def test_values_that_are_no_keypoints_are_explained(make_model: MakeModel, values: int) -> None:
     output = output_of(Layout.ANCHOR_FREE, [0.0] * values)
     with pytest.raises(UnsupportedModel, match=f"leaves {values} values in a row for keypoints"):
-        heads.decode(make_model(Task.POSE), {"output0": output}, Parameters(), VIEW)
+        heads.decode(make_model(Task.POSE), {"output0": output}, DecodeParameters(), VIEW)

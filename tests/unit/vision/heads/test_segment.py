@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sluice.errors import UnsupportedModel
 from sluice.models import Layout, Model, Task
 from sluice.vision import heads
-from sluice.vision.heads import Detections, Parameters
+from sluice.vision.heads import DecodeParameters, Detections
 from sluice.vision.heads.segment import draw_mask, outline
 from sluice.vision.letterbox import Letterbox
 
@@ -42,8 +42,12 @@ def prototypes_of(plus: float, minus: float) -> np.ndarray:
     return np.stack((np.full((16, 16), plus), np.full((16, 16), minus))).astype(np.float32)
 
 
-def decode(model: Model, output: np.ndarray, prototypes: np.ndarray, view: Letterbox = SQUARE) -> Detections:
-    found = heads.decode(model, {"output0": output, "output1": prototypes}, Parameters(), view)
+def decode(
+    model: Model, output: np.ndarray, prototypes: np.ndarray, view: Letterbox = SQUARE
+) -> Detections:
+    found = heads.decode(
+        model, {"output0": output, "output1": prototypes}, DecodeParameters(), view
+    )
     assert isinstance(found, Detections)
     assert found.polygons is not None
     assert len(found.polygons) == len(found)
@@ -59,16 +63,27 @@ class TestEveryLayout:
         assert sorted(found.polygons[0].tolist()) == [[8, 8], [8, 39], [23, 8], [23, 39]]
         assert found.class_ids.tolist() == [1]
 
-    def test_an_empty_mask_gives_an_empty_polygon(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_an_empty_mask_gives_an_empty_polygon(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         found = decode(make_model(Task.SEGMENT, layout), output_of(layout), prototypes_of(1, 1))
         assert found.polygons is not None
         assert [polygon.shape for polygon in found.polygons] == [(0, 2)]
 
-    def test_polygons_are_mapped_to_the_source_and_clipped(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_polygons_are_mapped_to_the_source_and_clipped(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         view = Letterbox.fit((100, 200), (64, 64))
-        found = decode(make_model(Task.SEGMENT, layout), output_of(layout), prototypes_of(2, 1), view)
+        found = decode(
+            make_model(Task.SEGMENT, layout), output_of(layout), prototypes_of(2, 1), view
+        )
         assert found.polygons is not None
-        assert sorted(found.polygons[0].tolist()) == [[25, 0], [25, 71.875], [71.875, 0], [71.875, 71.875]]
+        assert sorted(found.polygons[0].tolist()) == [
+            [25, 0],
+            [25, 71.875],
+            [71.875, 0],
+            [71.875, 71.875],
+        ]
 
     def test_nothing_gives_an_empty_list(self, make_model: MakeModel, layout: Layout) -> None:
         output = np.zeros_like(output_of(layout))
@@ -85,18 +100,26 @@ def test_broken_prototypes_give_no_mask(make_model: MakeModel) -> None:
 def test_a_missing_output_is_explained(make_model: MakeModel) -> None:
     output = {"output0": output_of(Layout.ANCHOR_FREE)}
     with pytest.raises(UnsupportedModel, match="segment, needs an output of 3 dimensions"):
-        heads.decode(make_model(Task.SEGMENT), output, Parameters(), SQUARE)
+        heads.decode(make_model(Task.SEGMENT), output, DecodeParameters(), SQUARE)
 
 
 @pytest.mark.parametrize("shape", [(2, 15, 16), (2, 16, 65), (2, 0, 16)])
-def test_prototypes_that_do_not_cover_the_canvas_are_explained(make_model: MakeModel, shape: tuple[int, ...]) -> None:
-    with pytest.raises(UnsupportedModel, match=r"prototypes should be \(p, h, w\) with 64 a multiple of h"):
+def test_prototypes_that_do_not_cover_the_canvas_are_explained(
+    make_model: MakeModel, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(
+        UnsupportedModel, match=r"prototypes should be \(p, h, w\) with 64 a multiple of h"
+    ):
         decode(make_model(Task.SEGMENT), output_of(Layout.ANCHOR_FREE), np.zeros(shape, np.float32))
 
 
 def test_another_number_of_coefficients_is_explained(make_model: MakeModel) -> None:
     with pytest.raises(UnsupportedModel, match=r"should be \(10, anchors\), but it is \(9, 2\)"):
-        decode(make_model(Task.SEGMENT), output_of(Layout.ANCHOR_FREE), np.zeros((3, 16, 16), np.float32))
+        decode(
+            make_model(Task.SEGMENT),
+            output_of(Layout.ANCHOR_FREE),
+            np.zeros((3, 16, 16), np.float32),
+        )
 
 
 class TestDrawMask:
