@@ -23,7 +23,7 @@ from sluice.intake.fast import AsyncIntake
 from sluice.intake.intake import Intake
 from sluice.ledger.batches import Batches, RedisBatches
 from sluice.ledger.deliveries import Deliveries, RedisDeliveries
-from sluice.ledger.events import Events
+from sluice.ledger.events import Events, RedisEvents
 from sluice.ledger.history import History, RedisHistory
 from sluice.ledger.predictions import Ledger
 from sluice.outbound.guard import Guard
@@ -70,7 +70,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         stores = Stores.open(settings, settings.redis.timeout_s)
         stack.push_async_callback(anyio.to_thread.run_sync, stores.close)
-        events = Events(
+        events = RedisEvents(
             settings.redis_url,
             settings.queue.name,
             connect_timeout_s=settings.redis.connect_timeout_s,

@@ -1,10 +1,11 @@
-"""Waiting for a prediction's end, or its next change, without asking again and again: the ledger's events, heard once a process."""
+"""Changes of status as the ledger publishes them: one subscription a process, and no polling."""
 
 import asyncio
 import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Protocol
 
 import redis.asyncio
 import redis.exceptions
@@ -16,8 +17,37 @@ log = logging.getLogger(__name__)
 _RECONNECT_S = 1.0
 
 
-class Events:
-    """One subscription to a queue's `{queue}:events`. An event may get lost, so whoever waits still looks now and then."""
+class Events(Protocol):
+    """Waiting for a change of a prediction or batch.
+
+    An event may get lost, so a waiting caller still reads the record now and then.
+    """
+
+    @property
+    def closing(self) -> bool:
+        """True once the process is about to end: nobody should wait any more."""
+
+    def start(self) -> None:
+        """Listen, on the running event loop."""
+
+    async def stop(self) -> None:
+        """Stop listening and close the connection."""
+
+    def close(self) -> None:
+        """Wake all waiting callers and set `closing`: the process is about to end."""
+
+    def expect(
+        self, subject_id: str, *, every_change: bool = False
+    ) -> contextlib.AbstractContextManager[asyncio.Event]:
+        """An event that is set when the prediction or batch ends.
+
+        With `every_change`, every change of status sets it; the caller clears it before the next
+        wait. Enter before the record is read, or a change in between is missed.
+        """
+
+
+class RedisEvents:
+    """One subscription to the channel `{queue}:events`."""
 
     def __init__(self, redis_url: str, queue: str, *, connect_timeout_s: float) -> None:
         self._redis = redis.asyncio.Redis.from_url(
@@ -27,21 +57,12 @@ class Events:
             health_check_interval=5,
         )
         self._channel = f"{{{queue}}}:events"
-        self._waiting: dict[str, dict[asyncio.Event, bool]] = defaultdict(
-            dict
-        )  # and whether any change will do
+        #: For each subject, the events of its waiting callers, and whether every change sets them.
+        self._waiting: dict[str, dict[asyncio.Event, bool]] = defaultdict(dict)
         self._task: asyncio.Task[None] | None = None
         self.closing = False
 
-    def close(self) -> None:
-        """Wake all who wait, and let nobody wait any more: the process is about to end."""
-        self.closing = True
-        for events in self._waiting.values():
-            for event in events:
-                event.set()
-
     def start(self) -> None:
-        """Listen, on the running event loop."""
         self._task = asyncio.create_task(self._listen())
 
     async def stop(self) -> None:
@@ -51,20 +72,22 @@ class Events:
                 await self._task
         await self._redis.aclose()
 
-    @contextlib.contextmanager
-    def expect(self, prediction_id: str, *, every_change: bool = False) -> Iterator[asyncio.Event]:
-        """An event that is set when the prediction ends, or at every change of its status; who waits for the next one clears it.
+    def close(self) -> None:
+        self.closing = True
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
 
-        Enter before you look at the record, or what you wait for may fall in between.
-        """
+    @contextlib.contextmanager
+    def expect(self, subject_id: str, *, every_change: bool = False) -> Iterator[asyncio.Event]:
         event = asyncio.Event()
-        self._waiting[prediction_id][event] = every_change
+        self._waiting[subject_id][event] = every_change
         try:
             yield event
         finally:
-            del self._waiting[prediction_id][event]
-            if not self._waiting[prediction_id]:
-                del self._waiting[prediction_id]
+            del self._waiting[subject_id][event]
+            if not self._waiting[subject_id]:
+                del self._waiting[subject_id]
 
     async def _listen(self) -> None:
         while True:
@@ -72,10 +95,10 @@ class Events:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
                     await subscription.subscribe(self._channel)
                     async for message in subscription.listen():
-                        prediction_id, status = message["data"].decode().split(" ")
-                        for event, every_change in self._waiting.get(prediction_id, {}).items():
+                        subject_id, status = message["data"].decode().split(" ")
+                        for event, every_change in self._waiting.get(subject_id, {}).items():
                             if every_change or Status(status).terminal:
                                 event.set()
             except (redis.exceptions.RedisError, OSError) as error:
-                log.debug("events are not heard: %s", error)
+                log.debug("event subscription lost; reconnecting: %s", error)
             await asyncio.sleep(_RECONNECT_S)
