@@ -11,7 +11,7 @@ import anyio.to_thread
 import httpx
 from fastapi import Depends, Request
 
-from api.catalog import Catalog
+from api.catalog import Catalog, TritonCatalog
 from api.traffic.bulkhead import Bulkhead
 from api.traffic.coalescer import Coalescer
 from api.traffic.load import QueueLoadCache
@@ -86,7 +86,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             blobs=stores.blobs,
             intake=stores.intake,
             events=events,
-            catalog=Catalog(http, ttl_s=settings.triton.models_ttl_s),
+            catalog=TritonCatalog(http, ttl_s=settings.triton.models_ttl_s),
             keys=Keys(settings.api.keys_file),
             limiter=RedisRateLimiter(stores.redis, settings.queue.name),
             history=RedisHistory(stores.redis, settings.queue.name),

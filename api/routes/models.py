@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 
 from api.auth import CallerDep
-from api.catalog import Listed
+from api.catalog import ListedModel
 from api.deps import Services, ServicesDep, base_url
 from api.openapi import problems
 from api.requests.single import Input
@@ -96,9 +96,9 @@ async def _find(request: Request, services: Services, name: str) -> ModelAnswer:
     )
 
 
-def _answer(request: Request, services: Services, one: Listed, current: bool) -> ModelAnswer:
-    model = one.found if isinstance(one.found, Model) else None
-    reason = one.reason if one.found is None else None if model else str(one.found)
+def _answer(request: Request, services: Services, one: ListedModel, current: bool) -> ModelAnswer:
+    model = one.model if isinstance(one.model, Model) else None
+    reason = one.reason if one.model is None else None if model else str(one.model)
     return ModelAnswer(
         name=one.name,
         default=one.name == services.settings.api.model,
@@ -116,7 +116,7 @@ def _answer(request: Request, services: Services, one: Listed, current: bool) ->
     )
 
 
-def _version(one: Listed, model: Model) -> VersionAnswer:
+def _version(one: ListedModel, model: Model) -> VersionAnswer:
     given: dict[str, Any] = Input.model_json_schema()
     given["properties"]["classes"]["examples"] = [list(model.names[:3])]
     schemas = {"Input": given, "Output": _OUTPUT}

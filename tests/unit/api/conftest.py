@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.catalog import Listed
+from api.catalog import ListedModel
 from api.deps import Services
 from api.traffic.load import QueueLoadCache
 from sluice.access.keys import Keys
@@ -34,13 +34,13 @@ class FakeCatalog:
     """Knows one model."""
 
     away: bool = False
-    listed: list[Listed] = field(default_factory=list)
+    listed: list[ListedModel] = field(default_factory=list)
 
     async def ready(self) -> None:
         if self.away:
             raise TritonUnavailable("Triton is unavailable; try again later")
 
-    async def models(self) -> tuple[list[Listed], bool]:
+    async def models(self) -> tuple[list[ListedModel], bool]:
         return self.listed, not self.away
 
     async def check(self, name: str, parameters: Parameters) -> None:
@@ -119,7 +119,7 @@ async def http(
                 world.ledger, world.blobs, world.doorbell, blob_ttl_s=60, orphan_ttl_s=10
             ),
             events=world.events,  # type: ignore[arg-type]
-            catalog=world.catalog,  # type: ignore[arg-type]
+            catalog=world.catalog,
             keys=Keys(settings.api.keys_file),
             limiter=MemoryRateLimiter(),
             history=MemoryHistory(world.ledger),

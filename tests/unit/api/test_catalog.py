@@ -1,4 +1,4 @@
-"""What the api believes of Triton's models. Triton's HTTP answers come from a transport that httpx provides for tests."""
+"""TritonCatalog: the cached list of models, over HTTP answers from httpx's transport for tests."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import httpx
 import pytest
 
-from api.catalog import Catalog
+from api.catalog import TritonCatalog
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel, UnsupportedModel
 from sluice.prediction import Parameters
 
@@ -49,8 +49,8 @@ class FakeTriton:
         return httpx.Response(200, json=self.models[request.url.path.split("/")[3]])
 
 
-def _catalog(triton: FakeTriton, ttl_s: float = 60) -> Catalog:
-    return Catalog(
+def _catalog(triton: FakeTriton, ttl_s: float = 60) -> TritonCatalog:
+    return TritonCatalog(
         httpx.AsyncClient(transport=httpx.MockTransport(triton), base_url="http://triton"),
         ttl_s=ttl_s,
     )

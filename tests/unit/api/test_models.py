@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from api.catalog import Listed
+from api.catalog import ListedModel
 from sluice.errors import UnsupportedModel
 from sluice.models import Layout, Model, Task, Tensor
 from tests.unit.api.conftest import World
@@ -26,9 +26,9 @@ REASON = "model 'silent' does not say 'sluice.names'"
 @pytest.fixture(autouse=True)
 def listed(world: World) -> None:
     world.catalog.listed = [
-        Listed("broken", None, "no such file", None, 0, 1.5),
-        Listed("codes", CODES, "", "3", 17, 1.5),
-        Listed("silent", UnsupportedModel(REASON), "", "1", 0, 1.5),
+        ListedModel("broken", None, "no such file", None, 0, 1.5),
+        ListedModel("codes", CODES, "", "3", 17, 1.5),
+        ListedModel("silent", UnsupportedModel(REASON), "", "1", 0, 1.5),
     ]
 
 
