@@ -1,12 +1,13 @@
-"""The rule for sentences (see CONTRIBUTING.md), held by a program.
+"""A program that holds the mechanical part of the rule for sentences (see CONTRIBUTING.md).
 
     python -m tests.support.plain_english [FILE ...]     prints each sentence that breaks the rule
 
-Docstrings, comments, `description=` and `help=` texts, and Markdown are read. Code spans, code
-blocks, tables and headings are left out, or count as one word.
+Docstrings, comments, `description` and `help` texts, and Markdown are read. Code blocks, tables and
+headings are left out. A code span, or a list of them, counts as one word.
 """
 
 import ast
+import inspect
 import io
 import re
 import subprocess
@@ -17,131 +18,157 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-MOST_WORDS = 20
-OPENERS = frozenset(
-    "it its they their them he she we our us i you your this that these those so "
-    "what who whom whose where whether which as whoever whatever".split()
+MAX_WORDS = 20
+OPENERS = re.compile(
+    r"it|its|they|their|them|he|she|we|our|us|i|you|your|this|that|these|those|so|what|who|whom"
+    r"|whose|where|whether|which|as|whoever|whatever",
+    re.IGNORECASE,
 )
-DROPPED = re.compile(r"\b(whoever|anew|likewise|heeded|heeds|its kin|is away)\b", re.IGNORECASE)
-TEXT_ARGUMENTS = frozenset({"description", "help"})
+DROPPED = re.compile(
+    r"\b(whoever|anew|likewise|heed(?:s|ed|ing)?|its kin|(?:is|are|was|were) away)\b", re.IGNORECASE
+)
+TEXT_NAMES = frozenset({"description", "help"})
 
 _CODE = re.compile(r"``?[^`]+``?")
+_CODE_LIST = re.compile(r"\bX(?:(?:, (?:and |or )?| and | or )X\b)+")
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _URL = re.compile(r"https?://\S+")
-_END = re.compile(r"(?<=[.!?])[\"')*]*\s+(?=[\"'(*]*[A-Z0-9X])|(?<=:)\s+")
-_WORD = re.compile(r"[^\W_]+(?:[-'’./_][^\W_]+)*")
+_ITEM = re.compile(r"\s*([-*]|\d+\.)\s+")
+_END = re.compile(r"(?<=[.!?])(?<!e\.g\.)(?<!i\.e\.)(?<!vs\.)[\"')*]*\s+(?=[\"'(*]*\w)|(?<=:)\s+")
+_WORD = re.compile(r"[^\W_]+(?:[-'\u2019./_:][^\W_]+)*")
+_PRAGMA = re.compile(r"#\s*(noqa|type:|ruff:|fmt:|mypy:|pragma:)|#!")
 
 
 class Breach(NamedTuple):
-    """One sentence that breaks the rule; `line` is where its text begins, from 1."""
+    """One sentence that breaks the rule."""
 
     path: Path
     line: int
-    why: str
+    """The first line of the sentence's paragraph, from 1."""
+    reason: str
     sentence: str
 
 
 def sentences(text: str) -> Iterator[str]:
-    """The sentences of prose; what follows a colon counts as a sentence of its own."""
-    for paragraph in re.split(r"\n\s*\n", text):
-        plain = _URL.sub("X", _LINK.sub(r"\1", _CODE.sub("X", paragraph)))
-        yield from filter(None, (part.strip() for part in _END.split(" ".join(plain.split()))))
+    """The sentences of prose; words behind a colon are a sentence of their own."""
+    paragraphs: list[list[str]] = [[]]
+    for line in text.splitlines():
+        item = _ITEM.match(line)
+        if item or not line.strip():
+            paragraphs.append([])
+        paragraphs[-1].append(line[item.end() :] if item else line)
+    for lines in paragraphs:
+        plain = _URL.sub("X", _LINK.sub(r"\1", _CODE.sub("X", " ".join(lines))))
+        plain = _CODE_LIST.sub("X", " ".join(plain.split()))
+        yield from filter(None, (part.strip() for part in _END.split(plain)))
 
 
 def breaches(path: Path) -> list[Breach]:
     """All breaches of one Python or Markdown file."""
     source = path.read_text()
     texts = _markdown(source) if path.suffix == ".md" else _python(source)
-    found = []
-    for line, text, checks_length in texts:
-        for sentence in sentences(text):
-            words = _WORD.findall(sentence)
-            if dropped := DROPPED.search(sentence):
-                found.append(Breach(path, line, f"says {dropped.group()!r}", sentence))
-            elif words and words[0].lower() in OPENERS and sentence[0].isupper():
-                found.append(Breach(path, line, f"begins with {words[0]!r}", sentence))
-            elif checks_length and len(words) > MOST_WORDS:
-                found.append(Breach(path, line, f"has {len(words)} words", sentence))
-    return found
+    return [
+        Breach(path, line, reason, sentence)
+        for line, text in texts
+        for sentence in sentences(text)
+        if (reason := _reason(sentence))
+    ]
 
 
-def _markdown(source: str) -> Iterator[tuple[int, str, bool]]:
-    """Paragraphs and list items; not code, tables or headings."""
+def _reason(sentence: str) -> str | None:
+    words = _WORD.findall(sentence)
+    if dropped := DROPPED.search(sentence):
+        return f"says {dropped.group()!r}"
+    quoted = sentence.startswith(("'", '"'))
+    opener = re.split(r"['\u2019]", words[0])[0] if words and not quoted else ""
+    if opener.istitle() and OPENERS.fullmatch(opener):  # "US" and "IT" are names
+        return f"begins with {opener!r}"
+    return f"has {len(words)} words" if len(words) > MAX_WORDS else None
+
+
+def _markdown(source: str) -> Iterator[tuple[int, str]]:
+    """Paragraphs and list items, without code, tables and headings."""
     fenced = False
-    lines: list[str] = []
-    start = 1
+    block: list[str] = []
     for number, line in enumerate([*source.splitlines(), ""], 1):
-        if line.lstrip().startswith("```"):
-            fenced = not fenced
-        item = re.match(r"\s*([-*]|\d+\.)\s+", line)
-        skipped = fenced or line.startswith(("    ", "#", "|", "```", "<")) and not item
-        if skipped or not line.strip() or item:
-            if lines:
-                yield start, "\n".join(lines), True
-            lines = []
-        if skipped or not line.strip():
-            continue
-        if not lines:
-            start = number
-        lines.append(line[item.end() :] if item else line)
+        text = line.strip()
+        fence = text.startswith("```")
+        item = _ITEM.match(line)
+        code = line.startswith("    ") and not item and not block
+        skipped = fenced or fence or code or text.startswith(("#", "|", "<"))
+        fenced ^= fence
+        if block and (skipped or not text or item):
+            yield number - len(block), "\n".join(block)
+            block = []
+        if text and not skipped:
+            block.append(text.removeprefix(">").lstrip())
 
 
-def _python(source: str) -> Iterator[tuple[int, str, bool]]:
+def _python(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node)
-            if text is not None:
-                yield getattr(node, "lineno", 1), _prose(text), True
-        elif isinstance(node, ast.Call):
-            for keyword in node.keywords:
-                value = keyword.value
-                if keyword.arg in TEXT_ARGUMENTS and isinstance(value, ast.Constant):
-                    yield value.lineno, str(value.value), True
+        if isinstance(node, ast.Expr):
+            yield from _prose(node.value)
+        elif isinstance(node, ast.keyword) and node.arg in TEXT_NAMES:
+            yield from _string(node.value)
+        elif isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value in TEXT_NAMES:
+                    yield from _string(value)
     yield from _comments(source)
 
 
-def _prose(docstring: str) -> str:
+def _string(node: ast.expr) -> Iterator[tuple[int, str]]:
+    """A literal's text; a value in an f-string counts as a code span."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.lineno, node.value
+    elif isinstance(node, ast.JoinedStr):
+        parts = [part.value if isinstance(part, ast.Constant) else "X" for part in node.values]
+        yield node.lineno, "".join(map(str, parts))
+
+
+def _prose(node: ast.expr) -> Iterator[tuple[int, str]]:
     """A docstring without its indented blocks, which are code, tables or diagrams."""
-    return "\n".join("" if line.startswith("    ") else line for line in docstring.splitlines())
+    for line, text in _string(node):
+        lines = inspect.cleandoc(text).splitlines()
+        yield line, "\n".join("" if row.startswith("    ") else row for row in lines)
 
 
-def _comments(source: str) -> Iterator[tuple[int, str, bool]]:
+def _comments(source: str) -> Iterator[tuple[int, str]]:
     """Comments on lines of their own, joined; those behind code are one text each."""
     block: list[str] = []
-    start = last = 0
+    start = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type != tokenize.COMMENT or re.match(r"#\s*(noqa|type:|ruff)|#!", token.string):
+        if token.type != tokenize.COMMENT or _PRAGMA.match(token.string):
             continue
         line, column = token.start
         text = token.string.lstrip("#: ")
         if token.line[:column].strip():
-            yield line, re.sub(r"\s*#.*", "", text), True
+            yield line, re.sub(r"\s*# (noqa|type:).*", "", text)
             continue
-        if block and line != last + 1:
-            yield start, "\n".join(block), True
+        if block and line != start + len(block):
+            yield start, "\n".join(block)
             block = []
         if not block:
             start = line
         block.append(text)
-        last = line
     if block:
-        yield start, "\n".join(block), True
+        yield start, "\n".join(block)
 
 
 def tracked() -> list[Path]:
     """Every Python and Markdown file of the repository."""
-    command = ["git", "ls-files", "*.py", "*.md"]
+    command = ["git", "ls-files", "-z", "*.py", "*.md"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return [ROOT / name for name in listed.stdout.split()]
+    return [ROOT / name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
 
 
 def main(names: list[str]) -> int:
     paths = [Path(name) for name in names] or tracked()
-    found = [breach for path in paths if path.exists() for breach in breaches(path)]
-    for path, line, why, sentence in found:
-        print(f"{path}:{line}: {why}: {sentence[:160]}")
-    print(f"{len(found)} sentences break the rule")
-    return min(1, len(found))
+    found = [breach for path in paths for breach in breaches(path)]
+    for path, line, reason, sentence in found:
+        sys.stdout.write(f"{path}:{line}: {reason}: {sentence[:160]}\n")
+    sys.stdout.write(f"{len(found)} sentences break the rule\n")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
