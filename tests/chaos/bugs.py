@@ -27,6 +27,7 @@ COPIED = (
     "tests/chaos",
 )
 TIMEOUT_S = 420.0
+HUNG = -1  # the exit status of a harness that was ended by its time-out
 
 
 @dataclass(frozen=True)
@@ -240,9 +241,12 @@ def run(bug: Bug, seed: int, workdir: Path, *, planted: bool = True) -> tuple[in
         *bug.only,
     ]
     with (workdir / "output").open("w") as output:
-        status = subprocess.run(
-            command, cwd=checkout, stdout=output, stderr=output, timeout=TIMEOUT_S, check=False
-        ).returncode
+        try:
+            status = subprocess.run(
+                command, cwd=checkout, stdout=output, stderr=output, timeout=TIMEOUT_S, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:  # the stack's reaper ends what the harness had started
+            status = HUNG
     report = workdir / "run" / "report.json"
     breaches = json.loads(report.read_text())["breaches"] if report.exists() else []
     return status, Counter(breach["kind"] for breach in breaches)

@@ -125,6 +125,15 @@ def check(records: Iterable[Record]) -> Report:
         }
         report.breaches += [Breach(*one) for one in mistakes(messages, found)]
     report.counts["webhook messages"] = len(messages)
+    report.breaches += [
+        Breach(
+            "unanswered",
+            None,
+            f"{record['count']} predictions could not be looked at within {record['within_s']:.0f} s",
+        )
+        for record in records
+        if record["what"] == "unseen"
+    ]
     for end in run.ends:
         report.breaches += [
             Breach("down", None, f"{part} was not running at the end")

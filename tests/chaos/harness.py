@@ -183,9 +183,9 @@ class Harness:
         self._say(
             f"{time.monotonic() - start:8.1f}  the clients are done; too busy for {crowd.skipped} of their plans"
         )
-        await self._look_at_all(caller, crowd)
-        await asyncio.sleep(QUIET_S)
-        await self._look_at_all(caller, crowd)
+        if await self._look_at_all(caller):
+            await asyncio.sleep(QUIET_S)
+            await self._look_at_all(caller)
 
     async def _reference(self, caller: Caller, crowd: Crowd, case: Case) -> None:
         """Its result, and its annotated image's digest, on the log. Raises RuntimeError where it does not end as it must."""
@@ -208,20 +208,33 @@ class Harness:
             sha=image.sha if image else None,
         )
 
-    async def _look_at_all(self, caller: Caller, crowd: Crowd) -> None:
-        """Every prediction once more, and the annotated images of those that succeeded."""
-        gate = asyncio.Semaphore(10)
+    async def _look_at_all(self, caller: Caller) -> bool:
+        """Ask for every prediction once more, and for the annotated images of those that succeeded.
 
-        async def look(prediction_id: str, drawn: bool) -> None:
+        False when that took longer than `bound_s`: a service that answers nothing would hold a
+        look for each prediction's patience. The log then says how many predictions were left.
+        """
+        gate = asyncio.Semaphore(10)
+        drawn = {case.name for case in cases() if case.visualize}
+        unseen = set(caller.accepted)
+
+        async def look(prediction_id: str, case: str) -> None:
             async with gate:
                 answer = await caller.get(prediction_id)
-                if drawn and answer and answer.body.get("status") == "succeeded":
+                if case in drawn and answer and answer.body.get("status") == "succeeded":
                     await caller.image(prediction_id)
+                unseen.discard(prediction_id)
 
-        drawn = {case.name for case in cases() if case.visualize}
-        await asyncio.gather(
-            *(look(prediction_id, case in drawn) for prediction_id, case in caller.accepted.items())
-        )
+        looks = [asyncio.create_task(look(*accepted)) for accepted in caller.accepted.items()]
+        if looks:
+            _, late = await asyncio.wait(looks, timeout=self._options.bound_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*looks, return_exceptions=bool(late))
+        if unseen:
+            self._log.write("unseen", count=len(unseen), within_s=self._options.bound_s)
+            self._say(f"{len(unseen)} predictions could not be looked at in time")
+        return not unseen
 
     async def _until_told(self) -> None:
         """Until no delivery is open, or patience is over."""
