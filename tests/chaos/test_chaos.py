@@ -9,7 +9,7 @@ import pytest
 from tests.chaos import clients, faults
 from tests.chaos.bugs import BUGS, copy, plant
 from tests.chaos.cases import cases
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 SECONDS, SEED = 60, 7
 

@@ -15,7 +15,7 @@ from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Priority, Status, Submission
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.settings import QueueSettings
-from tests.conftest import free_port
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.anyio
 

@@ -13,9 +13,9 @@ from sluice.blobs.store import Blobs, RedisBlobs
 from sluice.errors import BlobsUnavailable
 from sluice.redisio import connection
 from sluice.settings import BlobsSettings
-from tests.conftest import free_port
 from tests.fakes.blobs import MemoryBlobs
 from tests.support import s3
+from tests.support.servers import free_port
 
 
 @pytest.fixture(scope="module")

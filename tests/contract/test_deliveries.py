@@ -14,7 +14,7 @@ from sluice.delivery import (
 )
 from sluice.errors import Conflict, Gone, NotFound
 from sluice.settings import WebhooksSettings
-from tests.contract.deliveries import RECORD, URL, World, make
+from tests.support.deliveries import RECORD, URL, World, make
 
 OTHER = "https://b.example/hook"
 

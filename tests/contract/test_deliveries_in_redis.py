@@ -12,7 +12,7 @@ from sluice.ledger.predictions import RedisLedger
 from sluice.ledger.record import from_record
 from sluice.prediction import Problem, Status, Submission
 from sluice.settings import QueueSettings, WebhooksSettings
-from tests.contract.deliveries import FILER, URL, make
+from tests.support.deliveries import FILER, URL, make
 
 
 def test_the_record_lives_until_the_body_is_stored(

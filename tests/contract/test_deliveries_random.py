@@ -19,8 +19,8 @@ from sluice.delivery import AttemptOutcome, AttemptResult, DeliveryAttempt, Outg
 from sluice.errors import SluiceError
 from sluice.ledger.deliveries import Deliveries, RedisDeliveries
 from sluice.settings import WebhooksSettings
-from tests.contract.deliveries import FILER, RECORD
 from tests.fakes.deliveries import SETTLED, MemoryDeliveries
+from tests.support.deliveries import FILER, RECORD
 
 LIMITS = WebhooksSettings(
     max_per_receiver=2,

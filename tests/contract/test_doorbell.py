@@ -8,8 +8,8 @@ import redis
 from sluice.errors import RedisUnavailable
 from sluice.intake.doorbell import MAX_WAITING_RINGS, TASK, CeleryDoorbell, Doorbell, make_app
 from sluice.redisio import connection
-from tests.conftest import free_port
 from tests.fakes.doorbell import CountingDoorbell
+from tests.support.servers import free_port
 
 
 def _celery(url: str) -> CeleryDoorbell:

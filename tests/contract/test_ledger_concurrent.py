@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from sluice.errors import NotFound
 from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Prediction, Status, Submission
-from tests.contract.linearizable import (
+from tests.fakes.ledger import MemoryLedger
+from tests.support.linearizable import (
     IDS,
     LAPSED,
     LONG,
@@ -27,7 +28,6 @@ from tests.contract.linearizable import (
     Event,
     linearizable,
 )
-from tests.fakes.ledger import MemoryLedger
 
 MOST_THREADS = 4
 PROGRAMS = 300

@@ -18,7 +18,7 @@ from redis.exceptions import (
 )
 
 from sluice.redisio.multiplexed import MultiplexedConnection
-from tests.conftest import free_port
+from tests.support.servers import free_port
 
 pytestmark = pytest.mark.anyio
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sluice.access.ratelimit import RateLimiter, RedisRateLimiter
 from sluice.errors import RateLimited, RedisUnavailable
 from sluice.redisio import connection
-from tests.conftest import free_port
 from tests.fakes.ratelimit import MemoryRateLimiter
+from tests.support.servers import free_port
 
 NOW_US = 1_800_000_000_000_000
 

@@ -7,8 +7,8 @@ from sluice.delivery import AttemptOutcome, AttemptResult
 from sluice.errors import Conflict
 from sluice.settings import WebhooksSettings
 from sluice.webhooks.secrets import RedisSecrets, Secrets
-from tests.contract.deliveries import make
 from tests.fakes.deliveries import MemorySecrets
+from tests.support.deliveries import make
 
 
 @pytest.fixture(params=["redis", "memory"])

@@ -17,7 +17,8 @@ import cv2
 import pytest
 
 from sluice.client.client import Client, ServiceError
-from tests.conftest import ROOT, free_port
+from tests.support.paths import ROOT
+from tests.support.servers import free_port
 
 log = logging.getLogger(__name__)
 

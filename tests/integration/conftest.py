@@ -6,10 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,12 +14,12 @@ import pytest
 from sluice.client.client import Client
 from sluice.local.supervision import shm
 from sluice.local.supervision.state import State
-from tests.conftest import GOLDEN, NO_GOLDEN, ROOT
+from tests.support.live import WORKERS, Live
+from tests.support.paths import GOLDEN, NO_GOLDEN, ROOT
 
 # Of the reference models, those whose head the pipeline is held against; the configuration is what a person would write.
 # 26-detect was exported without its end-to-end head: its metadata says end2end False.
 GOLDEN_LAYOUTS = {"11-detect": "anchor-free", "v5-detect": "anchors", "26-detect": "anchor-free"}
-WORKERS = 2
 GOLDEN_CONFIG = """
 name: "%s"
 backend: "onnxruntime"
@@ -31,46 +28,6 @@ parameters { key: "sluice.layout" value: { string_value: "%s" } }
 parameters { key: "sluice.names" value: { string_value: "[\\"circle\\", \\"square\\", \\"triangle\\", \\"star\\"]" } }
 parameters { key: "sluice.imgsz" value: { string_value: "[320, 320]" } }
 """
-
-
-@dataclass(frozen=True)
-class Live:
-    """The line that `sluice up --json` printed, and the process that printed it."""
-
-    api: str
-    redis: str
-    triton_http: str
-    triton_grpc: str
-    state: Path
-    process: "subprocess.Popen[str]"
-
-    def pids(self) -> dict[str, int]:
-        """The processes as they are now; a restart changes them."""
-        found: dict[str, int] = json.loads((self.state / "stack.json").read_text())["pids"]
-        return found
-
-    def worker_pids(self) -> list[int]:
-        """Of both, once both are there: one that was killed may be between two lives."""
-        until = time.monotonic() + 60
-        while (
-            len(found := [pid for name, pid in self.pids().items() if name.startswith("worker-")])
-            < WORKERS
-        ):
-            assert time.monotonic() < until, found
-            time.sleep(0.05)
-        return found
-
-
-@contextmanager
-def held(*pids: int) -> Iterator[None]:
-    """These processes stand still meanwhile. Where they are the workers, what is submitted stays queued, on any machine."""
-    try:
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 @pytest.fixture(scope="session")

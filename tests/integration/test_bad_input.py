@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sluice.client.client import Client
-from tests.integration.conftest import Live
+from tests.support.live import Live
 
 pytestmark = pytest.mark.integration
 

@@ -19,8 +19,8 @@ import pytest
 import redis
 
 from sluice.local.stack import Stack, StackConfig
-from tests.integration.conftest import held
 from tests.support.loopback import Handler, serving
+from tests.support.servers import stopped
 
 pytestmark = pytest.mark.integration
 
@@ -107,7 +107,7 @@ def test_two_hundred_with_some_bad_ones(stack: Stack, http: httpx.Client) -> Non
             "confidence": "0.1",
             "metadata": '{"run": 7}',
         }
-        with held(stack.pids["worker-1"]):
+        with stopped(stack.pids["worker-1"]):
             answer = http.post("/v1/batches", files=files, data=asked)
             assert answer.status_code == 202, answer.text
             batch = answer.json()
@@ -164,10 +164,10 @@ def test_a_zip_and_urls(http: httpx.Client, sample: bytes) -> None:
 def test_the_rest_is_canceled_midway(stack: Stack, http: httpx.Client) -> None:
     files = [("image", (f"{number}.jpg", _image())) for number in range(300)]
     worker = stack.pids["worker-1"]
-    with held(worker):
+    with stopped(worker):
         batch = http.post("/v1/batches", files=files).json()
     _until(lambda: http.get(batch["urls"]["get"]).json()["counts"]["succeeded"] > 10)
-    with held(worker):
+    with stopped(worker):
         answer = http.post(batch["urls"]["cancel"])
     assert answer.status_code == 200
     canceled = answer.json()
@@ -221,7 +221,7 @@ def test_an_api_that_dies_while_it_takes_one_in(
     """The batch ends with what is in it; the same call again, in time, brings in the rest."""
     files = [("image", (f"{number}.jpg", _image())) for number in range(400)]
     worker = stack.pids["worker-1"]
-    with ThreadPoolExecutor(1) as pool, held(worker):
+    with ThreadPoolExecutor(1) as pool, stopped(worker):
         batch_id = _begin(http, pool, store, {}, files)
         os.kill(stack.pids["api"], signal.SIGKILL)
     _until(lambda: _ready(http))
@@ -232,7 +232,7 @@ def test_an_api_that_dies_while_it_takes_one_in(
     assert len(_all(http, ended)) == ended["counts"]["succeeded"]
 
     key = {"Idempotency-Key": "again"}
-    with held(worker):  # its keeper too, which would end the batch if the api were long away
+    with stopped(worker):  # its keeper too, which would end the batch if the api were long away
         with ThreadPoolExecutor(1) as pool:
             batch_id = _begin(http, pool, store, key, files)
             os.kill(stack.pids["api"], signal.SIGKILL)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.connection import HEAD_BYTES, HEAD_S
-from tests.integration.conftest import Live
+from tests.support.live import Live
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,8 @@ import redis
 from sluice.client.client import Client, ServiceError
 from sluice.local.supervision import shm
 from sluice.local.supervision.state import State
-from tests.integration.conftest import Live, held
+from tests.support.live import Live
+from tests.support.servers import stopped
 
 pytestmark = pytest.mark.integration
 
@@ -70,14 +71,14 @@ def test_workers_die_under_load(live: Live, client: Client) -> None:
 
 def test_lost_messages_are_rung_for(live: Live, client: Client, store: "redis.Redis") -> None:
     """The rows are kept and every message is deleted, while nobody listens."""
-    with held(*live.worker_pids()):
+    with stopped(*live.worker_pids()):
         ids = [client.submit(IMAGE)["id"] for _ in range(10)]
         store.delete("default")
     _all_succeed(client, ids)
 
 
 def test_messages_too_many_do_no_harm(live: Live, client: Client, store: "redis.Redis") -> None:
-    with held(*live.worker_pids()):
+    with stopped(*live.worker_pids()):
         ids = [
             client.submit(IMAGE)["id"] for _ in range(10)
         ]  # each worker has asked for the next message already, and gets it
@@ -93,7 +94,7 @@ def test_messages_too_many_do_no_harm(live: Live, client: Client, store: "redis.
 
 def test_a_task_longer_than_the_visibility_timeout_runs_once(live: Live, client: Client) -> None:
     """Celery delivers its message again after 2 s; nothing is left to claim then."""
-    with held(live.pids()["triton"]):
+    with stopped(live.pids()["triton"]):
         name = client.submit(IMAGE)["id"]
         _until(lambda: client.get(name)["status"] == "processing")
         time.sleep(4)
@@ -122,7 +123,7 @@ def test_a_full_redis_refuses_and_loses_nothing(
             )
         return False
 
-    with held(live.pids()["triton"]):
+    with stopped(live.pids()["triton"]):
         ids += [client.submit(IMAGE)["id"] for _ in range(10)]
         _until(refused, 30)
     try:
@@ -145,7 +146,7 @@ def test_triton_dies(live: Live, client: Client) -> None:
 
 
 def test_triton_hangs_past_its_deadline(live: Live, client: Client, store: "redis.Redis") -> None:
-    with held(live.pids()["triton"]):
+    with stopped(live.pids()["triton"]):
         ids = [client.submit(IMAGE)["id"] for _ in range(3)]
         _until(
             lambda: any(
@@ -168,7 +169,7 @@ def test_redis_dies(live: Live, client: Client) -> None:
 def test_redis_hangs(live: Live, client: Client) -> None:
     """The api says so within a second, and is back by itself."""
     ids = [client.submit(IMAGE)["id"] for _ in range(5)]
-    with held(live.pids()["redis"]):
+    with stopped(live.pids()["redis"]):
         answer = httpx.post(
             f"{live.api}/v1/predictions",
             content=IMAGE,
@@ -192,7 +193,7 @@ def test_the_api_dies(live: Live, client: Client) -> None:
 def test_an_api_that_is_told_to_stop_answers_who_waits(live: Live, client: Client) -> None:
     """A long poll ends with the status as it is, and not with a connection that breaks."""
     with (
-        held(live.pids()["triton"]),
+        stopped(live.pids()["triton"]),
         httpx.Client(base_url=live.api, timeout=60) as http,
         ThreadPoolExecutor() as pool,
     ):
@@ -210,7 +211,7 @@ def test_an_api_that_is_told_to_stop_answers_who_waits(live: Live, client: Clien
 
 
 def test_cancel_while_it_waits_and_while_it_runs(live: Live, client: Client) -> None:
-    with held(live.pids()["triton"]):
+    with stopped(live.pids()["triton"]):
         ids = [client.submit(IMAGE)["id"] for _ in range(8)]
         _until(lambda: any(client.get(name)["status"] == "processing" for name in ids))
         before = {name: client.get(name)["status"] for name in ids}
@@ -278,7 +279,7 @@ def test_a_repeated_submission_is_one_prediction(live: Live, client: Client) -> 
     """A client that times out and comes again with its id, several times at once."""
     url = f"{live.api}/v1/predictions/again-{time.time_ns()}"
     headers = {"Content-Type": "image/jpeg"}
-    with held(live.pids()["api"]), pytest.raises(httpx.ReadTimeout):
+    with stopped(live.pids()["api"]), pytest.raises(httpx.ReadTimeout):
         httpx.put(url, content=IMAGE, headers=headers, timeout=httpx.Timeout(10, read=0.3))
     answers = [httpx.put(url, content=IMAGE, headers=headers) for _ in range(3)]
     assert {answer.status_code for answer in answers} == {202}

@@ -19,7 +19,7 @@ from sluice.models import Layout, Model, Task, Tensor
 from sluice.vision import heads
 from sluice.vision.heads import Classification, DecodeParameters, Detections, segment
 from sluice.vision.heads.detect import select
-from tests.conftest import GOLDEN, NO_GOLDEN
+from tests.support.paths import GOLDEN, NO_GOLDEN
 
 if NO_GOLDEN:
     pytest.skip(NO_GOLDEN, allow_module_level=True)

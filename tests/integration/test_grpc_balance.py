@@ -23,7 +23,7 @@ from sluice.local.servers import triton as local
 from sluice.local.servers import triton_env
 from sluice.local.supervision import shm
 from sluice.vision.triton import Triton
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.integration
 

@@ -14,9 +14,10 @@ import httpx
 import pytest
 
 from sluice.client.client import Client
-from tests.conftest import ROOT
-from tests.integration.conftest import Live, held
+from tests.support.live import Live
 from tests.support.loopback import Handler, serving
+from tests.support.paths import ROOT
+from tests.support.servers import stopped
 
 pytestmark = pytest.mark.integration
 
@@ -86,7 +87,7 @@ def test_a_list_of_what_was_submitted(http: httpx.Client, client: Client, sample
 @pytest.fixture
 def frozen_triton(live: Live) -> Iterator[None]:
     """Inference hangs meanwhile, so that what runs goes on running."""
-    with held(live.pids()["triton"]):
+    with stopped(live.pids()["triton"]):
         yield
 
 

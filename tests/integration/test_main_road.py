@@ -17,8 +17,9 @@ from sluice.client.client import Client, ServiceError
 from sluice.local.supervision import shm
 from sluice.vision.letterbox import Letterbox
 from sluice.vision.triton import Triton
-from tests.conftest import ROOT
-from tests.integration.conftest import GOLDEN_LAYOUTS, Live
+from tests.integration.conftest import GOLDEN_LAYOUTS
+from tests.support.live import Live
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.integration
 SAMPLES = sorted((ROOT / "samples").glob("*.jpg"))

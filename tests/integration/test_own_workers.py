@@ -21,8 +21,8 @@ from sluice.prediction import Prediction, Status, Submission
 from sluice.settings import QueueSettings
 from sluice.stores import Stores
 from tests.chaos.proxy import Proxy
-from tests.conftest import ROOT
-from tests.integration.conftest import Live
+from tests.support.live import Live
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.integration
 

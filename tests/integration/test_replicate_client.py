@@ -22,9 +22,10 @@ from replicate.prediction import Prediction
 
 from sluice.access.keys_file import KeysFile
 from sluice.webhooks.signing import new_secret, payload, signature
-from tests.conftest import ROOT, free_port
-from tests.integration.conftest import Live, held
 from tests.integration.test_bad_input import NOISE
+from tests.support.live import Live
+from tests.support.paths import ROOT
+from tests.support.servers import free_port, stopped
 
 pytestmark = pytest.mark.integration
 SAMPLE = sorted((ROOT / "samples").glob("*.jpg"))[0]
@@ -108,7 +109,7 @@ def test_list_through_its_pages(api: replicate.Client) -> None:
 
 
 def test_cancel(live: Live, api: replicate.Client) -> None:
-    with held(*live.worker_pids()):
+    with stopped(*live.worker_pids()):
         made = [api.predictions.create(version="codes", input={"image": URI}) for _ in range(5)]
         canceled = api.predictions.cancel(made[-1].id)
         assert canceled.status == "canceled"

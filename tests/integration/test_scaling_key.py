@@ -11,8 +11,9 @@ from sluice.client.client import Client
 from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Priority, Problem, Submission
 from sluice.settings import QueueSettings
-from tests.conftest import ROOT
-from tests.integration.conftest import Live, held
+from tests.support.live import Live
+from tests.support.paths import ROOT
+from tests.support.servers import stopped
 
 pytestmark = pytest.mark.integration
 
@@ -109,7 +110,7 @@ def test_it_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -
     try:
         image = ROOT / "samples" / "desk.jpg"
         priorities = [priority for priority in Priority for _ in range(10)]
-        with held(*live.worker_pids()):  # so that both have several to run at once
+        with stopped(*live.worker_pids()):  # so that both have several to run at once
             ids = [client.submit(image, priority=priority.value)["id"] for priority in priorities]
         ends = [client.wait(one) for one in ids]
     finally:

@@ -29,9 +29,9 @@ from sluice.ledger.predictions import RedisLedger
 from sluice.local.stack import Stack, StackConfig
 from sluice.prediction import Submission
 from sluice.settings import QueueSettings, WebhooksSettings
-from tests.conftest import ROOT
 from tests.support.bad_receiver import BadReceiver
 from tests.support.loopback import serving
+from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.integration
 

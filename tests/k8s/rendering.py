@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 Objects: TypeAlias = list[dict[str, Any]]
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.conftest import free_port
+from tests.support.servers import free_port
 
 # The names that AWS's own tools know; the server takes any credentials.
 CREDENTIALS = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluice.settings import ApiSettings, WebhooksSettings, WorkerSettings
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 PROFILES = ["gpu", "monitoring", "traefik"]
 DEFAULT = {"redis", "redis-blobs", "triton", "api", "worker", "keeper", "webhooks"}

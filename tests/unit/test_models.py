@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 
 from sluice.errors import InvalidInput, UnsupportedModel
 from sluice.models import Layout, Model, Task, Tensor
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 CONFIGS = sorted((ROOT / "model_repository").glob("*/config.pbtxt"))
 

@@ -17,10 +17,10 @@ from sluice.errors import BlobsUnavailable, RedisUnavailable
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Status, Submission
 from sluice.settings import QueueSettings
-from tests.conftest import free_port
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
+from tests.support.servers import free_port
 from worker.keeper import keep
 from worker.keeper_process import run_forever
 
