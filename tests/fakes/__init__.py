@@ -1,1 +1,1 @@
-"""In-memory versions of the outside systems. They enter by constructors, and pass the same contract tests as the real ones."""
+"""Outside systems in memory: tests hand them to constructors, and they pass the contract tests."""

@@ -1,8 +1,7 @@
 """The api over the in-memory systems; they enter by the constructor."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 import anyio
@@ -14,57 +13,36 @@ from api.catalog import ListedModel
 from api.deps import Services
 from api.traffic.load import QueueLoadCache
 from sluice.access.keys import Keys
-from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel
 from sluice.intake.intake import Intake
+from sluice.models import Layout, Model, Task, Tensor
 from sluice.outbound.guard import Guard
-from sluice.prediction import Parameters
 from sluice.settings import QueueSettings, Settings
 from tests.fakes.batches import MemoryBatches
 from tests.fakes.blobs import MemoryBlobs
+from tests.fakes.catalog import MemoryCatalog
 from tests.fakes.deliveries import MemoryDeliveries, MemorySecrets
 from tests.fakes.doorbell import CountingDoorbell
+from tests.fakes.events import MemoryEvents
 from tests.fakes.files import MemoryFiles
 from tests.fakes.history import MemoryHistory
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.ratelimit import MemoryRateLimiter
 
 
-@dataclass
-class FakeCatalog:
-    """Knows one model."""
-
-    away: bool = False
-    listed: list[ListedModel] = field(default_factory=list)
-
-    async def ready(self) -> None:
-        if self.away:
-            raise TritonUnavailable("Triton is unavailable; try again later")
-
-    async def models(self) -> tuple[list[ListedModel], bool]:
-        return self.listed, not self.away
-
-    async def check(self, name: str, parameters: Parameters) -> None:
-        if name != "codes":
-            raise UnknownModel(f"no model {name!r} is loaded; there is codes")
-        if parameters.classes == ("cat",):
-            raise InvalidInput("no class 'cat'")
-
-
-class FakeEvents:
-    """Rings when it is told to."""
-
-    def __init__(self) -> None:
-        self.waiting: list[asyncio.Event] = []
-        self.closing = False
-
-    @contextlib.contextmanager
-    def expect(self, prediction_id: str, *, every_change: bool = False) -> Iterator[asyncio.Event]:
-        event = asyncio.Event()
-        self.waiting.append(event)
-        try:
-            yield event
-        finally:
-            self.waiting.remove(event)
+def _catalog() -> MemoryCatalog:
+    """One loaded model, `codes`, with three classes."""
+    image = Tensor("images", "UINT8", (64, 64, 3))
+    codes = Model(
+        name="codes",
+        task=Task.DETECT,
+        layout=Layout.ANCHOR_FREE,
+        names=("a", "b", "c"),
+        imgsz=(64, 64),
+        input=image,
+        outputs=(),
+        batched=True,
+    )
+    return MemoryCatalog([ListedModel("codes", codes, "", "1", 0, 1.5)])
 
 
 @dataclass
@@ -74,8 +52,8 @@ class World:
     batches: MemoryBatches = field(init=False)
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     doorbell: CountingDoorbell = field(default_factory=CountingDoorbell)
-    catalog: FakeCatalog = field(default_factory=FakeCatalog)
-    events: FakeEvents = field(default_factory=FakeEvents)
+    catalog: MemoryCatalog = field(default_factory=_catalog)
+    events: MemoryEvents = field(default_factory=MemoryEvents)
     deliveries: MemoryDeliveries = field(default_factory=MemoryDeliveries)
     secrets: MemorySecrets = field(default_factory=MemorySecrets)
     files: MemoryFiles = field(default_factory=MemoryFiles)
@@ -118,7 +96,7 @@ async def http(
             intake=Intake(
                 world.ledger, world.blobs, world.doorbell, blob_ttl_s=60, orphan_ttl_s=10
             ),
-            events=world.events,  # type: ignore[arg-type]
+            events=world.events,
             catalog=world.catalog,
             keys=Keys(settings.api.keys_file),
             limiter=MemoryRateLimiter(),

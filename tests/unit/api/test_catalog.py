@@ -1,59 +1,19 @@
 """TritonCatalog: the cached list of models, over HTTP answers from httpx's transport for tests."""
 
 import asyncio
-import json
-from dataclasses import dataclass, field
 
-import httpx
 import pytest
 
 from api.catalog import TritonCatalog
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel, UnsupportedModel
 from sluice.prediction import Parameters
+from tests.fakes.triton_http import CODES, FakeTriton
 
 pytestmark = pytest.mark.anyio
 
-CODES = {
-    "name": "codes",
-    "input": [{"name": "images", "data_type": "TYPE_UINT8", "dims": [64, 64, 3]}],
-    "parameters": {"sluice.names": {"string_value": '["qr_code"]'}},
-}
-
-
-@dataclass
-class FakeTriton:
-    models: dict[str, object] = field(
-        default_factory=lambda: {"codes": CODES, "silent": {"name": "silent"}}
-    )
-    not_ready: list[dict[str, str]] = field(default_factory=list)
-    away: bool = False
-    hangs: bool = False
-    asked: list[str] = field(default_factory=list)
-
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request.url.path)
-        if self.hangs:
-            await asyncio.sleep(3600)
-        if self.away:
-            raise httpx.ConnectError("refused")
-        if request.url.path == "/v2/repository/index":
-            assert json.loads(request.content) == {"ready": False}
-            ready = [{"name": name, "version": "1", "state": "READY"} for name in self.models]
-            return httpx.Response(200, json=[*ready, *self.not_ready])
-        if request.url.path == "/v2/models/stats":
-            return httpx.Response(
-                200, json={"model_stats": [{"name": "codes", "version": "1", "inference_count": 7}]}
-            )
-        if request.url.path == "/v2/health/ready":
-            return httpx.Response(200)
-        return httpx.Response(200, json=self.models[request.url.path.split("/")[3]])
-
 
 def _catalog(triton: FakeTriton, ttl_s: float = 60) -> TritonCatalog:
-    return TritonCatalog(
-        httpx.AsyncClient(transport=httpx.MockTransport(triton), base_url="http://triton"),
-        ttl_s=ttl_s,
-    )
+    return TritonCatalog(triton.client(), ttl_s=ttl_s)
 
 
 async def test_known_and_unknown() -> None:

@@ -86,7 +86,7 @@ async def test_an_unknown_one_names_the_known(http: httpx.AsyncClient) -> None:
 
 
 async def test_while_triton_is_away_nothing_is_ready(http: httpx.AsyncClient, world: World) -> None:
-    world.catalog.away = True
+    world.catalog.available = False
     codes = (await http.get("/v1/models/codes")).json()
     assert not codes["ready"]
     assert codes["reason"] == "Triton is unavailable; this is what was last seen"

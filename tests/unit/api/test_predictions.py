@@ -245,7 +245,7 @@ async def test_the_annotated_image(http: httpx.AsyncClient, world: World) -> Non
 
 async def test_readiness_names_the_part(http: httpx.AsyncClient, world: World) -> None:
     assert (await http.get("/readyz")).status_code == 200
-    world.catalog.away = True
+    world.catalog.available = False
     answer = await http.get("/readyz")
     assert answer.status_code == 503
     assert answer.json() == {

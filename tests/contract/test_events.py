@@ -1,0 +1,145 @@
+"""The contract of `Events`: the subscription in Redis, and the one in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+import redis
+
+from sluice.ledger.events import Events, RedisEvents
+from sluice.prediction import Status
+from tests.fakes.events import MemoryEvents
+
+pytestmark = pytest.mark.anyio
+
+CHANNEL = "{default}:events"
+PATIENCE_S = 30.0
+
+
+@dataclass
+class World:
+    events: Events
+    publish: Callable[[str, Status], object]
+
+    async def settle(self) -> None:
+        """Return once all that was published has arrived."""
+        with self.events.expect("settled") as event:
+            self.publish("settled", Status.SUCCEEDED)
+            await _wait(event)
+
+
+async def _wait(event: asyncio.Event) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        await event.wait()
+
+
+async def _until_subscribed(client: "redis.Redis") -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while dict(client.pubsub_numsub(CHANNEL))[CHANNEL.encode()] == 0:
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(params=["redis", "memory"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    if request.param == "memory":
+        memory = MemoryEvents()
+        yield World(memory, memory.publish)
+        return
+    client = request.getfixturevalue("redis_client")
+    url = request.getfixturevalue("redis_url")
+    events = RedisEvents(url, "default", connect_timeout_s=10)
+    events.start()
+    await _until_subscribed(client)
+    yield World(events, lambda name, status: client.publish(CHANNEL, f"{name} {status}"))
+    await events.stop()
+
+
+@pytest.mark.parametrize(
+    "status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.ABORTED]
+)
+async def test_every_terminal_status_wakes_the_waiting_callers(
+    world: World, status: Status
+) -> None:
+    with world.events.expect("a") as one, world.events.expect("a") as other:
+        world.publish("a", status)
+        await _wait(one)
+        await _wait(other)
+
+
+async def test_changes_before_the_end_wake_only_callers_that_wait_for_every_change(
+    world: World,
+) -> None:
+    with (
+        world.events.expect("a") as end,
+        world.events.expect("a", every_change=True) as change,
+    ):
+        world.publish("a", Status.PROCESSING)
+        await _wait(change)
+        assert not end.is_set()
+        change.clear()
+        world.publish("a", Status.STARTING)
+        await _wait(change)
+        change.clear()
+        world.publish("a", Status.FAILED)
+        await _wait(change)
+        await _wait(end)
+
+
+async def test_the_end_of_another_subject_wakes_nobody(world: World) -> None:
+    with world.events.expect("a", every_change=True) as event:
+        world.publish("b", Status.SUCCEEDED)
+        world.publish("aa", Status.SUCCEEDED)
+        await world.settle()
+        assert not event.is_set()
+
+
+async def test_a_change_before_or_after_the_wait_does_not_count(world: World) -> None:
+    world.publish("a", Status.SUCCEEDED)
+    await world.settle()
+    with world.events.expect("a") as event:
+        await world.settle()
+        assert not event.is_set()
+    world.publish("a", Status.SUCCEEDED)
+    await world.settle()
+    assert not event.is_set()
+
+
+async def test_closing_wakes_everyone(world: World) -> None:
+    assert not world.events.closing
+    with world.events.expect("a") as one, world.events.expect("b", every_change=True) as other:
+        world.events.close()
+        assert world.events.closing
+        await _wait(one)
+        await _wait(other)
+
+
+async def test_in_redis_a_lost_subscription_is_made_again(
+    redis_url: str, redis_client: "redis.Redis"
+) -> None:
+    events = RedisEvents(redis_url, "default", connect_timeout_s=10)
+    events.start()
+    await _until_subscribed(redis_client)
+    redis_client.client_kill_filter(_type="pubsub")
+    async with asyncio.timeout(PATIENCE_S):
+        while dict(redis_client.pubsub_numsub(CHANNEL))[CHANNEL.encode()] > 0:
+            await asyncio.sleep(0.02)
+    await _until_subscribed(redis_client)
+    with events.expect("a") as event:
+        redis_client.publish(CHANNEL, f"a {Status.SUCCEEDED}")
+        await _wait(event)
+    await events.stop()
+
+
+async def test_in_redis_an_unavailable_server_is_no_error_of_the_caller() -> None:
+    events = RedisEvents("redis://127.0.0.1:1/0", "default", connect_timeout_s=1)
+    events.start()
+    with events.expect("a") as event:
+        await asyncio.sleep(0.1)
+        assert not event.is_set()
+    await events.stop()
