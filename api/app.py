@@ -32,7 +32,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with build(settings or Settings()) as services:
+        async with build(settings or Settings.from_env()) as services:
             app.state.services = services
             gc.collect()
             gc.freeze()  # what is there now stays, so that no collection looks through it again: they took a part of each request
@@ -83,7 +83,7 @@ class _Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; open requests get `SLUICE_API_DRAIN_S` to end. Raises ValueError for a wrong setting."""
-    settings = Settings()
+    settings = Settings.from_env()
     keys.check(settings.api)
     configure_logging()
     config = uvicorn.Config(

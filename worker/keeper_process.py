@@ -23,7 +23,7 @@ _BEAT_S = 1.0
 
 def main() -> None:
     """Keep until the process is told to end, which may be anywhere in a round. Raises ValueError for a setting that is wrong."""
-    settings = Settings()
+    settings = Settings.from_env()
     configure_logging()
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
     alive_file = settings.worker.alive_file

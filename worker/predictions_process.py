@@ -29,7 +29,7 @@ def main() -> None:
 
     Raises ValueError for a setting that is wrong.
     """
-    settings = Settings()
+    settings = Settings.from_env()
     configure_logging()
     cv2.setNumThreads(settings.worker.opencv_threads)
     stores = Stores.open(settings, settings.redis.worker_timeout_s)

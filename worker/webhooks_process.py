@@ -29,7 +29,7 @@ _KEEP_ALIVE_S = 4.0  # less than servers commonly have, so that none closes a co
 
 def main() -> None:
     """Send until SIGTERM or SIGINT; the exit status is 0. Raises ValueError for a setting that is wrong."""
-    settings = Settings()
+    settings = Settings.from_env()
     configure_logging()
     asyncio.run(serve(settings))
     os._exit(0)  # nothing is left to do, and a lookup of a name that hangs would be waited for

@@ -79,7 +79,7 @@ def requeue(prediction_id: Id) -> None:
 def _guarded(call: Callable[[DeadLetters], T]) -> T:
     """What `call` returns, or its error as one line and exit status 1."""
     try:
-        return call(DeadLetters(Settings()))
+        return call(DeadLetters(Settings.from_env()))
     except SluiceError as error:
         Console(stderr=True).print(f"error: {escape(error.message)}", style="bold red")
         raise typer.Exit(1) from None

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from sluice.access import keys
 from sluice.access.keys_file import KeysFile
-from sluice.settings import ApiSettings
+from sluice.settings import Settings
 
 app = typer.Typer(
     help="Keys of the api, in SLUICE_API_KEYS_FILE. To replace one: create a second, have its clients use it, revoke --older.",
@@ -71,7 +71,7 @@ def revoke(
 
 
 def _path(given: Path | None) -> Path:
-    path = given or ApiSettings().keys_file
+    path = given or Settings.from_env().api.keys_file
     if path is None:
         raise ValueError("say which file holds the keys: --file FILE, or SLUICE_API_KEYS_FILE=FILE")
     return path

@@ -164,7 +164,7 @@ def _host(delivery: Delivery) -> str:
 def _guarded(call: Callable[[Operator], T]) -> T:
     """What `call` returns, or its error as one line and exit status 1."""
     try:
-        return call(Operator(Settings()))
+        return call(Operator(Settings.from_env()))
     except SluiceError as error:
         _fail(error.message)
 

@@ -4,9 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
-from pydantic_settings import BaseSettings
-
-from sluice import settings
+from sluice.settings import QueueSettings, variables
 from tests.k8s.rendering import Objects
 
 Object: TypeAlias = dict[str, Any]
@@ -34,12 +32,7 @@ OTHERS = {
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
 }
-SETTINGS = {
-    f"{group.model_config['env_prefix']}{field}".upper()
-    for group in vars(settings).values()
-    if isinstance(group, type) and issubclass(group, BaseSettings) and group is not BaseSettings
-    for field in group.model_fields
-}
+SETTINGS = {variable.name for variable in variables()}
 
 
 class World(NamedTuple):
@@ -212,7 +205,7 @@ def scaled(world: World) -> Iterator[str]:
         trigger for scaler in world.all("ScaledObject") for trigger in scaler["spec"]["triggers"]
     ):
         if trigger["type"] == "redis" and not trigger["metadata"]["listName"].startswith(
-            f"{{{settings.Queue().name}}}:"
+            f"{{{QueueSettings().name}}}:"
         ):
             yield f"KEDA reads {trigger['metadata']['listName']}, which is no key of the queue"
         authentication = trigger.get("authenticationRef")

@@ -49,7 +49,7 @@ def test_sluice_takes_the_environment(world: World, environ: dict[str, str]) -> 
         environ.clear()
         environ.update(before)
         environ.update(policies.environment(world, policies.pod(item)["containers"][0]))
-        settings = Settings()
+        settings = Settings.from_env()
         assert settings.redis_url.endswith("@redis:6379/0")
         if item["metadata"]["name"] != "webhooks":
             in_redis = world.one("StatefulSet", "redis-blobs") is not None

@@ -1,15 +1,27 @@
-"""Settings come from the environment, and hide what is secret."""
+"""Settings are built by hand or from the environment, and hide secrets."""
 
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from sluice.settings import Settings
+from sluice.settings import QueueSettings, RedisSettings, Settings, WebhooksSettings, variables
+from sluice.settings.reference import reference
+from tests.support.paths import ROOT
+
+PAGE = ROOT / "docs" / "reference" / "settings.md"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("SLUICE_")]:
+        monkeypatch.delenv(name)
 
 
 def test_defaults() -> None:
-    settings = Settings()
+    settings = Settings.from_env()
+    assert settings == Settings()
     assert settings.redis_url == settings.blobs_url == "redis://127.0.0.1:6379/0"
     assert settings.api.host == "127.0.0.1"
 
@@ -18,20 +30,54 @@ def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_BLOBS_URL", "redis://:hunter2@blobs:6379/0")
     monkeypatch.setenv("SLUICE_QUEUE_LEASE_S", "2.5")
     monkeypatch.setenv("SLUICE_TRITON_HTTP_URL", "http://triton:8000/")
-    settings = Settings()
+    monkeypatch.setenv("SLUICE_API_OPEN", "true")
+    monkeypatch.setenv("SLUICE_WEBHOOKS_SCHEDULE_S", "0.5, 2,")
+    settings = Settings.from_env()
     assert settings.blobs_url == "redis://:hunter2@blobs:6379/0"
     assert settings.queue.lease_s == 2.5
     assert settings.triton.http_url == "http://triton:8000"
-    assert "hunter2" not in repr(settings.blobs)
+    assert settings.api.open
+    assert settings.webhooks.schedule_s == (0.5, 2.0)
+    assert "hunter2" not in repr(settings)
+
+
+def test_by_hand_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_QUEUE_LEASE_S", "2.5")
+    monkeypatch.setenv("SLUICE_REDIS_URL", "redis://elsewhere:6379/0")
+    assert QueueSettings().lease_s == Settings().queue.lease_s == 30
+    settings = Settings(queue=QueueSettings(lease_s=4))
+    assert settings.queue.lease_s == 4
+    assert settings.redis_url == "redis://127.0.0.1:6379/0"
+
+
+def test_they_are_frozen_and_have_no_other_fields() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        QueueSettings().lease_s = 1  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        Settings().queue = QueueSettings()  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="lease"):
+        QueueSettings(lease=1)  # type: ignore[call-arg]
+
+
+def test_what_is_no_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_API", "1")
+    monkeypatch.setenv("SLUICE_API_SERVICE_HOST", "10.0.0.1")
+    assert Settings.from_env() == Settings()
 
 
 def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sluice_redis_url").write_text("redis://:hunter2@redis:6379/0\n")
+    (tmp_path / "sluice_webhooks_signing_key").write_text("whsk_a\n")
     monkeypatch.setenv("SLUICE_SECRETS_DIR", str(tmp_path))
-    assert Settings().redis_url == "redis://:hunter2@redis:6379/0"
+    settings = Settings.from_env()
+    assert settings.redis_url == "redis://:hunter2@redis:6379/0"
+    assert settings.webhooks.signing_key is not None
+    assert settings.webhooks.signing_key.get_secret_value() == "whsk_a"
+    monkeypatch.setenv("SLUICE_REDIS_URL", "redis://nearer:6379/0")
+    assert Settings.from_env().redis_url == "redis://nearer:6379/0"
     monkeypatch.setenv("SLUICE_SECRETS_DIR", str(tmp_path / "typo"))
     with pytest.raises(ValueError, match="SLUICE_SECRETS_DIR"):
-        Settings()
+        Settings.from_env()
 
 
 @pytest.mark.parametrize(
@@ -40,17 +86,49 @@ def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("SLUICE_QUEUE_LEASE_S", "0"),
         ("SLUICE_QUEUE_NAME", "{default}"),
         ("SLUICE_TRITON_SHARED_MEMORY", "maybe"),
+        ("SLUICE_WEBHOOKS_SCHEDULE_S", "1,soon"),
     ],
 )
 def test_a_wrong_one_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(
-        ValidationError, match=name.rpartition("SLUICE_")[2].partition("_")[2].lower()
-    ):
-        Settings()
+    with pytest.raises(ValueError, match=f"^{name}: "):
+        Settings.from_env()
+
+
+def test_all_that_are_wrong_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_QUEUE_LEASE_S", "0")
+    monkeypatch.setenv("SLUICE_WEBHOOKS_LEASE_S", "1")
+    with pytest.raises(ValueError, match="SLUICE_QUEUE_LEASE_S") as caught:
+        Settings.from_env()
+    assert str(caught.value).splitlines()[1:] == [
+        "SLUICE_WEBHOOKS_LEASE_S must be more than SLUICE_WEBHOOKS_TIMEOUT_S"
+    ]
+
+
+def test_an_error_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_WEBHOOKS_SIGNING_KEY", "whsk_hunter2")
+    monkeypatch.setenv("SLUICE_WEBHOOKS_LEASE_S", "1")
+    with pytest.raises(ValueError, match="SLUICE_WEBHOOKS_LEASE_S") as caught:
+        Settings.from_env()
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ValidationError) as by_hand:
+        WebhooksSettings(signing_key="whsk_hunter2", lease_s=1)  # type: ignore[arg-type]
+    assert "hunter2" not in str(by_hand.value)
+    with pytest.raises(ValidationError) as by_hand:
+        RedisSettings(url=b"\xffhunter2")  # type: ignore[arg-type]
+    assert "hunter2" not in str(by_hand.value)
 
 
 def test_a_bucket_is_told_from_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not Settings().blobs_in_s3
+    assert not Settings.from_env().blobs_in_s3
     monkeypatch.setenv("SLUICE_BLOBS_URL", "s3://images/prefix")
-    assert Settings().blobs_in_s3
+    assert Settings.from_env().blobs_in_s3
+
+
+def test_every_variable_has_a_meaning() -> None:
+    assert [variable.name for variable in variables() if not variable.info.description] == []
+
+
+def test_the_page_is_up_to_date() -> None:
+    """If not: `python -m sluice.settings > docs/reference/settings.md`."""
+    assert PAGE.read_text() == reference()

@@ -1,0 +1,30 @@
+"""Settings. `QueueSettings.lease_s` is read from SLUICE_QUEUE_LEASE_S, and so on."""
+
+from sluice.settings.environment import Settings, variables
+from sluice.settings.groups import (
+    ApiSettings,
+    BlobsSettings,
+    FetchSettings,
+    LimitsSettings,
+    NetguardSettings,
+    QueueSettings,
+    RedisSettings,
+    TritonSettings,
+    WorkerSettings,
+)
+from sluice.settings.webhooks import WebhooksSettings
+
+__all__ = [
+    "ApiSettings",
+    "BlobsSettings",
+    "FetchSettings",
+    "LimitsSettings",
+    "NetguardSettings",
+    "QueueSettings",
+    "RedisSettings",
+    "Settings",
+    "TritonSettings",
+    "WebhooksSettings",
+    "WorkerSettings",
+    "variables",
+]

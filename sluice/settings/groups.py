@@ -1,0 +1,374 @@
+"""The groups of settings, but for webhooks. Building one by hand never reads the environment."""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+
+class Group(BaseModel):
+    """The base of all groups: immutable, without unknown fields, and silent about wrong values."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,  # a wrong value may be a secret
+    )
+
+
+class RedisSettings(Group):
+    """The Redis that holds the ledger and the queue."""
+
+    url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="URL of the ledger's Redis. Secret, since it may hold a password.",
+    )
+    connect_timeout_s: float = Field(0.3, gt=0, description="Seconds to wait for a connection.")
+    timeout_s: float = Field(
+        0.5,
+        gt=0,
+        description="Seconds that the api waits for an answer of Redis, before it answers 503.",
+    )
+    worker_timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description=(
+            "Seconds that the other processes wait for an answer of Redis. "
+            "Must be more than 1, since workers block on the queue for 1 s."
+        ),
+    )
+
+
+class BlobsSettings(Group):
+    """The blob store, which holds images and uploaded files.
+
+    In production, use S3 or a Redis of its own. Images then never fill the ledger's Redis.
+    """
+
+    url: SecretStr | None = Field(
+        None,
+        description=(
+            "URL of the blob store: redis://… or s3://bucket/prefix. "
+            "The ledger's Redis is used where absent."
+        ),
+    )
+    s3_endpoint: str | None = Field(
+        None, description="Endpoint of an S3-compatible store: https://host:port. Absent for AWS."
+    )
+    s3_region: str | None = Field(
+        None, description="Region of the bucket. AWS_REGION is used where absent."
+    )
+    s3_path_style: bool = Field(
+        True,
+        description=(
+            "Address objects as host/bucket/key. "
+            "If false, as bucket.host/key; the endpoint must then name the bucket."
+        ),
+    )
+    s3_allow_http: bool = Field(
+        False, description="Allow S3 without TLS. Images then travel unencrypted."
+    )
+    s3_timeout_s: float = Field(
+        0.8,
+        gt=0,
+        description=(
+            "Seconds that the api waits for one S3 request, from the connection to the last byte. "
+            "Other processes wait for SLUICE_REDIS_WORKER_TIMEOUT_S."
+        ),
+    )
+    ttl_s: int = Field(3600, gt=0, description="Seconds that an input image is kept at most.")
+    orphan_ttl_s: int = Field(
+        300,
+        gt=0,
+        description="Seconds that an image is kept if recording its prediction failed.",
+    )
+    result_ttl_s: int = Field(3600, gt=0, description="Seconds that an annotated image is kept.")
+    file_ttl_s: int = Field(3600, gt=0, description="Seconds that an uploaded file is kept.")
+    files_per_key: int = Field(1000, ge=1, description="Maximum uploaded files of one API key.")
+    file_bytes_per_key: int = Field(
+        50_000_000, ge=1, description="Maximum bytes of one API key's uploaded files together."
+    )
+    file_bytes: int = Field(
+        100_000_000, ge=1, description="Maximum bytes of all uploaded files together."
+    )
+
+
+class QueueSettings(Group):
+    """The queue: leases, retries, deadlines, bounds and retention of predictions."""
+
+    name: str = Field(
+        "default",
+        pattern=r"^[a-z0-9-]+$",
+        description="Name of the queue, which is part of every Redis key.",
+    )
+    lease_s: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds of silence after which a worker loses the prediction it runs.",
+    )
+    visibility_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds after which Celery delivers an unacknowledged message again.",
+    )
+    max_shared_lapses: int = Field(
+        2, ge=1, description="Lapsed leases after which a prediction runs alone in its process."
+    )
+    max_lone_lapses: int = Field(
+        1,
+        ge=1,
+        description=(
+            "Lapsed leases of a prediction that runs alone, after which it fails. "
+            "The prediction is then a dead letter."
+        ),
+    )
+    max_retries: int = Field(
+        20,
+        ge=0,
+        description="Maximum retries of a prediction while Triton or a store is unavailable.",
+    )
+    retry_for_s: float = Field(
+        600.0,
+        ge=0,
+        description="Seconds after its creation in which a prediction is still retried.",
+    )
+    model_grace_s: float = Field(
+        30.0,
+        ge=0,
+        description="Seconds after its creation that a prediction waits for its model to load.",
+    )
+    start_within_s: float = Field(
+        3000.0,
+        gt=0,
+        description=(
+            "Seconds in which a prediction must start; a later one is aborted. "
+            "Must be less than SLUICE_BLOBS_TTL_S."
+        ),
+    )
+    max_backlog: int = Field(
+        10_000, ge=1, description="Maximum predictions that are queued or processing."
+    )
+    max_bytes: int = Field(
+        200_000_000, ge=1, description="Maximum bytes of the backlog's images together."
+    )
+    max_output_bytes: int = Field(
+        1_000_000, ge=1000, description="Maximum bytes of one prediction's output as JSON."
+    )
+    max_memory: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description=(
+            "Share of Redis's maxmemory above which new predictions are refused. "
+            "The rest is reserved for finishing accepted ones."
+        ),
+    )
+    max_dead: int = Field(
+        1000, ge=1, description="Maximum dead letters; the oldest are removed first."
+    )
+    dead_retention_s: int = Field(
+        7 * 24 * 3600, gt=0, description="Seconds that a dead letter and its image are kept."
+    )
+    sweep_interval_s: float = Field(
+        5.0,
+        gt=0,
+        description="Seconds between two sweeps for lapsed leases and lost messages.",
+    )
+    retention_s: int = Field(
+        24 * 3600, gt=0, description="Seconds that a prediction is kept after its end."
+    )
+    batch_idle_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds without a new image after which a batch accepts no more images.",
+    )
+    tombstone_s: int = Field(
+        24 * 3600,
+        gt=0,
+        description="Seconds that an expired id is answered 410; later it is answered 404.",
+    )
+
+
+class LimitsSettings(Group):
+    """Bounds on the content of a request."""
+
+    max_bytes: int = Field(20_000_000, gt=0, description="Maximum bytes of a request's body.")
+    max_pixels: int = Field(
+        50_000_000,
+        gt=0,
+        description="Maximum pixels of an image, width times height. A worker holds 3 bytes for each pixel.",
+    )
+    upload_idle_s: float = Field(
+        10.0, gt=0, description="Seconds that a request's body may stall before it is refused."
+    )
+    upload_s: float = Field(
+        60.0, gt=0, description="Seconds that a request's body may take as a whole."
+    )
+    batch_items: int = Field(1000, ge=1, description="Maximum images in one batch.")
+    batch_max_bytes: int = Field(
+        200_000_000,
+        gt=0,
+        description=(
+            "Maximum bytes of a batch's body, which is kept in a temporary file. "
+            "A JSON body may have a quarter of them."
+        ),
+    )
+    batches_at_once: int = Field(
+        4,
+        ge=1,
+        description="Batches that one api process receives at a time. Others are answered 429.",
+    )
+
+
+class NetguardSettings(Group):
+    """Addresses that requests on a client's behalf may reach, beside the public ones."""
+
+    allow: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (),
+        description=(
+            "Networks in CIDR notation, separated by commas, to allow: 10.1.0.0/16,fd00:1::/64. "
+            "Public addresses are always allowed."
+        ),
+    )
+
+    @field_validator("allow", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        networks = []
+        for entry in filter(None, map(str.strip, value.split(","))):
+            try:
+                networks.append(ip_network(entry))
+            except ValueError as error:
+                raise ValueError(
+                    f"{entry!r} is not a network such as 10.1.0.0/16: {error}"
+                ) from error
+        return tuple(networks)
+
+
+class FetchSettings(Group):
+    """Fetching of images that were submitted by URL. SLUICE_LIMITS_MAX_BYTES bounds their size."""
+
+    timeout_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds for a whole fetch, from the name's lookup to the last byte.",
+    )
+    max_redirects: int = Field(3, ge=0, description="Maximum redirects that a fetch follows.")
+
+
+class TritonSettings(Group):
+    """Triton Inference Server."""
+
+    grpc_url: str = Field(
+        "127.0.0.1:8001",
+        description=(
+            "gRPC address for workers: host:port, or dns:///service:port for several servers."
+        ),
+    )
+    http_url: str = Field(
+        "http://127.0.0.1:8000",
+        description="HTTP address for the api, which reads models and health there.",
+    )
+    timeout_s: float = Field(10.0, gt=0, description="Seconds for one inference.")
+    shared_memory: Literal["auto", "off"] = Field(
+        "auto",
+        description=(
+            "auto: use system shared memory if Triton runs on the same host and supports it. "
+            "off: send tensors over gRPC."
+        ),
+    )
+    region_prefix: str = Field(
+        "sluice-",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="Prefix of shared memory regions' names. Cleaning up finds them by it.",
+    )
+    models_ttl_s: float = Field(5.0, gt=0, description="Seconds that the list of models is cached.")
+
+    @field_validator("http_url")
+    @classmethod
+    def _without_trailing_slash(cls, value: str) -> str:
+        return value.rstrip("/")
+
+
+class ApiSettings(Group):
+    """The api process."""
+
+    host: str = Field(
+        "127.0.0.1",
+        description=(
+            "Address to listen on; 0.0.0.0 to be reachable from outside. "
+            "The api then starts only with SLUICE_API_KEYS_FILE or SLUICE_API_OPEN."
+        ),
+    )
+    port: int = Field(8080, ge=1, le=65535, description="TCP port to listen on.")
+    keys_file: Path | None = Field(
+        None,
+        description=(
+            "File of API keys, which `sluice keys` writes. Anybody may call the api where absent."
+        ),
+    )
+    open: bool = Field(
+        False,
+        description="Start without keys. Something in front of the api must authenticate callers.",
+    )
+    drain_s: float = Field(
+        3.0, ge=0, description="Seconds that open requests may still take after SIGTERM."
+    )
+    model: str = Field("codes", description="Model for requests that name none.")
+    max_wait_s: float = Field(
+        60.0, gt=0, description="Maximum seconds that a request may wait for a result."
+    )
+    public_url: str | None = Field(
+        None,
+        description=(
+            "Base URL of the api, for URLs in webhooks. "
+            "The submitting request's base URL is used where absent."
+        ),
+    )
+
+
+class WorkerSettings(Group):
+    """The worker process. The keeper uses `alive_file` too."""
+
+    ready_file: str | None = Field(
+        None, description="File that exists while the worker accepts work."
+    )
+    alive_file: str | None = Field(
+        None, description="File that is touched every half second while the process is healthy."
+    )
+    concurrency: int = Field(
+        4, ge=1, description="Predictions that one process runs at a time, on threads."
+    )
+    max_run_s: float = Field(
+        120.0,
+        gt=0,
+        description=(
+            "Seconds after which a running prediction counts as hung. "
+            "The process then replaces itself."
+        ),
+    )
+    stuck_after_s: float = Field(
+        20.0,
+        gt=0,
+        description=(
+            "Seconds without work, although predictions wait, after which a process is stuck. "
+            "The process then replaces itself."
+        ),
+    )
+    grace_s: float = Field(
+        25.0,
+        ge=0,
+        description=(
+            "Seconds that running predictions may still take after SIGTERM. "
+            "The rest is queued again."
+        ),
+    )
+    opencv_threads: int = Field(
+        1,
+        ge=0,
+        description="Threads of one OpenCV call. Predictions already run in parallel.",
+    )
