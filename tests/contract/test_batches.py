@@ -246,7 +246,8 @@ def test_a_batch_is_not_ended_while_it_may_be_on_its_way(
     both = _make(kind, request, QueueSettings(batch_idle_s=0.1))
     both.open(3)
     if kind == "memory":
-        both.ledger._settings = SETTINGS  # type: ignore[attr-defined]
+        assert isinstance(both.ledger, MemoryLedger)
+        both.ledger.settings = SETTINGS
     else:
         both = _make(kind, request, SETTINGS)
     both.open(3, "empty")

@@ -1,4 +1,4 @@
-"""The batches in memory, of the predictions in a `MemoryLedger`. They enter by constructors, and pass the same contract tests."""
+"""Batches in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from tests.fakes.ledger import MemoryLedger
 class _Row:
     batch: Batch
     digest: str
-    idle_at: float | None  # when the sweep seals it; None once it is sealed
+    idle_at: float | None
+    """The time at which the sweep seals the batch; None once it is sealed."""
 
 
 class MemoryBatches:
-    """Keeps everything: retention is Redis's business."""
+    """Batches of the predictions in a `MemoryLedger`. Keeps every batch."""
 
     def __init__(self, ledger: MemoryLedger) -> None:
         self._ledger = ledger
@@ -25,7 +26,7 @@ class MemoryBatches:
         ledger.batches = self
 
     def open(self, batch_id: str, submission: BatchSubmission, digest: str = "") -> Batch:
-        now = self._ledger._clock()
+        now = self._ledger.now()
         counts = dict.fromkeys(Status, 0)
         row = self._rows.setdefault(
             batch_id,
@@ -36,14 +37,14 @@ class MemoryBatches:
         if row.digest != digest:
             raise reused(batch_id)
         if self.takes(batch_id):
-            row.idle_at = now + self._ledger._settings.batch_idle_s
+            row.idle_at = now + self._ledger.settings.batch_idle_s
         return self.get(batch_id)
 
     def seal(self, batch_id: str, errors: Sequence[ItemError] = ()) -> Batch:
         row = self._row(batch_id)
         row.idle_at = None
-        there = {prediction.id for prediction in self._predictions(batch_id)}
-        kept = tuple(error for error in errors if row.batch.item(error.index) not in there)
+        created = {prediction.id for prediction in self._predictions(batch_id)}
+        kept = tuple(error for error in errors if row.batch.item(error.index) not in created)
         row.batch = row.batch.model_copy(update={"errors": kept})
         return self.get(batch_id)
 
@@ -53,7 +54,7 @@ class MemoryBatches:
         for prediction in self._predictions(batch_id):
             counts[prediction.status] += 1
         ended = row.idle_at is None and not counts[Status.STARTING] + counts[Status.PROCESSING]
-        completed_at = (row.batch.completed_at or self._ledger._clock()) if ended else None
+        completed_at = (row.batch.completed_at or self._ledger.now()) if ended else None
         row.batch = row.batch.model_copy(update={"counts": counts, "completed_at": completed_at})
         return row.batch
 
@@ -72,12 +73,20 @@ class MemoryBatches:
         return [(prediction.id, prediction.digest) for prediction in live]
 
     def predictions(self, batch: Batch, first: int, limit: int) -> list[Prediction]:
-        found = {prediction.id: prediction for prediction in self._predictions(batch.id)}
+        by_id = {prediction.id: prediction for prediction in self._predictions(batch.id)}
         ids = [batch.item(index) for index in range(first, min(batch.total, first + limit))]
-        return [found[name] for name in ids if name in found]
+        return [by_id[name] for name in ids if name in by_id]
+
+    def ids(self) -> list[str]:
+        """The ids of all batches, the oldest first."""
+        return list(self._rows)
+
+    def make_idle(self, batch_id: str) -> None:
+        """Let the next sweep seal the batch."""
+        self._row(batch_id).idle_at = 0
 
     def takes(self, batch_id: str) -> bool:
-        """Whether predictions may be created for it."""
+        """True while predictions may be created for the batch."""
         return (
             batch_id in self._rows
             and self.get(batch_id).completed_at is None
@@ -87,11 +96,11 @@ class MemoryBatches:
     def renew(self, batch_id: str) -> None:
         row = self._row(batch_id)
         if row.idle_at is not None:
-            row.idle_at = self._ledger._clock() + self._ledger._settings.batch_idle_s
+            row.idle_at = self._ledger.now() + self._ledger.settings.batch_idle_s
 
     def sweep(self) -> None:
         for batch_id, row in list(self._rows.items()):
-            if row.idle_at is not None and row.idle_at <= self._ledger._clock():
+            if row.idle_at is not None and row.idle_at <= self._ledger.now():
                 row.idle_at = None
                 if not any(self._predictions(batch_id)):
                     del self._rows[batch_id]
@@ -104,7 +113,5 @@ class MemoryBatches:
 
     def _predictions(self, batch_id: str) -> list[Prediction]:
         return [
-            row.prediction
-            for row in self._ledger._rows.values()
-            if row.prediction.batch == batch_id
+            prediction for prediction in self._ledger.predictions() if prediction.batch == batch_id
         ]

@@ -5,8 +5,11 @@ from collections.abc import Callable
 
 
 class MemoryBlobs:
+    """`clock` gives seconds since the epoch."""
+
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        #: Each blob with the time at which it expires.
         self._blobs: dict[str, tuple[bytes, float]] = {}
 
     def put(self, key: str, data: bytes, ttl_s: int) -> None:

@@ -1,4 +1,4 @@
-"""The deliveries and the webhooks' secrets in memory; they pass the same contract tests as those in Redis."""
+"""Deliveries and the secrets of webhooks in memory."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +56,7 @@ class _Receiver:
 
 
 class MemoryDeliveries:
-    """`records` are what bodies are made from, by the prediction's or batch's id. Nothing expires."""
+    """Keeps every delivery. `clock` gives seconds since the epoch."""
 
     def __init__(
         self, settings: WebhooksSettings | None = None, clock: Callable[[], float] = time.time
@@ -65,9 +65,11 @@ class MemoryDeliveries:
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._receivers: dict[tuple[str, str], _Receiver] = {}
-        self._turns: dict[str | tuple[str, str], int] = {}  # of keys and of receivers
+        #: The last turns of keys and of receivers.
+        self._turns: dict[str | tuple[str, str], int] = {}
         self._stopped: set[tuple[str, str]] = set()
         self._dead: list[str] = []
+        #: The records that bodies are made from, by the prediction's or batch's id.
         self.records: dict[str, Mapping[bytes, bytes]] = {}
         self.secrets: MemorySecrets | None = None
 
@@ -80,7 +82,7 @@ class MemoryDeliveries:
         key: str = "default",
         kind: str = "prediction",
     ) -> None:
-        """What the ledger's scripts do."""
+        """Record a delivery for an event, as the ledger's scripts do."""
         if events and event not in events.split(","):
             return
         name = f"{of}_{event}" if kind == "prediction" else f"{of}_{kind}_{event}"
@@ -108,8 +110,8 @@ class MemoryDeliveries:
     def claim(self, owner: str, most: int) -> ClaimedDeliveries:
         now, claimed = self._clock(), []
         while len(claimed) < most and (row := self._next(now)):
-            if found := self._take(row, owner, now):
-                claimed.append(found)
+            if outgoing := self._take(row, owner, now):
+                claimed.append(outgoing)
         times = [self._free_at(row) for row in self._waiting() if self._has_room(row)]
         return ClaimedDeliveries(tuple(claimed), max(0.0, min(times) - now) if times else None)
 
@@ -126,9 +128,9 @@ class MemoryDeliveries:
         self._set(row, status=DeliveryStatus.SENDING, due=None, attempts=row.delivery.attempts + 1)
         row.owner, row.lapses_at = owner, now + self._settings.lease_s
         source = {} if row.body else self.records[row.delivery.subject_id]
-        held = self.secrets.held.get(row.delivery.key, ()) if self.secrets else ()
+        secrets = self.secrets.by_key.get(row.delivery.key, ()) if self.secrets else ()
         return OutgoingDelivery(
-            row.delivery.model_copy(update={"log": ()}), owner, now, row.body, source, held
+            row.delivery.model_copy(update={"log": ()}), owner, now, row.body, source, secrets
         )
 
     def settle(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
@@ -212,9 +214,9 @@ class MemoryDeliveries:
             for other in self._rows.values()
             if other.delivery.status is DeliveryStatus.SENDING
         ]
-        of_key = [receiver for receiver in sent if receiver[0] == row.delivery.key]
+        sent_of_key = [receiver for receiver in sent if receiver[0] == row.delivery.key]
         slots = 1 if failing else self._settings.max_per_receiver
-        return sent.count(row.receiver) < slots and len(of_key) < self._settings.max_per_key
+        return sent.count(row.receiver) < slots and len(sent_of_key) < self._settings.max_per_key
 
     def _next(self, now: float) -> _Row | None:
         due = [row for row in self._waiting() if self._free_at(row) <= now and self._has_room(row)]
@@ -252,7 +254,7 @@ class MemoryDeliveries:
         elif outcome.result is AttemptResult.FAILED:
             assert outcome.delay_s is not None
             self._again(row, now + outcome.delay_s)
-        self._let_go(row)
+        self._release_held(row)
         return True
 
     def _judge(self, row: _Row, outcome: AttemptOutcome, now: float) -> None:
@@ -277,12 +279,12 @@ class MemoryDeliveries:
         receiver.paused_until = max(receiver.paused_until, until)
 
     def _again(self, row: _Row, at: float) -> None:
-        if self._let_go(row):
+        if self._release_held(row):
             self._set(row, status=DeliveryStatus.SUPERSEDED)
         else:
             self._set(row, status=DeliveryStatus.WAITING, due=at)
 
-    def _let_go(self, row: _Row) -> bool:
+    def _release_held(self, row: _Row) -> bool:
         after = (
             self._rows.get(f"{row.delivery.subject_id}_completed")
             if row.delivery.event == "start"
@@ -305,19 +307,21 @@ class MemoryDeliveries:
 
 @dataclass
 class MemorySecrets:
-    held: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The newest secret of a key comes first."""
+
+    by_key: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def for_key(self, key: str) -> tuple[str, ...]:
-        return self.held.setdefault(key, (new_secret(),))
+        return self.by_key.setdefault(key, (new_secret(),))
 
     def rotate(self, key: str) -> None:
-        held = self.held.get(key, ())
-        if len(held) > 1:
+        secrets = self.by_key.get(key, ())
+        if len(secrets) > 1:
             raise two_already(key)
-        self.held[key] = (new_secret(), *held)
+        self.by_key[key] = (new_secret(), *secrets)
 
     def retire(self, key: str) -> None:
-        held = self.held.get(key, ())
-        if len(held) < 2:
+        secrets = self.by_key.get(key, ())
+        if len(secrets) < 2:
             raise no_other(key)
-        self.held[key] = held[:1]
+        self.by_key[key] = secrets[:1]

@@ -1,4 +1,4 @@
-"""A doorbell that counts."""
+"""The doorbell in memory."""
 
 from dataclasses import dataclass, field
 
@@ -7,11 +7,13 @@ from sluice.intake.doorbell import MAX_WAITING_RINGS
 
 @dataclass
 class CountingDoorbell:
-    """Counts the rings; `heard` of them have woken somebody."""
+    """Counts the rings."""
 
     rings: int = 0
     heard: int = 0
+    """The rings that have woken a worker."""
     errors: list[Exception] = field(default_factory=list)
+    """Errors that the next calls of `ring` raise, the first one first."""
 
     def ring(self) -> None:
         if self.errors:

@@ -1,4 +1,4 @@
-"""Uploaded files in memory; they pass the same contract tests as those in Redis."""
+"""Uploaded files in memory."""
 
 import hashlib
 import time
@@ -20,7 +20,8 @@ class MemoryFiles:
         self.settings = settings or BlobsSettings()
         self._clock = clock
         self._files: dict[str, tuple[File, bytes]] = {}
-        self._used: dict[str, None] = {}  # ids, the longest unused first
+        #: Ids, the longest unused first.
+        self._used: dict[str, None] = {}
 
     def add(
         self, data: bytes, key: str, *, name: str, content_type: str, metadata: dict[str, Any]
@@ -84,11 +85,11 @@ class MemoryFiles:
         return file, data
 
     def _full(self, key: str, size: int) -> bool:
-        mine = [file.size for file, _ in self._files.values() if file.key == key]
-        everybodys = sum(file.size for file, _ in self._files.values())
+        key_sizes = [file.size for file, _ in self._files.values() if file.key == key]
+        all_bytes = sum(file.size for file, _ in self._files.values())
         limits = self.settings
         return (
-            len(mine) >= limits.files_per_key
-            or sum(mine) + size > limits.file_bytes_per_key
-            or everybodys + size > limits.file_bytes
+            len(key_sizes) >= limits.files_per_key
+            or sum(key_sizes) + size > limits.file_bytes_per_key
+            or all_bytes + size > limits.file_bytes
         )

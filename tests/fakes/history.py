@@ -6,7 +6,7 @@ from tests.fakes.ledger import MemoryLedger
 
 
 class MemoryHistory:
-    """Of what is in a `MemoryLedger`."""
+    """Pages of the predictions in a `MemoryLedger`."""
 
     def __init__(self, ledger: MemoryLedger) -> None:
         self._ledger = ledger
@@ -15,13 +15,13 @@ class MemoryHistory:
         self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING
     ) -> Page:
         place = Place.parse(cursor) if cursor else Place(True, float("inf"), "")
-        found = [
-            row.prediction
-            for row in self._ledger._rows.values()
-            if _wanted(row.prediction, key, wanted)
+        matching = [
+            prediction
+            for prediction in self._ledger.predictions()
+            if _matches(prediction, key, wanted)
         ]
-        found.sort(key=lambda one: (one.created_at, one.id), reverse=True)
-        beyond = [one for one in found if _is_beyond(one, place)]
+        matching.sort(key=_position, reverse=True)
+        beyond = [prediction for prediction in matching if _is_beyond(prediction, place)]
         results = beyond[:limit] if place.older else beyond[-limit:]
         more = len(beyond) > limit
         if not results:
@@ -33,15 +33,19 @@ class MemoryHistory:
         return Page(results, newer if more else None, older)
 
 
-def _wanted(one: Prediction, key: str, wanted: Filter) -> bool:
+def _matches(prediction: Prediction, key: str, wanted: Filter) -> bool:
     passes = (
-        wanted.status in (None, one.status)
-        and wanted.model in (None, one.model)
-        and one.created_at >= (wanted.since or 0)
+        wanted.status in (None, prediction.status)
+        and wanted.model in (None, prediction.model)
+        and prediction.created_at >= (wanted.since or 0)
     )
-    return passes and one.key == key and one.batch is None
+    return passes and prediction.key == key and prediction.batch is None
 
 
-def _is_beyond(one: Prediction, place: Place) -> bool:
-    here = (one.created_at, one.id)
-    return here < place[1:] if place.older else here > place[1:]
+def _position(prediction: Prediction) -> tuple[float, str]:
+    return prediction.created_at, prediction.id
+
+
+def _is_beyond(prediction: Prediction, place: Place) -> bool:
+    position = _position(prediction)
+    return position < place[1:] if place.older else position > place[1:]

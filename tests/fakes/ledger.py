@@ -1,4 +1,4 @@
-"""In-memory versions of the outside systems. They enter by constructors, and pass the same contract tests as the real ones."""
+"""The ledger in memory."""
 
 import json
 import threading
@@ -23,14 +23,19 @@ from sluice.settings import QueueSettings
 
 @dataclass
 class _Row:
+    """One prediction; times are in seconds since the epoch."""
+
     prediction: Prediction
     size: int
+    """The image's size in bytes."""
     deadline: float
-    due: float | None  # when it may be claimed, while it is queued
+    due: float | None
+    """The time from which a queued prediction may be claimed, else None."""
     owner: str | None = None
     lapses_at: float | None = None
     lapses: int = 0
-    lone_lapses: int | None = None  # None until it must run alone
+    lone_lapses: int | None = None
+    """Lapses since the prediction must run alone; None before."""
 
     @property
     def queue(self) -> tuple[Priority, str]:
@@ -38,48 +43,59 @@ class _Row:
 
     @property
     def place(self) -> tuple[float, str]:
-        """In its queue."""
+        """The sort key within the queue."""
         return self.due or 0.0, self.prediction.id
 
 
-def _more(row: _Row, logs: str) -> str:
+def _extended_logs(row: _Row, logs: str) -> str:
     return f"{row.prediction.logs}{logs}\n" if logs else row.prediction.logs
 
 
 class MemoryLedger:
-    """`clock` gives seconds since the epoch. Keeps everything: retention is Redis's business."""
+    """Keeps every prediction: retention belongs to Redis. `clock` gives seconds since the epoch."""
 
     def __init__(
         self, settings: QueueSettings | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        self._settings = settings or QueueSettings()
+        self.settings = settings or QueueSettings()
         self._clock = clock
         self._rows: dict[str, _Row] = {}
         self._dead: list[str] = []
-        self._unkept: list[str] = []  # those of them whose images are not kept yet
-        self._turns: dict[
-            tuple[Priority, str], float
-        ] = {}  # when a key that has something ready last had its turn
+        #: Dead letters whose images are not kept yet.
+        self._unkept: list[str] = []
+        #: The last turn of each queue that has a ready prediction, on the monotonic clock.
+        self._turns: dict[tuple[Priority, str], float] = {}
         self._claims = 0
         self._workers: dict[str, float] = {}
-        self._drained: list[float] = []  # when something ended while others waited
-        self.batches: Any = None  # a `MemoryBatches` enters itself here
+        #: Times at which a prediction ended while others waited.
+        self._drained: list[float] = []
+        #: A `MemoryBatches` enters itself here.
+        self.batches: Any = None
         self._lock = threading.RLock()
+
+    def now(self) -> float:
+        """The time in seconds since the epoch."""
+        return self._clock()
+
+    def predictions(self) -> list[Prediction]:
+        """All predictions, the oldest first."""
+        with self._lock:
+            return [row.prediction for row in self._rows.values()]
 
     def check_capacity(
         self, size: int, key: str = "default", max_backlog: int | None = None
     ) -> None:
         with self._lock:
             live = self._live()
-            if len(live) >= self._settings.max_backlog:
+            if len(live) >= self.settings.max_backlog:
                 raise QueueFull("too many predictions")
             if (
                 max_backlog is not None
                 and sum(row.prediction.key == key for row in live) >= max_backlog
             ):
                 raise QueueFull("too many predictions of this key")
-            held = sum(row.size for row in live)
-            if held and held + size > self._settings.max_bytes:
+            live_bytes = sum(row.size for row in live)
+            if live_bytes and live_bytes + size > self.settings.max_bytes:
                 raise QueueFull("too many bytes")
 
     def create(
@@ -93,12 +109,12 @@ class MemoryLedger:
     ) -> Created:
         with self._lock:
             if prediction_id in self._rows:
-                found = self._rows[prediction_id].prediction
-                if found.digest != digest:
-                    raise IdReused("another submission's")
-                return Created(found, False, 0)
+                prediction = self._rows[prediction_id].prediction
+                if prediction.digest != digest:
+                    raise IdReused("the id of another submission")
+                return Created(prediction, False, 0)
             if submission.batch and not (self.batches and self.batches.takes(submission.batch)):
-                raise Conflict("its batch takes no more")
+                raise Conflict("the batch takes no more predictions")
             self.check_capacity(size, submission.key, max_backlog)
             if submission.batch:
                 self.batches.renew(submission.batch)
@@ -110,7 +126,7 @@ class MemoryLedger:
                 digest=digest,
                 **dict(submission),
             )
-            within_s = min(self._settings.start_within_s, submission.start_within_s or float("inf"))
+            within_s = min(self.settings.start_within_s, submission.start_within_s or float("inf"))
             self._rows[prediction_id] = _Row(prediction, size, now + within_s, due=now)
             self._refresh()
             return Created(
@@ -128,7 +144,7 @@ class MemoryLedger:
         with self._lock:
             before = self.get(prediction_id, key).status
             if before.terminal:
-                raise Conflict("has ended already")
+                raise Conflict("the prediction has ended already")
             self._end(self._rows[prediction_id], Status.CANCELED, canceled_from=before)
             return self.get(prediction_id)
 
@@ -142,7 +158,7 @@ class MemoryLedger:
                 if not alone:
                     self._turns[row.queue] = time.monotonic()
                 if row.deadline <= now:
-                    row.due = float("inf")  # passed over until a sweep aborts it
+                    row.due = float("inf")  # no claim takes it before a sweep aborts it
                     continue
                 self._move(
                     row, Status.PROCESSING, started_at=now, attempts=row.prediction.attempts + 1
@@ -159,14 +175,14 @@ class MemoryLedger:
         self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float], logs: str = ""
     ) -> None:
         with self._lock:
-            check_size(json.dumps(output), self._settings.max_output_bytes)
+            check_size(json.dumps(output), self.settings.max_output_bytes)
             row = self._owned(claim)
             self._end(
                 row,
                 Status.SUCCEEDED,
                 output=dict(output),
                 metrics=dict(metrics),
-                logs=_more(row, logs),
+                logs=_extended_logs(row, logs),
             )
             self._drain()
 
@@ -176,7 +192,11 @@ class MemoryLedger:
         with self._lock:
             row = self._owned(claim)
             self._end(
-                row, Status.FAILED, error=problem, metrics=dict(metrics), logs=_more(row, logs)
+                row,
+                Status.FAILED,
+                error=problem,
+                metrics=dict(metrics),
+                logs=_extended_logs(row, logs),
             )
             self._drain()
 
@@ -187,7 +207,7 @@ class MemoryLedger:
                 row,
                 self._clock() + delay_s,
                 retries=row.prediction.retries + retry,
-                logs=_more(row, logs),
+                logs=_extended_logs(row, logs),
             )
 
     def sweep(self) -> Swept:
@@ -230,15 +250,15 @@ class MemoryLedger:
             rank = sum(other.queue == row.queue and other.place < row.place for other in order)
             for other in order:
                 queues[other.queue] = queues.get(other.queue, 0) + 1
-            found = rank
+            ahead = rank
             for (priority, key), count in queues.items():
                 if list(Priority).index(priority) < list(Priority).index(row.prediction.priority):
-                    found += count
+                    ahead += count
                 elif priority is row.prediction.priority and key != row.prediction.key:
-                    found += min(
+                    ahead += min(
                         count, rank + (self._turns[priority, key] < self._turns[row.queue])
                     )
-            return found
+            return ahead
 
     def heartbeat(self, worker: str, counts_s: float) -> None:
         self._workers[worker] = self._clock() + counts_s
@@ -249,9 +269,9 @@ class MemoryLedger:
             oldest_s = max((now - row.prediction.created_at for row in live), default=0.0)
             running = sum(row.owner is not None for row in live)
             recent = [at for at in self._drained if now - at < 10]
-            full = max(
-                len(live) / self._settings.max_backlog,
-                sum(row.size for row in live) / self._settings.max_bytes,
+            fill_ratio = max(
+                len(live) / self.settings.max_backlog,
+                sum(row.size for row in live) / self.settings.max_bytes,
             )
             return QueueLoad(
                 len(live),
@@ -259,7 +279,7 @@ class MemoryLedger:
                 sum(until > now for until in self._workers.values()),
                 oldest_s,
                 len(recent) / 10,
-                full,
+                fill_ratio,
             )
 
     def dead(self) -> list[Prediction]:
@@ -282,7 +302,7 @@ class MemoryLedger:
         ]
 
     def _refresh(self) -> None:
-        """A key with nothing ready has no turn; one that has something again comes last."""
+        """A key without ready predictions has no turn; a key that has some again comes last."""
         ready = {row.queue for row in self._ready()}
         self._turns = {queue: at for queue, at in self._turns.items() if queue in ready}
         for row in sorted(self._ready(), key=lambda row: row.place):
@@ -315,18 +335,20 @@ class MemoryLedger:
         )
 
     def _lapse(self, row: _Row, now: float) -> bool:
-        """Whether that was one too many."""
+        """Queue the prediction again; True where it had too many lapses and failed."""
         row.prediction = row.prediction.model_copy(
             update={
-                "logs": _more(row, f"attempt {row.prediction.attempts}: its worker fell silent")
+                "logs": _extended_logs(
+                    row, f"attempt {row.prediction.attempts}: its worker fell silent"
+                )
             }
         )
         if row.lone_lapses is None:
             row.lapses += 1
-            row.lone_lapses = 0 if row.lapses >= self._settings.max_shared_lapses else None
+            row.lone_lapses = 0 if row.lapses >= self.settings.max_shared_lapses else None
         else:
             row.lone_lapses += 1
-            if row.lone_lapses >= self._settings.max_lone_lapses:
+            if row.lone_lapses >= self.settings.max_lone_lapses:
                 self._end(row, Status.FAILED, error=WORKER_LOST)
                 self._dead.append(row.prediction.id)
                 return True
@@ -350,5 +372,5 @@ class MemoryLedger:
     def _owned(self, claim: Claim) -> _Row:
         row = self._rows.get(claim.prediction.id)
         if row is None or row.owner != claim.owner:
-            raise LeaseLost("no longer this attempt's")
+            raise LeaseLost("another attempt has the lease")
         return row

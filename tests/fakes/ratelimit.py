@@ -8,10 +8,11 @@ from sluice.access.ratelimit import too_fast
 
 
 class MemoryRateLimiter:
-    """`clock_us` gives whole microseconds since the epoch. A level is a caller's, in whole billionths, and when it was so."""
+    """`clock_us` gives whole microseconds since the epoch."""
 
     def __init__(self, clock_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
         self._clock_us = clock_us
+        #: The level of each name in whole billionths, and the time at which it was so.
         self._levels: dict[str, tuple[int, int]] = {}
         self._lock = threading.Lock()
 

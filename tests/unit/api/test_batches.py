@@ -334,7 +334,7 @@ async def test_what_is_wrong_as_a_whole(
     answer = await http.post("/v1/batches", content=body, headers=headers)
     assert (answer.status_code, said in answer.text) == (status, True), answer.text
     assert world.ledger.backlog() == len(world.blobs._blobs) == 0
-    assert len(world.batches._rows) == (status == 202)
+    assert len(world.batches.ids()) == (status == 202)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ async def test_what_is_wrong_for_every_image_is_said_once(
 ) -> None:
     answer = await http.post("/v1/batches", json={"images": [URI], **options})
     assert (answer.status_code, answer.json()["code"]) == (422, said)
-    assert not world.batches._rows
+    assert not world.batches.ids()
 
 
 async def test_only_the_batch_has_a_webhook(http: httpx.AsyncClient, world: World) -> None:
@@ -550,7 +550,7 @@ async def test_a_body_that_drips_is_cut_off_wherever_it_is(
 
     answer = await asyncio.wait_for(http.post("/v1/batches", content=drip(), headers=BOUNDARY), 30)
     assert (answer.status_code, answer.json()["code"]) == (408, "upload_too_slow")
-    assert not world.batches._rows
+    assert not world.batches.ids()
 
 
 async def test_no_room_to_spool(
@@ -559,15 +559,15 @@ async def test_no_room_to_spool(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     answer = await http.post("/v1/batches", json={"images": [URI]})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    assert not world.batches._rows
+    assert not world.batches.ids()
 
 
 async def test_a_stopping_process_takes_in_no_more(http: httpx.AsyncClient, world: World) -> None:
     world.events.closing = True
     answer = await http.post("/v1/batches", json={"images": [URI] * 2})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
-    (batch_id,) = world.batches._rows
-    world.batches._rows[batch_id].idle_at = 0
+    (batch_id,) = world.batches.ids()
+    world.batches.make_idle(batch_id)
     world.ledger.sweep()
     with pytest.raises(NotFound):
         world.batches.get(batch_id)

@@ -80,7 +80,7 @@ async def test_a_batch_has_its_own(http: httpx.AsyncClient, world: World) -> Non
 
 
 async def test_the_secret_is_the_callers_newest(http: httpx.AsyncClient, world: World) -> None:
-    world.secrets.held["camera"] = ("whsec_other",)
+    world.secrets.by_key["camera"] = ("whsec_other",)
     first = (await http.get("/v1/webhooks/default/secret")).json()
     assert first == {"key": world.secrets.for_key("default")[0]}
     world.secrets.rotate("default")

@@ -70,7 +70,7 @@ def test_a_race_for_an_id_keeps_the_winners_image() -> None:
     ledger, blobs = MemoryLedger(), MemoryBlobs()
     intake = _intake(ledger, blobs)
     intake.accept(b"image", PLAIN, None)
-    (winner,) = ledger._rows
+    (winner,) = (prediction.id for prediction in ledger.predictions())
     intake._known = lambda *_: None  # type: ignore[method-assign]  # as if it had not been there yet
     with pytest.raises(IdReused):
         intake.accept(b"another", PLAIN, winner)

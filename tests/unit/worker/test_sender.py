@@ -118,7 +118,7 @@ async def test_an_event_arrives_signed(world: World) -> None:
     (message,) = world.heard.messages
     assert message["webhook-id"] == "a_completed"
     assert message["content-type"] == "application/json"
-    Webhook(world.heard.secrets.held["default"][0]).verify(b"of", message, json_parse=False)
+    Webhook(world.heard.secrets.by_key["default"][0]).verify(b"of", message, json_parse=False)
     assert world.one().log[0].status == 204
 
 
@@ -128,7 +128,7 @@ async def test_both_secrets_sign(world: World) -> None:
     world.file()
     async with sending(world):
         await until(lambda: world.heard.messages)
-    for secret in world.heard.secrets.held["default"]:
+    for secret in world.heard.secrets.by_key["default"]:
         Webhook(secret).verify(b"of", world.heard.messages[0], json_parse=False)
 
 
