@@ -1,4 +1,4 @@
-"""The intake without threads, against a real Redis: what it leaves there is what `Intake` leaves."""
+"""The asynchronous intake on a real Redis leaves there what `Intake` leaves."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -55,7 +55,7 @@ async def world(
         blobs.close()
 
 
-async def test_what_is_accepted_is_stored_and_on_record(
+async def test_an_accepted_submission_is_stored_recorded_and_can_be_claimed(
     world: World, redis_client: "redis.Redis"
 ) -> None:
     prediction = await world.intake.accept(b"image", ASKED)
@@ -70,7 +70,7 @@ async def test_what_is_accepted_is_stored_and_on_record(
     assert claim.prediction.id == prediction.id
 
 
-async def test_a_redis_that_was_started_anew_learns_the_script(
+async def test_a_restarted_redis_is_given_the_script_again(
     world: World, redis_client: "redis.Redis"
 ) -> None:
     redis_client.script_flush()
@@ -79,7 +79,7 @@ async def test_a_redis_that_was_started_anew_learns_the_script(
     assert world.dropped == []
 
 
-async def test_bounds_hold_and_the_image_is_dropped(world: World) -> None:
+async def test_a_full_queue_refuses_a_submission_and_its_image_is_dropped(world: World) -> None:
     first = await world.intake.accept(b"image", ASKED, max_backlog=1)
     with pytest.raises(QueueFull, match="key"):
         await world.intake.accept(b"image", ASKED, max_backlog=1)
@@ -88,16 +88,18 @@ async def test_bounds_hold_and_the_image_is_dropped(world: World) -> None:
     assert world.ledger.backlog() == 1
 
 
-async def test_many_at_once_on_one_connection(world: World) -> None:
+async def test_a_hundred_submissions_at_once_share_one_connection(world: World) -> None:
     many = await asyncio.gather(*(world.intake.accept(b"image", ASKED) for _ in range(100)))
     assert len({prediction.id for prediction in many}) == world.ledger.backlog() == 100
-    assert len(world.rung) == MAX_WAITING_RINGS, "nobody is woken for what others were woken for"
+    assert len(world.rung) == MAX_WAITING_RINGS, "a ring waits for every worker already"
     with pytest.raises(QueueFull):
         await world.intake.accept(b"image", ASKED)
 
 
 @pytest.mark.parametrize("away", ["ledger", "blobs"])
-async def test_redis_away(away: str, redis_url: str, redis_client: "redis.Redis") -> None:
+async def test_an_unavailable_ledger_or_blob_store_refuses_the_submission_and_drops_its_image(
+    away: str, redis_url: str, redis_client: "redis.Redis"
+) -> None:
     nowhere = MultiplexedConnection(f"redis://127.0.0.1:{free_port()}/0", **FEW)
     somewhere = MultiplexedConnection(redis_url, **FEW)
     dropped: list[str] = []
@@ -114,15 +116,14 @@ async def test_redis_away(away: str, redis_url: str, redis_client: "redis.Redis"
     somewhere.close()
 
 
-async def test_a_connection_that_broke_unnoticed_is_not_the_callers_trouble(
+async def test_a_connection_that_broke_unnoticed_is_replaced_and_the_submission_accepted(
     world: World, redis_client: "redis.Redis"
 ) -> None:
     await asyncio.gather(*(world.intake.accept(b"image", ASKED) for _ in range(8)))
     for client in redis_client.client_list():
         if int(client["id"]) != redis_client.client_id():
-            redis_client.client_kill_filter(
-                _id=client["id"]
-            )  # as when Redis was killed: the loop hears of it later
+            # The event loop hears of the closed connection later, as when Redis is killed.
+            redis_client.client_kill_filter(_id=client["id"])
     prediction = await world.intake.accept(b"image", ASKED)
     assert world.ledger.get(prediction.id).status is Status.STARTING
     assert world.ledger.backlog() == 9

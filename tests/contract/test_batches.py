@@ -1,4 +1,4 @@
-"""What all batches do, the real ones and those in memory; then what only Redis keeps: ends, events and their deliveries."""
+"""The contract of `Batches`, in Redis and in memory; then their events and expiry in Redis."""
 
 import json
 import time
@@ -84,7 +84,7 @@ def real(redis_client: "redis.Redis") -> Both:
     return Both(RedisLedger(redis_client, SETTINGS), RedisBatches(redis_client, SETTINGS))
 
 
-def test_it_is_kept_as_it_was_submitted(both: Both) -> None:
+def test_a_batch_is_kept_as_it_was_submitted_for_its_own_key(both: Both) -> None:
     asked = BatchSubmission(
         model="codes",
         total=2,
@@ -107,7 +107,7 @@ def test_it_is_kept_as_it_was_submitted(both: Both) -> None:
             both.batches.cancel(*wrong)
 
 
-def test_counts_follow_the_predictions_to_the_end(both: Both) -> None:
+def test_a_batchs_counts_and_status_follow_its_predictions(both: Both) -> None:
     both.open(3)
     both.add(0, 2)
     assert both.counts() == {"starting": 2}
@@ -129,12 +129,12 @@ def test_counts_follow_the_predictions_to_the_end(both: Both) -> None:
     both.ledger.fail(claim, Problem(code="worker_lost", message="gone"), {})
     ended = both.batches.get("b")
     assert both.counts() == {"succeeded": 1, "failed": 1}
-    assert ended.status is Status.SUCCEEDED, "the counts tell the rest"
+    assert ended.status is Status.SUCCEEDED, "failures show in the counts alone"
     assert ended.completed_at is not None
     assert [one.id for one in both.batches.predictions(ended, 0, 10)] == ["b-0", "b-2"]
 
 
-def test_it_does_not_end_before_it_is_sealed(both: Both) -> None:
+def test_a_batch_does_not_end_before_it_is_sealed(both: Both) -> None:
     both.open(2)
     both.add(0)
     both.finish(1)
@@ -145,14 +145,14 @@ def test_it_does_not_end_before_it_is_sealed(both: Both) -> None:
     assert both.batches.get("b").completed_at is not None
 
 
-def test_one_without_predictions_ends_when_it_is_sealed(both: Both) -> None:
+def test_a_batch_without_predictions_ends_when_it_is_sealed(both: Both) -> None:
     both.open(1)
     ended = both.batches.seal("b", [ItemError(index=0, code="not_an_image", detail="é")])
     assert ended.completed_at is not None
     assert ended.errors[0].detail == "é"
 
 
-def test_no_other_moves_a_batch(both: Both) -> None:
+def test_predictions_outside_a_batch_do_not_change_its_counts(both: Both) -> None:
     both.open(1)
     both.add(0)
     both.open(1, "c")
@@ -164,16 +164,16 @@ def test_no_other_moves_a_batch(both: Both) -> None:
     assert both.counts("c") == {"canceled": 1}
 
 
-def test_the_same_again_goes_on_where_it_was(both: Both) -> None:
+def test_submitting_a_batch_again_continues_it_until_its_end(both: Both) -> None:
     first = both.open(3)
     both.add(0)
     both.batches.seal("b", [REFUSED])
     assert both.open(3).created_at == first.created_at
     both.finish(1)
-    assert both.batches.get("b").completed_at is None, "more may come"
+    assert both.batches.get("b").completed_at is None, "the batch was opened again"
     both.add(0, 1)
     assert both.counts() == {"succeeded": 1, "starting": 1}
-    assert both.batches.seal("b", [REFUSED]).errors == (), "that image is in meanwhile"
+    assert both.batches.seal("b", [REFUSED]).errors == (), "the refused image has a prediction now"
     both.finish(1)
     ended = both.batches.get("b")
     assert ended.completed_at is not None
@@ -182,7 +182,7 @@ def test_the_same_again_goes_on_where_it_was(both: Both) -> None:
         both.batches.open("b", BatchSubmission(model="codes", total=3), "other")
 
 
-def test_what_has_ended_or_is_unknown_takes_no_more(both: Both) -> None:
+def test_an_ended_or_unknown_batch_takes_no_predictions(both: Both) -> None:
     with pytest.raises(Conflict):
         both.add(0)
     both.open(2)
@@ -195,7 +195,7 @@ def test_what_has_ended_or_is_unknown_takes_no_more(both: Both) -> None:
     assert both.counts() == {"succeeded": 1}
 
 
-def test_cancel(both: Both) -> None:
+def test_canceling_a_batch_cancels_its_live_predictions_and_ends_it(both: Both) -> None:
     both.open(250)
     both.add(*range(240))
     both.finish(2)
@@ -218,13 +218,13 @@ def test_cancel(both: Both) -> None:
     assert both.batches.seal("b", [REFUSED]).completed_at == ended.completed_at
 
 
-def test_one_canceled_before_anything_was_in_it_ends(both: Both) -> None:
+def test_an_empty_batch_ends_when_it_is_canceled(both: Both) -> None:
     both.open(3)
     assert both.batches.cancel("b") == []
     assert both.batches.get("b").status is Status.CANCELED
 
 
-def test_a_batch_that_nobody_seals_ends_all_the_same(
+def test_the_sweep_seals_an_idle_batch_and_forgets_an_empty_one(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     both = _make(kind, request, QueueSettings(batch_idle_s=0.1))
@@ -240,7 +240,7 @@ def test_a_batch_that_nobody_seals_ends_all_the_same(
         both.batches.get("empty")
 
 
-def test_a_batch_is_not_ended_while_it_may_be_on_its_way(
+def test_the_sweep_does_not_seal_a_batch_that_was_renewed_by_a_prediction(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     both = _make(kind, request, QueueSettings(batch_idle_s=0.1))
@@ -256,10 +256,10 @@ def test_a_batch_is_not_ended_while_it_may_be_on_its_way(
     both.ledger.sweep()
     assert both.batches.get("empty").status is Status.STARTING
     both.finish(1)
-    assert both.batches.get("b").completed_at is None, "what comes renews it"
+    assert both.batches.get("b").completed_at is None, "a new prediction renews the batch"
 
 
-def test_pages(both: Both) -> None:
+def test_a_batchs_predictions_are_read_in_pages(both: Both) -> None:
     both.open(12)
     both.add(*range(0, 12, 2))
     batch = both.batches.get("b")
@@ -268,8 +268,8 @@ def test_pages(both: Both) -> None:
     assert both.batches.predictions(batch, 12, 5) == []
 
 
-def test_an_id_like_an_images_is_no_image(both: Both) -> None:
-    """A caller may have put a single prediction under it."""
+def test_a_single_prediction_with_an_id_like_an_items_is_no_part_of_the_batch(both: Both) -> None:
+    """A caller may name a single prediction as it likes."""
     both.open(2)
     both.ledger.create("b-1", Submission(model="codes"), "d2")
     both.add(0)
@@ -281,7 +281,7 @@ def test_an_id_like_an_images_is_no_image(both: Both) -> None:
 
 
 class _BatchMachine(RuleBasedStateMachine):
-    """The same random calls to both; whatever the order, both tell the same, and the counts are those of the predictions."""
+    """Random calls to both stores. The answers agree, and the counts are the predictions' own."""
 
     names = st.sampled_from(["x", "y"])
     indexes = st.integers(0, 3)
@@ -376,14 +376,16 @@ def _look(name: str, _: int, both: Both) -> object:
     )
 
 
-def test_random_calls(redis_client: "redis.Redis") -> None:
+def test_random_calls_give_the_same_answers_from_both_stores(redis_client: "redis.Redis") -> None:
     machine = type("Machine", (_BatchMachine,), {"client": redis_client})
     run_state_machine_as_test(
         machine, settings=hypothesis.settings(max_examples=40, stateful_step_count=30)
     )
 
 
-def test_its_end_is_told_once_and_it_expires(real: Both, redis_client: "redis.Redis") -> None:
+def test_a_batchs_end_is_published_and_delivered_once_and_its_record_expires(
+    real: Both, redis_client: "redis.Redis"
+) -> None:
     deliveries = RedisDeliveries(redis_client, "default", WebhooksSettings())
     with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
         heard.subscribe("{default}:events")
@@ -414,12 +416,14 @@ def test_its_end_is_told_once_and_it_expires(real: Both, redis_client: "redis.Re
         mode="json"
     )
     assert (said["data"]["counts"]["succeeded"], said["data"]["errors"]) == (2, [])
-    # The deliveries hold the record for as long as a receiver may be away.
+    # A delivery needs the record for as long as a receiver may be unavailable.
     assert redis_client.ttl("{default}:batch:b") > 100
     assert redis_client.ttl("{default}:gone:batch:b") > redis_client.ttl("{default}:batch:b")
 
 
-def test_an_event_that_was_not_asked_for(real: Both, redis_client: "redis.Redis") -> None:
+def test_a_batch_whose_webhook_wants_only_starts_has_no_delivery(
+    real: Both, redis_client: "redis.Redis"
+) -> None:
     asked = BatchSubmission(
         model="codes", total=1, webhook="https://example.com", webhook_events=("start",)
     )
@@ -431,7 +435,7 @@ def test_an_event_that_was_not_asked_for(real: Both, redis_client: "redis.Redis"
     )
 
 
-def test_after_its_retention_it_is_gone(real: Both, redis_client: "redis.Redis") -> None:
+def test_after_its_retention_a_batch_is_gone(real: Both, redis_client: "redis.Redis") -> None:
     real.open(1, key="mine")
     real.batches.seal("b")
     assert 0 < redis_client.ttl("{default}:batch:b") <= 100
@@ -448,7 +452,7 @@ def test_after_its_retention_it_is_gone(real: Both, redis_client: "redis.Redis")
         real.batches.get("b", "other")
 
 
-def test_a_cancel_that_broke_off_is_finished_by_the_sweep(
+def test_the_sweep_finishes_a_cancel_that_broke_off(
     real: Both, redis_client: "redis.Redis"
 ) -> None:
     real.open(251)
@@ -466,8 +470,7 @@ def test_a_cancel_that_broke_off_is_finished_by_the_sweep(
     assert redis_client.zcard("{default}:batches") == 0
 
 
-def test_every_end_counts(real: Both) -> None:
-    """Deadlines and dead letters too."""
+def test_deadlines_and_dead_letters_count_as_ends_of_a_batchs_predictions(real: Both) -> None:
     real.open(2)
     real.ledger.create("b-0", Submission(model="codes", batch="b", start_within_s=0.01), "d")
     time.sleep(0.02)
@@ -480,7 +483,9 @@ def test_every_end_counts(real: Both) -> None:
     assert real.batches.seal("b").completed_at is not None
 
 
-def test_without_a_batch_nothing_is_written_of_one(real: Both, redis_client: "redis.Redis") -> None:
+def test_a_single_prediction_writes_no_key_of_a_batch(
+    real: Both, redis_client: "redis.Redis"
+) -> None:
     real.ledger.create("a", Submission(model="codes"))
     real.finish(1)
     assert not [key for key in redis_client.keys("*") if b"batch" in key]

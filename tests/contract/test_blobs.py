@@ -1,4 +1,4 @@
-"""What every blob store does."""
+"""The contract of `Blobs`: Redis, S3 and memory."""
 
 import os
 import time
@@ -55,7 +55,7 @@ def blobs(request: pytest.FixtureRequest) -> Blobs:
     )
 
 
-def test_put_get_replace_delete(blobs: Blobs) -> None:
+def test_a_blob_can_be_put_read_replaced_and_deleted(blobs: Blobs) -> None:
     assert blobs.get("a/input") is None
     blobs.put("a/input", b"\0\xff\n", 60)
     assert blobs.get("a/input") == b"\0\xff\n"
@@ -75,7 +75,7 @@ def test_a_blob_expires(blobs: Blobs) -> None:
     assert blobs.get("b") == b"x"
 
 
-def test_keep_tells_whether_there_is_one(blobs: Blobs) -> None:
+def test_keep_extends_a_blobs_life_and_tells_whether_it_exists(blobs: Blobs) -> None:
     assert blobs.keep("a", 60) is False
     blobs.put("a", b"x", 3)
     assert blobs.keep("a", 60) is True
@@ -83,12 +83,12 @@ def test_keep_tells_whether_there_is_one(blobs: Blobs) -> None:
     assert blobs.get("a") == b"x"
 
 
-def test_every_key_has_a_time_to_live(redis_client: "redis.Redis") -> None:
+def test_every_key_in_redis_has_a_time_to_live(redis_client: "redis.Redis") -> None:
     RedisBlobs(redis_client).put("a", b"x", 60)
     assert [redis_client.ttl(key) > 0 for key in redis_client.keys("*")] == [True]
 
 
-def test_several_are_deleted_at_once_and_what_is_not_there_is_no_error(blobs: Blobs) -> None:
+def test_many_blobs_are_deleted_in_one_call_and_missing_ones_are_no_error(blobs: Blobs) -> None:
     names = [f"{number}/input" for number in range(1100)]
     for name in names[::100]:
         blobs.put(name, b"x", 60)
@@ -99,7 +99,7 @@ def test_several_are_deleted_at_once_and_what_is_not_there_is_no_error(blobs: Bl
     assert blobs.get("other") == b"x"
 
 
-def test_an_absent_store_is_ours_to_name() -> None:
+def test_an_unavailable_redis_raises_blobs_unavailable_without_its_address() -> None:
     client = connection.connect(
         f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2
     )
@@ -110,7 +110,7 @@ def test_an_absent_store_is_ours_to_name() -> None:
         assert "127.0.0.1" not in str(caught.value)
 
 
-def test_in_s3_keep_may_shorten_a_life_too(s3_blobs: S3Blobs) -> None:
+def test_in_s3_keep_can_also_shorten_a_blobs_life(s3_blobs: S3Blobs) -> None:
     s3_blobs.put("a", b"x", 3600)
     assert s3_blobs.keep("a", 1)
     assert s3_blobs.get("a") == b"x"
@@ -119,25 +119,25 @@ def test_in_s3_keep_may_shorten_a_life_too(s3_blobs: S3Blobs) -> None:
     assert s3_blobs.keep("a", 60) is False
 
 
-def test_in_s3_a_blob_that_was_just_put_is_not_written_anew(s3_blobs: S3Blobs) -> None:
+def test_in_s3_keep_does_not_write_a_blob_that_lives_long_enough(s3_blobs: S3Blobs) -> None:
     store = s3_blobs.store
     s3_blobs.put("a", b"x", 3600)
     before = obstore.head(store, "a")["last_modified"]
-    time.sleep(1.1)  # the server's times are whole seconds
+    time.sleep(1.1)  # the server counts in whole seconds
     assert s3_blobs.keep("a", 3600)
     assert obstore.head(store, "a")["last_modified"] == before
     assert s3_blobs.keep("a", 7200)
     assert obstore.head(store, "a")["last_modified"] > before
 
 
-def test_a_large_image_is_one_object(s3_blobs: S3Blobs) -> None:
+def test_in_s3_a_large_image_comes_back_whole(s3_blobs: S3Blobs) -> None:
     image = os.urandom(20_000_000)
     s3_blobs.put("a", image, 60)
     assert s3_blobs.get("a") == image
 
 
 @pytest.mark.parametrize("call", ["get", "put"])
-def test_a_bucket_that_is_not_there_is_no_absent_blob(
+def test_a_missing_bucket_raises_blobs_unavailable(
     server: s3.Server, credentials: None, call: str
 ) -> None:
     blobs = _in_s3(server.url, "another")
@@ -146,7 +146,7 @@ def test_a_bucket_that_is_not_there_is_no_absent_blob(
 
 
 @pytest.mark.parametrize("call", ["get", "put", "keep", "delete"])
-def test_s3_that_is_away_or_hangs_is_ours_to_name(
+def test_an_unavailable_or_hanging_s3_raises_blobs_unavailable_without_its_address(
     server: s3.Server, credentials: None, call: str
 ) -> None:
     def run(blobs: S3Blobs) -> None:
@@ -164,9 +164,9 @@ def test_s3_that_is_away_or_hangs_is_ours_to_name(
         run(_in_s3(f"http://127.0.0.1:{free_port()}"))
     for said in (str(caught.value), str(away.value)):
         assert not any(word in said for word in ("127.0.0.1", "hunter2", s3.BUCKET))
-    run(hanging)  # it answers again, and nothing has to be started anew
+    run(hanging)  # the server answers again, to the same client
 
 
-def test_a_url_that_names_no_bucket_is_a_wrong_setting(credentials: None) -> None:
+def test_a_blobs_url_without_a_bucket_is_a_wrong_setting(credentials: None) -> None:
     with pytest.raises(ValueError, match="SLUICE_BLOBS_URL"):
         connect("s3://", BlobsSettings(), connect_timeout_s=1, timeout_s=1)

@@ -1,4 +1,4 @@
-"""What every store of deliveries does, the real one and the one in memory."""
+"""The contract of `Deliveries`, in Redis and in memory."""
 
 import time
 from collections.abc import Sequence
@@ -38,12 +38,12 @@ def names_of_dead(world: World) -> list[str]:
 
 
 def due_after(world: World, least_s: float, since: float) -> tuple[OutgoingDelivery, ...]:
-    """What is claimed next, which must not be before `least_s` after `since` (monotonic)."""
-    while not (found := world.claim()):
+    """The next claimed deliveries, due no earlier than `least_s` after `since` (monotonic)."""
+    while not (outgoing := world.claim()):
         assert time.monotonic() < since + 60
         time.sleep(0.01)
     assert time.monotonic() >= since + least_s
-    return found
+    return outgoing
 
 
 def test_a_delivery_is_claimed_once_and_delivered(world: World) -> None:
@@ -72,7 +72,7 @@ def test_a_delivery_is_claimed_once_and_delivered(world: World) -> None:
     assert world.claim() == ()
 
 
-def test_only_what_was_asked_for_is_filed(world: World) -> None:
+def test_a_delivery_is_filed_only_for_the_wanted_events(world: World) -> None:
     world.file("a", "start", events="completed,logs")
     world.file("b", "completed", events="start")
     world.file("c", "completed", events="output,completed")
@@ -80,14 +80,14 @@ def test_only_what_was_asked_for_is_filed(world: World) -> None:
     assert world.states("a") == world.states("b") == []
 
 
-def test_a_batch_has_one_event(world: World) -> None:
+def test_a_batch_has_one_delivery_for_its_end(world: World) -> None:
     world.file("a", "completed", kind="batch")
     (outgoing,) = world.claim()
     assert (outgoing.delivery.id, outgoing.delivery.kind) == ("a_batch_completed", "batch")
     assert world.states("a", "batch") == [DeliveryStatus.SENDING]
 
 
-def test_a_failed_attempt_is_made_again_with_the_same_body(world: World) -> None:
+def test_a_failed_delivery_is_retried_after_its_delay_with_the_same_body(world: World) -> None:
     world.file("a", "completed")
     (first,) = world.claim()
     since = time.monotonic()
@@ -101,7 +101,7 @@ def test_a_failed_attempt_is_made_again_with_the_same_body(world: World) -> None
     assert [attempt.status for attempt in ended.log] == [500, 204]
 
 
-def test_it_is_told_how_long_nothing_is_due(world: World) -> None:
+def test_a_claim_says_how_long_nothing_is_due(world: World) -> None:
     world.file("a", "completed")
     (outgoing,) = world.claim()
     assert world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
@@ -111,7 +111,9 @@ def test_it_is_told_how_long_nothing_is_due(world: World) -> None:
     assert 0 < wait_s <= 100
 
 
-def test_a_stale_sender_changes_nothing(kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_sender_that_lost_its_lease_changes_nothing(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
     world = make(kind, request, WebhooksSettings(lease_s=0.1, timeout_s=0.05))
     world.file("a", "completed")
     (stale,) = world.claim()
@@ -124,10 +126,10 @@ def test_a_stale_sender_changes_nothing(kind: str, request: pytest.FixtureReques
     assert not world.settle(fresh, AttemptResult.FAILED)
     (ended,) = world.deliveries.deliveries_for("prediction", "a")
     assert [attempt.error for attempt in ended.log] == ["sender_lost", None]
-    assert ended.failures == 0, "a lost sender is no failure of the receiver"
+    assert ended.failures == 0, "a lost sender does not count as the receiver's failure"
 
 
-def test_a_delivery_that_loses_its_sender_again_and_again_waits_longer(
+def test_a_delivery_that_loses_its_sender_repeatedly_waits_longer_each_time(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     world = make(kind, request, WebhooksSettings(lease_s=0.02, timeout_s=0.01))
@@ -141,7 +143,7 @@ def test_a_delivery_that_loses_its_sender_again_and_again_waits_longer(
     assert 0.5 < waiting.due - waiting.log[-1].at <= 1.1
 
 
-def test_what_is_given_back_is_due_at_once_and_counts_as_nothing(world: World) -> None:
+def test_a_requeued_delivery_is_due_at_once_and_is_not_counted_as_an_attempt(world: World) -> None:
     world.file("a", "completed")
     (outgoing,) = world.claim()
     assert world.deliveries.settle([AttemptOutcome(outgoing, AttemptResult.NOT_ATTEMPTED)]) == [
@@ -152,7 +154,7 @@ def test_what_is_given_back_is_due_at_once_and_counts_as_nothing(world: World) -
     assert world.deliveries.deliveries_for("prediction", "a")[0].log == ()
 
 
-def test_the_last_failure_makes_a_dead_delivery_that_can_be_sent_again(world: World) -> None:
+def test_the_last_failure_makes_a_dead_delivery_that_can_be_redelivered(world: World) -> None:
     world.file("a", "completed")
     world.file("b", "completed", OTHER)
     for outgoing in world.claim():
@@ -172,7 +174,7 @@ def test_the_last_failure_makes_a_dead_delivery_that_can_be_sent_again(world: Wo
     assert names_of_dead(world) == ["b_completed"]
 
 
-def test_what_was_delivered_is_made_anew_as_long_as_its_record_is_there(world: World) -> None:
+def test_a_delivered_event_can_be_redelivered_while_its_record_exists(world: World) -> None:
     for name in "ab":
         world.file(name, "completed", OTHER if name == "b" else URL)
     for outgoing in world.claim():
@@ -193,7 +195,7 @@ def test_another_keys_delivery_is_unknown(world: World) -> None:
             world.deliveries.redeliver(name, key)
 
 
-def test_a_delivery_whose_record_is_gone_is_on_record_as_dead(world: World) -> None:
+def test_a_delivery_whose_record_is_gone_is_dead(world: World) -> None:
     world.file("a", "completed")
     world.forget("a")
     assert world.claim() == ()
@@ -201,7 +203,7 @@ def test_a_delivery_whose_record_is_gone_is_on_record_as_dead(world: World) -> N
     assert world.deliveries.waiting() == 0
 
 
-def test_a_start_that_waits_is_superseded_by_the_end(world: World) -> None:
+def test_a_waiting_start_is_superseded_by_the_end(world: World) -> None:
     world.file("a", "start")
     world.file("a", "completed")
     assert world.states("a") == [DeliveryStatus.SUPERSEDED, DeliveryStatus.WAITING]
@@ -211,7 +213,7 @@ def test_a_start_that_waits_is_superseded_by_the_end(world: World) -> None:
         world.deliveries.redeliver("a_start")
 
 
-def test_a_start_is_all_that_was_asked_for(world: World) -> None:
+def test_a_webhook_that_wants_only_starts_is_not_sent_the_end(world: World) -> None:
     world.file("a", "start", events="start")
     world.file("a", "completed", events="start")
     assert names(world.claim()) == ["a_start"]
@@ -227,7 +229,7 @@ def test_a_start_is_all_that_was_asked_for(world: World) -> None:
         (AttemptResult.NOT_ATTEMPTED, None, DeliveryStatus.SUPERSEDED),
     ],
 )
-def test_the_end_waits_for_a_start_on_its_way(
+def test_the_end_waits_while_the_start_is_being_sent(
     world: World, result: AttemptResult, delay_s: float | None, start: DeliveryStatus
 ) -> None:
     world.file("a", "start")
@@ -240,7 +242,7 @@ def test_the_end_waits_for_a_start_on_its_way(
     assert names(world.claim()) == ["a_completed"]
 
 
-def test_the_end_waits_no_longer_than_the_starts_lease(
+def test_the_end_waits_no_longer_than_the_lease_of_the_start(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     world = make(kind, request, WebhooksSettings(lease_s=0.05, timeout_s=0.01))
@@ -253,7 +255,7 @@ def test_the_end_waits_no_longer_than_the_starts_lease(
     assert names(world.claim()) == ["a_completed"]
 
 
-def test_a_receiver_has_so_many_at_a_time_and_delays_no_other(
+def test_a_receivers_attempts_at_a_time_are_bounded_and_delay_no_other_receiver(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     world = make(kind, request, WebhooksSettings(max_per_receiver=2))
@@ -274,27 +276,27 @@ def test_a_receiver_has_so_many_at_a_time_and_delays_no_other(
     assert names(world.claim()) == ["slow2_completed"]
 
 
-def test_one_keys_many_hosts_leave_room_for_another_key(
+def test_a_keys_attempts_at_a_time_are_bounded_and_delay_no_other_key(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
-    """However many hosts of one key hang, and however long they have waited."""
+    """Five hundred hosts of one key hang."""
     world = make(kind, request, WebhooksSettings(max_per_key=4))
     for number in range(500):
         world.file(f"hangs{number}", "completed", f"https://{number}.example/", key="greedy")
     hanging = world.claim()
     assert len(hanging) == 4
     assert world.deliveries.claim("o", 10) == ClaimedDeliveries((), None), (
-        "a sender does not ask again and again"
+        "no delivery is due, so a sender does not claim again and again"
     )
     world.file("other", "completed", OTHER, key="modest")
     assert names(world.claim()) == ["other_completed"]
     for outgoing in hanging[:2]:
         world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
-    assert len(world.claim()) == 2, "a place that is free again is taken"
+    assert len(world.claim()) == 2, "a free place is used again"
     assert world.claim() == ()
 
 
-def test_what_a_full_key_has_waiting_is_sent_in_the_end(
+def test_every_waiting_delivery_of_a_key_at_its_bound_is_sent_in_the_end(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     world = make(
@@ -318,7 +320,7 @@ def test_what_a_full_key_has_waiting_is_sent_in_the_end(
     assert world.deliveries.waiting() == 0
 
 
-def test_keys_take_turns(world: World) -> None:
+def test_keys_take_turns_to_be_sent(world: World) -> None:
     for number in range(8):
         world.file(f"a{number}", "completed", f"https://{number}.example/", key="many")
     for number in range(2):
@@ -326,7 +328,7 @@ def test_keys_take_turns(world: World) -> None:
     assert sorted(name[0] for name in names(world.claim(4))) == ["a", "a", "b", "b"]
 
 
-def test_receivers_take_turns(world: World) -> None:
+def test_receivers_of_one_key_take_turns_to_be_sent(world: World) -> None:
     for number in range(4):
         world.file(f"a{number}", "completed")
     world.file("b", "completed", OTHER)
@@ -337,7 +339,7 @@ def test_receivers_take_turns(world: World) -> None:
     assert names(first) == ["a0_completed"]
 
 
-def test_a_failing_receiver_is_paused_then_probed_then_trusted(
+def test_a_failing_receiver_is_paused_then_probed_then_sent_everything_again(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     world = make(
@@ -350,7 +352,7 @@ def test_a_failing_receiver_is_paused_then_probed_then_trusted(
     for outgoing in world.claim():
         if outgoing.delivery.subject_id != "b":
             world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
-    assert world.states("a5") == [DeliveryStatus.WAITING], "what waits stays where it is"
+    assert world.states("a5") == [DeliveryStatus.WAITING], "a pause moves no waiting delivery"
     (probe,) = due_after(world, 0.2, since)
     assert world.claim() == ()
     since = time.monotonic()
@@ -359,11 +361,11 @@ def test_a_failing_receiver_is_paused_then_probed_then_trusted(
     world.settle(probe, AttemptResult.DELIVERED)
     assert len(world.claim()) == 1
     assert world.deliveries.deliveries_for("prediction", "a5")[0].failures == 0, (
-        "a pause burns no attempt"
+        "a pause counts as no attempt"
     )
 
 
-def test_a_receiver_that_asks_for_rest_gets_it(world: World) -> None:
+def test_a_receiver_that_asks_for_a_cooldown_gets_it(world: World) -> None:
     world.file("a", "completed")
     world.file("b", "completed")
     (outgoing,) = world.claim(1)
@@ -372,7 +374,7 @@ def test_a_receiver_that_asks_for_rest_gets_it(world: World) -> None:
     assert len(due_after(world, 0.2, since)) == 2
 
 
-def test_a_url_that_answers_gone_is_sent_nothing_until_somebody_says_so(world: World) -> None:
+def test_a_url_that_answers_gone_is_sent_nothing_until_a_redelivery(world: World) -> None:
     world.file("a", "completed")
     (outgoing,) = world.claim()
     world.settle(outgoing, AttemptResult.GONE)
@@ -386,7 +388,9 @@ def test_a_url_that_answers_gone_is_sent_nothing_until_somebody_says_so(world: W
     assert sorted(names(world.claim())) == ["a_completed", "d_completed"]
 
 
-def test_what_was_tried_for_too_long_is_given_up(kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_delivery_that_failed_for_too_long_is_given_up(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
     world = make(kind, request, WebhooksSettings(give_up_s=0.2, pause_after=1, first_pause_s=100))
     world.file("a", "completed")
     world.file("b", "completed")
@@ -397,11 +401,11 @@ def test_what_was_tried_for_too_long_is_given_up(kind: str, request: pytest.Fixt
     assert sorted(world.deliveries.sweep().given_up) == ["a_completed", "b_completed"]
     assert {found.reason for found in world.deliveries.dead()} == {"age"}
     assert names(world.claim()) == ["untried_completed"], (
-        "nobody had the time for it: it is not the receiver's fault"
+        "a delivery that was never attempted waits on"
     )
 
 
-def test_what_was_tried_a_moment_ago_is_not_given_up(world: World) -> None:
+def test_a_delivery_that_was_just_opened_is_not_given_up(world: World) -> None:
     world.file("a", "completed")
     (outgoing,) = world.claim()
     world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
@@ -409,7 +413,7 @@ def test_what_was_tried_a_moment_ago_is_not_given_up(world: World) -> None:
     assert world.states("a") == [DeliveryStatus.WAITING]
 
 
-def test_the_log_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_deliverys_log_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
     world = make(kind, request, WebhooksSettings(max_logged=2, pause_after=100))
     world.file("a", "completed")
     for _ in range(4):
@@ -418,7 +422,7 @@ def test_the_log_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
     assert len(world.deliveries.deliveries_for("prediction", "a")[0].log) == 2
 
 
-def test_dead_ones_are_bounded(kind: str, request: pytest.FixtureRequest) -> None:
+def test_the_list_of_dead_deliveries_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
     world = make(kind, request, WebhooksSettings(max_dead=2, pause_after=100))
     for name in "abc":
         world.file(name, "completed")
@@ -429,5 +433,5 @@ def test_dead_ones_are_bounded(kind: str, request: pytest.FixtureRequest) -> Non
     assert names_of_dead(world) == ["c_completed", "b_completed"]
 
 
-def test_nothing_waits(world: World) -> None:
+def test_without_deliveries_a_claim_is_empty_and_nothing_is_due(world: World) -> None:
     assert world.deliveries.claim("o", 10) == ClaimedDeliveries((), None)

@@ -1,4 +1,4 @@
-"""The deliveries as they are in Redis: filed by the ledger's scripts, each record with its end, and counted for KEDA."""
+"""Deliveries in Redis: filed by the ledger's scripts, bounded in time, and counted for KEDA."""
 
 import time
 
@@ -15,7 +15,7 @@ from sluice.settings import QueueSettings, WebhooksSettings
 from tests.support.deliveries import FILER, URL, make
 
 
-def test_the_record_lives_until_the_body_is_stored(
+def test_a_predictions_record_lives_until_the_delivery_stores_its_body(
     redis_client: "redis.Redis", request: pytest.FixtureRequest
 ) -> None:
     world = make("redis", request, WebhooksSettings())
@@ -32,7 +32,7 @@ def test_the_record_lives_until_the_body_is_stored(
         assert day - 5 <= redis_client.ttl(f"{{default}}:prediction:{name}") <= day
 
 
-def test_only_a_start_was_asked_for_and_its_record_lives_too(
+def test_a_record_whose_webhook_wants_only_starts_lives_until_the_body_is_stored(
     redis_client: "redis.Redis", request: pytest.FixtureRequest
 ) -> None:
     world = make("redis", request, WebhooksSettings())
@@ -45,14 +45,17 @@ def test_only_a_start_was_asked_for_and_its_record_lives_too(
     assert 95 <= redis_client.ttl("{default}:prediction:a") <= 100
 
 
-def test_without_a_webhook_nothing_is_stored(redis_client: "redis.Redis") -> None:
+def test_a_prediction_without_a_webhook_writes_no_key_of_a_delivery(
+    redis_client: "redis.Redis",
+) -> None:
     redis_client.hset("{default}:prediction:a", "model", "codes")
     redis_client.register_script(FILER)(args=["{default}", "a", "completed", "prediction"])
     assert redis_client.keys("*") == [b"{default}:prediction:a"]
 
 
-def test_everything_ends(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
-    """Settled, only records are left, and each has a time to live."""
+def test_after_settled_deliveries_only_records_with_a_time_to_live_are_left(
+    redis_client: "redis.Redis", request: pytest.FixtureRequest
+) -> None:
     world = make("redis", request, WebhooksSettings(retention_s=100, keep_s=200))
     for number, result in enumerate(
         (AttemptResult.DELIVERED, AttemptResult.FAILED, AttemptResult.GONE)
@@ -69,8 +72,10 @@ def test_everything_ends(redis_client: "redis.Redis", request: pytest.FixtureReq
     assert 100 < redis_client.ttl("{default}:delivery:1_completed") <= 200
 
 
-def test_what_keda_counts(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
-    """What is due or being sent; not what waits for a retry, nor what waits for a receiver that is paused."""
+def test_the_sets_that_keda_counts_hold_due_deliveries_and_those_being_sent(
+    redis_client: "redis.Redis", request: pytest.FixtureRequest
+) -> None:
+    """Neither a delivery that waits for a retry counts, nor one whose receiver is paused."""
     world = make("redis", request, WebhooksSettings(pause_after=2, first_pause_s=3))
 
     def counted() -> int:
@@ -97,7 +102,7 @@ def test_what_keda_counts(redis_client: "redis.Redis", request: pytest.FixtureRe
     assert counted() == 1
 
 
-def test_a_long_output_is_left_out(
+def test_an_output_that_is_too_long_is_left_out_of_the_delivery(
     redis_client: "redis.Redis", request: pytest.FixtureRequest
 ) -> None:
     world = make("redis", request, WebhooksSettings(max_output_bytes=10))
@@ -113,7 +118,9 @@ def test_a_long_output_is_left_out(
     assert outgoing.source[b"model"] == b"codes"
 
 
-def test_news_are_told(redis_client: "redis.Redis", request: pytest.FixtureRequest) -> None:
+def test_a_filed_delivery_is_published(
+    redis_client: "redis.Redis", request: pytest.FixtureRequest
+) -> None:
     world = make("redis", request, WebhooksSettings())
     with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
         heard.subscribe("{default}:deliveries-news")
@@ -125,7 +132,9 @@ def test_news_are_told(redis_client: "redis.Redis", request: pytest.FixtureReque
 ASKED = Submission(model="codes", webhook=URL, key="camera", base_url="http://api")
 
 
-def test_the_ledger_files_each_event_with_its_status(redis_client: "redis.Redis") -> None:
+def test_the_ledger_files_a_delivery_with_each_change_of_status(
+    redis_client: "redis.Redis",
+) -> None:
     ledger, deliveries = (
         RedisLedger(redis_client, QueueSettings()),
         RedisDeliveries(redis_client, "default", WebhooksSettings()),
@@ -147,7 +156,7 @@ def test_the_ledger_files_each_event_with_its_status(redis_client: "redis.Redis"
     claim = ledger.claim("w2", 10)
     assert claim is not None
     assert states("a") == [("start", DeliveryStatus.SENDING)], (
-        "it starts once, however often it is tried"
+        "the start is delivered once, whatever the number of attempts"
     )
     ledger.succeed(claim, {"predictions": []}, {})
     assert states("a") == [("start", DeliveryStatus.SENDING), ("completed", DeliveryStatus.HELD)]
@@ -158,7 +167,7 @@ def test_the_ledger_files_each_event_with_its_status(redis_client: "redis.Redis"
 
 
 @pytest.mark.parametrize("how", ["fail", "cancel", "abort", "lost"])
-def test_every_end_is_filed(redis_client: "redis.Redis", how: str) -> None:
+def test_every_kind_of_end_files_a_delivery(redis_client: "redis.Redis", how: str) -> None:
     limits = QueueSettings(
         start_within_s=0.05 if how == "abort" else 100, max_shared_lapses=1, max_lone_lapses=1
     )

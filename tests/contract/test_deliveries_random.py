@@ -1,4 +1,4 @@
-"""Random calls of both stores of deliveries: the same answers, and what must hold in Redis at any time."""
+"""Random calls to both stores of deliveries; they agree, and the invariants hold in Redis."""
 
 import uuid
 from collections.abc import Callable
@@ -61,7 +61,7 @@ class BothStores(RuleBasedStateMachine):
         url=st.sampled_from(URLS),
     )
     def file(self, name: str, event: str, url: str) -> None:
-        """A prediction starts once, before its end, and both have one URL; so it is here, too."""
+        """File an event: one start for each prediction, before its end, with the same URL."""
         filed = {
             delivery.event: delivery for delivery in self.model.deliveries_for("prediction", name)
         }
@@ -80,7 +80,7 @@ class BothStores(RuleBasedStateMachine):
 
     @rule(target=claims)
     def claim(self) -> object:
-        """All that can be: which receiver comes first is a matter of time."""
+        """Claim all that is due: the order of receivers depends on the clock."""
         owner = uuid.uuid4().hex
         found, model = (
             {out.delivery.id: out for out in store.claim(owner, 10).outgoing}
@@ -171,7 +171,7 @@ class BothStores(RuleBasedStateMachine):
 
 
 def _shape(delivery: object) -> object:
-    """Without its times, which two clocks can't share."""
+    """A delivery without its times, which two clocks can't share."""
     fields = delivery.model_dump()  # type: ignore[attr-defined]
     fields["log"] = [attempt["status"] for attempt in fields["log"]]
     fields["due"] = fields["due"] is not None
@@ -179,7 +179,9 @@ def _shape(delivery: object) -> object:
     return fields
 
 
-def test_random_calls(redis_client: "redis.Redis") -> None:
+def test_random_calls_give_the_same_answers_from_both_stores_of_deliveries(
+    redis_client: "redis.Redis",
+) -> None:
     BothStores.client = redis_client
     run_state_machine_as_test(
         BothStores, settings=settings(max_examples=40, stateful_step_count=30)

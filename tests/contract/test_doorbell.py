@@ -1,4 +1,4 @@
-"""The doorbell on a real Redis: a ring is one message in the list that KEDA and the keeper count."""
+"""The contract of `Doorbell`; a ring in Redis is one message in the list that KEDA counts."""
 
 import json
 
@@ -27,20 +27,20 @@ def doorbell(request: pytest.FixtureRequest) -> Doorbell:
     return _celery(request.getfixturevalue("redis_url"))
 
 
-def test_rings_wait_until_somebody_hears(doorbell: Doorbell) -> None:
+def test_rings_wait_until_a_worker_takes_them(doorbell: Doorbell) -> None:
     assert doorbell.waiting() == 0
     doorbell.ring()
     doorbell.ring()
     assert doorbell.waiting() == 2
 
 
-def test_more_than_enough_rings_are_not_rung(doorbell: Doorbell) -> None:
+def test_the_number_of_waiting_rings_is_bounded(doorbell: Doorbell) -> None:
     for _ in range(MAX_WAITING_RINGS + 10):
         doorbell.ring()
     assert doorbell.waiting() == MAX_WAITING_RINGS
 
 
-def test_a_message_names_the_task_and_nothing_else(
+def test_a_rings_message_names_the_task_and_nothing_else(
     redis_client: "redis.Redis", redis_url: str
 ) -> None:
     _celery(redis_url).ring()
@@ -49,7 +49,7 @@ def test_a_message_names_the_task_and_nothing_else(
     assert len(json.dumps(message)) < 1500
 
 
-def test_an_absent_broker_is_told_at_once() -> None:
+def test_an_unavailable_broker_raises_redis_unavailable_at_once() -> None:
     doorbell = _celery(f"redis://127.0.0.1:{free_port()}/0")
     with pytest.raises(RedisUnavailable):
         doorbell.ring()

@@ -1,4 +1,4 @@
-"""What every store of uploaded files does."""
+"""The contract of `Files`, in Redis and in memory."""
 
 import hashlib
 import time
@@ -21,7 +21,7 @@ Make = Callable[..., Files]
 
 @pytest.fixture(params=["redis", "memory"])
 def make(request: pytest.FixtureRequest) -> Make:
-    """A store with the given settings."""
+    """A function that makes a store from settings."""
     if request.param == "memory":
         return lambda **settings: MemoryFiles(BlobsSettings(**settings))
     client = request.getfixturevalue("redis_client")
@@ -36,7 +36,7 @@ def _add(files: Files, data: bytes = b"12345", key: str = "default") -> File:
     )
 
 
-def test_one_file(make: Make) -> None:
+def test_an_uploaded_file_can_be_described_read_and_deleted(make: Make) -> None:
     files, before = make(file_ttl_s=60), time.time()
     file = _add(files, b"\0\xff\n")
     assert before - 1 < file.created_at < time.time() + 1
@@ -57,7 +57,7 @@ def test_one_file(make: Make) -> None:
             call(file.id, "default")
 
 
-def test_an_empty_file(make: Make) -> None:
+def test_an_empty_file_can_be_uploaded_and_read(make: Make) -> None:
     files = make()
     file = _add(files, b"")
     assert (file.size, files.read(file.id, "default")) == (0, b"")
@@ -65,7 +65,7 @@ def test_an_empty_file(make: Make) -> None:
     assert files.list("default") == []
 
 
-def test_a_key_sees_only_its_own(make: Make) -> None:
+def test_an_api_key_sees_only_its_own_files(make: Make) -> None:
     files = make()
     mine, other = _add(files, key="a"), _add(files, key="b")
     for call in (files.get, files.read, files.delete):
@@ -75,13 +75,13 @@ def test_a_key_sees_only_its_own(make: Make) -> None:
     assert files.read(other.id, "b") == b"12345"
 
 
-def test_the_newest_come_first(make: Make) -> None:
+def test_files_are_listed_with_the_newest_first(make: Make) -> None:
     files = make()
     made = [_add(files) for _ in range(5)]
     assert files.list("default") == made[::-1]
 
 
-def test_a_file_expires_and_makes_room(make: Make) -> None:
+def test_a_file_expires_and_makes_room_for_another(make: Make) -> None:
     files = make(file_ttl_s=3, files_per_key=1)
     file = _add(files)
     with pytest.raises(TooManyFiles) as caught:
@@ -99,7 +99,7 @@ def test_a_file_expires_and_makes_room(make: Make) -> None:
 @pytest.mark.parametrize(
     "bound", [{"files_per_key": 2}, {"file_bytes_per_key": 12}, {"file_bytes": 12}], ids=str
 )
-def test_no_more_than_are_allowed(make: Make, bound: dict[str, int]) -> None:
+def test_a_file_beyond_the_bounds_is_refused(make: Make, bound: dict[str, int]) -> None:
     files = make(**bound)
     first, second = _add(files), _add(files)
     with pytest.raises(TooManyFiles, match="delete some"):
@@ -109,7 +109,7 @@ def test_no_more_than_are_allowed(make: Make, bound: dict[str, int]) -> None:
     _add(files)
 
 
-def test_what_one_key_has_is_no_bound_on_another(make: Make) -> None:
+def test_one_api_keys_files_do_not_count_for_another(make: Make) -> None:
     files = make(files_per_key=1, file_bytes_per_key=5, file_bytes=10)
     _add(files, key="a")
     _add(files, key="b")
@@ -117,7 +117,7 @@ def test_what_one_key_has_is_no_bound_on_another(make: Make) -> None:
         _add(files, b"1", key="c")
 
 
-def test_what_was_submitted_goes_first_and_the_longest_unused_of_it(make: Make) -> None:
+def test_used_files_make_room_for_new_ones_and_the_longest_unused_goes_first(make: Make) -> None:
     files = make(files_per_key=3)
     unused, first, second = (_add(files) for _ in range(3))
     for file in (first, second, first):
@@ -130,7 +130,7 @@ def test_what_was_submitted_goes_first_and_the_longest_unused_of_it(make: Make) 
         _add(files)
 
 
-def test_anothers_files_make_no_room(make: Make) -> None:
+def test_the_files_of_another_api_key_make_no_room(make: Make) -> None:
     files = make(file_bytes=5)
     file = _add(files, key="a")
     files.read(file.id, "a")
@@ -139,7 +139,7 @@ def test_anothers_files_make_no_room(make: Make) -> None:
     assert files.read(file.id, "a") == b"12345"
 
 
-def test_many_at_once_keep_to_the_bound(redis_client: "redis.Redis") -> None:
+def test_many_uploads_at_once_keep_to_the_bounds(redis_client: "redis.Redis") -> None:
     files = RedisFiles(
         redis_client, "default", RedisBlobs(redis_client), BlobsSettings(files_per_key=7)
     )
@@ -156,7 +156,7 @@ def test_many_at_once_keep_to_the_bound(redis_client: "redis.Redis") -> None:
     assert redis_client.hget("{default}:file-bytes", "*") == b"35"
 
 
-def test_every_key_has_a_time_to_live_and_what_made_room_leaves_no_bytes(
+def test_every_key_of_files_has_a_time_to_live_and_removed_files_leave_no_bytes(
     redis_client: "redis.Redis",
 ) -> None:
     files = RedisFiles(
@@ -174,7 +174,7 @@ def test_every_key_has_a_time_to_live_and_what_made_room_leaves_no_bytes(
     assert redis_client.hget("{default}:file-bytes", "*") == b"0"
 
 
-def test_what_could_not_be_stored_is_not_listed(redis_client: "redis.Redis") -> None:
+def test_a_file_that_could_not_be_stored_is_not_listed(redis_client: "redis.Redis") -> None:
     class Away(MemoryBlobs):
         def put(self, key: str, data: bytes, ttl_s: int) -> None:
             raise BlobsUnavailable("away")

@@ -1,4 +1,4 @@
-"""What every history does."""
+"""The contract of `History`, in Redis and in memory."""
 
 import time
 
@@ -41,11 +41,11 @@ def _ids(page: Page) -> list[str]:
     return [prediction.id for prediction in page.results]
 
 
-def test_an_empty_one(both: Both) -> None:
+def test_an_empty_history_is_one_empty_page(both: Both) -> None:
     assert both[1].page("default") == Page([], None, None)
 
 
-def test_pages_there_and_back(both: Both) -> None:
+def test_pages_lead_to_the_oldest_prediction_and_back(both: Both) -> None:
     ledger, history = both
     names = _fill(ledger, "p", 25)
     pages = [history.page("default", limit=10)]
@@ -59,7 +59,7 @@ def test_pages_there_and_back(both: Both) -> None:
     assert [_ids(page) for page in back] == [names[20:], names[10:20], names[:10]]
 
 
-def test_what_comes_or_goes_meanwhile_moves_nothing(both: Both) -> None:
+def test_a_new_prediction_does_not_shift_the_pages_behind_a_cursor(both: Both) -> None:
     ledger, history = both
     names = _fill(ledger, "p", 6)
     first = history.page("default", limit=3)
@@ -72,7 +72,7 @@ def test_what_comes_or_goes_meanwhile_moves_nothing(both: Both) -> None:
     assert _ids(history.page("default", back.previous, limit=3)) == ["new"]
 
 
-def test_filters(both: Both) -> None:
+def test_the_history_is_filtered_by_status_model_and_time(both: Both) -> None:
     ledger, history = both
     _fill(ledger, "p", 3)
     other = _fill(ledger, "o", 3, model="other")
@@ -87,7 +87,7 @@ def test_filters(both: Both) -> None:
     ]
 
 
-def test_keys_and_batches_are_apart(both: Both) -> None:
+def test_the_history_of_a_key_leaves_out_other_keys_and_batches(both: Both) -> None:
     ledger, history = both
     _fill(ledger, "p", 2)
     mine = _fill(ledger, "m", 2, key="mine")
@@ -109,6 +109,6 @@ def test_keys_and_batches_are_apart(both: Both) -> None:
         Place(True, float("nan"), "a").cursor(),
     ],
 )
-def test_a_cursor_that_is_none_of_ours(both: Both, cursor: str) -> None:
+def test_a_cursor_that_no_page_gave_is_invalid_input(both: Both, cursor: str) -> None:
     with pytest.raises(InvalidInput, match="cursor"):
         both[1].page("default", cursor)

@@ -1,4 +1,4 @@
-"""What every ledger does, the real one and the one in memory; and random calls that neither may answer differently."""
+"""The contract of `Ledger`, in Redis and in memory, and random calls with equal answers."""
 
 import time
 import uuid
@@ -31,7 +31,7 @@ from sluice.prediction import TRANSITIONS, Claim, Parameters, Priority, Problem,
 from sluice.settings import QueueSettings
 from tests.fakes.ledger import MemoryLedger
 
-# One lapse less than by default before each step, so that random calls get there.
+# Each step comes one lapse earlier than by default, so that random calls reach it.
 SETTINGS = QueueSettings(max_shared_lapses=2, max_lone_lapses=2, max_backlog=3, max_bytes=250)
 PROBLEM = Problem(code="not_an_image", message="It is none.")
 
@@ -43,7 +43,7 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
     return RedisLedger(request.getfixturevalue("redis_client"), QueueSettings())
 
 
-def test_create_and_get(ledger: Ledger) -> None:
+def test_a_created_prediction_can_be_read(ledger: Ledger) -> None:
     asked = Parameters(confidence=0.5, classes=("qr_code", 2), visualize=True)
     created, made, waiting = ledger.create(
         "a", Submission(model="codes", parameters=asked), "d1", 100
@@ -57,7 +57,7 @@ def test_create_and_get(ledger: Ledger) -> None:
     assert ledger.backlog() == 1
 
 
-def test_an_id_is_one_submissions(ledger: Ledger) -> None:
+def test_an_id_belongs_to_one_submission(ledger: Ledger) -> None:
     first, *_ = ledger.create("a", Submission(model="codes"), "d1")
     assert ledger.create("a", Submission(model="codes"), "d1") == (first, False, 0)
     with pytest.raises(IdReused):
@@ -70,12 +70,12 @@ def test_an_id_is_one_submissions(ledger: Ledger) -> None:
     assert ledger.claim("w", 10) is None
 
 
-def test_unknown(ledger: Ledger) -> None:
+def test_an_unknown_prediction_is_not_found(ledger: Ledger) -> None:
     with pytest.raises(NotFound):
         ledger.get("nobody")
 
 
-def test_claims_come_in_order_and_once(ledger: Ledger) -> None:
+def test_predictions_are_claimed_once_in_the_order_of_their_creation(ledger: Ledger) -> None:
     for name in "abc":
         ledger.create(name, Submission(model="codes"))
         time.sleep(0.002)
@@ -89,7 +89,7 @@ def test_claims_come_in_order_and_once(ledger: Ledger) -> None:
     assert ledger.backlog() == 3
 
 
-def test_succeed(ledger: Ledger) -> None:
+def test_a_prediction_that_succeeds_keeps_its_output_and_metrics(ledger: Ledger) -> None:
     claim = _claimed(ledger)
     ledger.succeed(claim, {"predictions": [{"x": 1.5, "class": "é"}]}, {"predict_time": 0.25})
     ended = ledger.get("a")
@@ -102,7 +102,7 @@ def test_succeed(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
-def test_a_result_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
+def test_an_output_that_is_too_large_is_refused(kind: str, request: pytest.FixtureRequest) -> None:
     ledger = _limited(kind, request, QueueSettings(max_output_bytes=1000))
     claim = _claimed(ledger)
     with pytest.raises(OutputTooLarge, match="fewer detections"):
@@ -111,14 +111,14 @@ def test_a_result_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
     ledger.succeed(claim, {"found": "x" * 900}, {})
 
 
-def test_fail(ledger: Ledger) -> None:
+def test_a_prediction_that_fails_keeps_its_error(ledger: Ledger) -> None:
     ledger.fail(_claimed(ledger), PROBLEM, {})
     assert ledger.get("a").status is Status.FAILED
     assert ledger.get("a").error == PROBLEM
     assert ledger.backlog() == 0
 
 
-def test_an_end_is_final(ledger: Ledger) -> None:
+def test_a_terminal_status_is_final(ledger: Ledger) -> None:
     claim = _claimed(ledger)
     ledger.succeed(claim, {}, {})
     before = ledger.get("a")
@@ -129,7 +129,7 @@ def test_an_end_is_final(ledger: Ledger) -> None:
     assert ledger.claim("w2", 10) is None
 
 
-def test_a_stale_owner_changes_nothing(ledger: Ledger) -> None:
+def test_an_owner_whose_claim_was_requeued_changes_nothing(ledger: Ledger) -> None:
     stale = _claimed(ledger)
     ledger.requeue(stale, 0)
     fresh = ledger.claim("w2", 10)
@@ -143,7 +143,7 @@ def test_a_stale_owner_changes_nothing(ledger: Ledger) -> None:
     assert ledger.get("a").output == {"by": "w2"}
 
 
-def test_requeue_waits_its_delay(ledger: Ledger) -> None:
+def test_a_requeued_prediction_can_be_claimed_after_its_delay(ledger: Ledger) -> None:
     ledger.requeue(_claimed(ledger), 100)
     assert ledger.get("a").status is Status.STARTING
     assert ledger.claim("w2", 10) is None
@@ -159,11 +159,13 @@ def test_requeue_waits_its_delay(ledger: Ledger) -> None:
     assert ledger.claim("w4", 10) is not None
 
 
-def test_a_lapsed_lease_is_queued_again_then_runs_alone_then_is_dead(ledger: Ledger) -> None:
+def test_a_prediction_whose_lease_lapses_is_queued_again_then_runs_alone_then_is_a_dead_letter(
+    ledger: Ledger,
+) -> None:
     ledger.create("a", Submission(model="codes"))
     assert _lapse(ledger) == Swept(("a",), (), (), 1, 0)
     assert _lapse(ledger) == Swept(("a",), (), (), 0, 1)
-    assert ledger.claim("w", 10) is None, "it may not run beside others any more"
+    assert ledger.claim("w", 10) is None, "the prediction must run alone now"
     assert ledger.dead() == []
     assert _lapse(ledger, alone=True) == Swept((), ("a",), (), 0, 0)
     ended = ledger.get("a")
@@ -174,17 +176,19 @@ def test_a_lapsed_lease_is_queued_again_then_runs_alone_then_is_dead(ledger: Led
     assert ledger.backlog() == 0
 
 
-def test_a_dead_letter_is_named_until_its_image_is_kept(ledger: Ledger) -> None:
+def test_every_sweep_names_a_dead_letter_until_its_image_is_kept(ledger: Ledger) -> None:
     ledger.create("a", Submission(model="codes"))
     for alone in (False, False, True):
         _lapse(ledger, alone=alone)
-    assert ledger.sweep() == Swept((), ("a",), (), 0, 0), "whoever swept before may have died since"
+    assert ledger.sweep() == Swept((), ("a",), (), 0, 0), (
+        "the keeper of the sweep before may have died since"
+    )
     ledger.mark_image_kept("a")
     assert ledger.sweep() == Swept((), (), (), 0, 0)
-    ledger.mark_image_kept("a")  # of two keepers, one comes second
+    ledger.mark_image_kept("a")  # the second of two keepers
 
 
-def test_a_sweep_says_how_much_it_left(redis_client: "redis.Redis") -> None:
+def test_a_sweep_does_a_bounded_amount_and_says_what_remains(redis_client: "redis.Redis") -> None:
     ledger = RedisLedger(redis_client, QueueSettings(start_within_s=0.5))
     for number in range(130):
         ledger.create(f"lapses-{number}", Submission(model="codes"))
@@ -197,7 +201,7 @@ def test_a_sweep_says_how_much_it_left(redis_client: "redis.Redis") -> None:
     assert (len(second.requeued), second.remaining) == (30, 0)
 
 
-def test_an_innocent_neighbour_survives_alone(ledger: Ledger) -> None:
+def test_a_prediction_that_survives_its_run_alone_succeeds(ledger: Ledger) -> None:
     ledger.create("a", Submission(model="codes"))
     _lapse(ledger)
     _lapse(ledger)
@@ -208,7 +212,7 @@ def test_an_innocent_neighbour_survives_alone(ledger: Ledger) -> None:
     assert ledger.dead() == []
 
 
-def test_what_must_run_alone_does_so_after_a_retry_too(ledger: Ledger) -> None:
+def test_a_prediction_that_must_run_alone_does_so_after_a_retry_too(ledger: Ledger) -> None:
     ledger.create("a", Submission(model="codes"))
     _lapse(ledger)
     _lapse(ledger)
@@ -219,7 +223,7 @@ def test_what_must_run_alone_does_so_after_a_retry_too(ledger: Ledger) -> None:
     assert ledger.claim("w", 10, alone=True) is not None
 
 
-def test_a_stale_owner_of_a_lapsed_lease_changes_nothing(ledger: Ledger) -> None:
+def test_an_owner_whose_lease_lapsed_changes_nothing(ledger: Ledger) -> None:
     ledger.create("a", Submission(model="codes"))
     claim = ledger.claim("w1", -1)
     assert claim is not None
@@ -229,7 +233,7 @@ def test_a_stale_owner_of_a_lapsed_lease_changes_nothing(ledger: Ledger) -> None
     assert ledger.get("a").status is Status.STARTING
 
 
-def test_cancel_what_waits(ledger: Ledger) -> None:
+def test_a_queued_prediction_can_be_canceled(ledger: Ledger) -> None:
     ledger.create("a", Submission(model="codes"))
     canceled = ledger.cancel("a")
     assert canceled.status is Status.CANCELED
@@ -239,7 +243,7 @@ def test_cancel_what_waits(ledger: Ledger) -> None:
     assert ledger.backlog() == 0
 
 
-def test_cancel_what_runs(ledger: Ledger) -> None:
+def test_a_running_prediction_can_be_canceled_and_its_owner_loses_the_lease(ledger: Ledger) -> None:
     claim = _claimed(ledger)
     assert ledger.cancel("a").status is Status.CANCELED
     for late in _every_way_to_move(ledger, claim):
@@ -249,7 +253,7 @@ def test_cancel_what_runs(ledger: Ledger) -> None:
     assert ledger.sweep() == Swept((), (), (), 0, 0)
 
 
-def test_cancel_what_has_ended_or_never_was(ledger: Ledger) -> None:
+def test_an_ended_or_unknown_prediction_cannot_be_canceled(ledger: Ledger) -> None:
     ledger.fail(_claimed(ledger), PROBLEM, {})
     with pytest.raises(Conflict, match="ended"):
         ledger.cancel("a")
@@ -258,7 +262,7 @@ def test_cancel_what_has_ended_or_never_was(ledger: Ledger) -> None:
         ledger.cancel("b")
 
 
-def test_retries_are_counted_and_what_is_given_back_is_not(ledger: Ledger) -> None:
+def test_retries_are_counted_and_a_claim_that_is_returned_is_not(ledger: Ledger) -> None:
     ledger.requeue(_claimed(ledger), 0)
     assert ledger.get("a").retries == 1
     claim = ledger.claim("w", 10)
@@ -277,7 +281,9 @@ def _limited(kind: str, request: pytest.FixtureRequest, limits: QueueSettings) -
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
-def test_what_did_not_start_in_time_is_aborted(kind: str, request: pytest.FixtureRequest) -> None:
+def test_a_prediction_that_did_not_start_before_its_deadline_is_aborted(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
     ledger = _limited(kind, request, QueueSettings())
     ledger.create("a", Submission(model="codes"))
     running = ledger.claim("w", 10)
@@ -290,13 +296,17 @@ def test_what_did_not_start_in_time_is_aborted(kind: str, request: pytest.Fixtur
     ledger.succeed(running, {}, {})
     ledger.create("c", Submission(model="codes", start_within_s=0.2))
     time.sleep(0.25)
-    assert ledger.claim("w", 10) is None, "nor is it started before a sweep has seen it"
+    assert ledger.claim("w", 10) is None, (
+        "no claim takes an overdue prediction before the sweep either"
+    )
     assert ledger.sweep().aborted == ("c",)
     assert ledger.backlog() == 0
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
-def test_the_queue_is_bounded(kind: str, request: pytest.FixtureRequest) -> None:
+def test_the_queue_is_bounded_by_predictions_and_by_bytes(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
     ledger = _limited(kind, request, QueueSettings(max_backlog=2, max_bytes=100))
     ledger.create(
         "large", Submission(model="codes"), size=500
@@ -316,7 +326,7 @@ def test_the_queue_is_bounded(kind: str, request: pytest.FixtureRequest) -> None
     with pytest.raises(NotFound):
         ledger.get("c")
     assert ledger.create("a", Submission(model="codes"), size=60)[1] is False, (
-        "what is in already is not refused"
+        "a recorded prediction is not refused"
     )
     claim = ledger.claim("w", 10)
     assert claim is not None
@@ -324,7 +334,9 @@ def test_the_queue_is_bounded(kind: str, request: pytest.FixtureRequest) -> None
     ledger.create("c", Submission(model="codes"), size=60)
 
 
-def test_a_full_redis_takes_no_more_and_finishes_what_it_has(redis_client: "redis.Redis") -> None:
+def test_a_full_redis_refuses_new_predictions_and_finishes_accepted_ones(
+    redis_client: "redis.Redis",
+) -> None:
     ledger = RedisLedger(redis_client, QueueSettings(max_memory=0.8))
     claim = _claimed(ledger)
     used = redis_client.info("memory")["used_memory"]
@@ -339,7 +351,7 @@ def test_a_full_redis_takes_no_more_and_finishes_what_it_has(redis_client: "redi
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
-def test_a_deadline_of_its_own_is_never_later_than_the_queues(
+def test_a_predictions_own_deadline_is_never_later_than_the_queues(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     ledger = _limited(kind, request, QueueSettings(start_within_s=100))
@@ -353,7 +365,7 @@ def test_a_deadline_of_its_own_is_never_later_than_the_queues(
     assert ledger.sweep().aborted == ("c",)
 
 
-def test_keys_have_their_turns(ledger: Ledger) -> None:
+def test_keys_take_turns_to_be_claimed(ledger: Ledger) -> None:
     for number in range(6):
         ledger.create(f"flood-{number}", Submission(model="codes", key="flood"))
         time.sleep(0.001)
@@ -379,7 +391,7 @@ def test_keys_have_their_turns(ledger: Ledger) -> None:
     assert ledger.count_ahead("flood-0") is None
 
 
-def test_higher_priorities_go_first_and_lower_ones_are_not_starved(ledger: Ledger) -> None:
+def test_higher_priorities_are_claimed_first_and_lower_ones_are_not_starved(ledger: Ledger) -> None:
     for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
         for number in range(20):
             ledger.create(f"{priority}-{number}", Submission(model="codes", priority=priority))
@@ -418,7 +430,7 @@ def test_another_keys_prediction_is_unknown(ledger: Ledger) -> None:
     assert ledger.cancel("a", "mine").status is Status.CANCELED
 
 
-def test_all_that_was_asked_is_on_record(ledger: Ledger) -> None:
+def test_every_field_of_a_submission_is_on_record(ledger: Ledger) -> None:
     asked = Submission(
         model="codes",
         key="mine",
@@ -448,7 +460,7 @@ def test_logs_have_a_line_for_each_attempt(ledger: Ledger) -> None:
     )
 
 
-def test_load(ledger: Ledger) -> None:
+def test_the_load_counts_the_queue_its_workers_and_its_rate(ledger: Ledger) -> None:
     assert ledger.load()[:5] == (0, 0, 0, 0.0, 0.0)
     claim = _claimed(ledger)
     ledger.create("b", Submission(model="codes"))
@@ -465,8 +477,8 @@ def test_load(ledger: Ledger) -> None:
     assert ledger.load().live == 1
 
 
-def test_an_idle_queue_has_no_rate(ledger: Ledger) -> None:
-    """It would be its clients' rate, and promise a wait of minutes to who comes alone."""
+def test_an_idle_queue_has_no_drain_rate(ledger: Ledger) -> None:
+    """An idle queue's rate is its clients' own: a single client would be told to wait minutes."""
     ledger.succeed(_claimed(ledger), {}, {})
     time.sleep(2)
     assert ledger.load().drain_rate_per_s == 0
@@ -492,7 +504,7 @@ def test_records_expire_after_their_end_and_not_before(redis_client: "redis.Redi
     ended = [name for name in names if name.startswith("ended:")]
     assert sorted(names) == sorted(
         ["gone:a", "prediction:a", "index:default", "expiring", *ended]
-    ), "no other key is left"
+    ), "no other Redis key is left"
     assert all(redis_client.ttl(f"{{default}}:{name}") > 0 for name in names)
     assert 4 < redis_client.ttl("{default}:gone:a") <= 64
     time.sleep(4.1)
@@ -524,7 +536,7 @@ def test_dead_letters_are_bounded(redis_client: "redis.Redis") -> None:
     assert 0 < redis_client.ttl("{default}:prediction:c") <= 100
 
 
-def test_an_entry_without_a_record_is_dropped(redis_client: "redis.Redis") -> None:
+def test_a_queue_entry_without_a_record_is_dropped(redis_client: "redis.Redis") -> None:
     ledger = RedisLedger(redis_client, QueueSettings())
     for name in ("ready:normal:default", "delayed", "alone", "deadlines", "live"):
         redis_client.zadd(f"{{default}}:{name}", {"ghost": 0})
@@ -542,7 +554,7 @@ def test_an_entry_without_a_record_is_dropped(redis_client: "redis.Redis") -> No
 
 
 def _lapse(ledger: Ledger, *, alone: bool = False) -> Swept:
-    """What a sweep finds of a worker that claimed and died."""
+    """Let a worker claim a prediction and die; returns the sweep's result."""
     assert ledger.claim(uuid.uuid4().hex, -1, alone=alone) is not None
     return ledger.sweep()
 
@@ -562,7 +574,7 @@ def _every_way_to_move(ledger: Ledger, claim: Claim) -> Iterator[Callable[[], No
 
 
 class BothLedgers(RuleBasedStateMachine):
-    """The same calls on the real ledger and the one in memory: the same answers, and no way outside the table."""
+    """Random calls to both ledgers: the answers agree, and every change is in the table."""
 
     client: "redis.Redis"
     claims = Bundle("claims")
@@ -672,7 +684,7 @@ def _sorted(value: object) -> object:
 
 
 def _shape(answer: object) -> object:
-    """An answer without its times, which two clocks can't share."""
+    """An answer without times, which two clocks can't share."""
     if isinstance(answer, tuple) and answer and hasattr(answer[0], "model_dump"):
         return tuple(map(_shape, answer))
     if isinstance(answer, Claim):
@@ -684,12 +696,12 @@ def _shape(answer: object) -> object:
     return answer
 
 
-def test_random_calls(redis_client: "redis.Redis") -> None:
+def test_random_calls_give_the_same_answers_from_both_ledgers(redis_client: "redis.Redis") -> None:
     BothLedgers.client = redis_client
     run_state_machine_as_test(
         BothLedgers, settings=settings(max_examples=40, stateful_step_count=25)
     )
 
 
-def test_the_table_names_every_status() -> None:
+def test_the_transition_table_names_every_status() -> None:
     assert set(TRANSITIONS) == set(Status)

@@ -1,4 +1,4 @@
-"""Random calls on threads at once: every history of answers must be that of some order of calls, one after the other."""
+"""Random calls on several threads: every history of answers must be linearizable."""
 
 import contextlib
 import itertools
@@ -40,7 +40,10 @@ def run(
     ledgers: Sequence[Ledger],
     pool: ThreadPoolExecutor,
 ) -> list[Event]:
-    """What happened, with what is left at the end. Each thread has a ledger of its own, over one store."""
+    """The history of one run, with the state at its end.
+
+    Each thread has its own ledger over one store.
+    """
     clock, claims, history = itertools.count(), [], []
     barrier = threading.Barrier(len(threads))
 
@@ -86,7 +89,7 @@ _OF_A_CLAIM = ("renew", "succeed", "fail", "requeue")
 def _answer(
     ledger: Ledger, call: Call, claim: Claim | None, owner: str, claims: list[Claim]
 ) -> object:
-    """The answer, or the class of the error, without times: the model has no clock."""
+    """The answer without times, or the error's class: the model has no clock."""
     calls: dict[str, Callable[[], Any]] = {
         "create": lambda: ledger.create(call.id, Submission(model="codes"), call.digest, 100),
         "get": lambda: ledger.get(call.id),
@@ -156,7 +159,7 @@ _FIRST = [
 
 @pytest.fixture
 def pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads that take turns as often as they can, also where they wait for nothing."""
+    """Let threads take turns as often as possible."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     with ThreadPoolExecutor(MOST_THREADS) as threads:
@@ -167,7 +170,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def _histories(
     fresh: Callable[[], Sequence[Ledger]], pool: ThreadPoolExecutor, programs: int
 ) -> Iterator[list[Event]]:
-    """What happens to random programs, each on ledgers over an empty store."""
+    """The histories of random programs, each on ledgers over an empty store."""
     found: list[list[Event]] = []
 
     @settings(max_examples=programs, phases=[Phase.generate])
@@ -181,7 +184,9 @@ def _histories(
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])
-def test_calls_at_once(kind: str, request: pytest.FixtureRequest, pool: ThreadPoolExecutor) -> None:
+def test_concurrent_calls_are_linearizable(
+    kind: str, request: pytest.FixtureRequest, pool: ThreadPoolExecutor
+) -> None:
     fresh, stack = _memory, contextlib.ExitStack()
     if kind == "redis":
         url, client = request.getfixturevalue("redis_url"), request.getfixturevalue("redis_client")
@@ -204,7 +209,7 @@ def _memory() -> Sequence[Ledger]:
 
 
 class TornLedger(MemoryLedger):
-    """Looks, waits, and writes, with no lock: what a ledger must not do."""
+    """A wrong ledger: without a lock, it reads, waits, and writes."""
 
     def __init__(self) -> None:
         super().__init__(SETTINGS, self._late)
@@ -266,5 +271,7 @@ _HISTORIES = {
 
 
 @pytest.mark.parametrize(("history", "possible"), _HISTORIES.values(), ids=_HISTORIES)
-def test_the_search(history: list[Event], possible: bool) -> None:
+def test_the_search_tells_linearizable_histories_from_others(
+    history: list[Event], possible: bool
+) -> None:
     assert linearizable(history) is possible

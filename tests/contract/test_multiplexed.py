@@ -1,4 +1,4 @@
-"""The shared connection, against a real Redis: order, errors, breaks, and one that hangs."""
+"""The multiplexed connection on a real Redis: order, errors, breaks and a Redis that hangs."""
 
 import asyncio
 import os
@@ -35,9 +35,9 @@ async def pipe(redis_url: str, redis_client: "redis.Redis") -> AsyncIterator[Mul
     made.close()
 
 
-async def test_answers_come_to_whom_they_belong(pipe: MultiplexedConnection) -> None:
+async def test_concurrent_callers_get_their_own_answers(pipe: MultiplexedConnection) -> None:
     async def one(number: int) -> None:
-        size = 1 + number * 997 % 200_000  # from less than a packet to many
+        size = 1 + number * 997 % 200_000  # from a part of a packet to many packets
         stored, got, deleted = await pipe.send(
             ("SET", f"k{number}", bytes([number]) * size),
             ("GET", f"k{number}"),
@@ -48,7 +48,7 @@ async def test_answers_come_to_whom_they_belong(pipe: MultiplexedConnection) -> 
     await asyncio.gather(*map(one, range(200)))
 
 
-async def test_an_error_is_an_answer_like_any_other(pipe: MultiplexedConnection) -> None:
+async def test_an_error_answer_reaches_its_caller_and_no_other(pipe: MultiplexedConnection) -> None:
     await pipe.send(("SET", "text", "a"))
     first, second, third = await pipe.send(
         ("INCR", "text"), ("EVALSHA", "0" * 40, 0), ("GET", "text")
@@ -58,7 +58,7 @@ async def test_an_error_is_an_answer_like_any_other(pipe: MultiplexedConnection)
     assert third == b"a"
 
 
-async def test_one_that_is_no_longer_waited_for_leaves_the_others_their_answers(
+async def test_a_canceled_caller_leaves_the_others_their_answers(
     pipe: MultiplexedConnection,
 ) -> None:
     await pipe.send(("SET", "a", "1"))
@@ -70,7 +70,7 @@ async def test_one_that_is_no_longer_waited_for_leaves_the_others_their_answers(
         await impatient
 
 
-async def test_after_a_break_it_connects_anew(
+async def test_a_broken_connection_fails_its_callers_and_the_next_call_connects_again(
     pipe: MultiplexedConnection, redis_client: "redis.Redis"
 ) -> None:
     (own,) = await pipe.send(("CLIENT", "ID"))
@@ -84,12 +84,12 @@ async def test_after_a_break_it_connects_anew(
     assert other != own
 
 
-async def test_many_who_find_no_connection_make_one(pipe: MultiplexedConnection) -> None:
+async def test_many_callers_without_a_connection_make_one(pipe: MultiplexedConnection) -> None:
     found = await asyncio.gather(*(pipe.send(("CLIENT", "ID")) for _ in range(20)))
     assert len({one for (one,) in found}) == 1
 
 
-async def test_one_that_takes_connections_and_says_nothing_is_waited_for_once() -> None:
+async def test_many_callers_of_a_silent_server_share_one_connection_and_one_time_out() -> None:
     came: list[asyncio.StreamWriter] = []
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -111,7 +111,7 @@ async def test_one_that_takes_connections_and_says_nothing_is_waited_for_once() 
     await asyncio.sleep(0.1)  # for `silent` to see the end
 
 
-async def test_nobody_there(redis_url: str) -> None:
+async def test_a_refused_connection_or_login_raises(redis_url: str) -> None:
     with pytest.raises(ConnectionError):
         await MultiplexedConnection(
             f"redis://127.0.0.1:{free_port()}/0", connect_timeout_s=1.0, timeout_s=1.0
@@ -122,7 +122,7 @@ async def test_nobody_there(redis_url: str) -> None:
         ).send(("PING",))
 
 
-async def test_a_redis_that_hangs_is_waited_for_no_longer_than_was_said(
+async def test_callers_of_a_hanging_redis_get_a_time_out_and_no_late_answer(
     redis_url: str, redis_client: "redis.Redis"
 ) -> None:
     pipe = MultiplexedConnection(redis_url, connect_timeout_s=5.0, timeout_s=0.5)
@@ -136,24 +136,24 @@ async def test_a_redis_that_hangs_is_waited_for_no_longer_than_was_said(
     finally:
         os.kill(pid, signal.SIGCONT)
     assert {type(one) for one in said} == {TimeoutError}
-    for _ in range(20):  # it may hang on for a moment
+    for _ in range(20):  # Redis may need a moment
         answer: Any = (await asyncio.gather(pipe.send(("GET", "a")), return_exceptions=True))[0]
         if answer == [b"1"]:
             break
         assert isinstance(answer, TimeoutError | ConnectionError)
-    assert answer == [b"1"], "an answer of before the break is nobody's now"
+    assert answer == [b"1"], "no caller gets an answer from before the break"
     pipe.close()
 
 
-async def test_one_late_answer_costs_only_whoever_waits_for_it(
+async def test_a_late_answer_times_out_its_own_caller_only(
     redis_url: str, redis_client: "redis.Redis"
 ) -> None:
-    """As long as answers come at all, the connection is kept: what is behind in the line has waited for less."""
+    """The connection is kept while answers come: later callers have waited for less."""
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while asked := await reader.read(1000):
             if b"GET" in asked:
-                writer.write(b"$1\r\n")  # a part of the answer comes, and the rest of it too late
+                writer.write(b"$1\r\n")  # the rest of the answer comes too late
                 await asyncio.sleep(0.3)
                 writer.write(b"a")
                 await asyncio.sleep(0.3)
@@ -176,7 +176,7 @@ async def test_one_late_answer_costs_only_whoever_waits_for_it(
     await asyncio.sleep(0.1)  # for `slow` to see the end
 
 
-async def test_an_answer_to_nothing_ends_the_connection() -> None:
+async def test_an_unexpected_answer_ends_the_connection() -> None:
     def serve(listener: socket.socket) -> None:
         peer, _ = listener.accept()
         with peer:
@@ -190,7 +190,6 @@ async def test_an_answer_to_nothing_ends_the_connection() -> None:
         )
         assert await pipe.send(("PING",)) == [b"OK"]
         await serving
-    with pytest.raises(
-        ConnectionError
-    ):  # the old connection is not used again, and for a new one nobody is there
+    # The old connection is not used again, and no server accepts a new one.
+    with pytest.raises(ConnectionError):
         await pipe.send(("PING",))

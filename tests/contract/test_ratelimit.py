@@ -1,4 +1,4 @@
-"""What every rate limiter does, the one in Redis and the one in memory, on a clock of the test's own and on the real one."""
+"""The contract of `RateLimiter`, in Redis and in memory, on a test's clock and on the real one."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ STEPS_US = st.lists(
 
 @dataclass
 class World:
-    """A limiter on a clock that stands until it is set."""
+    """A limiter on a clock that moves only when it is set."""
 
     limiter: RateLimiter
     tell: Callable[[int], Any]
@@ -44,7 +44,7 @@ class World:
         self.tell(now_us)
 
     def wait_us(self, name: str, rate_per_s: float, burst: int) -> int:
-        """0 where a submission is counted."""
+        """The wait that the limiter asks for; 0 where it counts a submission."""
         try:
             self.limiter.take(name, rate_per_s, burst)
         except RateLimited as error:
@@ -80,13 +80,13 @@ def world(request: pytest.FixtureRequest) -> World:
 
 @pytest.fixture(params=["redis", "memory"])
 def limiter(request: pytest.FixtureRequest) -> RateLimiter:
-    """On the real clock."""
+    """A limiter on the real clock."""
     if request.param == "memory":
         return MemoryRateLimiter()
     return RedisRateLimiter(request.getfixturevalue("redis_client"), "default")
 
 
-def test_a_burst_and_then_the_rate(world: World) -> None:
+def test_a_burst_is_allowed_and_then_the_rate(world: World) -> None:
     assert [world.wait_us("a", 4, 3) for _ in range(4)] == [0, 0, 0, 250_000]
     world.set(NOW_US + 249_999)
     assert world.wait_us("a", 4, 3) == 1
@@ -96,24 +96,24 @@ def test_a_burst_and_then_the_rate(world: World) -> None:
     assert [world.wait_us("a", 4, 3) for _ in range(4)] == [0, 0, 0, 250_000]
 
 
-def test_what_is_refused_does_not_count(world: World) -> None:
+def test_a_refused_submission_does_not_count(world: World) -> None:
     assert [world.wait_us("a", 1, 1) for _ in range(5)] == [0, *[1_000_000] * 4]
     world.set(NOW_US + 1_000_000)
     assert world.wait_us("a", 1, 1) == 0
 
 
-def test_names_are_apart(world: World) -> None:
+def test_each_name_has_its_own_limit(world: World) -> None:
     assert [world.wait_us(name, 1, 1) for name in ("a", "b", "a")] == [0, 0, 1_000_000]
 
 
-def test_limits_that_change_count_at_once(world: World) -> None:
+def test_changed_limits_count_at_once(world: World) -> None:
     assert [world.wait_us("a", 1, 3) for _ in range(3)] == [0, 0, 0]
     assert world.wait_us("a", 1, 2) == 2_000_000
     assert world.wait_us("a", 10, 2) == 200_000
     assert world.wait_us("a", 10, 4) == 0
 
 
-def test_a_clock_that_is_set_back_refuses_nobody_for_long(world: World) -> None:
+def test_a_clock_that_is_set_back_refuses_no_caller_for_long(world: World) -> None:
     assert world.wait_us("a", 1, 1) == 0
     world.set(NOW_US - 3_600_000_000)
     assert world.wait_us("a", 1, 1) == 1_000_000
@@ -121,14 +121,14 @@ def test_a_clock_that_is_set_back_refuses_nobody_for_long(world: World) -> None:
     assert world.wait_us("a", 1, 1) == 0
 
 
-def test_the_error_says_when(world: World) -> None:
+def test_the_error_says_when_to_try_again(world: World) -> None:
     world.limiter.take("a", 0.25, 1)
     with pytest.raises(RateLimited, match=r"0\.25 a second; try again in 4\.000 s") as caught:
         world.limiter.take("a", 0.25, 1)
     assert caught.value.retry_after_s == 4
 
 
-def test_no_window_has_more_than_the_burst_and_the_rate(world: World) -> None:
+def test_no_span_of_time_has_more_than_the_burst_and_the_rate(world: World) -> None:
     @given(RATES, BURSTS.filter(lambda burst: burst <= 20), STEPS_US)
     def holds(rate_per_s: float, burst: int, steps_us: list[int]) -> None:
         name, taken, now = uuid.uuid4().hex, [], NOW_US
@@ -146,7 +146,9 @@ def test_no_window_has_more_than_the_burst_and_the_rate(world: World) -> None:
     holds()
 
 
-def test_who_waits_as_told_is_never_refused_and_waits_no_longer_than_needed(world: World) -> None:
+def test_a_caller_that_waits_as_told_is_never_refused_and_waits_no_longer_than_needed(
+    world: World,
+) -> None:
     @given(RATES, BURSTS.filter(lambda burst: burst <= 20), STEPS_US)
     def holds(rate_per_s: float, burst: int, steps_us: list[int]) -> None:
         name, now = uuid.uuid4().hex, NOW_US
@@ -166,10 +168,10 @@ def test_who_waits_as_told_is_never_refused_and_waits_no_longer_than_needed(worl
 
 
 @pytest.mark.parametrize("rate_per_s", [3, 7, 999_983])
-def test_nothing_drifts(world: World, rate_per_s: int) -> None:
-    """Thousands of submissions, each as soon as it is allowed: the last one is on time to the microsecond.
+def test_thousands_of_submissions_at_the_rate_do_not_drift(world: World, rate_per_s: int) -> None:
+    """Each submission comes as soon as it is allowed; the last one is exact to the microsecond.
 
-    Not so with a burst of 1: what a caller loses to the clock's own steps, it then never gets back.
+    A burst of 1 would drift: a caller never regains the time that the clock's steps cost.
     """
     now, count, burst = NOW_US, 3000, 2
     for _ in range(count):
@@ -179,7 +181,7 @@ def test_nothing_drifts(world: World, rate_per_s: int) -> None:
     assert now - NOW_US == -(-(count - burst) * 10**6 // rate_per_s)
 
 
-def test_both_answer_the_same(redis_client: "redis.Redis") -> None:
+def test_random_calls_give_the_same_answers_from_both_limiters(redis_client: "redis.Redis") -> None:
     real, fake = _redis_world(redis_client), _memory_world()
 
     @given(
@@ -201,7 +203,7 @@ def test_both_answer_the_same(redis_client: "redis.Redis") -> None:
     holds()
 
 
-def test_many_at_once(limiter: RateLimiter) -> None:
+def test_many_threads_at_once_keep_to_the_burst(limiter: RateLimiter) -> None:
     ready, taken = threading.Barrier(8), []
 
     def hurry() -> None:
@@ -219,7 +221,7 @@ def test_many_at_once(limiter: RateLimiter) -> None:
     assert len(taken) == 20
 
 
-def test_on_the_real_clock(limiter: RateLimiter) -> None:
+def test_on_the_real_clock_a_refused_caller_is_allowed_after_its_wait(limiter: RateLimiter) -> None:
     limiter.take("a", 20, 1)
     for _ in range(5):
         with pytest.raises(RateLimited) as caught:
@@ -229,7 +231,7 @@ def test_on_the_real_clock(limiter: RateLimiter) -> None:
         limiter.take("a", 20, 1)
 
 
-def test_a_level_is_kept_as_long_as_it_counts(redis_client: "redis.Redis") -> None:
+def test_a_level_is_kept_in_redis_as_long_as_it_counts(redis_client: "redis.Redis") -> None:
     limiter = RedisRateLimiter(redis_client, "default")
     for _ in range(3):
         limiter.take("camera-7", 0.01, 5)
@@ -237,7 +239,7 @@ def test_a_level_is_kept_as_long_as_it_counts(redis_client: "redis.Redis") -> No
     assert 300 < redis_client.ttl("{default}:rate:camera-7") <= 360
 
 
-def test_an_absent_redis_is_ours_to_name() -> None:
+def test_an_unavailable_redis_raises_redis_unavailable_without_its_address() -> None:
     client = connection.connect(
         f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2
     )

@@ -1,4 +1,4 @@
-"""What every store of webhook secrets does, the real one and the one in memory."""
+"""The contract of `Secrets`, in Redis and in memory."""
 
 import pytest
 import redis
@@ -20,7 +20,7 @@ def secrets(request: pytest.FixtureRequest) -> Secrets:
     )
 
 
-def test_secrets(secrets: Secrets) -> None:
+def test_a_key_has_one_secret_and_two_during_a_rotation(secrets: Secrets) -> None:
     (first,) = secrets.for_key("default")
     assert first.startswith("whsec_")
     assert secrets.for_key("default") == (first,)
@@ -38,7 +38,7 @@ def test_secrets(secrets: Secrets) -> None:
     assert len(secrets.for_key("new")) == 1
 
 
-def test_a_claim_has_its_keys_secrets(
+def test_a_claimed_delivery_carries_the_secrets_of_its_key(
     redis_client: "redis.Redis", request: pytest.FixtureRequest
 ) -> None:
     world = make("redis", request, WebhooksSettings())
