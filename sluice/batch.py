@@ -8,23 +8,28 @@ from sluice.prediction import Priority, Status
 
 
 class ItemError(BaseModel):
-    """Why an image of a batch was not accepted. `name` is the file's, or its URL."""
+    """The reason why an image of a batch was refused."""
 
     model_config = ConfigDict(frozen=True)
 
     index: int
+    """Position of the image in the batch, from 0."""
     name: str | None = None
+    """Name of the file, or the image's URL."""
     code: str
+    """Stable, for programs."""
     detail: str
+    """One sentence, for people."""
 
 
 class BatchSubmission(BaseModel):
-    """What a caller submits, but for the images, of which there are `total`. The rest is as in `Submission`."""
+    """A caller's request for one batch, without the images. Other fields are as in `Submission`."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str
     total: int
+    """Number of images."""
     key: str = "default"
     priority: Priority = Priority.NORMAL
     metadata: dict[str, Any] = {}
@@ -34,18 +39,20 @@ class BatchSubmission(BaseModel):
 
 
 class Batch(BatchSubmission):
-    """The record. `counts` has every status; `errors` are known once all images were looked at."""
+    """The record of a batch. Times are seconds since the epoch, by Redis's clock."""
 
     id: str
     created_at: float
     completed_at: float | None = None
     canceled: bool = False
     counts: dict[Status, int]
+    """Number of predictions in each status; every status is present."""
     errors: tuple[ItemError, ...] = ()
+    """Refused images, once all images were read."""
 
     @property
     def status(self) -> Status:
-        """`succeeded` when all have ended, however; `canceled` when the rest was."""
+        """`succeeded` once every prediction has ended, in any status; `canceled` after a cancel."""
         if self.completed_at is not None:
             return Status.CANCELED if self.canceled else Status.SUCCEEDED
         begun = any(count for status, count in self.counts.items() if status is not Status.STARTING)

@@ -1,47 +1,51 @@
-"""Everything that Sluice itself raises.
+"""All errors that Sluice raises.
 
     SluiceError
-    ├── InvalidInput             the caller's fault; the same call would fail again
-    │   ├── NotAnImage           the bytes are no image that we decode
-    │   │   └── TruncatedImage   they end before the image does
-    │   ├── ImageTooLarge        too many bytes, or too many pixels
-    │   ├── ImageNotFetched      its URL does not lead to an image
-    │   ├── AddressNotAllowed    a URL leads to an address that requests may not reach
-    │   ├── UploadTooSlow        the request's body stalled, or took too long
-    │   ├── OutputTooLarge       so much was found that the result would not fit
-    │   ├── UnknownModel         no such model is loaded
-    │   └── UnsupportedModel     the model says too little, or something we can't decode
-    ├── Unauthorized             the request has no valid key
-    ├── NotFound                 nothing of that id or name is known
-    ├── Gone                     it was known; what was asked for has expired
-    ├── Conflict                 the prediction is not in a status that allows this
-    │   ├── IdReused             the id belongs to a prediction with another image or other parameters
-    │   └── LeaseLost            this attempt no longer owns the prediction
-    ├── Unavailable              a part is away; the same call may succeed later
-    │   ├── QueueFull            what is queued has reached a bound; nothing is away, but the remedy is the same
-    │   ├── RateLimited          this caller submits faster than it may
-    │   ├── TooManyFiles         this caller's files, or everybody's, have reached a bound
+    ├── InvalidInput
+    │   ├── NotAnImage
+    │   │   └── TruncatedImage
+    │   ├── ImageTooLarge
+    │   ├── ImageNotFetched
+    │   ├── AddressNotAllowed
+    │   ├── UploadTooSlow
+    │   ├── OutputTooLarge
+    │   ├── UnknownModel
+    │   └── UnsupportedModel
+    ├── Unauthorized
+    ├── NotFound
+    ├── Gone
+    ├── Conflict
+    │   ├── IdReused
+    │   └── LeaseLost
+    ├── Unavailable
+    │   ├── QueueFull
+    │   ├── RateLimited
+    │   ├── TooManyFiles
     │   ├── RedisUnavailable
     │   ├── BlobsUnavailable
     │   ├── TritonUnavailable
-    │   ├── ImageUnreachable     the server that an image's URL names does not answer, or says that it can't now
-    │   └── DeadlineExceeded     a part did not answer within the time it was given
-    ├── ImageExpired             the image was removed before a worker could read it
-    ├── InferenceFailed          Triton took the request and the model failed on it
-    └── LocalStackError          `sluice up` can't start; says what to install or change
+    │   ├── ImageUnreachable
+    │   └── DeadlineExceeded
+    ├── ImageExpired
+    ├── InferenceFailed
+    └── LocalStackError
 
-An error carries a stable `code`, for programs, and `retryable`: whether the same work may succeed later. It never carries an
-HTTP status: `api/errors.py` maps classes to statuses. Messages are for people and say what to change.
+An error never carries an HTTP status; `api/errors.py` maps classes to statuses.
+docs/reference/errors.md says what a client should do about each code.
 """
 
 from typing import ClassVar
 
 
 class SluiceError(Exception):
-    """The root of the tree. `message` is safe to show to a client: it holds no secret and no address inside the network."""
+    """The root of the tree."""
 
     code: ClassVar[str] = "internal"
+    """Stable, for programs."""
     retryable: ClassVar[bool] = False
+    """True if the same work may succeed later."""
+    message: str
+    """For people; says what to change. Holds no secret and no address inside the network."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -49,74 +53,108 @@ class SluiceError(Exception):
 
 
 class InvalidInput(SluiceError):
+    """The caller's mistake. The same call would fail again."""
+
     code = "invalid_input"
 
 
 class NotAnImage(InvalidInput):
+    """The bytes are not an image that Sluice can decode."""
+
     code = "not_an_image"
 
 
 class TruncatedImage(NotAnImage):
+    """The bytes end before the image does."""
+
     code = "truncated_image"
 
 
 class ImageTooLarge(InvalidInput):
+    """The image has too many bytes or too many pixels."""
+
     code = "image_too_large"
 
 
 class ImageNotFetched(InvalidInput):
+    """The image's URL does not lead to an image."""
+
     code = "image_not_fetched"
 
 
 class AddressNotAllowed(InvalidInput):
+    """A URL leads to an address that requests must not reach."""
+
     code = "address_not_allowed"
 
 
 class UploadTooSlow(InvalidInput):
+    """The request's body stalled, or took too long."""
+
     code = "upload_too_slow"
 
 
 class OutputTooLarge(InvalidInput):
+    """The output has more bytes than a prediction may have."""
+
     code = "output_too_large"
 
 
 class UnknownModel(InvalidInput):
+    """No model of that name is loaded."""
+
     code = "unknown_model"
 
 
 class UnsupportedModel(InvalidInput):
+    """The model's configuration is incomplete, or its outputs cannot be decoded."""
+
     code = "unsupported_model"
 
 
 class Unauthorized(SluiceError):
+    """The request has no valid API key."""
+
     code = "unauthorized"
 
 
 class NotFound(SluiceError):
+    """Nothing of that id or name is known."""
+
     code = "not_found"
 
 
 class Gone(SluiceError):
+    """The resource existed, and its retention has ended."""
+
     code = "gone"
 
 
 class Conflict(SluiceError):
+    """The resource is not in a status that allows the call."""
+
     code = "conflict"
 
 
 class IdReused(Conflict):
+    """The id belongs to a prediction with another image or other parameters."""
+
     code = "id_reused"
 
 
 class LeaseLost(Conflict):
+    """The attempt no longer owns the prediction."""
+
     code = "lease_lost"
 
 
 class Unavailable(SluiceError):
-    """`retry_after_s` is when the same call may succeed, as far as that is known."""
+    """Something that the call needs is unavailable. The same call may succeed later."""
 
     code = "unavailable"
     retryable = True
+    retry_after_s: float
+    """Seconds after which the same call may succeed."""
 
     def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
@@ -124,44 +162,66 @@ class Unavailable(SluiceError):
 
 
 class QueueFull(Unavailable):
+    """The backlog has reached a bound, or too many batches are being received."""
+
     code = "queue_full"
 
 
 class RateLimited(Unavailable):
+    """The caller submits faster than its rate."""
+
     code = "rate_limited"
 
 
 class TooManyFiles(Unavailable):
+    """The uploaded files of the caller, or of all callers, have reached a bound."""
+
     code = "too_many_files"
 
 
 class RedisUnavailable(Unavailable):
+    """The ledger's Redis does not answer, or refuses."""
+
     code = "redis_unavailable"
 
 
 class BlobsUnavailable(Unavailable):
+    """The blob store does not answer, or refuses."""
+
     code = "blobs_unavailable"
 
 
 class TritonUnavailable(Unavailable):
+    """Triton does not answer, or is not ready."""
+
     code = "triton_unavailable"
 
 
 class ImageUnreachable(Unavailable):
+    """The server of an image's URL does not answer, or asks to try again later."""
+
     code = "image_unreachable"
 
 
 class DeadlineExceeded(Unavailable):
+    """Triton did not answer in time."""
+
     code = "deadline_exceeded"
 
 
 class ImageExpired(SluiceError):
+    """The image was removed before a worker could read it."""
+
     code = "image_expired"
 
 
 class InferenceFailed(SluiceError):
+    """Triton accepted the request, and the model failed on it."""
+
     code = "inference_failed"
 
 
 class LocalStackError(SluiceError):
+    """`sluice up` cannot start. The message says what to install or change."""
+
     code = "local_stack"

@@ -1,11 +1,11 @@
 """A prediction: one submitted image and its life. Pure: no clock, no store, no network.
 
-                 ┌────────── lease lapsed, or a failure that may pass ──────────┐
-                 ▼                                                              │
-             starting ──claim──▶ processing ──▶ succeeded | failed | canceled ──┘ (only while processing)
-                 └──▶ canceled | aborted | failed
+         ┌──── lease lapsed, or retry ────┐
+         ▼                                │
+     starting ────────── claim ──────▶ processing ──▶ succeeded | failed | canceled
+         └──▶ failed | canceled | aborted
 
-A status changes only along `TRANSITIONS`; every ledger enforces this same table.
+A status changes only along `TRANSITIONS`. Every ledger enforces the same table.
 """
 
 import hashlib
@@ -20,15 +20,21 @@ from sluice.errors import Conflict
 
 
 class Status(StrEnum):
+    """The status of a prediction, with Replicate's names."""
+
     STARTING = "starting"
+    """Queued."""
     PROCESSING = "processing"
+    """Claimed by a worker."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
     ABORTED = "aborted"
+    """The deadline passed before a worker started."""
 
     @property
     def terminal(self) -> bool:
+        """True if the status is final."""
         return not TRANSITIONS[self]
 
 
@@ -45,30 +51,32 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
 
 
 def check_transition(before: Status, after: Status) -> None:
-    """Raises Conflict where the table has no way from `before` to `after`."""
+    """Raises Conflict if the table has no transition from `before` to `after`."""
     if after not in TRANSITIONS[before]:
         raise Conflict(f"a prediction that is {before} can't become {after}")
 
 
 class Parameters(BaseModel):
-    """What the caller asks of the detections; every field has the design's default."""
+    """How detections are filtered and drawn."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     confidence: float = Field(
-        0.25, ge=0, le=1, description="Detections below this score are left out."
+        0.25, ge=0, le=1, description="Detections with a lower score are left out."
     )
     iou: float = Field(
         0.45,
         ge=0,
         le=1,
-        description="Of two boxes that overlap by more than this, the weaker is left out.",
+        description="Of two boxes that overlap by more, the one with the lower score is left out.",
     )
     max_detections: int = Field(
-        300, ge=1, le=1000, description="At most this many detections, the strongest first."
+        300, ge=1, le=1000, description="Maximum detections, the highest scores first."
     )
     classes: tuple[Annotated[str, Field(max_length=255)] | int, ...] | None = Field(
-        None, max_length=1000, description="Only these classes, by name or id; all where absent."
+        None,
+        max_length=1000,
+        description="Classes to detect, by name or id. All classes where absent.",
     )
     class_agnostic: bool = Field(
         False, description="Suppress overlaps across classes, not only within one."
@@ -79,7 +87,7 @@ class Parameters(BaseModel):
 
 
 class Priority(StrEnum):
-    """Within the queue; see `CLAIM` in `ledger_scripts.py` for how much each gets."""
+    """Priority within the queue. No priority starves another."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -87,76 +95,86 @@ class Priority(StrEnum):
 
 
 class Submission(BaseModel):
-    """What a caller submits, but for the image's bytes.
-
-    `image_url` is where a worker gets the image, where it did not come with the request. `start_within_s` is the deadline, counted
-    from the submission. `webhook_events` are those that `webhook` is told of. `base_url` is where the caller reached the api.
-    Whoever has the `ticket` may follow the prediction's events without a key; there is none where keys are off.
-    """
+    """A caller's request for one prediction, without the image's bytes."""
 
     model_config = ConfigDict(frozen=True)
 
     model: str
+    """Name of the model."""
     parameters: Parameters = Parameters()
     key: str = "default"
+    """Name of the caller's API key; `default` where keys are off."""
     priority: Priority = Priority.NORMAL
-    metadata: dict[str, Any] = Field(
-        default_factory=dict
-    )  # pydantic copies a default deeply, for each one
+    metadata: dict[str, Any] = Field(default_factory=dict)  # cheaper than a deep copy of a default
+    """The caller's own data, returned unchanged."""
     image_url: str | None = None
+    """URL that a worker fetches the image from; None if the image came with the request."""
     start_within_s: float | None = None
+    """Seconds after the submission in which the prediction must start."""
     webhook: str | None = None
+    """URL that receives events."""
     webhook_events: tuple[str, ...] = ()
+    """Events that `webhook` receives."""
     base_url: str = ""
+    """Base URL under which the caller reached the api."""
     ticket: str = ""
+    """Secret that lets its holder follow the events without a key; empty where keys are off."""
     batch: str | None = None
+    """Id of the batch that the prediction belongs to."""
 
 
 class Problem(BaseModel):
-    """Why a prediction failed: a stable code for programs, a sentence for people."""
+    """The reason why a prediction failed."""
 
     model_config = ConfigDict(frozen=True)
 
     code: str
+    """Stable, for programs."""
     message: str
+    """One sentence, for people."""
 
 
 class Prediction(Submission):
-    """The record. Times are seconds since the epoch by Redis's clock; `output` and `metrics` are as the API gives them.
-
-    `attempts` counts claims, `retries` those that were given back because a part was away. `digest` tells one submission under
-    an id from another; see `digest`. `logs` has a line for each attempt.
-    """
+    """The record of a prediction. Times are seconds since the epoch, by Redis's clock."""
 
     id: str
     status: Status
     created_at: float
     started_at: float | None = None
+    """Time of the last claim."""
     completed_at: float | None = None
     attempts: int = 0
+    """Number of claims."""
     retries: int = 0
+    """Number of attempts that were given back because something was unavailable."""
     digest: str = ""
+    """Result of `digest`, which tells two submissions under one id apart."""
     output: dict[str, Any] | None = None
+    """Detections, in the form of the API."""
     error: Problem | None = None
     metrics: dict[str, float] = Field(default_factory=dict)
+    """Seconds of each stage, with the names of the API."""
     logs: str = ""
+    """One line for each attempt."""
     canceled_from: Status | None = None
+    """Status in which a canceled prediction was."""
 
 
 def digest(image: bytes, submission: Submission) -> str:
-    """SHA-256 of all that makes a submission, in hex. Where the api was reached is no part of it, nor is the ticket."""
-    found = hashlib.sha256(image)
-    found.update(b"\0" + submission.model_dump_json(exclude={"base_url", "ticket"}).encode())
-    return found.hexdigest()
+    """SHA-256 of a submission and its image, in hex, without `base_url` and `ticket`."""
+    sha256 = hashlib.sha256(image)
+    sha256.update(b"\0" + submission.model_dump_json(exclude={"base_url", "ticket"}).encode())
+    return sha256.hexdigest()
 
 
 class Claim(BaseModel):
-    """One worker's hold on one prediction. The owner is unique to the attempt, so that a stale one is told apart."""
+    """One attempt: a worker's lease on a prediction."""
 
     model_config = ConfigDict(frozen=True)
 
     prediction: Prediction
     owner: str
+    """Unique to the attempt, so that a stale attempt is recognised."""
 
 
 def isoformat(seconds: float | None) -> str | None:
