@@ -89,10 +89,11 @@ def _serve(mode: str, work: str) -> None:
             fetch=str.encode,
         )
     if mode == "ledger":
-        heart = LeaseWatchdog(ledger, lease_s=30)
-        heart.start()
+        watchdog = LeaseWatchdog(ledger, lease_s=30)
+        watchdog.start()
         tasks.register(
-            app, Runner(ledger, blobs, pipeline, heart, QueueSettings(name=QUEUE), worker="bench")
+            app,
+            Runner(ledger, blobs, pipeline, watchdog, QueueSettings(name=QUEUE), worker="bench"),
         )
     else:
         app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True)

@@ -1,1 +1,1 @@
-"""The worker: claims predictions, runs them through Triton, records the results."""
+"""The worker: claims predictions, runs them through Triton and records the results."""

@@ -1,17 +1,19 @@
-"""The processes of the worker's image, by a word: `python -m worker [predictions | keeper | webhooks]`."""
+"""Start one of the worker's processes: `python -m worker [predictions | keeper | webhooks]`."""
 
 import argparse
 import signal
 import sys
 from importlib import import_module
 
+#: Each module has a `main`.
 PROCESSES = {
     "predictions": "worker.predictions_process",
     "keeper": "worker.keeper_process",
     "webhooks": "worker.webhooks_process",
-}  # each module has a `main`
+}
 
-# Before what takes seconds to import: to a container's first process a signal that it does not handle is no signal at all.
+# The kernel drops a signal that the first process of a container does not handle.
+# The handlers come before the imports, which take seconds.
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: sys.exit(0))
 parser = argparse.ArgumentParser("python -m worker")

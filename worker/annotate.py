@@ -1,4 +1,4 @@
-"""Draw an output on its image."""
+"""Draw a prediction's output on its image."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-# Okabe and Ito's palette, told apart by the colour-blind too (https://jfly.uni-koeln.de/color/), RGB.
+# RGB. The palette of Okabe and Ito, which colour-blind people can tell apart too:
+# https://jfly.uni-koeln.de/color/
 _COLOURS = (
     (0, 114, 178),
     (213, 94, 0),
@@ -21,13 +22,16 @@ _JPEG_QUALITY = 90
 
 
 def annotate(image: npt.NDArray[np.uint8], output: Mapping[str, Any]) -> bytes:
-    """A JPEG of `image`, (height, width, 3) uint8 RGB, with each detection's outline, class and score. `image` is drawn over."""
+    """Return a JPEG of `image` with each detection's outline, class and score.
+
+    `image` is (height, width, 3) uint8 RGB, and is drawn over.
+    """
     height, width = image.shape[:2]
     thickness = max(1, round(max(height, width) / 500))
     scale = max(0.4, max(height, width) / 1600)
     for line, entry in enumerate(output["predictions"]):
         colour = _COLOURS[entry["class_id"] % len(_COLOURS)]
-        if "x" not in entry:  # a class of the whole image
+        if "x" not in entry:  # a class of the whole image has no box
             if line < 5:
                 _label(image, entry, (4, int((line + 1) * 28 * scale)), colour, scale)
             continue
@@ -72,7 +76,7 @@ def _label(
     colour: tuple[int, int, int],
     scale: float,
 ) -> None:
-    """Text on a filled box; `at` is its lower left corner."""
+    """Draw the class and the score on a filled box whose lower left corner is `at`."""
     text = f"{entry['class']} {entry['confidence']:.2f}"
     (wide, high), below = cv2.getTextSize(
         text, cv2.FONT_HERSHEY_SIMPLEX, scale, max(1, round(scale))

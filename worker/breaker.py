@@ -1,4 +1,7 @@
-"""A circuit breaker: while a part is away, predictions wait in the queue instead of failing one by one."""
+"""A circuit breaker: while Triton or the blob store is unavailable, predictions stay queued.
+
+Without the breaker each of them would be claimed, and would fail.
+"""
 
 import threading
 import time
@@ -6,9 +9,10 @@ from collections.abc import Callable
 
 
 class Breaker:
-    """Opens after `threshold` failures in a row; then lets one attempt through now and then, until one succeeds.
+    """Opens after `threshold` failures in a row, and closes at the next success.
 
-    The time between these doubles from `first_s` to `longest_s` seconds.
+    An open breaker lets one attempt through, as a probe, after each interval.
+    The interval doubles from `first_s` to `longest_s` seconds.
     """
 
     def __init__(
@@ -27,7 +31,7 @@ class Breaker:
         self._next_try_at = 0.0
 
     def allows(self) -> bool:
-        """Whether to try now. While it is open, one caller is told yes in each interval."""
+        """Return whether to try now. An open breaker says yes to one caller an interval."""
         with self._lock:
             if self._failures < self._threshold:
                 return True
@@ -37,16 +41,18 @@ class Breaker:
             return True
 
     def succeeded(self) -> None:
+        """Close: the attempt reached what it needs."""
         with self._lock:
             self._failures = 0
 
     def failed(self) -> None:
+        """Count a failure, and start the next interval."""
         with self._lock:
             self._failures += 1
             self._next_try_at = self._clock() + self._wait_s()
 
     def undecided(self) -> None:
-        """What was let through ended before it could tell whether the part is back: somebody else may try, now."""
+        """Let another caller probe at once: this attempt ended without telling anything."""
         with self._lock:
             self._next_try_at = self._clock()
 

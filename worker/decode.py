@@ -1,4 +1,4 @@
-"""From an image file's bytes to pixels."""
+"""Decode an image file's bytes to pixels."""
 
 from io import BytesIO
 
@@ -14,8 +14,9 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def decode(data: bytes, max_pixels: int) -> Pixels:
-    """The image upright, (height, width, 3) uint8 RGB. 16 bits are scaled to 8; transparency is shown on white.
+    """Return the image upright, (height, width, 3) uint8 RGB.
 
+    Samples of 16 bits are scaled to 8. Transparency is drawn on white.
     Raises NotAnImage, TruncatedImage or ImageTooLarge.
     """
     header = inspect(data, max_pixels)
@@ -25,12 +26,12 @@ def decode(data: bytes, max_pixels: int) -> Pixels:
         else cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     )
     if pixels is None:
-        raise NotAnImage(f"the {header.format} can't be decoded: it is damaged, or ends too early")
+        raise NotAnImage(f"the {header.format} can't be decoded: the file is damaged or incomplete")
     return np.asarray(pixels, np.uint8)
 
 
 def _on_white(data: bytes, header: Header) -> Pixels:
-    """By Pillow: OpenCV drops the alpha, or multiplies it in or not according to the format."""
+    """Decode with Pillow: OpenCV's treatment of alpha differs from one format to another."""
     try:
         image = ImageOps.exif_transpose(Image.open(BytesIO(data), formats=FORMATS)).convert("RGBA")
     except (OSError, SyntaxError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""Who may run: many side by side, or one alone."""
+"""A lock for work that runs side by side, and for work that must run alone."""
 
 import threading
 from collections.abc import Iterator
@@ -6,34 +6,38 @@ from contextlib import contextmanager
 
 
 class ExclusiveLock:
-    """Readers and a writer, with the writer preferred: what must run alone is not starved by a stream of others."""
+    """A readers-writer lock that prefers the writer.
+
+    A steady stream of shared holders can't starve the exclusive one.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._inside = 0
-        self._alone = False
+        self._sharing = 0
+        self._exclusive = False
 
     @contextmanager
     def shared(self) -> Iterator[None]:
+        """Hold the lock beside others. Waits while the exclusive holder runs, or waits."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._alone)
-            self._inside += 1
+            self._changed.wait_for(lambda: not self._exclusive)
+            self._sharing += 1
         try:
             yield
         finally:
             with self._changed:
-                self._inside -= 1
+                self._sharing -= 1
                 self._changed.notify_all()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """One caller at a time: the keeper's thread."""
+        """Hold the lock alone. Only one thread, the keeper's, may call this."""
         with self._changed:
-            self._alone = True
-            self._changed.wait_for(lambda: not self._inside)
+            self._exclusive = True
+            self._changed.wait_for(lambda: not self._sharing)
         try:
             yield
         finally:
             with self._changed:
-                self._alone = False
+                self._exclusive = False
                 self._changed.notify_all()

@@ -1,7 +1,7 @@
-"""Puts right what a crash left: lapsed leases, lost messages, passed deadlines, and this process itself when it hears nothing.
+"""The keeper: repairs what a crash left, such as lapsed leases, lost messages and missed deadlines.
 
-Every worker keeps, and so does a process of its own (`keeper_app.py`); a sweep is atomic, so that several at once do no harm, and a
-bell too many finds nothing to claim.
+Every worker runs a keeper, and so does `keeper_process.py`. Sweeps are atomic, so that several
+keepers may run at once. A ring too many wakes a worker that finds no prediction due.
 """
 
 import logging
@@ -19,23 +19,23 @@ from worker.watchdog import LeaseWatchdog, replace_process
 
 log = logging.getLogger(__name__)
 
-_SWEEPING_S = 2.0  # of one round, so that the process shows in between that it is well
+_SWEEPING_S = 2.0  # of one round, so that the process can show that it is alive
 
 
-def keep(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int) -> Swept:
-    """One round. Raises Unavailable; the next round names the dead letters again whose images were not kept, and the image of what
-    was aborted expires by itself.
+def sweep_round(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int) -> Swept:
+    """Sweep once, ring for what is due, and keep or delete the images of what has ended.
+
+    Raises Unavailable. Then the next round names again the dead letters whose images were not kept.
+    The image of an aborted prediction expires by itself.
     """
     swept = _sweep_all(ledger)
     for prediction_id in swept.requeued:
         log.warning("prediction %s is queued again: its lease lapsed", prediction_id)
-    if swept.due:  # before what needs the blob store, which may be away
+    if swept.due:  # before the calls to the blob store, which may be unavailable
         for _ in range(min(MAX_WAITING_RINGS, swept.due) - doorbell.waiting()):
             doorbell.ring()
     for prediction_id in swept.dead:
-        log.error(
-            "prediction %s is a dead letter: it took its worker down each time", prediction_id
-        )
+        log.error("prediction %s is a dead letter: each attempt ended its worker", prediction_id)
         blobs.keep(input_key(prediction_id, ledger.get(prediction_id).digest), dead_retention_s)
         ledger.mark_image_kept(prediction_id)
     for prediction_id in swept.aborted:
@@ -45,7 +45,7 @@ def keep(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int
 
 
 def _sweep_all(ledger: Ledger) -> Swept:
-    """Sweep on while something is left over, each time for so short that Redis serves others in between."""
+    """Sweep until nothing remains. Each sweep is short, and Redis serves others in between."""
     until = time.monotonic() + _SWEEPING_S
     swept = ledger.sweep()
     while swept.remaining and time.monotonic() < until:
@@ -59,10 +59,12 @@ def _sweep_all(ledger: Ledger) -> Swept:
 
 
 class Keeper:
-    """Keeps every `interval_s`, a little off beat so that workers started together spread.
+    """A worker's keeper: runs a round every `interval_s`, and the predictions that must run alone.
 
-    `on_stuck` is called when predictions wait and nothing has reached this process for `stuck_after_s`: its connection to the
-    broker hangs. While Redis is away no round gets so far, so that an outage is not taken for it.
+    The interval varies a little, so that workers started together spread their rounds.
+    A worker is stuck when predictions wait and no message reaches it for `stuck_after_s`.
+    Then its connection to the broker hangs, and `on_stuck` is called.
+    An outage of Redis does not count: each failed round restarts the clock.
     """
 
     def __init__(
@@ -96,34 +98,36 @@ class Keeper:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join(
-            timeout=1
-        )  # it may be waiting for what runs here; the process ends all the same
+        # The thread may wait for a prediction; the process ends all the same.
+        self._thread.join(timeout=1)
 
     def _run(self) -> None:
         while not self._stopped.wait(self._interval_s * random.uniform(0.8, 1.0)):
             try:
-                self._ledger.heartbeat(self._runner.worker, 4 * self._interval_s)
-                swept = keep(self._ledger, self._blobs, self._doorbell, self._dead_retention_s)
-                self._look_after_itself(swept)
-                for _ in range(swept.due_alone):
-                    if self._stopped.is_set() or not self._runner.run_one_alone():
-                        break
+                self._round()
             except Unavailable as error:
                 self._well_since = time.monotonic()
                 log.warning("the keeper skips a round: %s", error)
             except SluiceError as error:
                 log.warning("the keeper's round ended early: %s", error)
             except Exception:
-                log.exception("the keeper's round failed; the next one comes")
+                log.exception("unexpected error in the keeper's round; the next round follows")
 
-    def _look_after_itself(self, swept: Swept) -> None:
+    def _round(self) -> None:
+        self._ledger.heartbeat(self._runner.worker, 4 * self._interval_s)
+        swept = sweep_round(self._ledger, self._blobs, self._doorbell, self._dead_retention_s)
+        self._end_if_stuck(swept)
+        for _ in range(swept.due_alone):
+            if self._stopped.is_set() or not self._runner.run_one_alone():
+                break
+
+    def _end_if_stuck(self, swept: Swept) -> None:
         now = time.monotonic()
         if not swept.due or self._watchdog.busy:
             self._well_since = now
         if now - max(self._well_since, self._runner.last_called_at) > self._stuck_after_s:
             log.error(
-                "%d predictions wait and nothing reaches this process: it ends, to be started anew",
+                "%d predictions wait and no message reaches this process; it ends, to be restarted",
                 swept.due,
             )
             self._on_stuck()

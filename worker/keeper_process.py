@@ -1,4 +1,4 @@
-"""The keeper process: `python -m worker keeper`. It keeps while there may be no worker, which would do so itself."""
+"""The keeper as a process, `python -m worker keeper`: its rounds need no living worker."""
 
 import logging
 import random
@@ -14,7 +14,7 @@ from sluice.ledger.predictions import Ledger
 from sluice.settings import QueueSettings, Settings
 from sluice.stores import Stores
 from sluice.telemetry import configure_logging
-from worker.keeper import keep
+from worker.keeper import sweep_round
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,10 @@ _BEAT_S = 1.0
 
 
 def main() -> None:
-    """Keep until the process is told to end, which may be anywhere in a round. Raises ValueError for a setting that is wrong."""
+    """Run rounds until a signal ends the process, which may be in the middle of a round.
+
+    Raises ValueError for a wrong setting.
+    """
     settings = Settings.from_env()
     configure_logging()
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
@@ -44,9 +47,10 @@ def run_forever(
     alive_file: Path | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> NoReturn:
-    """A round every `settings.sweep_interval_s`, a little off beat so that keepers started together spread.
+    """Run a round every `settings.sweep_interval_s`; a failed round is followed by the next.
 
-    `alive_file` is touched every second, unless a round hangs. A round that fails is not the last.
+    The interval varies a little, so that keepers started together spread their rounds.
+    `alive_file` is touched every second, unless a round hangs.
     """
     next_at = time.monotonic()
     while True:
@@ -54,10 +58,10 @@ def run_forever(
             alive_file.touch()
         if time.monotonic() >= next_at:
             try:
-                keep(ledger, blobs, doorbell, settings.dead_retention_s)
+                sweep_round(ledger, blobs, doorbell, settings.dead_retention_s)
             except SluiceError as error:
                 log.warning("the keeper's round ended early: %s", error)
             except Exception:
-                log.exception("the keeper's round failed; the next one comes")
+                log.exception("unexpected error in the keeper's round; the next round follows")
             next_at = time.monotonic() + settings.sweep_interval_s * random.uniform(0.8, 1.0)
         sleep(min(_BEAT_S, settings.sweep_interval_s))

@@ -1,7 +1,9 @@
-"""From what a head saw to what the client reads.
+"""From a head's result to the output that the client reads.
 
-The schema is that of Roboflow's inference server, which `supervision.Detections.from_inference` reads
-(https://inference.roboflow.com/quickstart/inference_101/): x and y are the centre of a box, all lengths are source pixels.
+The schema is the one of Roboflow's inference server, which `supervision.Detections.from_inference`
+reads: https://inference.roboflow.com/quickstart/inference_101/
+
+A box is its centre x and y, its width and its height. All lengths are source pixels.
 """
 
 from collections.abc import Sequence
@@ -16,7 +18,10 @@ def describe(
     names: Sequence[str],
     source_hw: tuple[int, int],
 ) -> dict[str, Any]:
-    """The prediction's `output`. A detection's id is the prediction's with its rank, so that running it again gives the same."""
+    """Return the prediction's `output`. `source_hw` is the image's (height, width) in pixels.
+
+    A detection's id is the prediction's id and its rank, so that a second run gives the same ids.
+    """
     height, width = source_hw
     output: dict[str, Any] = {"image": {"width": width, "height": height}}
     if isinstance(result, Classification):

@@ -1,4 +1,4 @@
-"""The worker process: `python -m worker`. Everything is built here, and taken down here."""
+"""The worker process, `python -m worker`: builds every part, and closes it at the end."""
 
 import os
 import socket
@@ -9,9 +9,11 @@ from pathlib import Path
 import cv2
 from celery import signals
 
+from sluice.blobs.store import Blobs
+from sluice.ledger.predictions import Ledger
 from sluice.outbound.fetch import Fetcher
 from sluice.outbound.guard import Guard
-from sluice.settings import Settings
+from sluice.settings import Settings, TritonSettings
 from sluice.stores import Stores
 from sluice.telemetry import configure_logging
 from sluice.vision.triton import Triton
@@ -21,97 +23,31 @@ from worker.pipeline import Pipeline
 from worker.runner import Runner
 from worker.watchdog import LeaseWatchdog
 
-_GIVING_BACK_S = 5.0  # a Redis that hangs could hold it for longer than whoever sent SIGTERM waits, and leases lapse anyway
+# Less than a supervisor waits before SIGKILL, even if Redis hangs. Leases lapse in any case.
+_REQUEUE_S = 5.0
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT. What then still runs after the grace is queued again, and the exit status is 0 all the same.
+    """Serve until SIGTERM or SIGINT, and exit with status 0.
 
-    Raises ValueError for a setting that is wrong.
+    Predictions that still run after the grace period are queued again.
+    Raises ValueError for a wrong setting.
     """
     settings = Settings.from_env()
     configure_logging()
     cv2.setNumThreads(settings.worker.opencv_threads)
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
-    ledger, blobs, app = stores.ledger, stores.blobs, stores.celery
-    triton = Triton(
-        settings.triton.grpc_url,
-        timeout_s=settings.triton.timeout_s,
-        shared_memory=settings.triton.shared_memory == "auto",
-        models_ttl_s=settings.triton.models_ttl_s,
-        region_prefix=settings.triton.region_prefix,
-    )
-    alive_file = settings.worker.alive_file
-    watchdog = LeaseWatchdog(
-        ledger,
-        lease_s=settings.queue.lease_s,
-        max_run_s=settings.worker.max_run_s,
-        alive_file=Path(alive_file) if alive_file else None,
-    )
-    fetcher = Fetcher(
-        Guard(settings.netguard.allow),
-        max_bytes=settings.limits.max_bytes,
-        timeout_s=settings.fetch.timeout_s,
-        max_redirects=settings.fetch.max_redirects,
-    )
-    runner = Runner(
-        ledger,
-        blobs,
-        Pipeline(
-            blobs, triton, settings.limits.max_pixels, settings.blobs.result_ttl_s, fetcher.get
-        ),
-        watchdog,
-        settings.queue,
-        worker=f"{socket.gethostname()}/{os.getpid()}",
-    )
-    keeper = Keeper(
-        ledger,
-        blobs,
-        stores.doorbell,
-        runner,
-        watchdog,
-        interval_s=settings.queue.sweep_interval_s,
-        dead_retention_s=settings.queue.dead_retention_s,
-        stuck_after_s=settings.worker.stuck_after_s,
-    )
-    tasks.register(app, runner)
-    ready_file = Path(settings.worker.ready_file) if settings.worker.ready_file else None
-
-    # Celery keeps weak references to receivers, and these live as long as `main` runs.
-    @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery has no types
-    def _keep_our_logging(**_: object) -> None:
-        """That somebody listens is what tells Celery to leave logging alone."""
-
-    @signals.worker_ready.connect  # type: ignore[untyped-decorator]
-    def _ready(**_: object) -> None:
-        if ready_file:
-            ready_file.write_text(f"{os.getpid()}\n")
-
-    @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
-    def _bound_the_grace(**_: object) -> None:
-        runner.stop()
-        threading.Thread(
-            target=_give_up_after,
-            args=(settings.worker.grace_s, watchdog),
-            name="grace",
-            daemon=True,
-        ).start()
-
+    triton = _triton(settings.triton)
+    watchdog = _watchdog(stores.ledger, settings)
+    runner = _runner(stores, _pipeline(stores.blobs, triton, settings), watchdog, settings)
+    keeper = _keeper(stores, runner, watchdog, settings)
+    ready_file = _path(settings.worker.ready_file)
+    tasks.register(stores.celery, runner)
+    _connect_signals(runner, watchdog, ready_file, settings.worker.grace_s)
     watchdog.start()
     keeper.start()
     try:
-        app.worker_main(
-            [
-                "--quiet",
-                "worker",
-                f"--concurrency={settings.worker.concurrency}",
-                "--pool=threads",
-                "--loglevel=WARNING",
-                "--without-gossip",
-                "--without-mingle",
-                "--without-heartbeat",
-            ]
-        )
+        stores.celery.worker_main(_celery_arguments(settings.worker.concurrency))
     finally:
         if ready_file:
             ready_file.unlink(missing_ok=True)
@@ -120,10 +56,110 @@ def main() -> None:
         triton.close()
 
 
-def _give_up_after(grace_s: float, watchdog: LeaseWatchdog) -> None:
-    """End the process when the grace is over, whatever still runs: it is queued again first, as far as `_GIVING_BACK_S` go."""
+def _triton(settings: TritonSettings) -> Triton:
+    return Triton(
+        settings.grpc_url,
+        timeout_s=settings.timeout_s,
+        shared_memory=settings.shared_memory == "auto",
+        models_ttl_s=settings.models_ttl_s,
+        region_prefix=settings.region_prefix,
+    )
+
+
+def _watchdog(ledger: Ledger, settings: Settings) -> LeaseWatchdog:
+    return LeaseWatchdog(
+        ledger,
+        lease_s=settings.queue.lease_s,
+        max_run_s=settings.worker.max_run_s,
+        alive_file=_path(settings.worker.alive_file),
+    )
+
+
+def _pipeline(blobs: Blobs, triton: Triton, settings: Settings) -> Pipeline:
+    fetcher = Fetcher(
+        Guard(settings.netguard.allow),
+        max_bytes=settings.limits.max_bytes,
+        timeout_s=settings.fetch.timeout_s,
+        max_redirects=settings.fetch.max_redirects,
+    )
+    return Pipeline(
+        blobs,
+        triton,
+        max_pixels=settings.limits.max_pixels,
+        annotated_ttl_s=settings.blobs.result_ttl_s,
+        fetch=fetcher.get,
+    )
+
+
+def _runner(
+    stores: Stores, pipeline: Pipeline, watchdog: LeaseWatchdog, settings: Settings
+) -> Runner:
+    return Runner(
+        stores.ledger,
+        stores.blobs,
+        pipeline,
+        watchdog,
+        settings.queue,
+        worker=f"{socket.gethostname()}/{os.getpid()}",
+    )
+
+
+def _keeper(stores: Stores, runner: Runner, watchdog: LeaseWatchdog, settings: Settings) -> Keeper:
+    return Keeper(
+        stores.ledger,
+        stores.blobs,
+        stores.doorbell,
+        runner,
+        watchdog,
+        interval_s=settings.queue.sweep_interval_s,
+        dead_retention_s=settings.queue.dead_retention_s,
+        stuck_after_s=settings.worker.stuck_after_s,
+    )
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None
+
+
+def _connect_signals(
+    runner: Runner, watchdog: LeaseWatchdog, ready_file: Path | None, grace_s: float
+) -> None:
+    def keep_our_logging(**_: object) -> None:
+        """Celery leaves logging alone where this signal has a receiver."""
+
+    def show_ready(**_: object) -> None:
+        if ready_file:
+            ready_file.write_text(f"{os.getpid()}\n")
+
+    def limit_the_grace(**_: object) -> None:
+        runner.stop()
+        threading.Thread(
+            target=_end_after, args=(grace_s, watchdog), name="grace", daemon=True
+        ).start()
+
+    # `weak=False`: Celery would drop these functions with the last other reference to them.
+    signals.setup_logging.connect(keep_our_logging, weak=False)
+    signals.worker_ready.connect(show_ready, weak=False)
+    signals.worker_shutting_down.connect(limit_the_grace, weak=False)
+
+
+def _celery_arguments(concurrency: int) -> list[str]:
+    return [
+        "--quiet",
+        "worker",
+        f"--concurrency={concurrency}",
+        "--pool=threads",
+        "--loglevel=WARNING",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    ]
+
+
+def _end_after(grace_s: float, watchdog: LeaseWatchdog) -> None:
+    """End the process after `grace_s`, and queue its predictions again within `_REQUEUE_S`."""
     time.sleep(grace_s)
-    giving = threading.Thread(target=watchdog.requeue_all, name="give-back", daemon=True)
-    giving.start()
-    giving.join(_GIVING_BACK_S)
+    requeueing = threading.Thread(target=watchdog.requeue_all, name="requeue", daemon=True)
+    requeueing.start()
+    requeueing.join(_REQUEUE_S)
     os._exit(0)

@@ -1,10 +1,12 @@
-"""One attempt: claim, run, record. Takes its collaborators, so that it runs without Celery."""
+"""One attempt: claim a prediction, run it, record the result. Needs no Celery."""
 
 import logging
 import random
 import time
 import uuid
 from collections.abc import Callable
+from enum import Enum, auto
+from typing import NamedTuple
 
 from sluice.blobs.store import Blobs, input_key
 from sluice.errors import (
@@ -31,8 +33,64 @@ log = logging.getLogger(__name__)
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
 
 
+class _Action(Enum):
+    PROPAGATE = auto()
+    """Record nothing: whether this attempt still owns the prediction is for the lease to tell."""
+    RETRY = auto()
+    """Queue the prediction again."""
+    FAIL = auto()
+    """Record the error as the prediction's result."""
+
+
+class _Verdict(NamedTuple):
+    """How an attempt that raised an error ends."""
+
+    action: _Action
+    error: SluiceError
+    """The error that the client may read."""
+    inform: Callable[[Breaker], None]
+    """Tells the breaker what the error says about Triton and the blob store."""
+
+
+def _classify(error: Exception, prediction: Prediction, settings: QueueSettings) -> _Verdict:
+    waited_s = _waited_s(prediction)
+    match error:
+        case LeaseLost() | RedisUnavailable():
+            # Without Redis's answer, a result may be on record or not.
+            return _Verdict(_Action.PROPAGATE, error, _inform_nothing)
+        case UnknownModel():
+            # The api has seen the model, and a Triton that has just started is still loading it.
+            # The breaker stays as it is: where it is open, the next probe waits its turn.
+            loading = waited_s < settings.model_grace_s
+            return _Verdict(_Action.RETRY if loading else _Action.FAIL, error, _inform_nothing)
+        case SluiceError(retryable=True):
+            again = prediction.retries < settings.max_retries and waited_s < settings.retry_for_s
+            # A client's server that does not answer says nothing about other predictions.
+            theirs = isinstance(error, ImageUnreachable)
+            inform = Breaker.undecided if theirs else Breaker.failed
+            return _Verdict(_Action.RETRY if again else _Action.FAIL, error, inform)
+        case InvalidInput() | ImageExpired() | InferenceFailed():
+            return _Verdict(_Action.FAIL, error, Breaker.undecided)
+        case _:
+            hidden = SluiceError("internal error; the worker's log has the details")
+            return _Verdict(_Action.FAIL, hidden, _inform_nothing)
+
+
+def _inform_nothing(_: Breaker) -> None:
+    pass
+
+
+def _waited_s(prediction: Prediction) -> float:
+    """Return the seconds from the submission to this attempt's start."""
+    return (prediction.started_at or prediction.created_at) - prediction.created_at
+
+
 class Runner:
-    """`worker` names this process. `jitter` gives a number from 0 to 1; it spreads the retries of what failed together."""
+    """Claims predictions and runs them, each on the thread of its caller.
+
+    `worker` names this process. `jitter` returns a number from 0 to 1, which spreads the
+    retries of predictions that failed together.
+    """
 
     def __init__(
         self,
@@ -59,20 +117,23 @@ class Runner:
         self.last_called_at = time.monotonic()
 
     def stop(self) -> None:
-        """Claim nothing more; what runs goes on."""
+        """Claim no more predictions. Running predictions go on."""
         self._stopping = True
 
     def run_one(self) -> bool:
-        """Claim and run the prediction that waits longest; False when none is due, or while a part is known to be away.
+        """Claim the next prediction and run it.
 
-        Raises RedisUnavailable.
+        Returns False when none is due, or while the breaker is open. Raises RedisUnavailable.
         """
         self.last_called_at = time.monotonic()
         with self._lock.shared():
             return self._claim_and_run(alone=False)
 
     def run_one_alone(self) -> bool:
-        """The same for one that may not have neighbours; waits until those that run here are done."""
+        """Run a prediction that must run alone, once the others in this process are done.
+
+        Returns and raises the same as `run_one`.
+        """
         with self._lock.exclusive():
             return self._claim_and_run(alone=True)
 
@@ -85,86 +146,69 @@ class Runner:
         if claim is None:
             self._breaker.undecided()
             return False
-        hold = self._watchdog.hold(claim)
+        lease = self._watchdog.hold(claim)
         try:
-            self._run(claim, hold)
+            self._run(claim, lease)
         except LeaseLost as error:
             self._breaker.undecided()
             log.warning("%s; its result is dropped", error)
         finally:
-            self._watchdog.release(hold)
+            self._watchdog.release(lease)
             self.last_called_at = time.monotonic()
         return True
 
-    def _run(self, claim: Claim, hold: HeldLease) -> None:
+    def _run(self, claim: Claim, lease: HeldLease) -> None:
         prediction = claim.prediction
-        stages = Stages(hold.check)
-        waited_s = (prediction.started_at or prediction.created_at) - prediction.created_at
-        stages.seconds["queue_time"] = round(waited_s, 6)
+        stages = Stages(lease.check)
+        stages.seconds["queue_time"] = round(_waited_s(prediction), 6)
         try:
             output = self._pipeline.run(prediction, stages)
-            hold.check()
-            self._ledger.succeed(claim, output, stages.seconds, hold.line(stages.text()))
-        except (LeaseLost, RedisUnavailable):
-            raise  # whether an end is on record is not known after the second; the lease will tell
-        except UnknownModel as error:
-            # A Triton that has just started answers so until its models are loaded, and the api had seen this one. So the breaker,
-            # where it is open, lets the next one wait.
-            if waited_s < self._settings.model_grace_s:
-                self._retry(hold, error)
+            lease.check()
+            self._ledger.succeed(claim, output, stages.seconds, lease.log_line(stages.text()))
+        except Exception as error:
+            verdict = _classify(error, prediction, self._settings)
+            if verdict.action is _Action.PROPAGATE:
+                raise
+            if verdict.error is not error:
+                log.exception("unexpected error while running prediction %s", prediction.id)
+            verdict.inform(self._breaker)
+            if verdict.action is _Action.RETRY:
+                self._retry(lease, verdict.error)
                 return
-            self._fail(hold, error, stages)
-        except Unavailable as error:
-            if isinstance(
-                error, ImageUnreachable
-            ):  # that is no part of ours: it says nothing about other predictions
-                self._breaker.undecided()
-            else:
-                self._breaker.failed()
-            if (
-                prediction.retries < self._settings.max_retries
-                and waited_s < self._settings.retry_for_s
-            ):
-                self._retry(hold, error)
-                return
-            self._fail(hold, error, stages)
-        except (InvalidInput, ImageExpired, InferenceFailed) as error:
-            self._breaker.undecided()
-            self._fail(hold, error, stages)
-        except Exception:
-            log.exception("prediction %s failed by a fault of ours", prediction.id)
-            self._fail(hold, SluiceError("an internal error; the worker's log says more"), stages)
+            self._fail(lease, verdict.error, stages)
         else:
             self._breaker.succeeded()
-            log.info(
-                "prediction %s succeeded in %.3f s", prediction.id, stages.seconds["predict_time"]
-            )
-        self._forget_input(prediction)
+            predict_s = stages.seconds["predict_time"]
+            log.info("prediction %s succeeded in %.3f s", prediction.id, predict_s)
+        self._delete_input(prediction)
 
-    def _retry(self, hold: HeldLease, error: SluiceError) -> None:
-        """Full jitter: anything up to a delay that doubles."""
-        claim = hold.claim
+    def _retry(self, lease: HeldLease, error: SluiceError) -> None:
+        """Queue again with full jitter: a random part of a delay that doubles each time."""
+        claim = lease.claim
         longest_s = min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(30, claim.prediction.retries))
         delay_s = longest_s * self._jitter()
         self._ledger.requeue(
             claim,
             delay_s,
-            logs=hold.line(f"{error.code}: {error.message}; again in {delay_s:.1f} s"),
+            logs=lease.log_line(f"{error.code}: {error.message}; again in {delay_s:.1f} s"),
         )
         log.warning(
             "prediction %s is tried again in %.1f s: %s", claim.prediction.id, delay_s, error
         )
 
-    def _fail(self, hold: HeldLease, error: SluiceError, stages: Stages) -> None:
-        claim = hold.claim
-        logs = hold.line(f"{error.code}: {error.message}")
+    def _fail(self, lease: HeldLease, error: SluiceError, stages: Stages) -> None:
+        claim = lease.claim
+        logs = lease.log_line(f"{error.code}: {error.message}")
         self._ledger.fail(
             claim, Problem(code=error.code, message=error.message), stages.seconds, logs
         )
         log.info("prediction %s failed: %s: %s", claim.prediction.id, error.code, error.message)
 
-    def _forget_input(self, prediction: Prediction) -> None:
-        """After the end is on record, never before: an attempt that dies in between leaves a blob, and its time to live ends it."""
+    def _delete_input(self, prediction: Prediction) -> None:
+        """Delete the image once the result is on record, never before.
+
+        An attempt that dies in between leaves the image to expire.
+        """
         try:
             self._blobs.delete(input_key(prediction.id, prediction.digest))
         except Unavailable as error:

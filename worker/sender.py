@@ -1,4 +1,4 @@
-"""The sender: claims deliveries that are due, makes an attempt at each, and records how it went. Knows nothing of predictions."""
+"""The sender: claims due deliveries, attempts each one and records the outcomes."""
 
 import asyncio
 import contextlib
@@ -27,24 +27,30 @@ from sluice.webhooks.signing import SigningKey, delay_s, retry_after_s, signatur
 
 log = logging.getLogger(__name__)
 
-ANSWER_BYTES = 1024
-_AGAIN_S = 0.5  # after the store was away
+ANSWER_BYTES = 1024  # of a receiver's answer are kept
+_RETRY_S = 0.5  # after the store was unavailable
 _GONE = 410
 
 
 class Answer(NamedTuple):
-    """What a receiver said, or why it said nothing."""
+    """A receiver's answer, or why there is none."""
 
     status: int | None = None
+    """The HTTP status."""
     error: str | None = None
+    """A code for programs: why there is no whole answer."""
     text: str = ""
+    """The beginning of the body."""
     cooldown_s: float = 0.0
+    """How long the receiver asks to be left alone."""
 
 
 class Sender:
-    """On asyncio; the store is called in a thread, one call at a time, so that what happens meanwhile goes with the next one.
+    """Sends deliveries on one event loop.
 
-    `http` decides which addresses may be reached. `render` makes an event's body from its record. `sender` names this process.
+    The store is called on a thread, one call at a time. The next call takes along all outcomes that
+    arrive meanwhile. `http` decides which addresses may be reached. `render` makes an event's body
+    from its record. `sender` names this process.
     """
 
     def __init__(
@@ -58,7 +64,7 @@ class Sender:
         sender: str,
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        """Raises ValueError where the signing key is wrong."""
+        """Raises ValueError for a wrong signing key."""
         self._deliveries = deliveries
         self._secrets = secrets
         self._http = http
@@ -71,10 +77,14 @@ class Sender:
         )
         self._running: dict[asyncio.Task[AttemptOutcome], OutgoingDelivery] = {}
         self._ended: list[AttemptOutcome] = []
-        self.wake = asyncio.Event()  # whoever knows that something is due may set it
+        #: Set by the caller when a delivery is due.
+        self.wake = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Send until `stopping`; then attempts that run have `grace_s` to end, and the others are given back."""
+        """Send until `stopping` is set.
+
+        Then running attempts have `grace_s` to end. The deliveries of the others wait again.
+        """
         sweeping = asyncio.create_task(self._sweep())
         try:
             while not stopping.is_set():
@@ -90,16 +100,19 @@ class Sender:
         await self._finish()
 
     async def _turn(self, free: int) -> float:
-        """Record what has ended, and begin what is due. Returns after how many seconds to look again."""
+        """Record the outcomes and start the due attempts.
+
+        Returns the seconds until the next turn.
+        """
         _touch(self._settings.alive_file)
         try:
             claimed = await asyncio.to_thread(self._exchange, free)
         except Unavailable as error:
-            log.warning("the sender waits: %s", error)
-            return _AGAIN_S
+            log.warning("the sender waits for the store: %s", error)
+            return _RETRY_S
         except Exception:
-            log.exception("the sender's turn failed; the next one comes")
-            return _AGAIN_S
+            log.exception("unexpected error in the sender's turn; the next turn follows")
+            return _RETRY_S
         for outgoing in claimed.outgoing:
             task = asyncio.create_task(self._attempt(outgoing))
             self._running[task] = outgoing
@@ -111,10 +124,11 @@ class Sender:
         )
 
     def _exchange(self, free: int) -> ClaimedDeliveries:
+        """Record the outcomes, and claim up to `free` deliveries. Raises Unavailable."""
         ended = self._ended[:]
         if ended:
-            for outcome, done in zip(ended, self._deliveries.settle(ended), strict=True):
-                if not done:
+            for outcome, recorded in zip(ended, self._deliveries.settle(ended), strict=True):
+                if not recorded:
                     log.warning(
                         "delivery %s was lost to another sender; it may arrive twice",
                         outcome.outgoing.delivery.id,
@@ -142,14 +156,14 @@ class Sender:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
-        await asyncio.sleep(0)  # so that the last callbacks have run
+        await asyncio.sleep(0)  # lets the last callbacks run
         try:
             await asyncio.to_thread(self._exchange, 0)
         except Unavailable as error:
-            log.warning("what was being sent waits for its lease to lapse: %s", error)
+            log.warning("the last outcomes are not recorded; their leases will lapse: %s", error)
 
     async def _attempt(self, outgoing: OutgoingDelivery) -> AttemptOutcome:
-        """Never raises, but when it is canceled."""
+        """Make one attempt. Raises only CancelledError."""
         started, body = time.monotonic(), outgoing.body or b""
         try:
             body = outgoing.body or self._render(outgoing)
@@ -158,50 +172,40 @@ class Sender:
             log.warning("delivery %s has no secret: %s", outgoing.delivery.id, error)
             return AttemptOutcome(outgoing, AttemptResult.NOT_ATTEMPTED)
         except Exception:
-            log.exception("delivery %s failed by a fault of ours", outgoing.delivery.id)
+            log.exception("unexpected error while sending delivery %s", outgoing.delivery.id)
             answer = Answer(error="internal")
-        took_s = round(time.monotonic() - started, 6)
-        said = DeliveryAttempt(
+        attempt = DeliveryAttempt(
             at=outgoing.at,
-            duration_s=took_s,
+            duration_s=round(time.monotonic() - started, 6),
             status=answer.status,
             error=answer.error,
             answer=answer.text,
         )
-        return self._outcome(outgoing, said, body, answer.cooldown_s)
+        return self._outcome(outgoing, attempt, body, answer.cooldown_s)
 
     def _outcome(
-        self, outgoing: OutgoingDelivery, said: DeliveryAttempt, body: bytes, cooldown_s: float
+        self, outgoing: OutgoingDelivery, attempt: DeliveryAttempt, body: bytes, cooldown_s: float
     ) -> AttemptOutcome:
-        delivery = outgoing.delivery
-        if said.error is None and said.status is not None and 200 <= said.status < 300:
-            log.info("delivery %s arrived in %.3f s", delivery.id, said.duration_s)
-            return AttemptOutcome(outgoing, AttemptResult.DELIVERED, said)
-        if said.status == _GONE:
-            log.warning("delivery %s was answered 410: its URL is sent nothing more", delivery.id)
-            return AttemptOutcome(outgoing, AttemptResult.GONE, said, body)
+        delivery, status = outgoing.delivery, attempt.status
+        if attempt.error is None and status is not None and 200 <= status < 300:
+            log.info("delivery %s arrived in %.3f s", delivery.id, attempt.duration_s)
+            return AttemptOutcome(outgoing, AttemptResult.DELIVERED, attempt)
+        if status == _GONE:
+            log.warning("delivery %s was answered 410; its URL gets no more events", delivery.id)
+            return AttemptOutcome(outgoing, AttemptResult.GONE, attempt, body)
         wait_s = delay_s(
             self._settings.schedule_s, delivery.failures + 1, self._settings.jitter, self._draw
         )
         if wait_s is not None:
             wait_s = max(wait_s, cooldown_s)
         then = "it is dead" if wait_s is None else f"again in {wait_s:.1f} s"
-        log.warning("delivery %s failed (%s): %s", delivery.id, said.error or said.status, then)
-        return AttemptOutcome(outgoing, AttemptResult.FAILED, said, body, wait_s, cooldown_s)
+        log.warning("delivery %s failed (%s): %s", delivery.id, attempt.error or status, then)
+        return AttemptOutcome(outgoing, AttemptResult.FAILED, attempt, body, wait_s, cooldown_s)
 
     async def _post(self, outgoing: OutgoingDelivery, body: bytes) -> Answer:
-        """Raises Unavailable where there is no secret yet and none can be made."""
+        """Send one request. Raises Unavailable where there is no secret and none can be made."""
         delivery = outgoing.delivery
-        secrets = outgoing.secrets or await asyncio.to_thread(self._secrets.for_key, delivery.key)
-        stamp = int(outgoing.at)
-        headers = {
-            "Content-Type": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "Sluice",
-            "webhook-id": delivery.id,
-            "webhook-timestamp": str(stamp),
-            "webhook-signature": signature(delivery.id, stamp, body, secrets, self._signing_key),
-        }
+        headers = await self._headers(outgoing, body)
         status = None
         try:
             async with (
@@ -223,32 +227,51 @@ class Sender:
         except (httpx.ConnectError, AddressNotAllowed, InvalidInput, httpx.HTTPError) as error:
             return Answer(status, _error_code(error))
 
+    async def _headers(self, outgoing: OutgoingDelivery, body: bytes) -> dict[str, str]:
+        delivery = outgoing.delivery
+        secrets = outgoing.secrets or await asyncio.to_thread(self._secrets.for_key, delivery.key)
+        stamp = int(outgoing.at)
+        return {
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+            "User-Agent": "Sluice",
+            "webhook-id": delivery.id,
+            "webhook-timestamp": str(stamp),
+            "webhook-signature": signature(delivery.id, stamp, body, secrets, self._signing_key),
+        }
+
     async def _sweep(self) -> None:
         while True:
             try:
                 swept = await asyncio.to_thread(self._deliveries.sweep)
-                for name in swept.lost:
-                    log.warning("delivery %s is due again: its sender was lost", name)
-                for name in swept.given_up:
-                    log.error("delivery %s is dead: its receiver failed for too long", name)
+                for delivery_id in swept.lost:
+                    log.warning("delivery %s is due again: its sender was lost", delivery_id)
+                for delivery_id in swept.given_up:
+                    log.error("delivery %s is dead: its receiver failed for too long", delivery_id)
                 if swept.lost:
                     self.wake.set()
             except SluiceError as error:
-                log.warning("a sweep is skipped: %s", error)
+                log.warning("a sweep of deliveries is skipped: %s", error)
             except Exception:
-                log.exception("a sweep failed; the next one comes")
+                log.exception("unexpected error in a sweep of deliveries; the next sweep follows")
             await asyncio.sleep(self._settings.sweep_interval_s * random.uniform(0.8, 1.0))
 
 
 def _error_code(error: Exception) -> str:
-    """No message of a library's, which may hold an address inside the network or a URL's query."""
+    """Return a code, never a library's message.
+
+    The message may contain an address inside the network, or a URL's query.
+    """
     if isinstance(error, SluiceError):
         return error.code
     return "connect_failed" if isinstance(error, httpx.ConnectError) else "connection_broken"
 
 
 async def _read_prefix(response: httpx.Response) -> str:
-    """The first kilobyte of the body as text; where that is all of it, the connection can be used again."""
+    """Return the first kilobyte of the body as text.
+
+    A body that is not longer leaves the connection usable.
+    """
     data = b""
     async for chunk in response.aiter_raw():
         data += chunk[: ANSWER_BYTES - len(data) + 1]

@@ -16,10 +16,12 @@ def register(app: Celery, runner: Runner) -> None:
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]  # Celery has no types
     def predict() -> None:
+        """Run predictions until none is due."""
         try:
             while runner.run_one():
                 pass
         except Unavailable as error:
             log.warning(
-                "nothing was claimed, or its end was not recorded: %s", error
-            )  # the keeper rings again
+                "no prediction was claimed, or no result recorded; the keeper will ring: %s",
+                error,
+            )

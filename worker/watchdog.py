@@ -1,4 +1,4 @@
-"""What beats in a worker process: renews leases, shows that the process is alive, and ends it when it hangs."""
+"""The worker's heartbeat and watchdog: renews leases and ends a process that hangs."""
 
 import faulthandler
 import logging
@@ -15,27 +15,32 @@ from sluice.prediction import Claim
 
 log = logging.getLogger(__name__)
 
-EXIT_HUNG = 70  # the exit status, EX_SOFTWARE of sysexits.h; a supervisor starts the process anew
+#: The exit status of a process that hangs: EX_SOFTWARE of sysexits.h. A supervisor restarts it.
+EXIT_HUNG = 70
+
 _BEAT_S = 0.5
-_RENEW_S = 1.0  # more often than a lease needs: it is also how a cancellation is noticed
-_SILENCE_S = 30.0  # when not even this thread gets to run: C code keeps the interpreter's lock
+_RENEW_S = 1.0  # more often than a lease needs: a renewal also notices a cancellation
+_SILENCE_S = 30.0  # the limit for C code that holds the interpreter's lock
 
 
 @dataclass
 class HeldLease:
-    """A claim that runs in this process."""
+    """The lease of a prediction that runs in this process."""
 
     claim: Claim
     since: float
+    """The start of the run, by `time.monotonic`."""
     renewed_at: float
+    """The last renewal, by `time.monotonic`."""
     lost: bool = False
+    """Another attempt owns the prediction, or the prediction has ended."""
 
-    def line(self, text: str) -> str:
-        """What this attempt adds to the prediction's logs."""
+    def log_line(self, text: str) -> str:
+        """Return the line that this attempt adds to the prediction's logs."""
         return f"attempt {self.claim.prediction.attempts}: {text}"
 
     def check(self) -> None:
-        """Raises LeaseLost once the claim is known to be gone: canceled, or another's."""
+        """Raises LeaseLost once the lease is known to be lost."""
         if self.lost:
             raise LeaseLost(
                 f"prediction {self.claim.prediction.id!r} was canceled, or its lease lapsed"
@@ -43,14 +48,17 @@ class HeldLease:
 
 
 def replace_process() -> None:
-    """End this process now, hung threads and all; whoever supervises it starts another."""
+    """End this process now, with its hung threads. The supervisor starts another."""
     logging.shutdown()
     os._exit(EXIT_HUNG)
 
 
 class LeaseWatchdog:
-    """`alive_file` is touched at each beat. `on_hang` is called when a prediction has run for longer than `max_run_s`, once all
-    others have been given back: a thread that hangs can't be ended, so its process must be.
+    """Renews the leases of the predictions that run here, on a thread of its own.
+
+    `alive_file` is touched at each beat. A prediction that runs for longer than `max_run_s` hangs.
+    Then the other predictions are queued again and `on_hang` is called.
+    A hung thread can't be ended without its process.
     """
 
     def __init__(
@@ -69,10 +77,10 @@ class LeaseWatchdog:
         self._alive_file = alive_file
         self._silence_s = silence_s
         self._on_hang = on_hang
-        self._holds: dict[str, HeldLease] = {}
+        self._leases: dict[str, HeldLease] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -84,71 +92,77 @@ class LeaseWatchdog:
 
     @property
     def busy(self) -> bool:
-        """Whether anything runs here."""
-        return bool(self._holds)
+        """True while any prediction runs in this process."""
+        return bool(self._leases)
 
     def hold(self, claim: Claim) -> HeldLease:
+        """Renew the lease of `claim` until `release`."""
         now = time.monotonic()
-        hold = HeldLease(claim, now, now)
+        lease = HeldLease(claim, now, now)
         with self._lock:
-            self._holds[claim.owner] = hold
-        return hold
+            self._leases[claim.owner] = lease
+        return lease
 
-    def release(self, hold: HeldLease) -> None:
+    def release(self, lease: HeldLease) -> None:
+        """Renew no more."""
         with self._lock:
-            self._holds.pop(hold.claim.owner, None)
+            self._leases.pop(lease.claim.owner, None)
 
     def requeue_all(self, *, but: HeldLease | None = None) -> None:
-        """Queue again, at once and with no retry counted, what runs here."""
-        for hold in self._held():
-            if hold is but:
+        """Queue every prediction that runs here again, at once, without counting a retry."""
+        for lease in self._held_leases():
+            if lease is but:
                 continue
             try:
                 self._ledger.requeue(
-                    hold.claim, 0, retry=False, logs=hold.line("its worker stopped; queued again")
+                    lease.claim,
+                    0,
+                    retry=False,
+                    logs=lease.log_line("its worker stopped; queued again"),
                 )
             except LeaseLost:
-                pass  # it has ended, or is another's already
+                pass  # ended, or claimed by another worker
             except Unavailable as error:
                 log.warning(
-                    "prediction %s waits for its lease to lapse: %s",
-                    hold.claim.prediction.id,
+                    "prediction %s was not queued again; its lease will lapse: %s",
+                    lease.claim.prediction.id,
                     error,
                 )
-            hold.lost = True
+            lease.lost = True
 
     def _run(self) -> None:
         while not self._stopped.wait(min(_BEAT_S, self._lease_s / 3)):
             self._show_life()
-            for hold in self._held():
-                self._beat(hold)
-                self._show_life()  # each may wait for Redis until its time-out, which is no hang of this process
+            for lease in self._held_leases():
+                self._beat(lease)
+                self._show_life()  # a renewal may wait until Redis's time-out; that is no hang
 
     def _show_life(self) -> None:
-        # A thread of C, which needs no lock of the interpreter: it writes all stacks and ends the process with status 1.
+        # A C thread, which needs no interpreter lock. After `silence_s` without a new call
+        # it writes all stacks and ends the process with status 1.
         faulthandler.dump_traceback_later(self._silence_s, exit=True)
         if self._alive_file:
             self._alive_file.touch()
 
-    def _beat(self, hold: HeldLease) -> None:
+    def _beat(self, lease: HeldLease) -> None:
         now = time.monotonic()
-        if now - hold.since > self._max_run_s:
+        if now - lease.since > self._max_run_s:
             log.error(
-                "prediction %s hangs; this process gives the others back and ends",
-                hold.claim.prediction.id,
+                "prediction %s hangs; this process queues its other predictions again and ends",
+                lease.claim.prediction.id,
             )
-            self.requeue_all(but=hold)
+            self.requeue_all(but=lease)
             self._on_hang()
-        if hold.lost or now - hold.renewed_at < min(_RENEW_S, self._lease_s / 3):
+        if lease.lost or now - lease.renewed_at < min(_RENEW_S, self._lease_s / 3):
             return
         try:
-            self._ledger.renew(hold.claim, self._lease_s)
-            hold.renewed_at = now
+            self._ledger.renew(lease.claim, self._lease_s)
+            lease.renewed_at = now
         except LeaseLost:
-            hold.lost = True
+            lease.lost = True
         except Unavailable as error:
-            log.warning("a lease was not renewed: %s", error)  # the next beat tries again
+            log.warning("a lease was not renewed; the next beat tries again: %s", error)
 
-    def _held(self) -> list[HeldLease]:
+    def _held_leases(self) -> list[HeldLease]:
         with self._lock:
-            return list(self._holds.values())
+            return list(self._leases.values())

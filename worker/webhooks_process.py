@@ -1,4 +1,4 @@
-"""The webhooks' process: `python -m worker webhooks`. Everything is built here, and taken down here."""
+"""The webhooks process, `python -m worker webhooks`: builds all parts and closes them."""
 
 import asyncio
 import contextlib
@@ -24,18 +24,22 @@ from worker.sender import Sender
 log = logging.getLogger(__name__)
 
 _RECONNECT_S = 1.0
-_KEEP_ALIVE_S = 4.0  # less than servers commonly have, so that none closes a connection just as it is used again
+_KEEP_ALIVE_S = 4.0  # below most servers' limit, so that no server closes a connection in use
 
 
 def main() -> None:
-    """Send until SIGTERM or SIGINT; the exit status is 0. Raises ValueError for a setting that is wrong."""
+    """Send until SIGTERM or SIGINT, and exit with status 0.
+
+    Raises ValueError for a wrong setting.
+    """
     settings = Settings.from_env()
     configure_logging()
     asyncio.run(serve(settings))
-    os._exit(0)  # nothing is left to do, and a lookup of a name that hangs would be waited for
+    os._exit(0)  # a normal exit would wait for a hanging lookup of a name
 
 
 async def serve(settings: Settings) -> None:
+    """Send deliveries until a signal tells this process to stop."""
     stopping = asyncio.Event()
     client = connection.connect(
         settings.redis_url,
@@ -46,27 +50,9 @@ async def serve(settings: Settings) -> None:
         max_connections=settings.webhooks.concurrency, keepalive_expiry=_KEEP_ALIVE_S
     )
     guard = Guard(settings.netguard.allow)
-    public_url = settings.api.public_url
-
-    def render(outgoing: OutgoingDelivery) -> bytes:
-        return event_body(outgoing.delivery, outgoing.source, public_url)
-
     async with async_client(guard, timeout_s=settings.webhooks.timeout_s, limits=limits) as http:
-        sender = Sender(
-            RedisDeliveries(client, settings.queue.name, settings.webhooks),
-            RedisSecrets(client, settings.queue.name),
-            http,
-            render,
-            settings.webhooks,
-            sender=f"{socket.gethostname()}/{os.getpid()}",
-        )
-
-        def stop() -> None:
-            stopping.set()
-            sender.wake.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop)
+        sender = _sender(client, http, settings)
+        _stop_on_signals(stopping, sender)
         listening = asyncio.create_task(
             _listen(settings.redis_url, settings.queue.name, sender.wake)
         )
@@ -84,8 +70,36 @@ async def serve(settings: Settings) -> None:
             client.close()
 
 
+def _sender(client: "redis.Redis", http: httpx.AsyncClient, settings: Settings) -> Sender:
+    public_url = settings.api.public_url
+
+    def render(outgoing: OutgoingDelivery) -> bytes:
+        return event_body(outgoing.delivery, outgoing.source, public_url)
+
+    return Sender(
+        RedisDeliveries(client, settings.queue.name, settings.webhooks),
+        RedisSecrets(client, settings.queue.name),
+        http,
+        render,
+        settings.webhooks,
+        sender=f"{socket.gethostname()}/{os.getpid()}",
+    )
+
+
+def _stop_on_signals(stopping: asyncio.Event, sender: Sender) -> None:
+    def stop() -> None:
+        stopping.set()
+        sender.wake.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+
+
 async def _listen(redis_url: str, queue: str, wake: asyncio.Event) -> None:
-    """Set `wake` at the news that something is due. News may get lost, so that the sender looks by itself too."""
+    """Set `wake` when a message says that a delivery is due.
+
+    Messages may get lost, so that the sender polls too.
+    """
     async with redis.asyncio.Redis.from_url(
         redis_url, socket_keepalive=True, health_check_interval=5
     ) as client:
@@ -96,5 +110,5 @@ async def _listen(redis_url: str, queue: str, wake: asyncio.Event) -> None:
                     async for _ in subscription.listen():
                         wake.set()
             except (redis.exceptions.RedisError, OSError) as error:
-                log.debug("news are not heard: %s", error)
+                log.debug("the subscription to due deliveries is lost; reconnecting: %s", error)
             await asyncio.sleep(_RECONNECT_S)

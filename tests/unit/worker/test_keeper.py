@@ -15,24 +15,24 @@ from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
 from tests.unit.worker.conftest import World
-from worker.keeper import Keeper, keep
+from worker.keeper import Keeper, sweep_round
 from worker.runner import Runner
 from worker.watchdog import LeaseWatchdog
 
 
-def _keep(
+def _sweep(
     ledger: MemoryLedger, doorbell: CountingDoorbell, blobs: MemoryBlobs | None = None
 ) -> Swept:
-    return keep(ledger, blobs or MemoryBlobs(), doorbell, dead_retention_s=1000)
+    return sweep_round(ledger, blobs or MemoryBlobs(), doorbell, dead_retention_s=1000)
 
 
 def test_it_rings_for_what_no_message_speaks_of() -> None:
     ledger, doorbell = MemoryLedger(), CountingDoorbell(rings=1)
     for name in "abc":
         ledger.create(name, Submission(model="codes"))
-    _keep(ledger, doorbell)
+    _sweep(ledger, doorbell)
     assert doorbell.waiting() == 3
-    _keep(ledger, doorbell)
+    _sweep(ledger, doorbell)
     assert doorbell.waiting() == 3, "who has been told is not told again"
 
 
@@ -41,14 +41,14 @@ def test_an_idle_service_is_not_asked_for_its_messages() -> None:
         def waiting(self) -> int:
             raise AssertionError
 
-    _keep(MemoryLedger(), Silent())
+    _sweep(MemoryLedger(), Silent())
 
 
 def test_a_lapsed_lease_is_queued_again_and_rung_for() -> None:
     ledger, doorbell = MemoryLedger(), CountingDoorbell()
     ledger.create("a", Submission(model="codes"))
     ledger.claim("w", -1)
-    _keep(ledger, doorbell)
+    _sweep(ledger, doorbell)
     assert ledger.get("a").status is Status.STARTING
     assert doorbell.rings == 1
 
@@ -63,11 +63,11 @@ def test_a_dead_letters_image_is_kept_and_an_aborted_ones_is_not() -> None:
         blobs.put(input_key(name, ""), b"image", 100)
         ledger.create(name, Submission(model="codes"))
     ledger.claim("w", -1)
-    _keep(ledger, CountingDoorbell(), blobs)
+    _sweep(ledger, CountingDoorbell(), blobs)
     ledger.claim("w", -1, alone=True)
-    assert _keep(ledger, CountingDoorbell(), blobs).dead == ("dead",)
+    assert _sweep(ledger, CountingDoorbell(), blobs).dead == ("dead",)
     now[0] += 60
-    assert _keep(ledger, CountingDoorbell(), blobs).aborted == ("late",)
+    assert _sweep(ledger, CountingDoorbell(), blobs).aborted == ("late",)
     assert blobs.get(input_key("late", "")) is None
     now[0] += 900
     assert blobs.get(input_key("dead", "")) == b"image"
@@ -92,12 +92,12 @@ def test_a_dead_letters_image_is_kept_once_the_blob_store_is_back() -> None:
     for alone in (False, True):
         assert ledger.claim("w", -1, alone=alone)
         if not alone:
-            _keep(ledger, CountingDoorbell(), blobs)
+            _sweep(ledger, CountingDoorbell(), blobs)
     with pytest.raises(BlobsUnavailable):
-        _keep(ledger, CountingDoorbell(), blobs)
+        _sweep(ledger, CountingDoorbell(), blobs)
     blobs.away = False
-    assert _keep(ledger, CountingDoorbell(), blobs).dead == ("dead",)
-    assert _keep(ledger, CountingDoorbell(), blobs).dead == ()
+    assert _sweep(ledger, CountingDoorbell(), blobs).dead == ("dead",)
+    assert _sweep(ledger, CountingDoorbell(), blobs).dead == ()
     now[0] += 900
     assert blobs.get(input_key("dead", "")) == b"image"
 

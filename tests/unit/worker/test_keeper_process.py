@@ -21,7 +21,7 @@ from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
 from tests.support.servers import free_port
-from worker.keeper import keep
+from worker.keeper import sweep_round
 from worker.keeper_process import run_forever
 
 
@@ -83,7 +83,7 @@ def test_one_round_puts_all_right_that_is_due(redis_client: "redis.Redis") -> No
         blobs.put(input_key(f"p{number}", f"d{number}"), b"image", 100)
         ledger.create(f"p{number}", Submission(model="codes"), f"d{number}")
     time.sleep(0.01)
-    assert len(keep(ledger, blobs, CountingDoorbell(), 1000).aborted) == 250
+    assert len(sweep_round(ledger, blobs, CountingDoorbell(), 1000).aborted) == 250
     assert ledger.backlog() == 0
     assert not any(blobs.get(input_key(f"p{number}", f"d{number}")) for number in range(250))
 

@@ -10,7 +10,7 @@ def test_a_redis_that_hangs_does_not_hold_a_process_that_was_told_to_end() -> No
 import threading
 from sluice.prediction import Submission
 from tests.fakes.ledger import MemoryLedger
-from worker.predictions_process import _give_up_after
+from worker.predictions_process import _end_after
 from worker.watchdog import LeaseWatchdog
 
 class Hanging(MemoryLedger):
@@ -23,7 +23,7 @@ watchdog = LeaseWatchdog(ledger, lease_s=30)
 for name in "abcd":
     ledger.create(name, Submission(model="codes"))
     watchdog.hold(ledger.claim(name, 100))
-_give_up_after(0, heart)
+_end_after(0, watchdog)
 """
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False

@@ -176,13 +176,15 @@ def test_a_stale_result_is_dropped_and_the_image_is_kept(world: World) -> None:
 
 
 def test_what_was_canceled_stops_at_its_next_stage(world: World) -> None:
-    """The heart learns of it when it renews the lease; the inference that would come next is not asked for."""
+    """The watchdog learns of it when it renews the lease; the inference that would come next is not asked for."""
 
     class Slow(MemoryBlobs):
         def get(self, key: str) -> bytes | None:
             world.ledger.cancel("a")
             until = time.monotonic() + 20
-            while not all(hold.lost for hold in watchdog._held()) and time.monotonic() < until:
+            while (
+                not all(hold.lost for hold in watchdog._held_leases()) and time.monotonic() < until
+            ):
                 time.sleep(0.01)
             return super().get(key)
 
