@@ -19,7 +19,7 @@ from tests.support.servers import free_port
 
 pytestmark = pytest.mark.anyio
 
-ASKED = Submission(model="codes", key="mine", priority=Priority.HIGH, metadata={"a": 1})
+SUBMISSION = Submission(model="codes", key="mine", priority=Priority.HIGH, metadata={"a": 1})
 FEW = {"connect_timeout_s": 10.0, "timeout_s": 30.0}
 
 
@@ -58,9 +58,9 @@ async def world(
 async def test_an_accepted_submission_is_stored_recorded_and_can_be_claimed(
     world: World, redis_client: "redis.Redis"
 ) -> None:
-    prediction = await world.intake.accept(b"image", ASKED)
+    prediction = await world.intake.accept(b"image", SUBMISSION)
     assert prediction == world.ledger.get(prediction.id, "mine")
-    assert {name: getattr(prediction, name) for name in dict(ASKED)} == dict(ASKED)
+    assert {name: getattr(prediction, name) for name in dict(SUBMISSION)} == dict(SUBMISSION)
     key = input_key(prediction.id, prediction.digest)
     assert world.blobs.get(key) == b"image"
     assert 0 < redis_client.ttl(f"blob:{key}") <= 60
@@ -74,42 +74,42 @@ async def test_a_restarted_redis_is_given_the_script_again(
     world: World, redis_client: "redis.Redis"
 ) -> None:
     redis_client.script_flush()
-    prediction = await world.intake.accept(b"image", ASKED)
+    prediction = await world.intake.accept(b"image", SUBMISSION)
     assert world.ledger.get(prediction.id).status is Status.STARTING
     assert world.dropped == []
 
 
 async def test_a_full_queue_refuses_a_submission_and_its_image_is_dropped(world: World) -> None:
-    first = await world.intake.accept(b"image", ASKED, max_backlog=1)
+    first = await world.intake.accept(b"image", SUBMISSION, max_backlog=1)
     with pytest.raises(QueueFull, match="key"):
-        await world.intake.accept(b"image", ASKED, max_backlog=1)
+        await world.intake.accept(b"image", SUBMISSION, max_backlog=1)
     assert len(world.dropped) == 1
     assert world.dropped != [input_key(first.id, "")]
     assert world.ledger.backlog() == 1
 
 
 async def test_a_hundred_submissions_at_once_share_one_connection(world: World) -> None:
-    many = await asyncio.gather(*(world.intake.accept(b"image", ASKED) for _ in range(100)))
+    many = await asyncio.gather(*(world.intake.accept(b"image", SUBMISSION) for _ in range(100)))
     assert len({prediction.id for prediction in many}) == world.ledger.backlog() == 100
     assert len(world.rung) == MAX_WAITING_RINGS, "a ring waits for every worker already"
     with pytest.raises(QueueFull):
-        await world.intake.accept(b"image", ASKED)
+        await world.intake.accept(b"image", SUBMISSION)
 
 
-@pytest.mark.parametrize("away", ["ledger", "blobs"])
+@pytest.mark.parametrize("unavailable", ["ledger", "blobs"])
 async def test_an_unavailable_ledger_or_blob_store_refuses_the_submission_and_drops_its_image(
-    away: str, redis_url: str, redis_client: "redis.Redis"
+    unavailable: str, redis_url: str, redis_client: "redis.Redis"
 ) -> None:
     nowhere = MultiplexedConnection(f"redis://127.0.0.1:{free_port()}/0", **FEW)
     somewhere = MultiplexedConnection(redis_url, **FEW)
     dropped: list[str] = []
     ledger = RedisLedger(redis_client, QueueSettings())
-    client, blobs = (nowhere, somewhere) if away == "ledger" else (somewhere, nowhere)
+    client, blobs = (nowhere, somewhere) if unavailable == "ledger" else (somewhere, nowhere)
     intake = AsyncIntake(
         ledger, client, blobs, blob_ttl_s=60, ring=dropped.append, drop=dropped.append
     )
     with pytest.raises(Unavailable):
-        await intake.accept(b"image", ASKED)
+        await intake.accept(b"image", SUBMISSION)
     assert len(dropped) == 1
     assert ledger.backlog() == 0
     nowhere.close()
@@ -119,11 +119,11 @@ async def test_an_unavailable_ledger_or_blob_store_refuses_the_submission_and_dr
 async def test_a_connection_that_broke_unnoticed_is_replaced_and_the_submission_accepted(
     world: World, redis_client: "redis.Redis"
 ) -> None:
-    await asyncio.gather(*(world.intake.accept(b"image", ASKED) for _ in range(8)))
+    await asyncio.gather(*(world.intake.accept(b"image", SUBMISSION) for _ in range(8)))
     for client in redis_client.client_list():
         if int(client["id"]) != redis_client.client_id():
             # The event loop hears of the closed connection later, as when Redis is killed.
             redis_client.client_kill_filter(_id=client["id"])
-    prediction = await world.intake.accept(b"image", ASKED)
+    prediction = await world.intake.accept(b"image", SUBMISSION)
     assert world.ledger.get(prediction.id).status is Status.STARTING
     assert world.ledger.backlog() == 9

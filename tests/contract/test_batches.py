@@ -85,7 +85,7 @@ def real(redis_client: "redis.Redis") -> Both:
 
 
 def test_a_batch_is_kept_as_it_was_submitted_for_its_own_key(both: Both) -> None:
-    asked = BatchSubmission(
+    submission = BatchSubmission(
         model="codes",
         total=2,
         key="mine",
@@ -94,10 +94,10 @@ def test_a_batch_is_kept_as_it_was_submitted_for_its_own_key(both: Both) -> None
         webhook_events=("start", "completed"),
         base_url="http://here",
     )
-    opened = both.batches.open("b", asked)
+    opened = both.batches.open("b", submission)
     assert opened == both.batches.get("b", "mine")
     assert opened == Batch(
-        id="b", created_at=opened.created_at, counts=dict.fromkeys(Status, 0), **dict(asked)
+        id="b", created_at=opened.created_at, counts=dict.fromkeys(Status, 0), **dict(submission)
     )
     assert (opened.status, opened.completed_at) == (Status.STARTING, None)
     for wrong in (("b", "other"), ("c", None)):
@@ -131,7 +131,10 @@ def test_a_batchs_counts_and_status_follow_its_predictions(both: Both) -> None:
     assert both.counts() == {"succeeded": 1, "failed": 1}
     assert ended.status is Status.SUCCEEDED, "failures show in the counts alone"
     assert ended.completed_at is not None
-    assert [one.id for one in both.batches.predictions(ended, 0, 10)] == ["b-0", "b-2"]
+    assert [prediction.id for prediction in both.batches.predictions(ended, 0, 10)] == [
+        "b-0",
+        "b-2",
+    ]
 
 
 def test_a_batch_does_not_end_before_it_is_sealed(both: Both) -> None:
@@ -263,8 +266,12 @@ def test_a_batchs_predictions_are_read_in_pages(both: Both) -> None:
     both.open(12)
     both.add(*range(0, 12, 2))
     batch = both.batches.get("b")
-    assert [one.id for one in both.batches.predictions(batch, 2, 5)] == ["b-2", "b-4", "b-6"]
-    assert [one.id for one in both.batches.predictions(batch, 9, 5)] == ["b-10"]
+    assert [prediction.id for prediction in both.batches.predictions(batch, 2, 5)] == [
+        "b-2",
+        "b-4",
+        "b-6",
+    ]
+    assert [prediction.id for prediction in both.batches.predictions(batch, 9, 5)] == ["b-10"]
     assert both.batches.predictions(batch, 12, 5) == []
 
 
@@ -274,7 +281,7 @@ def test_a_single_prediction_with_an_id_like_an_items_is_no_part_of_the_batch(bo
     both.ledger.create("b-1", Submission(model="codes"), "d2")
     both.add(0)
     batch = both.batches.seal("b", [REFUSED])
-    assert [one.id for one in both.batches.predictions(batch, 0, 9)] == ["b-0"]
+    assert [prediction.id for prediction in both.batches.predictions(batch, 0, 9)] == ["b-0"]
     assert batch.errors == (REFUSED,)
     both.batches.cancel("b")
     assert both.ledger.get("b-1").status is Status.STARTING
@@ -300,13 +307,13 @@ class _BatchMachine(RuleBasedStateMachine):
         self.number = 0
 
     def _same(self, call: Callable[[int, Both], object]) -> None:
-        said = []
+        answers = []
         for at, both in enumerate(self.both):
             try:
-                said.append(call(at, both))
+                answers.append(call(at, both))
             except SluiceError as error:
-                said.append(type(error))
-        assert said[0] == said[1]
+                answers.append(type(error))
+        assert answers[0] == answers[1]
 
     @rule(name=names)
     def open(self, name: str) -> None:
@@ -361,18 +368,20 @@ class _BatchMachine(RuleBasedStateMachine):
 
 
 def _look(name: str, _: int, both: Both) -> object:
-    found = both.batches.get(name)
-    items = both.batches.predictions(found, 0, 4)
-    assert found.counts == {status: sum(one.status is status for one in items) for status in Status}
-    ended = found.completed_at is not None
-    assert not (ended and found.counts[Status.STARTING] + found.counts[Status.PROCESSING])
+    batch = both.batches.get(name)
+    items = both.batches.predictions(batch, 0, 4)
+    assert batch.counts == {
+        status: sum(prediction.status is status for prediction in items) for status in Status
+    }
+    ended = batch.completed_at is not None
+    assert not (ended and batch.counts[Status.STARTING] + batch.counts[Status.PROCESSING])
     return (
-        found.status,
-        found.counts,
+        batch.status,
+        batch.counts,
         ended,
-        found.canceled,
-        found.errors,
-        [one.id for one in items],
+        batch.canceled,
+        batch.errors,
+        [prediction.id for prediction in items],
     )
 
 
@@ -387,9 +396,9 @@ def test_a_batchs_end_is_published_and_delivered_once_and_its_record_expires(
     real: Both, redis_client: "redis.Redis"
 ) -> None:
     deliveries = RedisDeliveries(redis_client, "default", WebhooksSettings())
-    with redis_client.pubsub(ignore_subscribe_messages=True) as heard:
-        heard.subscribe("{default}:events")
-        heard.get_message(timeout=1)
+    with redis_client.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe("{default}:events")
+        subscription.get_message(timeout=1)
         real.open(2, webhook="https://example.com/hook")
         assert redis_client.ttl("{default}:batch:b") == -1
         real.add(0, 1)
@@ -401,21 +410,21 @@ def test_a_batchs_end_is_published_and_delivered_once_and_its_record_expires(
         real.batches.seal("b")
         real.ledger.sweep()
         events = []
-        while message := heard.get_message(timeout=1):
+        while message := subscription.get_message(timeout=1):
             events.append(message["data"].decode())
     assert events.count("b succeeded") == 1
-    assert [(one.id, one.event) for one in deliveries.deliveries_for("batch", "b")] == [
-        ("b_batch_completed", "completed")
-    ]
+    assert [
+        (delivery.id, delivery.event) for delivery in deliveries.deliveries_for("batch", "b")
+    ] == [("b_batch_completed", "completed")]
     assert deliveries.deliveries_for("prediction", "b-0") == []
     claimed = deliveries.claim("s", 5).outgoing
-    assert [one.delivery.subject_id for one in claimed] == ["b"]
-    said = json.loads(event_body(claimed[0].delivery, claimed[0].source, "http://here"))
-    assert said["type"] == "batch.completed"
-    assert said["data"] == BatchAnswer.from_batch(real.batches.get("b"), "http://here").model_dump(
+    assert [delivery.delivery.subject_id for delivery in claimed] == ["b"]
+    body = json.loads(event_body(claimed[0].delivery, claimed[0].source, "http://here"))
+    assert body["type"] == "batch.completed"
+    assert body["data"] == BatchAnswer.from_batch(real.batches.get("b"), "http://here").model_dump(
         mode="json"
     )
-    assert (said["data"]["counts"]["succeeded"], said["data"]["errors"]) == (2, [])
+    assert (body["data"]["counts"]["succeeded"], body["data"]["errors"]) == (2, [])
     # A delivery needs the record for as long as a receiver may be unavailable.
     assert redis_client.ttl("{default}:batch:b") > 100
     assert redis_client.ttl("{default}:gone:batch:b") > redis_client.ttl("{default}:batch:b")
@@ -424,10 +433,10 @@ def test_a_batchs_end_is_published_and_delivered_once_and_its_record_expires(
 def test_a_batch_whose_webhook_wants_only_starts_has_no_delivery(
     real: Both, redis_client: "redis.Redis"
 ) -> None:
-    asked = BatchSubmission(
+    submission = BatchSubmission(
         model="codes", total=1, webhook="https://example.com", webhook_events=("start",)
     )
-    real.batches.open("b", asked)
+    real.batches.open("b", submission)
     real.batches.seal("b")
     assert (
         RedisDeliveries(redis_client, "default", WebhooksSettings()).deliveries_for("batch", "b")

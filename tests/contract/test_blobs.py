@@ -46,8 +46,8 @@ def s3_blobs(server: s3.Server, credentials: None, request: pytest.FixtureReques
 @pytest.fixture(params=["redis", "memory", "s3"])
 def blobs(request: pytest.FixtureRequest) -> Blobs:
     if request.param == "s3":
-        found: Blobs = request.getfixturevalue("s3_blobs")
-        return found
+        store: Blobs = request.getfixturevalue("s3_blobs")
+        return store
     return (
         MemoryBlobs()
         if request.param == "memory"
@@ -158,12 +158,12 @@ def test_an_unavailable_or_hanging_s3_raises_blobs_unavailable_without_its_addre
         calls.get(call, lambda: blobs.delete("a"))()
 
     hanging = _in_s3(server.url, timeout_s=0.5)
-    with server.held(), pytest.raises(BlobsUnavailable) as caught:
+    with server.held(), pytest.raises(BlobsUnavailable) as hung:
         run(hanging)
-    with pytest.raises(BlobsUnavailable) as away:
+    with pytest.raises(BlobsUnavailable) as unavailable:
         run(_in_s3(f"http://127.0.0.1:{free_port()}"))
-    for said in (str(caught.value), str(away.value)):
-        assert not any(word in said for word in ("127.0.0.1", "hunter2", s3.BUCKET))
+    for message in (str(hung.value), str(unavailable.value)):
+        assert not any(word in message for word in ("127.0.0.1", "hunter2", s3.BUCKET))
     run(hanging)  # the server answers again, to the same client
 
 

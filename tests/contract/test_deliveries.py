@@ -34,7 +34,7 @@ def names(claimed: Sequence[OutgoingDelivery]) -> list[str]:
 
 
 def names_of_dead(world: World) -> list[str]:
-    return [found.id for found in world.deliveries.dead()]
+    return [delivery.id for delivery in world.deliveries.dead()]
 
 
 def due_after(world: World, least_s: float, since: float) -> tuple[OutgoingDelivery, ...]:
@@ -105,8 +105,8 @@ def test_a_claim_says_how_long_nothing_is_due(world: World) -> None:
     world.file("a", "completed")
     (outgoing,) = world.claim()
     assert world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
-    found, wait_s = world.deliveries.claim("o", 10)
-    assert found == ()
+    claimed, wait_s = world.deliveries.claim("o", 10)
+    assert claimed == ()
     assert wait_s is not None
     assert 0 < wait_s <= 100
 
@@ -159,7 +159,7 @@ def test_the_last_failure_makes_a_dead_delivery_that_can_be_redelivered(world: W
     world.file("b", "completed", OTHER)
     for outgoing in world.claim():
         world.settle(outgoing, AttemptResult.FAILED, delay_s=None)
-    assert {found.id for found in world.deliveries.dead()} == {"a_completed", "b_completed"}
+    assert {delivery.id for delivery in world.deliveries.dead()} == {"a_completed", "b_completed"}
     assert world.deliveries.dead()[0].reason == "attempts"
     assert world.deliveries.waiting() == 0
     assert world.deliveries.redeliver("a_completed").status is DeliveryStatus.WAITING
@@ -199,7 +199,7 @@ def test_a_delivery_whose_record_is_gone_is_dead(world: World) -> None:
     world.file("a", "completed")
     world.forget("a")
     assert world.claim() == ()
-    assert [found.reason for found in world.deliveries.dead()] == ["record_gone"]
+    assert [delivery.reason for delivery in world.deliveries.dead()] == ["record_gone"]
     assert world.deliveries.waiting() == 0
 
 
@@ -395,11 +395,11 @@ def test_a_delivery_that_failed_for_too_long_is_given_up(
     world.file("a", "completed")
     world.file("b", "completed")
     world.file("untried", "completed", OTHER)
-    (outgoing,) = (found for found in world.claim(1))
+    (outgoing,) = (delivery for delivery in world.claim(1))
     world.settle(outgoing, AttemptResult.FAILED, delay_s=100)
     time.sleep(0.25)
     assert sorted(world.deliveries.sweep().given_up) == ["a_completed", "b_completed"]
-    assert {found.reason for found in world.deliveries.dead()} == {"age"}
+    assert {delivery.reason for delivery in world.deliveries.dead()} == {"age"}
     assert names(world.claim()) == ["untried_completed"], (
         "a delivery that was never attempted waits on"
     )

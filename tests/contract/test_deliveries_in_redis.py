@@ -142,7 +142,8 @@ def test_the_ledger_files_a_delivery_with_each_change_of_status(
 
     def states(name: str) -> list[tuple[str, DeliveryStatus]]:
         return [
-            (found.event, found.status) for found in deliveries.deliveries_for("prediction", name)
+            (delivery.event, delivery.status)
+            for delivery in deliveries.deliveries_for("prediction", name)
         ]
 
     ledger.create("a", ASKED)

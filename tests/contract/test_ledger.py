@@ -44,14 +44,14 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
 
 
 def test_a_created_prediction_can_be_read(ledger: Ledger) -> None:
-    asked = Parameters(confidence=0.5, classes=("qr_code", 2), visualize=True)
+    parameters = Parameters(confidence=0.5, classes=("qr_code", 2), visualize=True)
     created, made, waiting = ledger.create(
-        "a", Submission(model="codes", parameters=asked), "d1", 100
+        "a", Submission(model="codes", parameters=parameters), "d1", 100
     )
     assert (made, waiting) == (True, 1)
     assert created.digest == "d1"
     assert created.status is Status.STARTING
-    assert created.parameters == asked
+    assert created.parameters == parameters
     assert abs(created.created_at - time.time()) < 60
     assert ledger.get("a") == created
     assert ledger.backlog() == 1
@@ -431,7 +431,7 @@ def test_another_keys_prediction_is_unknown(ledger: Ledger) -> None:
 
 
 def test_every_field_of_a_submission_is_on_record(ledger: Ledger) -> None:
-    asked = Submission(
+    submission = Submission(
         model="codes",
         key="mine",
         priority=Priority.LOW,
@@ -442,9 +442,9 @@ def test_every_field_of_a_submission_is_on_record(ledger: Ledger) -> None:
         webhook_events=("start", "completed"),
         base_url="https://sluice.example.com",
     )
-    created, *_ = ledger.create("a", asked, "d")
+    created, *_ = ledger.create("a", submission, "d")
     assert created == ledger.get("a")
-    assert {name: getattr(created, name) for name in dict(asked)} == dict(asked)
+    assert {name: getattr(created, name) for name in dict(submission)} == dict(submission)
 
 
 def test_logs_have_a_line_for_each_attempt(ledger: Ledger) -> None:

@@ -118,9 +118,15 @@ def _answer(
     return _record(found) if isinstance(found, Prediction) else found
 
 
-def _record(found: Prediction) -> object:
-    result = found.output["by"] if found.output else found.error.code if found.error else None
-    return found.status, found.digest, found.attempts, found.retries, result
+def _record(prediction: Prediction) -> object:
+    result = (
+        prediction.output["by"]
+        if prediction.output
+        else prediction.error.code
+        if prediction.error
+        else None
+    )
+    return prediction.status, prediction.digest, prediction.attempts, prediction.retries, result
 
 
 def _told(history: Sequence[Event]) -> str:
@@ -208,25 +214,19 @@ def _memory() -> Sequence[Ledger]:
     return [MemoryLedger(SETTINGS)] * MOST_THREADS
 
 
-class TornLedger(MemoryLedger):
+def _torn() -> Sequence[Ledger]:
     """A wrong ledger: without a lock, it reads, waits, and writes."""
 
-    def __init__(self) -> None:
-        super().__init__(SETTINGS, self._late)
-        self._lock = contextlib.nullcontext()
-
-    def _late(self) -> float:
+    def late() -> float:
         time.sleep(0.0002)
         return time.time()
 
-    def _in_turn(self, *, alone: bool) -> list[Any]:
-        found = super()._in_turn(alone=alone)
-        self._late()
-        return found
+    ledger = MemoryLedger(SETTINGS, late, lock=contextlib.nullcontext(), before_write=late)
+    return [ledger] * MOST_THREADS
 
 
 def test_a_ledger_that_is_not_atomic_is_found(pool: ThreadPoolExecutor) -> None:
-    histories = _histories(lambda: [TornLedger()] * MOST_THREADS, pool, PROGRAMS // 10)
+    histories = _histories(_torn, pool, PROGRAMS // 10)
     assert not all(map(linearizable, histories))
 
 

@@ -85,15 +85,15 @@ async def test_a_broken_connection_fails_its_callers_and_the_next_call_connects_
 
 
 async def test_many_callers_without_a_connection_make_one(pipe: MultiplexedConnection) -> None:
-    found = await asyncio.gather(*(pipe.send(("CLIENT", "ID")) for _ in range(20)))
-    assert len({one for (one,) in found}) == 1
+    answers = await asyncio.gather(*(pipe.send(("CLIENT", "ID")) for _ in range(20)))
+    assert len({connection_id for (connection_id,) in answers}) == 1
 
 
 async def test_many_callers_of_a_silent_server_share_one_connection_and_one_time_out() -> None:
-    came: list[asyncio.StreamWriter] = []
+    accepted: list[asyncio.StreamWriter] = []
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        came.append(writer)
+        accepted.append(writer)
         await reader.read()
         writer.close()
 
@@ -103,9 +103,11 @@ async def test_many_callers_of_a_silent_server_share_one_connection_and_one_time
         connect_timeout_s=5.0,
         timeout_s=0.5,
     )
-    said = await asyncio.gather(*(pipe.send(("PING",)) for _ in range(50)), return_exceptions=True)
-    assert {type(one) for one in said} <= {TimeoutError, ConnectionError}
-    assert len(came) == 1
+    answers = await asyncio.gather(
+        *(pipe.send(("PING",)) for _ in range(50)), return_exceptions=True
+    )
+    assert {type(answer) for answer in answers} <= {TimeoutError, ConnectionError}
+    assert len(accepted) == 1
     server.close()
     await server.wait_closed()
     await asyncio.sleep(0.1)  # for `silent` to see the end
@@ -130,12 +132,12 @@ async def test_callers_of_a_hanging_redis_get_a_time_out_and_no_late_answer(
     await pipe.send(("SET", "a", "1"))
     os.kill(pid, signal.SIGSTOP)
     try:
-        said = await asyncio.gather(
+        answers = await asyncio.gather(
             *(pipe.send(("GET", "a")) for _ in range(50)), return_exceptions=True
         )
     finally:
         os.kill(pid, signal.SIGCONT)
-    assert {type(one) for one in said} == {TimeoutError}
+    assert {type(error) for error in answers} == {TimeoutError}
     for _ in range(20):  # Redis may need a moment
         answer: Any = (await asyncio.gather(pipe.send(("GET", "a")), return_exceptions=True))[0]
         if answer == [b"1"]:
@@ -151,15 +153,15 @@ async def test_a_late_answer_times_out_its_own_caller_only(
     """The connection is kept while answers come: later callers have waited for less."""
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while asked := await reader.read(1000):
-            if b"GET" in asked:
+        while request := await reader.read(1000):
+            if b"GET" in request:
                 writer.write(b"$1\r\n")  # the rest of the answer comes too late
                 await asyncio.sleep(0.3)
                 writer.write(b"a")
                 await asyncio.sleep(0.3)
                 writer.write(b"\r\n")
             else:
-                writer.write(b"+OK\r\n" * asked.count(b"*"))
+                writer.write(b"+OK\r\n" * request.count(b"*"))
         writer.close()
 
     server = await asyncio.start_server(slow, "127.0.0.1", 0)
@@ -180,8 +182,8 @@ async def test_an_unexpected_answer_ends_the_connection() -> None:
     def serve(listener: socket.socket) -> None:
         peer, _ = listener.accept()
         with peer:
-            while asked := peer.recv(1000):
-                peer.sendall(b"+OK\r\n" * (asked.count(b"*") + (b"PING" in asked)))
+            while request := peer.recv(1000):
+                peer.sendall(b"+OK\r\n" * (request.count(b"*") + (b"PING" in request)))
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(asyncio.to_thread(serve, listener))

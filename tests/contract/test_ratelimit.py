@@ -69,13 +69,13 @@ def _memory_world() -> World:
 
 @pytest.fixture(params=["redis", "memory"])
 def world(request: pytest.FixtureRequest) -> World:
-    found = (
+    world = (
         _memory_world()
         if request.param == "memory"
         else _redis_world(request.getfixturevalue("redis_client"))
     )
-    found.set(NOW_US)
-    return found
+    world.set(NOW_US)
+    return world
 
 
 @pytest.fixture(params=["redis", "memory"])
@@ -216,8 +216,8 @@ def test_many_threads_at_once_keep_to_the_burst(limiter: RateLimiter) -> None:
                 pass
 
     with ThreadPoolExecutor(8) as pool:
-        for one in [pool.submit(hurry) for _ in range(8)]:
-            one.result()
+        for future in [pool.submit(hurry) for _ in range(8)]:
+            future.result()
     assert len(taken) == 20
 
 

@@ -47,5 +47,5 @@ def test_a_claimed_delivery_carries_the_secrets_of_its_key(
     (outgoing,) = world.claim()
     assert outgoing.secrets == ()
     world.deliveries.settle([AttemptOutcome(outgoing, AttemptResult.NOT_ATTEMPTED)])
-    held = secrets.for_key("camera")
-    assert world.claim()[0].secrets == held
+    camera_secrets = secrets.for_key("camera")
+    assert world.claim()[0].secrets == camera_secrets

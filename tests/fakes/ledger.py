@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +53,19 @@ def _extended_logs(row: _Row, logs: str) -> str:
 
 
 class MemoryLedger:
-    """Keeps every prediction: retention belongs to Redis. `clock` gives seconds since the epoch."""
+    """Keeps every prediction: retention belongs to Redis.
+
+    `clock` gives seconds since the epoch. `lock` and `before_write` are there to make a wrong
+    ledger: the lock around every call, and a function between a claim's reads and its writes.
+    """
 
     def __init__(
-        self, settings: QueueSettings | None = None, clock: Callable[[], float] = time.time
+        self,
+        settings: QueueSettings | None = None,
+        clock: Callable[[], float] = time.time,
+        *,
+        lock: AbstractContextManager[object] | None = None,
+        before_write: Callable[[], object] = lambda: None,
     ) -> None:
         self.settings = settings or QueueSettings()
         self._clock = clock
@@ -71,7 +81,8 @@ class MemoryLedger:
         self._drained: list[float] = []
         #: A `MemoryBatches` enters itself here.
         self.batches: Any = None
-        self._lock = threading.RLock()
+        self._lock = lock or threading.RLock()
+        self._before_write = before_write
 
     def now(self) -> float:
         """The time in seconds since the epoch."""
@@ -154,7 +165,9 @@ class MemoryLedger:
             self._refresh()
             if not alone and self._live():
                 self._claims += 1
-            for row in self._in_turn(alone=alone):
+            order = self._in_turn(alone=alone)
+            self._before_write()
+            for row in order:
                 if not alone:
                     self._turns[row.queue] = time.monotonic()
                 if row.deadline <= now:
