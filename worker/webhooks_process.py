@@ -15,6 +15,7 @@ from sluice.delivery import OutgoingDelivery
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.outbound.guard import Guard, async_client
 from sluice.redisio import connection
+from sluice.redisio.names import Names
 from sluice.settings import Settings
 from sluice.telemetry import configure_logging
 from sluice.webhooks.payload import event_body
@@ -106,7 +107,7 @@ async def _listen(redis_url: str, queue: str, wake: asyncio.Event) -> None:
         while True:
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as subscription:
-                    await subscription.subscribe(f"{{{queue}}}:deliveries-news")
+                    await subscription.subscribe(Names(queue).deliveries_news)
                     async for _ in subscription.listen():
                         wake.set()
             except (redis.exceptions.RedisError, OSError) as error:

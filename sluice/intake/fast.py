@@ -6,7 +6,7 @@ Where the images are in the ledger's Redis, both commands go in one message. Red
 from collections.abc import Callable
 from typing import Any
 
-from redis.exceptions import ConnectionError, NoScriptError
+from redis.exceptions import ConnectionError
 
 from sluice.blobs.store import input_key, stored_key
 from sluice.errors import BlobsUnavailable, QueueFull, Unavailable
@@ -16,6 +16,7 @@ from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Prediction, Submission
 from sluice.redisio.connection import translated
 from sluice.redisio.multiplexed import MultiplexedConnection
+from sluice.redisio.scripts import ScriptCall, run_async
 
 
 class AsyncIntake:
@@ -47,7 +48,7 @@ class AsyncIntake:
         chosen = new_id()
         key = input_key(chosen, "")
         put = ("SET", stored_key(key), image, "EX", self._blob_ttl_s)
-        create = self._ledger.create_command(chosen, submission, "", len(image), max_backlog)
+        create = self._ledger.creation(chosen, submission, "", len(image), max_backlog)
         try:
             try:
                 answer = await self._store(put, create)
@@ -56,7 +57,7 @@ class AsyncIntake:
                     raise
                 # Redis has been away, and the connection did not notice. Once more on a new one: the id makes it the same.
                 answer = await self._store(put, create)
-            created = self._ledger.created(answer, chosen, submission, "")
+            created = self._ledger.read_created(answer, chosen, submission, "")
         except (QueueFull, Unavailable):
             self._drop(key)
             raise
@@ -64,23 +65,17 @@ class AsyncIntake:
             self._ring(chosen)
         return created.prediction
 
-    async def _store(self, put: tuple[Any, ...], create: tuple[Any, ...]) -> Any:
+    async def _store(self, put: tuple[Any, ...], create: ScriptCall) -> Any:
         if self._blobs is None:
             with translated():
-                stored, answer = await self._pipe.send(put, create)
+                stored, answer = await run_async(self._pipe, create, before=[put])
             with translated(BlobsUnavailable):
                 _raised(stored)
         else:
             with translated(BlobsUnavailable):
                 _raised(*await self._blobs.send(put))
             with translated():
-                (answer,) = await self._pipe.send(create)
-        if isinstance(answer, NoScriptError):  # Redis was started anew
-            with translated():
-                loaded, answer = await self._pipe.send(
-                    ("SCRIPT", "LOAD", self._ledger.create_script), create
-                )
-                _raised(loaded)
+                (answer,) = await run_async(self._pipe, create)
         with translated():
             _raised(answer)
         return answer

@@ -1,9 +1,5 @@
 """Batches: many images that came in one call. The ledger's scripts count their predictions by status; the last one ends the batch.
 
-    {default}:batch:<id>       hash    the record, with a count for each status; expires some time after the batch's end
-    {default}:gone:batch:<id>  string  its key's name; outlives the record
-    {default}:batches          zset    batches that are being submitted or canceled, scored by when the sweep sees to them
-
 A batch's predictions are `<batch's id>-<index of the image>`, so that a call that comes again makes none twice. They are in no list
 but the batch's. A batch takes predictions until it is sealed, and nothing live is left, or it is canceled.
 """
@@ -17,15 +13,16 @@ from pydantic import TypeAdapter
 
 from sluice.batch import Batch, BatchSubmission, ItemError
 from sluice.errors import Conflict, Gone, IdReused, NotFound
-from sluice.ledger import batch_scripts
-from sluice.ledger.prediction_scripts import PRELUDE
 from sluice.ledger.predictions import script_limits
 from sluice.ledger.record import from_record
+from sluice.ledger.scripts import load
 from sluice.prediction import Prediction, Priority, Status
 from sluice.redisio.connection import translated
+from sluice.redisio.names import Names
+from sluice.redisio.scripts import Script, run
 from sluice.settings import QueueSettings
 
-_SCRIPTS = {"open": batch_scripts.OPEN, "seal": batch_scripts.SEAL, "cancel": batch_scripts.CANCEL}
+_OPEN, _SEAL, _CANCEL = map(load, ("batches/open", "batches/seal", "batches/cancel"))
 _TEXTS = ("model", "webhook", "base_url")
 
 
@@ -67,14 +64,11 @@ class RedisBatches:
 
     def __init__(self, client: "redis.Redis", settings: QueueSettings) -> None:
         self._redis = client
-        self._tag = f"{{{settings.name}}}"
+        self._names = Names(settings.name)
         self._limits = script_limits(settings)
-        self._scripts = {
-            name: client.register_script(PRELUDE + text) for name, text in _SCRIPTS.items()
-        }
 
     def open(self, batch_id: str, submission: BatchSubmission, digest: str = "") -> Batch:
-        answer = self._run("open", batch_id, [digest, *_to_record(submission)]).decode()
+        answer = self._run(_OPEN, batch_id, digest, *_to_record(submission)).decode()
         if answer == "reused":
             raise reused(batch_id)
         if answer in ("known", "gone"):
@@ -87,17 +81,14 @@ class RedisBatches:
         )
 
     def seal(self, batch_id: str, errors: Sequence[ItemError] = ()) -> Batch:
-        self._run(
-            "seal",
-            batch_id,
-            [part for error in errors for part in (error.index, error.model_dump_json())],
-        )
+        refused = (part for error in errors for part in (error.index, error.model_dump_json()))
+        self._run(_SEAL, batch_id, *refused)
         return self.get(batch_id)
 
     def get(self, batch_id: str, key: str | None = None) -> Batch:
         with translated(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(f"{self._tag}:batch:{batch_id}")
-            pipe.get(f"{self._tag}:gone:batch:{batch_id}")
+            pipe.hgetall(self._names.batch(batch_id))
+            pipe.get(self._names.gone_batch(batch_id))
             fields, gone = pipe.execute()
         owner = fields.get(b"key", gone)
         if owner is None or (key is not None and owner.decode() != key):
@@ -111,7 +102,7 @@ class RedisBatches:
         canceled: list[tuple[str, str]] = []
         done, first = 0, 1
         while not done:  # a hundred images at a time: Redis does nothing else meanwhile
-            found = self._run("cancel", batch_id, [first])
+            found = self._run(_CANCEL, batch_id, first)
             if not found:
                 raise has_ended(self.get(batch_id))
             done, first = found[0], 0
@@ -123,7 +114,7 @@ class RedisBatches:
         ids = [batch.item(index) for index in range(first, min(batch.total, first + limit))]
         with translated(), self._redis.pipeline(transaction=False) as pipe:
             for prediction_id in ids:
-                pipe.hgetall(f"{self._tag}:prediction:{prediction_id}")
+                pipe.hgetall(self._names.prediction(prediction_id))
             found = zip(ids, pipe.execute(), strict=True)
         return [
             from_record(name, fields)
@@ -131,11 +122,10 @@ class RedisBatches:
             if fields.get(b"batch") == batch.id.encode()
         ]
 
-    def _run(self, script: str, batch_id: str, args: Sequence[str | float]) -> Any:
+    def _run(self, script: Script, *args: str | float) -> Any:
+        call = script.call([self._names.live], [self._names.tag, self._limits, *args])
         with translated():
-            return self._scripts[script](
-                keys=[f"{self._tag}:live"], args=[self._tag, batch_id, self._limits, *args]
-            )
+            return run(self._redis, call)
 
 
 def _to_record(submission: BatchSubmission) -> list[str | int]:

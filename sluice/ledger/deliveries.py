@@ -1,24 +1,8 @@
 """The deliveries: every webhook event on its way to one URL, in Redis beside the predictions, changed only by atomic scripts.
 
-The ledger files them (`FILE` in `sluice/ledger/delivery_scripts.py`), in the step that records the status. A receiver is a host, for one
+The ledger files them (`lua/include/deliveries/file.lua`), in the step that records the status. A receiver is a host, for one
 API key: attempts at it are bounded, it is paused while it keeps failing, and it has a queue of its own, so that it delays no other.
 Keys take turns, and within a key its receivers; the attempts for one key are bounded too.
-
-    {default}:delivery:<id>             hash    one delivery; expires
-    {default}:delivery-log:<id>         list    its last attempts, as JSON; expires with it
-    {default}:deliveries                zset    ids that are due or being sent, but for those of a paused receiver
-    {default}:deliveries-open           zset    ids that are not settled, scored by the first attempt, or by when they were filed
-    {default}:deliveries-sending        zset    ids that are being sent, scored by the time at which the claim lapses
-    {default}:deliveries-dead           zset    ids of dead deliveries, scored by their end
-    {default}:receiver-turns            zset    keys with something to send, scored by the time at which one may be tried
-    {default}:receivers:<key>           zset    such receivers of one key, scored likewise; a receiver is <key>/<SHA-1 of its host>
-    {default}:receiver:<receiver>       hash    how it fails and until when it is paused, while it fails; expires
-    {default}:receiver-ready:<receiver> zset    ids that wait for it, scored by when they are due
-    {default}:receiver-sending:<…>      set     ids that are being sent to it, by all senders
-    {default}:key-sending:<key>         set     likewise, to all of a key's receivers
-    {default}:endpoint-stopped:<…>      string  empty; a URL that has answered 410; expires
-    {default}:webhook-secrets           hash    each key's secrets, the newest first: configuration, the one thing here without end
-    {default}:deliveries-news           channel: something is due
 
 KEDA reads `{default}:deliveries` for how many senders are of use (`listLength` some hundreds: a sender makes hundreds a second),
 and, as a second trigger, `{default}:deliveries-open` with a `listLength` so large that it asks for one: retries wait for hours, and
@@ -39,11 +23,15 @@ from sluice.delivery import (
     SweptDeliveries,
 )
 from sluice.errors import Conflict, Gone, NotFound
-from sluice.ledger.delivery_scripts import CLAIM, REDELIVER, SETTLE, SWEEP
+from sluice.ledger.scripts import load
 from sluice.redisio.connection import translated
+from sluice.redisio.names import Names
+from sluice.redisio.scripts import Script, run
 from sluice.settings import WebhooksSettings
 
-_SCRIPTS = {"claim": CLAIM, "settle": SETTLE, "sweep": SWEEP, "redeliver": REDELIVER}
+_CLAIM, _SETTLE, _SWEEP, _REDELIVER = (
+    load(f"deliveries/{name}") for name in ("claim", "settle", "sweep", "redeliver")
+)
 _LIMITS = {
     *(
         "lease_s",
@@ -106,15 +94,11 @@ class RedisDeliveries:
 
     def __init__(self, client: "redis.Redis", queue: str, settings: WebhooksSettings) -> None:
         self._redis = client
-        self._tag = f"{{{queue}}}"
+        self._names = Names(queue)
         self._limits = settings.model_dump_json(include=_LIMITS)
-        self._scripts = {name: client.register_script(text) for name, text in _SCRIPTS.items()}
 
     def claim(self, owner: str, most: int) -> ClaimedDeliveries:
-        with translated():
-            now, wait_s, found = self._scripts["claim"](
-                keys=self._keys, args=[self._tag, self._limits, owner, most]
-            )
+        now, wait_s, found = self._run(_CLAIM, owner, most)
         claimed = tuple(_outgoing(entry, owner, float(now)) for entry in found)
         return ClaimedDeliveries(claimed, None if float(wait_s) < 0 else float(wait_s))
 
@@ -135,16 +119,10 @@ class RedisDeliveries:
                 outcome.body,
                 outcome.cooldown_s,
             ]
-        with translated():
-            answers = self._scripts["settle"](
-                keys=self._keys, args=[self._tag, self._limits, *args]
-            )
-        return [answer == 1 for answer in answers]
+        return [answer == 1 for answer in self._run(_SETTLE, *args)]
 
     def sweep(self) -> SweptDeliveries:
-        with translated():
-            found = self._scripts["sweep"](keys=self._keys, args=[self._tag, self._limits])
-        lost, given_up = (tuple(item.decode() for item in names) for names in found)
+        lost, given_up = (tuple(item.decode() for item in ids) for ids in self._run(_SWEEP))
         return SweptDeliveries(lost, given_up)
 
     def deliveries_for(self, kind: str, of: str) -> list[Delivery]:
@@ -155,31 +133,29 @@ class RedisDeliveries:
         found = self._read([delivery_id])
         if not found or (key is not None and found[0].key != key):
             raise unknown(delivery_id)
-        with translated():
-            said = self._scripts["redeliver"](
-                keys=self._keys, args=[self._tag, self._limits, delivery_id]
-            )
-        refuse(delivery_id, said.decode() if isinstance(said, bytes) else "")
+        answer = self._run(_REDELIVER, delivery_id)
+        refuse(delivery_id, answer.decode() if isinstance(answer, bytes) else "")
         return self._read([delivery_id])[0]
 
     def dead(self) -> list[Delivery]:
         with translated():
-            found: Any = self._redis.zrevrange(f"{self._tag}:deliveries-dead", 0, -1)
+            found: Any = self._redis.zrevrange(self._names.deliveries_dead, 0, -1)
         return self._read([name.decode() for name in found])
 
     def waiting(self) -> int:
         with translated():
-            return int(self._redis.zcard(f"{self._tag}:deliveries-open"))
+            return int(self._redis.zcard(self._names.deliveries_open))
 
-    @property
-    def _keys(self) -> list[str]:
-        return [f"{self._tag}:receiver-turns"]
+    def _run(self, script: Script, *args: str | float | bytes) -> Any:
+        call = script.call([self._names.receiver_turns], [self._names.tag, self._limits, *args])
+        with translated():
+            return run(self._redis, call)
 
     def _read(self, names: Sequence[str]) -> list[Delivery]:
         with translated(), self._redis.pipeline(transaction=False) as pipe:
             for name in names:
-                pipe.hmget(f"{self._tag}:delivery:{name}", _SHOWN)
-                pipe.lrange(f"{self._tag}:delivery-log:{name}", 0, -1)
+                pipe.hmget(self._names.delivery(name), _SHOWN)
+                pipe.lrange(self._names.delivery_log(name), 0, -1)
             answers = pipe.execute()
         found = []
         for name, values, log in zip(names, answers[::2], answers[1::2], strict=True):

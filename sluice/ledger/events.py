@@ -11,6 +11,7 @@ import redis.asyncio
 import redis.exceptions
 
 from sluice.prediction import Status
+from sluice.redisio.names import Names
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class RedisEvents:
             socket_keepalive=True,
             health_check_interval=5,
         )
-        self._channel = f"{{{queue}}}:events"
+        self._channel = Names(queue).events
         #: For each subject, the events of its waiting callers, and whether every change sets them.
         self._waiting: dict[str, dict[asyncio.Event, bool]] = defaultdict(dict)
         self._task: asyncio.Task[None] | None = None

@@ -14,6 +14,7 @@ from sluice.errors import InvalidInput
 from sluice.ledger.record import from_record
 from sluice.prediction import Prediction, Status
 from sluice.redisio.connection import translated
+from sluice.redisio.names import Names
 
 _LOOKED_AT = 1000  # at most, for one page: where few pass the filter, a page may be short, and still have a next one
 _AT_A_TIME = 100
@@ -79,7 +80,7 @@ class RedisHistory:
 
     def __init__(self, client: "redis.Redis", queue: str) -> None:
         self._redis = client
-        self._tag = f"{{{queue}}}"
+        self._names = Names(queue)
 
     def page(
         self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING
@@ -112,7 +113,7 @@ class RedisHistory:
         self, key: str, start: Place, offset: int, since: float | None
     ) -> list[tuple[str, float, dict[bytes, bytes]]]:
         """Ids with the times of their creation and their records, from `start` on."""
-        index, oldest = f"{self._tag}:index:{key}", "-inf" if since is None else since
+        index, oldest = self._names.index(key), "-inf" if since is None else since
         window: Any = {"start": offset, "num": _AT_A_TIME, "withscores": True}
         if start.older:
             entries: Any = self._redis.zrevrangebyscore(index, start.at, oldest, **window)
@@ -122,7 +123,7 @@ class RedisHistory:
             )
         with self._redis.pipeline(transaction=False) as pipe:
             for name, _ in entries:
-                pipe.hgetall(f"{self._tag}:prediction:{name.decode()}")
+                pipe.hgetall(self._names.prediction(name.decode()))
             records = pipe.execute()
         return [
             (name.decode(), at, fields) for (name, at), fields in zip(entries, records, strict=True)

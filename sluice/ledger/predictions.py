@@ -1,54 +1,23 @@
 """The ledger: every prediction's record in Redis, changed only by atomic scripts. The truth about every prediction.
 
-Keys of one queue share a hash tag, so that a cluster keeps them on one node and a script may touch them all:
-
-    {default}:prediction:<id>       hash    the record; expires some time after the prediction's end
-    {default}:gone:<id>             string  its key's name; outlives the record, so that an old id is told from an unknown one
-    {default}:ready:<prio>:<key>    zset    ids of one key that wait for nothing but their turn, scored by when they came
-    {default}:turns:<prio>          zset    keys that have something ready, scored by when they last had their turn
-    {default}:delayed               zset    ids that wait until the time that is their score, after which they are ready
-    {default}:alone                 zset    likewise, those that a worker must run alone: their leases have lapsed before
-    {default}:leases                zset    ids that run, scored by the time at which the claim lapses
-    {default}:deadlines             zset    ids that wait in whatever way, scored by the time at which they are aborted
-    {default}:live                  zset    queued and running ids, scored by creation: the backlog, which KEDA reads
-    {default}:backlogs              hash    how many of them are each key's
-    {default}:bytes                 number  the size of the images of all that is live
-    {default}:turn                  number  claims so far, for the share of the lower priorities
-    {default}:dead                  zset    ids of dead letters, scored by their end
-    {default}:unkept                zset    those of them whose images are not kept for as long yet, scored likewise
-    {default}:index:<key>           zset    ids of one key that have records, scored by creation; see `history.py`
-    {default}:expiring              zset    "<key> <id>", scored by the time at which the index forgets it
-    {default}:ended:<n>             number  how many ended in the nth ten seconds while others waited; the drain rate
-    {default}:workers               zset    worker processes, scored by the time until which they count
-    {default}:events                channel: "<id> <status>" at each change
-
-All times are Redis's own, in seconds since the epoch: hosts' clocks may differ.
+The keys in Redis are listed in `sluice/redisio/names.py`, and the scripts are in `lua/`.
 """
 
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import redis
 
 from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, OutputTooLarge, QueueFull
-from sluice.ledger.prediction_scripts import (
-    AHEAD,
-    BEAT,
-    CANCEL,
-    CLAIM,
-    CREATE,
-    FINISH,
-    LOAD,
-    RENEW,
-    REQUEUE,
-    SWEEP,
-)
 from sluice.ledger.record import from_record, to_record
+from sluice.ledger.scripts import load
 from sluice.prediction import Claim, Prediction, Problem, Status, Submission
 from sluice.redisio.connection import translated
+from sluice.redisio.names import Names
+from sluice.redisio.scripts import Script, ScriptCall, run
 from sluice.settings import QueueSettings
 
 WORKER_LOST = Problem(
@@ -65,18 +34,10 @@ _FULL = {
 }
 _MEMORY_CACHE_TTL_S = 0.5
 _MAX_LOGS_BYTES = 4000
-_SCRIPTS = {
-    "create": CREATE,
-    "claim": CLAIM,
-    "renew": RENEW,
-    "finish": FINISH,
-    "requeue": REQUEUE,
-    "cancel": CANCEL,
-    "sweep": SWEEP,
-    "ahead": AHEAD,
-    "beat": BEAT,
-    "load": LOAD,
-}
+_CREATE, _CLAIM, _RENEW, _FINISH, _REQUEUE, _CANCEL = map(
+    load, ("create", "claim", "renew", "finish", "requeue", "cancel")
+)
+_SWEEP, _COUNT_AHEAD, _HEARTBEAT, _LOAD = map(load, ("sweep", "count_ahead", "heartbeat", "load"))
 
 
 class Swept(NamedTuple):
@@ -156,7 +117,7 @@ class Ledger(Protocol):
     def claim(self, owner: str, lease_s: float, *, alone: bool = False) -> Claim | None:
         """Take the prediction whose turn it is, `starting → processing`, under a lease; None when none is due.
 
-        Whose turn it is: by priority, then by keys in turn, then by age; `ledger_scripts.py` says how much the lower priorities
+        Whose turn it is: by priority, then by keys in turn, then by age; `lua/claim.lua` says how much the lower priorities
         get. `owner` must be new for every claim: it is what tells a stale attempt from the one that replaced it. With `alone`, of
         those that must run alone. What is past its deadline is passed over; the next sweep aborts it.
         """
@@ -212,10 +173,9 @@ class RedisLedger:
     def __init__(self, client: "redis.Redis", settings: QueueSettings) -> None:
         self._redis = client
         self._settings = settings
-        self._tag = f"{{{settings.name}}}"
+        self._names = Names(settings.name)
         self._memory_asked_at = -float("inf")
         self._memory_used = 0.0
-        self._scripts = {name: client.register_script(text) for name, text in _SCRIPTS.items()}
         self._limits = script_limits(settings)
 
     def check_capacity(
@@ -223,9 +183,9 @@ class RedisLedger:
     ) -> None:
         with translated():
             with self._redis.pipeline(transaction=False) as pipe:
-                pipe.zcard(f"{self._tag}:live")
-                pipe.get(f"{self._tag}:bytes")
-                pipe.hget(f"{self._tag}:backlogs", key)
+                pipe.zcard(self._names.live)
+                pipe.get(self._names.bytes)
+                pipe.hget(self._names.backlogs, key)
                 live, held, of_key = pipe.execute()
             used = self._memory()
         if live >= self._settings.max_backlog:
@@ -249,58 +209,41 @@ class RedisLedger:
         with translated():
             if self._memory() > self._settings.max_memory:
                 raise QueueFull(_FULL["memory"])
-        answer = self._run(
-            "create", prediction_id, self._asked(submission, digest, size, max_backlog)
-        )
-        return self.created(answer, prediction_id, submission, digest)
+        call = self.creation(prediction_id, submission, digest, size, max_backlog)
+        with translated():
+            answer = run(self._redis, call)
+        return self.read_created(answer, prediction_id, submission, digest)
 
-    def create_command(
+    def creation(
         self,
         prediction_id: str,
         submission: Submission,
         digest: str,
         size: int,
         max_backlog: int | None,
-    ) -> tuple[str | float, ...]:
-        """What `create` sends, for who sends it otherwise: `created` reads the answer, and `create_script` is the script's text. It
-        does not look at Redis's memory.
+    ) -> ScriptCall:
+        """The call that `create` makes, for a caller that sends it otherwise.
+
+        `read_created` reads the answer. Redis's memory is not checked.
         """
-        own = self._asked(submission, digest, size, max_backlog)
-        return (
-            "EVALSHA",
-            self._scripts["create"].sha,
-            1,
-            f"{self._tag}:live",
-            self._tag,
-            prediction_id,
-            self._limits,
-            *own,
-        )
-
-    @property
-    def create_script(self) -> str:
-        return CREATE
-
-    def _asked(
-        self, submission: Submission, digest: str, size: int, max_backlog: int | None
-    ) -> list[str | float]:
-        within_s = self._settings.start_within_s
+        start_within_s = self._settings.start_within_s
         if submission.start_within_s is not None:
-            within_s = min(within_s, submission.start_within_s)
-        bound = "" if max_backlog is None else max_backlog
-        return [
+            start_within_s = min(start_within_s, submission.start_within_s)
+        return self._call(
+            _CREATE,
+            prediction_id,
             size,
-            within_s,
+            start_within_s,
             submission.key,
-            bound,
+            "" if max_backlog is None else max_backlog,
             submission.batch or "",
             *to_record(submission, digest),
-        ]
+        )
 
-    def created(
+    def read_created(
         self, answer: Any, prediction_id: str, submission: Submission, digest: str
     ) -> Created:
-        """What Redis's answer means. Raises what `create` raises."""
+        """The answer to `creation`. Raises what `create` raises."""
         if answer == b"closed":
             raise Conflict(
                 f"batch {submission.batch!r} takes no more images: it has ended, or was canceled"
@@ -326,8 +269,8 @@ class RedisLedger:
 
     def get(self, prediction_id: str, key: str | None = None) -> Prediction:
         with translated(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(self._record(prediction_id))
-            pipe.get(f"{self._tag}:gone:{prediction_id}")
+            pipe.hgetall(self._names.prediction(prediction_id))
+            pipe.get(self._names.gone(prediction_id))
             fields, gone = pipe.execute()
         owner = fields.get(b"key", gone)
         if owner is None or (key is not None and owner.decode() != key):
@@ -339,7 +282,7 @@ class RedisLedger:
     def cancel(self, prediction_id: str, key: str | None = None) -> Prediction:
         if key is not None:
             self.get(prediction_id, key)
-        done = self._run("cancel", prediction_id, [])
+        done = self._run(_CANCEL, prediction_id)
         found = self.get(prediction_id)
         if done is None:  # it was put on record in between
             return self.cancel(prediction_id, key)
@@ -348,7 +291,7 @@ class RedisLedger:
         return found
 
     def claim(self, owner: str, lease_s: float, *, alone: bool = False) -> Claim | None:
-        found = self._run("claim", "", [owner, lease_s, int(alone)])
+        found = self._run(_CLAIM, owner, lease_s, int(alone))
         if not found:
             return None
         prediction_id, flat = found
@@ -356,7 +299,7 @@ class RedisLedger:
         return Claim(prediction=from_record(prediction_id.decode(), fields), owner=owner)
 
     def renew(self, claim: Claim, lease_s: float) -> None:
-        self._owned(claim, self._run("renew", claim.prediction.id, [claim.owner, lease_s]))
+        self._owned(claim, self._run(_RENEW, claim.prediction.id, claim.owner, lease_s))
 
     def succeed(
         self, claim: Claim, output: Mapping[str, Any], metrics: Mapping[str, float], logs: str = ""
@@ -373,33 +316,33 @@ class RedisLedger:
     def requeue(self, claim: Claim, delay_s: float, *, retry: bool = True, logs: str = "") -> None:
         self._owned(
             claim,
-            self._run("requeue", claim.prediction.id, [claim.owner, delay_s, int(retry), logs]),
+            self._run(_REQUEUE, claim.prediction.id, claim.owner, delay_s, int(retry), logs),
         )
 
     def sweep(self) -> Swept:
         *ids, due, due_alone, remaining = self._run(
-            "sweep", "", [WORKER_LOST.model_dump_json(), TOO_LATE.model_dump_json()]
+            _SWEEP, WORKER_LOST.model_dump_json(), TOO_LATE.model_dump_json()
         )
         requeued, dead, aborted, digests = (tuple(item.decode() for item in found) for found in ids)
         return Swept(requeued, dead, aborted, int(due), int(due_alone), int(remaining), digests)
 
     def mark_image_kept(self, prediction_id: str) -> None:
         with translated():
-            self._redis.zrem(f"{self._tag}:unkept", prediction_id)
+            self._redis.zrem(self._names.unkept, prediction_id)
 
     def backlog(self) -> int:
         with translated():
-            return int(self._redis.zcard(f"{self._tag}:live"))
+            return int(self._redis.zcard(self._names.live))
 
     def count_ahead(self, prediction_id: str) -> int | None:
-        found = self._run("ahead", prediction_id, [])
+        found = self._run(_COUNT_AHEAD, prediction_id)
         return None if found is None else int(found)
 
     def heartbeat(self, worker: str, counts_s: float) -> None:
-        self._run("beat", "", [worker, counts_s])
+        self._run(_HEARTBEAT, worker, counts_s)
 
     def load(self) -> QueueLoad:
-        live, running, workers, oldest_s, drain_rate_per_s, fill_ratio = self._run("load", "", [])
+        live, running, workers, oldest_s, drain_rate_per_s, fill_ratio = self._run(_LOAD)
         with translated():
             memory = self._memory() / self._settings.max_memory
         return QueueLoad(
@@ -413,11 +356,11 @@ class RedisLedger:
 
     def dead(self) -> list[Prediction]:
         with translated():
-            found: Any = self._redis.zrevrange(f"{self._tag}:dead", 0, -1)
+            found: Any = self._redis.zrevrange(self._names.dead, 0, -1)
             ids = [item.decode() for item in found]
             with self._redis.pipeline(transaction=False) as pipe:
                 for prediction_id in ids:
-                    pipe.hgetall(self._record(prediction_id))
+                    pipe.hgetall(self._names.prediction(prediction_id))
                 records = pipe.execute()
         return [
             from_record(prediction_id, fields)
@@ -444,8 +387,17 @@ class RedisLedger:
         metrics: Mapping[str, float],
         logs: str,
     ) -> None:
-        args = [claim.owner, status.value, field, value, json.dumps(metrics), logs]
-        self._owned(claim, self._run("finish", claim.prediction.id, args))
+        done = self._run(
+            _FINISH,
+            claim.prediction.id,
+            claim.owner,
+            status.value,
+            field,
+            value,
+            json.dumps(metrics),
+            logs,
+        )
+        self._owned(claim, done)
 
     def _owned(self, claim: Claim, done: object) -> None:
         if not done:
@@ -453,14 +405,12 @@ class RedisLedger:
                 f"prediction {claim.prediction.id!r} is no longer this attempt's: its lease lapsed or it has ended"
             )
 
-    def _record(self, prediction_id: str) -> str:
-        return f"{self._tag}:prediction:{prediction_id}"
+    def _call(self, script: Script, *args: str | float) -> ScriptCall:
+        return script.call([self._names.live], [self._names.tag, self._limits, *args])
 
-    def _run(self, script: str, prediction_id: str, args: Sequence[str | float]) -> Any:
+    def _run(self, script: Script, *args: str | float) -> Any:
         with translated():
-            return self._scripts[script](
-                keys=[f"{self._tag}:live"], args=[self._tag, prediction_id, self._limits, *args]
-            )
+            return run(self._redis, self._call(script, *args))
 
 
 def script_limits(settings: QueueSettings) -> str:

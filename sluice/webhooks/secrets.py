@@ -6,21 +6,11 @@ import redis
 
 from sluice.errors import Conflict
 from sluice.redisio.connection import translated
+from sluice.redisio.names import Names
+from sluice.redisio.scripts import load, run
 from sluice.webhooks.signing import new_secret
 
-_ROTATE = """
-local held = redis.call('HGET', KEYS[1], ARGV[1])
-if held and string.find(held, ' ', 1, true) then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], held and ARGV[2] .. ' ' .. held or ARGV[2])
-return 1
-"""
-_RETIRE = """
-local held = redis.call('HGET', KEYS[1], ARGV[1])
-local newest = held and string.match(held, '^(%S+) ')
-if not newest then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], newest)
-return 1
-"""
+_ROTATE, _RETIRE = (load("sluice.webhooks", name) for name in ("rotate", "retire"))
 
 
 class Secrets(Protocol):
@@ -41,11 +31,7 @@ class RedisSecrets:
 
     def __init__(self, client: "redis.Redis", queue: str) -> None:
         self._redis = client
-        self._name = f"{{{queue}}}:webhook-secrets"
-        self._rotate, self._retire = (
-            client.register_script(_ROTATE),
-            client.register_script(_RETIRE),
-        )
+        self._name = Names(queue).webhook_secrets
 
     def for_key(self, key: str) -> tuple[str, ...]:
         with translated(), self._redis.pipeline() as pipe:
@@ -56,13 +42,13 @@ class RedisSecrets:
 
     def rotate(self, key: str) -> None:
         with translated():
-            done = self._rotate(keys=[self._name], args=[key, new_secret()])
+            done = run(self._redis, _ROTATE.call([self._name], [key, new_secret()]))
         if not done:
             raise two_already(key)
 
     def retire(self, key: str) -> None:
         with translated():
-            done = self._retire(keys=[self._name], args=[key])
+            done = run(self._redis, _RETIRE.call([self._name], [key]))
         if not done:
             raise no_other(key)
 

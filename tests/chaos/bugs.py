@@ -58,9 +58,9 @@ BUGS = [
         "the sweep does not look for lapsed leases: what a killed worker ran stays processing",
         [
             Edit(
-                "sluice/ledger/prediction_scripts.py",
-                "leases, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME",
-                "leases, '-inf', '-inf'",
+                "sluice/ledger/lua/sweep.lua",
+                "leases_key, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME",
+                "leases_key, '-inf', '-inf'",
             )
         ],
         frozenset({"stuck"}),
@@ -71,9 +71,9 @@ BUGS = [
         "a delay in seconds is taken for another unit: what is tried again after an outage waits for hours",
         [
             Edit(
-                "sluice/ledger/prediction_scripts.py",
-                "enqueue(id, now + ARGV[5])",
-                "enqueue(id, now + 1000 * ARGV[5])",
+                "sluice/ledger/lua/requeue.lua",
+                "enqueue(prediction_id, now + delay_s)",
+                "enqueue(prediction_id, now + 1000 * delay_s)",
             )
         ],
         frozenset({"stuck"}),
@@ -93,7 +93,7 @@ BUGS = [
         "an id that is taken is recorded anew: of two submissions under one key, each starts the prediction",
         [
             Edit(
-                "sluice/ledger/prediction_scripts.py",
+                "sluice/ledger/lua/create.lua",
                 "> 0 then return 'taken' end",
                 "> 9 then return 'taken' end",
             )
@@ -131,9 +131,10 @@ BUGS = [
         "whoever finishes writes the end: an attempt that was canceled, or lost its lease in a frozen worker, too",
         [
             Edit(
-                "sluice/ledger/prediction_scripts.py",
-                "if not owned(ARGV[4]) or not move(id, ARGV[5]) then return 0 end\nnote(id, ARGV[9])\nfinish",
-                "redis.call('HSET', record(id), 'status', ARGV[5])\nfinish",
+                "sluice/ledger/lua/finish.lua",
+                "if not owned(prediction_id, owner) or not move(prediction_id, status) then return 0 end\n"
+                "note(prediction_id, logs)\n",
+                "redis.call('HSET', prediction_key(prediction_id), 'status', status)\n",
             )
         ],
         frozenset({"uncanceled", "changed"}),
@@ -181,8 +182,8 @@ BUGS = [
         "what has ended gets no time to live: Redis fills up",
         [
             Edit(
-                "sluice/ledger/prediction_scripts.py",
-                "  redis.call('EXPIRE', record(of), retention_s)\n",
+                "sluice/ledger/lua/include/finish.lua",
+                "  redis.call('EXPIRE', record, retention_s)\n",
                 "",
             )
         ],

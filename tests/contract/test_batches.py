@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from sluice.batch import Batch, BatchSubmission, ItemError
 from sluice.errors import Conflict, Gone, IdReused, NotFound, SluiceError
+from sluice.ledger import batches
 from sluice.ledger.batches import Batches, RedisBatches
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.ledger.predictions import Ledger, RedisLedger
@@ -466,7 +467,8 @@ def test_the_sweep_finishes_a_cancel_that_broke_off(
 ) -> None:
     real.open(251)
     real.add(*range(250))
-    real.batches._run("cancel", "b", [1])  # type: ignore[attr-defined]  # what an api process does before it dies
+    # An api process cancels the first hundred, and dies.
+    real.batches._run(batches._CANCEL, "b", 1)  # type: ignore[attr-defined]
     assert real.counts() == {"starting": 151, "canceled": 99}
     with pytest.raises(Conflict):
         real.add(250)

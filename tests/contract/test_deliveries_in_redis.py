@@ -7,12 +7,12 @@ import redis
 
 from sluice.delivery import AttemptOutcome, AttemptResult, DeliveryAttempt, DeliveryStatus
 from sluice.ledger.deliveries import RedisDeliveries
-from sluice.ledger.delivery_scripts import UNSEEN_S
 from sluice.ledger.predictions import RedisLedger
 from sluice.ledger.record import from_record
+from sluice.ledger.scripts import UNSEEN_S
 from sluice.prediction import Problem, Status, Submission
 from sluice.settings import QueueSettings, WebhooksSettings
-from tests.support.deliveries import FILER, URL, make
+from tests.support.deliveries import URL, file_delivery, make
 
 
 def test_a_predictions_record_lives_until_the_delivery_stores_its_body(
@@ -49,7 +49,7 @@ def test_a_prediction_without_a_webhook_writes_no_key_of_a_delivery(
     redis_client: "redis.Redis",
 ) -> None:
     redis_client.hset("{default}:prediction:a", "model", "codes")
-    redis_client.register_script(FILER)(args=["{default}", "a", "completed", "prediction"])
+    file_delivery(redis_client, "prediction", "a", "completed")
     assert redis_client.keys("*") == [b"{default}:prediction:a"]
 
 

@@ -20,7 +20,7 @@ from sluice.errors import SluiceError
 from sluice.ledger.deliveries import Deliveries, RedisDeliveries
 from sluice.settings import WebhooksSettings
 from tests.fakes.deliveries import SETTLED, MemoryDeliveries
-from tests.support.deliveries import FILER, RECORD
+from tests.support.deliveries import RECORD, file_delivery
 
 LIMITS = WebhooksSettings(
     max_per_receiver=2,
@@ -42,7 +42,6 @@ class BothStores(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.client.flushall()
-        self.filer = self.client.register_script(FILER)
         self.real = RedisDeliveries(self.client, "default", LIMITS)
         self.model = MemoryDeliveries(LIMITS)
 
@@ -74,7 +73,7 @@ class BothStores(RuleBasedStateMachine):
             **{field.decode(): value for field, value in RECORD.items()},
         }
         self.client.hset(f"{{default}}:prediction:{name}", mapping=fields)
-        self.filer(args=["{default}", name, event, "prediction"])
+        file_delivery(self.client, "prediction", name, event)
         self.model.records[name] = RECORD
         self.model.file(name, event, url)
 

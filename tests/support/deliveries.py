@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import redis
 
 from sluice.delivery import (
     AttemptOutcome,
@@ -14,24 +15,29 @@ from sluice.delivery import (
     OutgoingDelivery,
 )
 from sluice.ledger.deliveries import Deliveries, RedisDeliveries
-from sluice.ledger.delivery_scripts import FILE
+from sluice.ledger.scripts import GENERATED
+from sluice.redisio.scripts import assemble, run
 from sluice.settings import WebhooksSettings
 from tests.fakes.deliveries import MemoryDeliveries
 
 URL = "https://a.example/hook?token=1"
 RECORD = {b"model": b"codes"}
 
-# What the ledger's scripts have before FILE.
-FILER = (
+# The part of the ledger's scripts that files a delivery, alone.
+FILER = assemble(
+    "tests/support/deliveries.lua",
     """
-local tag = ARGV[1]
-local clock = redis.call('TIME')
-local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local function exact(seconds) return string.format('%.6f', seconds) end
-"""
-    + FILE
-    + "file(ARGV[2], ARGV[3], ARGV[4])"
+-- @include common
+-- @include deliveries/file
+file_delivery(unpack(ARGV, 3))
+""",
+    "sluice.ledger",
+    GENERATED,
 )
+
+
+def file_delivery(client: "redis.Redis", kind: str, subject_id: str, event: str) -> None:
+    run(client, FILER.call([], ["{default}", "{}", kind, subject_id, event]))
 
 
 @dataclass
@@ -95,7 +101,6 @@ def make(kind: str, request: pytest.FixtureRequest, settings: WebhooksSettings) 
             lambda of: memory.records.clear(),
         )
     client = request.getfixturevalue("redis_client")
-    filer = client.register_script(FILER)
 
     def put(name: str, url: str, events: str, key: str) -> None:
         fields = {"webhook": url, "key": key, **{k.decode(): v for k, v in RECORD.items()}}
@@ -106,6 +111,6 @@ def make(kind: str, request: pytest.FixtureRequest, settings: WebhooksSettings) 
     return World(
         RedisDeliveries(client, "default", settings),
         put,
-        lambda of, event, kind: filer(args=["{default}", of, event, kind]),
+        lambda of, event, kind: file_delivery(client, kind, of, event),
         lambda of: client.delete(f"{{default}}:prediction:{of}"),
     )
