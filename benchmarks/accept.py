@@ -29,7 +29,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from benchmarks.common import client, cpu_s, process, resident_mb, stack
-from sluice.local.stack import ROOT
+from sluice.local.paths import CHECKOUT
 
 SIZE = 100_000
 ROUNDS = 7
@@ -112,7 +112,7 @@ def _load(store: "redis.Redis", port: int, clients: int, count: int) -> dict[str
         str(count),
     ]
     said = subprocess.run(
-        command, input=_image(), capture_output=True, cwd=ROOT, check=False, timeout=120
+        command, input=_image(), capture_output=True, cwd=CHECKOUT, check=False, timeout=120
     )
     if said.returncode:
         sys.exit(said.stderr.decode())
@@ -127,7 +127,7 @@ def _load(store: "redis.Redis", port: int, clients: int, count: int) -> dict[str
 def _image() -> bytes:
     """A photograph as a JPEG of 100 kB."""
     out = BytesIO()
-    Image.open(ROOT / "samples" / "bench.jpg").save(out, "JPEG", quality=85)
+    Image.open(CHECKOUT / "samples" / "bench.jpg").save(out, "JPEG", quality=85)
     return out.getvalue().ljust(SIZE, b"\0")
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import redis
 
-from sluice.local.stack import ROOT, Stack, StackConfig
+from sluice.local.paths import CHECKOUT
+from sluice.local.stack import Stack, StackConfig
 from sluice.redisio import connection
 
-IMAGE = (ROOT / "samples" / "desk.jpg").read_bytes()
+IMAGE = (CHECKOUT / "samples" / "desk.jpg").read_bytes()
 TIMEOUTS = {"connect_timeout_s": 1.0, "timeout_s": 10.0}
 
 
@@ -36,7 +37,7 @@ def process(*command: str, environment: dict[str, str]) -> Iterator[int]:
     """The process id of a Python process of ours, ended with the context."""
     with subprocess.Popen(
         [sys.executable, *command],
-        cwd=ROOT,
+        cwd=CHECKOUT,
         env=os.environ | environment,
         stderr=subprocess.DEVNULL,
     ) as running:

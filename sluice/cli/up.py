@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from sluice.errors import LocalStackError
+from sluice.local.config import StackConfig, default_models
 from sluice.local.servers import triton_env
-from sluice.local.stack import Stack, StackConfig, default_models
+from sluice.local.stack import Stack
 from sluice.local.supervision.state import default_directory
 from sluice.local.supervision.supervisor import Kind, SupervisorEvent
 

@@ -1,1 +1,4 @@
-"""The embedded stack: Redis and Triton from wheels, the api and workers, as supervised processes; no Docker, no GPU."""
+"""The embedded stack: Redis, Triton, the api and workers as supervised processes.
+
+Redis and Triton come from wheels. Neither Docker nor a GPU is needed.
+"""

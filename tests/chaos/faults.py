@@ -41,7 +41,7 @@ DECK = (
 _LONGEST_S = {"freeze": 7.0, "hole": 6.0, "stall": 5.0}
 _SHORTEST_S = 1.5
 _AMBUSH_S = 2.0
-_SPARED = {"supervisor", "guard"}  # who start the others again
+_SPARED = {"supervisor", "reaper"}  # who start the others again
 
 
 @dataclass(frozen=True)

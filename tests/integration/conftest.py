@@ -13,7 +13,7 @@ import pytest
 
 from sluice.client.client import Client
 from sluice.local.supervision import shm
-from sluice.local.supervision.state import State
+from sluice.local.supervision.state import StateDirectory
 from tests.support.live import WORKERS, Live
 from tests.support.paths import GOLDEN, NO_GOLDEN, ROOT
 
@@ -87,7 +87,7 @@ def live(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Liv
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
         assert process.stdout.read() == ""
-        assert shm.segments(State(state).shm_prefix) == []
+        assert shm.segments(StateDirectory(state).shm_prefix) == []
 
 
 @pytest.fixture(scope="session")

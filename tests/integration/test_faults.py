@@ -16,7 +16,7 @@ import redis
 
 from sluice.client.client import Client, ServiceError
 from sluice.local.supervision import shm
-from sluice.local.supervision.state import State
+from sluice.local.supervision.state import StateDirectory
 from tests.support.live import Live
 from tests.support.servers import stopped
 
@@ -297,7 +297,7 @@ def test_a_clean_end_leaves_nothing_waiting(
     with pytest.raises(ServiceError):
         client.get("nobody")
     _until(lambda: store.zcard("{default}:live") == 0)
-    workers = f"{State(live.state).shm_prefix}worker-"
+    workers = f"{StateDirectory(live.state).shm_prefix}worker-"
     _until(
         lambda: not shm.segments(workers)
     )  # the killed ones had made some that Triton had not opened yet

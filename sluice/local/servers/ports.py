@@ -1,4 +1,4 @@
-"""Ports for the embedded stack: the usual one where it is free, another where it is not."""
+"""Ports for the embedded stack: the default ports, or free ones where those are taken."""
 
 import random
 import socket
@@ -10,45 +10,49 @@ DEFAULTS = {"api": 8080, "redis": 6379, "triton_http": 8000, "triton_grpc": 8001
 
 
 def choose(wanted: Mapping[str, int | None], host: str = "127.0.0.1") -> dict[str, int]:
-    """A free port for each name of DEFAULTS that `wanted` holds.
+    """Choose a free port for each name in `wanted`; the names are those of DEFAULTS.
 
-    None asks for the default, or any free port where the default is taken; 0 for any free port; a number for that one.
-    Raises LocalStackError when a port that was asked for by its number is taken.
+    None: the default port, or any free port when the default is taken. 0: any free port. Another
+    number: that port.
+
+    Raises LocalStackError when a port that `wanted` gives by its number is taken.
     """
-    held: dict[str, socket.socket] = {}  # until all are chosen, so that none is chosen twice
+    # Each port stays bound until all are chosen. No port is chosen twice.
+    sockets: dict[str, socket.socket] = {}
     try:
         for name, port in wanted.items():
-            found = None if port == 0 else _bind(host, DEFAULTS[name] if port is None else port)
-            if found is None and port:
+            bound = None if port == 0 else _bind(host, DEFAULTS[name] if port is None else port)
+            if bound is None and port:
                 raise LocalStackError(
-                    f"port {port} for {name} is taken on {host}; stop what listens there, or ask for another"
+                    f"port {port} for {name} is taken on {host}; stop the program that listens"
+                    " there, or choose another port"
                 )
-            held[name] = found or _any(host)
-        return {name: int(held[name].getsockname()[1]) for name in wanted}
+            sockets[name] = bound or _bind_any(host)
+        return {name: int(sockets[name].getsockname()[1]) for name in wanted}
     finally:
-        for sock in held.values():
+        for sock in sockets.values():
             sock.close()
 
 
 def _bind(host: str, port: int) -> socket.socket | None:
     sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    # As servers do: a connection that was closed a minute ago does not make the port taken.
+    # Servers set this option too. A connection closed a minute ago does not take the port.
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
-        sock.listen(
-            1
-        )  # with SO_REUSEADDR it is this, not bind, that fails on a port somebody else has just bound
+        # With SO_REUSEADDR, `bind` succeeds on a port that is bound already; `listen` fails there.
+        sock.listen(1)
     except OSError:
         sock.close()
         return None
     return sock
 
 
-def _any(host: str) -> socket.socket:
-    """Below the ports that Linux gives to outgoing connections (from 32768), as a part that is down must find its own free again.
+def _bind_any(host: str) -> socket.socket:
+    """Bind a random port below 32768.
 
-    At random, since a port is only bound seconds later, and another stack may be choosing now.
+    Linux takes ports from 32768 on for outgoing connections. A part that is restarted must find
+    its port still free. Random, because another stack may be choosing ports at the same moment.
     """
     for _ in range(1000):
         if sock := _bind(host, random.randrange(20_000, 32_000)):

@@ -1,4 +1,7 @@
-"""One small HTTP request to this machine. A client with pools and TLS takes longer to make than a server that starts to poll."""
+"""Small HTTP requests to servers on this machine.
+
+A full HTTP client, with pools and TLS, would take longer to build than the request takes.
+"""
 
 import http.client
 import json
@@ -6,7 +9,7 @@ from typing import Any
 
 
 def status(host: str, port: int, path: str, timeout_s: float = 1.0) -> int | None:
-    """The status that a GET is answered with, None when nobody answers."""
+    """GET `path`; returns the HTTP status, or None when no answer comes."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.request("GET", path)
@@ -18,7 +21,7 @@ def status(host: str, port: int, path: str, timeout_s: float = 1.0) -> int | Non
 
 
 def post(host: str, port: int, path: str, timeout_s: float = 2.0) -> Any:
-    """The JSON that an empty POST is answered with. Raises OSError or ValueError."""
+    """POST an empty object; returns the JSON of the answer. Raises OSError or ValueError."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.request("POST", path, body=b"{}")
@@ -27,6 +30,6 @@ def post(host: str, port: int, path: str, timeout_s: float = 2.0) -> Any:
             raise ValueError(f"answered with status {answer.status}")
         return json.loads(answer.read())
     except http.client.HTTPException as error:
-        raise ValueError(f"answered with something else than HTTP: {error!r}") from None
+        raise ValueError(f"the answer is not HTTP: {error!r}") from None
     finally:
         connection.close()

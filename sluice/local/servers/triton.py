@@ -1,4 +1,4 @@
-"""The embedded Triton: its folder of backends, its command line, and what it says of its models."""
+"""The embedded Triton: its folder of backends, its command line, and the state of its models."""
 
 import os
 import shutil
@@ -7,24 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluice.errors import LocalStackError
+from sluice.local.paths import BACKENDS
 from sluice.local.servers import probe
 from sluice.local.servers.triton_env import TritonEnv
 from sluice.local.supervision import reaper
 
-OURS = Path(__file__).resolve().parents[1] / "backends"
-
 
 @dataclass(frozen=True)
 class TritonPorts:
+    """The ports that one Triton listens on."""
+
     http: int
     grpc: int
     metrics: int
 
 
 def prepare(directory: Path, env: TritonEnv) -> None:
-    """Fill `directory` with the folders `backends` and `lib` for this environment; what was there is replaced.
+    """Fill `directory` with the folders `backends` and `lib` for this environment.
 
-    Raises LocalStackError when the environment lacks a file.
+    Older folders of these names are replaced. Raises LocalStackError when the environment lacks a
+    file.
     """
     stub = env.server / "python_backend_stubs" / env.version / "triton_python_backend_stub"
     if not stub.exists():
@@ -35,33 +37,33 @@ def prepare(directory: Path, env: TritonEnv) -> None:
         shutil.rmtree(directory / name, ignore_errors=True)
     python = directory / "backends" / "python"
     python.mkdir(parents=True)
-    # Copies, for Triton refuses a link that leads out of its folder of backends.
+    # Triton refuses links that lead out of its folder of backends. Hence copies.
     for path in (*(env.server / "backends" / "python").iterdir(), stub):
         if path.is_file():
             shutil.copy(path, python)
-    for ours in OURS.iterdir():
-        if ours.is_dir():
+    for backend in BACKENDS.iterdir():
+        if backend.is_dir():
             shutil.copytree(
-                ours,
-                directory / "backends" / ours.name,
+                backend,
+                directory / "backends" / backend.name,
                 ignore=shutil.ignore_patterns("__pycache__"),
             )
     (directory / "lib").mkdir()
     if env.libpython is not None:
-        # A folder of its own: the one where it lies may hold other versions of what Triton brings with it.
+        # A folder for this file alone: its own folder may hold libraries that Triton brings too.
         (directory / "lib" / env.libpython.name).symlink_to(env.libpython)
 
 
 def command(
     env: TritonEnv, directory: Path, models: Path, ports: TritonPorts, shm_prefix: str
 ) -> list[str]:
-    """The command line; `directory` is what `prepare` filled."""
+    """The command line. `directory` is the folder that `prepare` has filled."""
     return [
         str(env.server / "bin" / "tritonserver"),
         f"--model-repository={models}",
-        "--model-control-mode=explicit",  # as by default, all are loaded at the start, and more can be loaded later
-        "--load-model=*",
-        "--exit-on-error=false",  # one bad model leaves the others
+        "--model-control-mode=explicit",  # models can be loaded later too
+        "--load-model=*",  # all models are loaded at the start
+        "--exit-on-error=false",  # one bad model does not stop the others
         "--strict-readiness=false",
         f"--backend-directory={directory / 'backends'}",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
@@ -72,41 +74,43 @@ def command(
         "--metrics-address=127.0.0.1",
         f"--metrics-port={ports.metrics}",
         "--allow-gpu-metrics=false",
-        "--pinned-memory-pool-byte-size=0",  # for GPUs
+        "--pinned-memory-pool-byte-size=0",  # only GPUs use this pool
         "--log-format=ISO8601",
         "--exit-timeout-secs=3",
     ]
 
 
 def environment(env: TritonEnv, directory: Path, base: Mapping[str, str]) -> dict[str, str]:
-    """Its environment: `base` without what is Sluice's or another Python's."""
+    """The environment variables: `base` without those of Sluice and of the current Python."""
     kept = {
         name: value
         for name, value in base.items()
         if not name.startswith(("PYTHON", "SLUICE_", "LD_", "VIRTUAL_ENV"))
     }
     return kept | {
-        # The stub finds its standard library and packages through the first `python3` on the path.
+        # The stub finds its standard library and packages by the first `python3` on the path.
         "PATH": f"{env.directory / 'bin'}{os.pathsep}{base.get('PATH', os.defpath)}",
-        "LD_LIBRARY_PATH": f"{env.site_packages / 'nvidia_pytriton.libs'}{os.pathsep}{directory / 'lib'}",
+        "LD_LIBRARY_PATH": os.pathsep.join(
+            map(str, (env.site_packages / "nvidia_pytriton.libs", directory / "lib"))
+        ),
         "PYTHONUNBUFFERED": "1",
         "CUDA_VISIBLE_DEVICES": "-1",
-        "OPENBLAS_NUM_THREADS": "1",  # numpy's own threads, one set per model, would only sit there
+        "OPENBLAS_NUM_THREADS": "1",  # otherwise numpy starts idle threads for each model
     }
 
 
 def is_ready(http_port: int) -> Callable[[], bool]:
-    """A check whether it takes requests; it does only when each model has been loaded or has failed to load."""
+    """A check that Triton takes requests: each model has been loaded, or has failed to load."""
     return lambda: probe.status("127.0.0.1", http_port, "/v2/health/ready") == 200
 
 
 def failed_models(http_port: int) -> dict[str, str]:
-    """Why, for each model that did not load; nothing when Triton can't be asked."""
+    """The reason for each model that did not load, by name. Empty when Triton does not answer."""
     try:
         index = probe.post("127.0.0.1", http_port, "/v2/repository/index")
     except (OSError, ValueError):
         return {}
-    # A traceback follows the reason, and is in the log.
+    # The reason is the first line. The traceback below is in the log too.
     reasons = {
         str(entry["name"]): str(entry.get("reason", "")).split("\n")[0]
         for entry in index
@@ -116,8 +120,11 @@ def failed_models(http_port: int) -> dict[str, str]:
 
 
 def lost_model(pid: int) -> str | None:
-    """What is wrong when a model's process has died under the server `pid`, which never starts it again, nor says that it is
-    not ready: each request to that model fails after a second."""
+    """The trouble of the server `pid` when the process of one of its models has died, or None.
+
+    Triton does not restart that process, and still says that it is ready. Each request to the
+    model fails after a second.
+    """
     dead = [
         process.pid
         for process in reaper.processes()

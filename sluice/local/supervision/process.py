@@ -1,4 +1,4 @@
-"""One child process and its group: started so that a guard knows of it, ended with all that it started itself."""
+"""One child process and its process group. The reaper knows of the child from its first moment."""
 
 import contextlib
 import os
@@ -15,50 +15,73 @@ from sluice.local.supervision import reaper
 GONE_TIMEOUT_S = 1.0
 LOG_LIMIT_BYTES = 10_000_000
 
-# The child tells the guard of itself before it becomes the program, so that no moment is left at which it runs unknown.
+# The child announces itself to the reaper before it becomes the program.
+# At no moment does a child run that the reaper does not know.
 _ANNOUNCE = 'echo "+ $$" >&0 && exec "$@" </dev/null'
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What to run. `is_ready` is called again and again, and should answer within a second."""
+    """A process to run."""
 
     name: str
+    """The name in messages, and of the log file."""
+
     command: Sequence[str]
+    """The program and its arguments."""
+
     env: Mapping[str, str]
+    """The whole environment."""
+
     is_ready: Callable[[], bool]
+    """The readiness check. Called again and again; answers within a second."""
+
     ready_timeout_s: float = 60.0
+    """The longest time from the start until `is_ready`."""
+
     cwd: Path | None = None
+    """The working directory. None: the supervisor's."""
+
     stop_signal: int = signal.SIGTERM
+    """The signal that asks the process to stop."""
+
     grace_s: float = 1.0
-    tier: int = 0  # the highest is stopped first, and one tier at a time
-    clean: Callable[[], None] = lambda: None  # before each start and after the last end
-    trouble: Callable[[int], str | None] = lambda pid: (
-        None
-    )  # given its pid, why it must be started again though it runs
+    """The time between `stop_signal` and SIGKILL."""
+
+    tier: int = 0
+    """The place in the order of stopping: one tier at a time, the highest first."""
+
+    clean: Callable[[], None] = lambda: None
+    """Removes leftovers. Called before each start, and after the last end."""
+
+    trouble: Callable[[int], str | None] = lambda pid: None
+    """The reason to restart the running process `pid`, or None."""
 
 
 class Process:
-    """A running child. Its output goes to the end of `log`; the log of an earlier day is set aside when it is long."""
+    """A running child.
 
-    def __init__(self, spec: Spec, log: Path, guard_fd: int) -> None:
-        """Raises OSError when it can't be started."""
+    The child's output is appended to `log`. A long log of an earlier run is set aside first.
+    """
+
+    def __init__(self, spec: Spec, log: Path, reaper_fd: int) -> None:
+        """Raises OSError when the process can't be started."""
         if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
             log.replace(log.with_suffix(".log.1"))
         self.spec = spec
         self.log = log
-        self._guard_fd = guard_fd
+        self._reaper_fd = reaper_fd
         self._lock = threading.Lock()
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._popen = subprocess.Popen(
                 ["/bin/sh", "-c", _ANNOUNCE, "sh", *spec.command],
-                stdin=guard_fd,
+                stdin=reaper_fd,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=dict(spec.env),
                 cwd=spec.cwd,
-                start_new_session=True,  # Ctrl-C in the terminal is the supervisor's to handle
+                start_new_session=True,  # only the supervisor handles the terminal's Ctrl-C
             )
 
     @property
@@ -66,7 +89,7 @@ class Process:
         return self._popen.pid
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it has ended; waits for that."""
+        """Wait up to `timeout_s` for the end of the process. True: the process has ended."""
         end = time.monotonic() + timeout_s
         while not self._ended():
             if time.monotonic() >= end:
@@ -75,16 +98,16 @@ class Process:
         return True
 
     def signal(self, number: int) -> None:
-        """To its first process only, which knows what to do with the others."""
+        """Send a signal to the first process of the group only."""
         with self._lock:
             if not self._ended():
                 os.kill(self.pid, number)
 
     def finish(self) -> int:
-        """End whatever is left of its group, at once; returns the exit status, negative for a signal."""
+        """Kill the rest of the group. Returns the exit status, negative for a signal."""
         with self._lock:
             if self._popen.returncode is None:
-                # Until it is reaped, its number is nobody else's.
+                # No other process can have this number before this one is waited for.
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(self.pid, signal.SIGKILL)
                 self._popen.wait()
@@ -92,11 +115,11 @@ class Process:
                 while reaper.alive({self.pid}) and time.monotonic() < end:
                     time.sleep(0.01)
                 with contextlib.suppress(OSError):
-                    os.write(self._guard_fd, f"- {self.pid}\n".encode())
+                    os.write(self._reaper_fd, f"- {self.pid}\n".encode())
             return int(self._popen.returncode)
 
     def last_lines(self, count: int = 12) -> list[str]:
-        """The end of what this child, not the one before it, has written."""
+        """The last lines that this child has written. Lines of earlier children are left out."""
         with self.log.open("rb") as file:
             file.seek(max(self._log_start, self.log.stat().st_size - 8192))
             return file.read().decode(errors="replace").splitlines()[-count:]
@@ -105,7 +128,7 @@ class Process:
         if self._popen.returncode is not None:
             return True
         try:
-            # Without reaping it, which would free its number while its group may still run.
+            # WNOWAIT keeps the process's number taken while the rest of its group may still run.
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # another thread has reaped it
+        except ChildProcessError:  # another thread has waited for the process
             return True

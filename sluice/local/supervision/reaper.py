@@ -1,11 +1,15 @@
-"""A process that outlives the supervisor, to end what the supervisor started if that is killed.
+"""The reaper: a process that outlives a killed supervisor, and ends all that it started.
 
-It is run as a file, and imports nothing of Sluice.
+The reaper is run as a file, and imports nothing of Sluice.
 
-It reads lines from its standard input, a pipe that the supervisor holds open: `+ PID` for each process group that begins,
-which the group's first process writes itself before it becomes the program, so that there is no moment at which it runs
-unknown; and `- PID` when it has ended. At the end of the input it kills the groups that are left and removes the shared memory
-segments whose names begin with its argument. It holds the state directory's lock meanwhile, as it inherited it.
+Standard input is a pipe that the supervisor holds open. Two kinds of line come through it:
+
+    + PID    a process group begins; the group's first process writes the line
+    - PID    a process group has ended
+
+At the end of the input the reaper kills the groups that are left. Then the reaper removes the
+shared memory segments whose names begin with its argument. Until its own end the reaper holds the
+state directory's lock, which is inherited from the supervisor.
 """
 
 import contextlib
@@ -28,16 +32,14 @@ def main(prefix: str) -> None:
         action, pid = line.split()
         (groups.add if action == "+" else groups.discard)(int(pid))
     end(groups)
-    for segment in Path("/dev/shm").iterdir():  # noqa: S108  the kernel's own name for where they are
+    for segment in Path("/dev/shm").iterdir():  # noqa: S108  the kernel's name for the folder
         if prefix and segment.name.startswith(prefix):
-            with contextlib.suppress(
-                OSError
-            ):  # somebody else's, by an unlikely name, or gone meanwhile
+            with contextlib.suppress(OSError):  # another user's segment, or gone meanwhile
                 segment.unlink()
 
 
 def end(groups: Collection[int]) -> None:
-    """Kill the processes of these groups, and wait until they are gone, but not for ever."""
+    """Kill the processes of these groups. Wait up to GONE_TIMEOUT_S until none is left."""
     until = time.monotonic() + GONE_TIMEOUT_S
     while alive(groups) and time.monotonic() < until:
         for group in groups:
@@ -47,29 +49,44 @@ def end(groups: Collection[int]) -> None:
 
 
 def alive(groups: Collection[int]) -> bool:
-    """Whether a process of these groups still runs; one that is dead and waits for its parent to notice does not count."""
-    return any(process.group in groups and process.state not in "ZX" for process in processes())
+    """True while a process of these groups runs. A zombie does not count."""
+    return any(process.group in groups and not process.is_dead for process in processes())
 
 
-class Seen(NamedTuple):
+class ProcessInfo(NamedTuple):
+    """One process, from /proc."""
+
     pid: int
-    state: str  # Z and X are dead
+    """The process id."""
+
+    state: str
+    """The kernel's letter: R, S, Z …"""
+
     parent: int
+    """The parent's process id."""
+
     group: int
-    started: int  # clock ticks since boot; with the number, it tells a process from a later one of the same number
+    """The process group's id."""
+
+    started: int
+    """Clock ticks from the boot to the start. With `pid`, unique until the next boot."""
+
+    @property
+    def is_dead(self) -> bool:
+        return self.state in "ZX"
 
 
-def processes() -> Iterator[Seen]:
+def processes() -> Iterator[ProcessInfo]:
     """All processes of this machine, from /proc."""
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                # The name in parentheses may hold anything.
+                # The name in parentheses may hold any character.
                 fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
             except OSError:
                 continue
             if fields:
-                yield Seen(
+                yield ProcessInfo(
                     int(folder.name), fields[0], int(fields[1]), int(fields[2]), int(fields[19])
                 )
 

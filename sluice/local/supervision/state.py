@@ -1,4 +1,7 @@
-"""The state directory: Redis's data, logs, and who runs on it now. One stack at a time, held by a lock on a file."""
+"""The state directory: Redis's data, logs, and a record of the running processes.
+
+A lock on a file lets one stack at a time use the directory.
+"""
 
 import fcntl
 import hashlib
@@ -19,8 +22,8 @@ def default_directory() -> Path:
     return Path(base) / "sluice"
 
 
-class State:
-    """A state directory. It is made when it is locked, and holds nothing that a stack needs to start."""
+class StateDirectory:
+    """A state directory, made by `lock`. A stack can start on an empty one."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.expanduser().resolve()
@@ -28,22 +31,25 @@ class State:
 
     @property
     def shm_prefix(self) -> str:
-        """What the names of this stack's shared memory segments begin with: the same for every stack on this directory."""
+        """The prefix of this directory's shared memory segments: the same for each stack on it."""
         return f"sluice-{hashlib.sha256(os.fsencode(self.directory)).hexdigest()[:12]}-"
 
     def folder(self, name: str) -> Path:
-        """A folder in it, made if need be."""
+        """A folder inside, made when missing."""
         path = self.directory / name
         path.mkdir(parents=True, exist_ok=True)
         return path
 
     def log(self, name: str) -> Path:
+        """The log file of the process `name`."""
         return self.folder("logs") / f"{name}.log"
 
     def lock(self) -> int:
-        """Take it; the lock goes when every process that holds the returned descriptor is gone, however it went.
+        """Lock the directory, and return the lock's file descriptor.
 
-        Raises LocalStackError when another stack has it, or when the directory can't be written.
+        The lock lasts until every process that holds the descriptor has ended.
+
+        Raises LocalStackError when another stack holds the lock, or the directory can't be written.
         """
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -56,12 +62,12 @@ class State:
         while not _try_lock(file):
             file.seek(0)
             pid = file.read().strip()
-            # Where that process is gone its guard is still ending what it left.
+            # After the end of the supervisor, its reaper holds the lock a little longer.
             if time.monotonic() > end or not pid or _runs(pid):
                 file.close()
                 raise LocalStackError(
-                    f"a stack already runs on {self.directory} (process {pid or 'unknown'}); stop it, or give another"
-                    " directory with --state"
+                    f"a stack already runs on {self.directory} (process {pid or 'unknown'});"
+                    " stop it, or give another directory with --state"
                 )
             time.sleep(0.05)
         file.truncate(0)
@@ -71,32 +77,36 @@ class State:
         return file.fileno()
 
     def remember(self, pids: Iterable[int]) -> None:
-        """Note the processes that run here, for `end_leftovers` of a stack to come."""
-        noted = set(pids)
+        """Record the running processes, for `end_leftovers` of the next stack."""
+        wanted = set(pids)
         self._replace(
             "children.json",
-            {str(seen.pid): seen.started for seen in reaper.processes() if seen.pid in noted},
+            {
+                str(process.pid): process.started
+                for process in reaper.processes()
+                if process.pid in wanted
+            },
         )
 
     def end_leftovers(self) -> list[int]:
-        """End what a stack left running that was killed together with its guard; their process ids. Needs the lock.
+        """Kill the processes of a stack that died together with its reaper. Needs the lock.
 
-        Two Redis servers on one append-only file would spoil it.
+        Returns their process ids. Two Redis servers on one append-only file would corrupt it.
         """
         try:
-            noted = json.loads((self.directory / "children.json").read_text())
+            recorded = json.loads((self.directory / "children.json").read_text())
         except (OSError, ValueError):
             return []
         pids = [
-            seen.pid
-            for seen in reaper.processes()
-            if noted.get(str(seen.pid)) == seen.started and seen.state not in "ZX"
+            process.pid
+            for process in reaper.processes()
+            if recorded.get(str(process.pid)) == process.started and not process.is_dead
         ]
         reaper.end(pids)
         return pids
 
     def unlock(self) -> None:
-        """Let go of it, and of the file that says who runs."""
+        """Release the lock, and remove the record of the running processes."""
         if self._lock is not None:
             for name in ("stack.json", "children.json"):
                 (self.directory / name).unlink(missing_ok=True)
@@ -104,11 +114,11 @@ class State:
             self._lock = None
 
     def write(self, content: dict[str, Any]) -> None:
-        """Replace `stack.json`. One thread at a time, as for all that is written here."""
+        """Replace `stack.json`. Not thread-safe, and neither is `remember`."""
         self._replace("stack.json", content)
 
     def _replace(self, name: str, content: dict[str, Any]) -> None:
-        """A reader sees the old one or the new one, never half."""
+        """Replace a file atomically: a reader sees the old content or the new."""
         path = self.directory / name
         new = path.with_suffix(".new")
         new.write_text(json.dumps(content, indent=2) + "\n")
@@ -124,4 +134,4 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 def _runs(pid: str) -> bool:
-    return any(str(seen.pid) == pid and seen.state not in "ZX" for seen in reaper.processes())
+    return any(str(process.pid) == pid and not process.is_dead for process in reaper.processes())

@@ -1,4 +1,4 @@
-"""Starts processes, waits until they are ready, starts them again when they die, and leaves none behind."""
+"""The supervisor: starts processes, restarts those that die, and leaves none behind."""
 
 import contextlib
 import os
@@ -19,12 +19,14 @@ from sluice.local.supervision.process import Process, Spec
 POLL_S = 0.05
 WATCH_S = 1.0
 STOP_TIMEOUT_S = 4.5
-GIVE_UP_AFTER = 3  # deaths before it was ever ready
+GIVE_UP_AFTER = 3  # deaths of a process that was never ready
 LONGEST_BACKOFF_S = 10.0
-STEADY_S = 30.0  # after so long, a death is a new one and not the last one's
+STEADY_S = 30.0  # after a run of this length, the count of deaths begins again
 
 
 class Kind(StrEnum):
+    """The kinds of event."""
+
     STARTED = "started"
     READY = "ready"
     DIED = "died"
@@ -33,20 +35,28 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class SupervisorEvent:
-    """Something that the user should hear of. `text` is for people, in a DIED event with the end of the log."""
+    """An event to show to the user."""
 
     kind: Kind
+    """The kind of event."""
+
     name: str
+    """The process's name, or `stack`."""
+
     text: str
+    """A message for people. For DIED, with the end of the log."""
+
     pid: int | None = None
+    """The process id, for STARTED and READY."""
 
 
 class Supervisor:
-    """Each process has a thread here, which lives as long as it is wanted.
+    """Runs one thread for each process.
 
-    `logs` is the folder for a file per process. `tell` is called from those threads. `shm_prefix` is what the names of the
-    processes' shared memory segments begin with, and `keep_open` are descriptors that stay open until the last of them is gone,
-    even when this process is killed.
+    `logs` is the folder for the log files. `tell` is called with each event, from those threads.
+    `shm_prefix` is the prefix of the processes' shared memory segments; the reaper removes those.
+    The descriptors of `keep_open` stay open in the reaper until the last process has ended. A kill
+    of this process does not change that.
     """
 
     def __init__(
@@ -68,20 +78,20 @@ class Supervisor:
         self._threads: list[threading.Thread] = []
         self._specs: list[Spec] = []
         self._failure: LocalStackError | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
-        self._guard_fd = -1
+        self._reaper: subprocess.Popen[bytes] | None = None
+        self._reaper_fd = -1
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process ids by name; a process that is between two lives is absent."""
+        """The process ids by name. A process that died and was not yet restarted is absent."""
         with self._lock:
             pids = {name: process.pid for name, process in self._processes.items()}
-        return pids | ({"guard": self._guard.pid} if self._guard else {})
+        return pids | ({"reaper": self._reaper.pid} if self._reaper else {})
 
     def start(self, specs: Sequence[Spec]) -> None:
-        """Start them all, side by side. Call it once."""
+        """Start all processes, side by side. To be called once."""
         self._specs = list(specs)
-        self._start_guard()
+        self._start_reaper()
         for spec in specs:
             thread = threading.Thread(
                 target=self._supervise, args=(spec,), name=f"supervise {spec.name}", daemon=True
@@ -90,26 +100,29 @@ class Supervisor:
             thread.start()
 
     def is_ready(self) -> bool:
-        """Whether all are ready now. Raises LocalStackError when one can't be brought up."""
+        """True when all processes are ready. Raises LocalStackError when one can't be started."""
         self.check()
         with self._lock:
             return self._ready >= {spec.name for spec in self._specs}
 
     def check(self) -> None:
-        """Raises LocalStackError when one can't be brought up, or the guard is gone."""
+        """Raises LocalStackError when a process can't be started, or the reaper has ended."""
         if self._failure is not None:
             raise self._failure
-        if self._guard is not None and self._guard.poll() is not None:
+        if self._reaper is not None and self._reaper.poll() is not None:
             raise LocalStackError(
-                "the guard process was killed; without it, processes could be left behind"
+                "the reaper process was killed; without it, a crash could leave processes behind"
             )
 
     def stop(self) -> None:
-        """End them, the highest tier first, within STOP_TIMEOUT_S: those that don't heed their signal are killed."""
+        """Stop all processes within STOP_TIMEOUT_S, the highest tier first.
+
+        A process that ignores its signal is killed.
+        """
         self._stopping.set()
         end = time.monotonic() + STOP_TIMEOUT_S
         with self._lock:
-            # Under the lock, no thread is between its look at `_stopping` and its start of a process.
+            # `_start` checks `_stopping` and starts under this lock. No process is missed here.
             running = sorted(self._processes.values(), key=lambda process: -process.spec.tier)
         for _, group in groupby(running, key=lambda process: process.spec.tier):
             tier = list(group)
@@ -123,13 +136,13 @@ class Supervisor:
             thread.join(timeout=max(end - time.monotonic(), 1.0))
         for spec in self._specs:
             spec.clean()
-        self._stop_guard()
+        self._stop_reaper()
 
     def _supervise(self, spec: Spec) -> None:
         try:
             self._run(spec)
-        except Exception as error:  # a thread that ended in silence would leave its process alone
-            self._failure = LocalStackError(f"{spec.name} can't be looked after: {error!r}")
+        except Exception as error:  # otherwise the process would run on without a supervisor
+            self._failure = LocalStackError(f"the supervision of {spec.name} failed: {error!r}")
 
     def _run(self, spec: Spec) -> None:
         deaths = 0
@@ -144,7 +157,7 @@ class Supervisor:
                 was_ready = True
                 trouble = self._watch(process)
             if self._stopping.is_set():
-                return  # and `stop` ends the process
+                return  # `stop` ends the process
             if process.wait(0):
                 trouble = ""
             status = process.finish()
@@ -152,7 +165,7 @@ class Supervisor:
                 self._ready.discard(spec.name)
                 self._processes.pop(spec.name, None)
             deaths = 1 if time.monotonic() - started > STEADY_S and was_ready else deaths + 1
-            head = f"{spec.name} {trouble or _why(status)}; the end of {process.log}:"
+            head = f"{spec.name} {trouble or _exit_reason(status)}; the end of {process.log}:"
             text = "\n  ".join([head, *process.last_lines()])
             if not was_ready and (trouble or deaths >= GIVE_UP_AFTER):
                 self._failure = LocalStackError(text)
@@ -166,7 +179,7 @@ class Supervisor:
             with self._lock:
                 if self._stopping.is_set():
                     return None
-                process = Process(spec, self._logs / f"{spec.name}.log", self._guard_fd)
+                process = Process(spec, self._logs / f"{spec.name}.log", self._reaper_fd)
                 self._processes[spec.name] = process
         except OSError as error:
             self._failure = LocalStackError(f"{spec.name} can't be started: {error}")
@@ -196,7 +209,10 @@ class Supervisor:
         return False
 
     def _watch(self, process: Process) -> str:
-        """Wait until it ends, or is in trouble twice in a row; then say which."""
+        """Wait for the end of the process, or for the same trouble twice in a row.
+
+        Returns the trouble, or an empty string for the end.
+        """
         before = None
         while not process.wait(WATCH_S):
             trouble = None if self._stopping.is_set() else process.spec.trouble(process.pid)
@@ -205,10 +221,10 @@ class Supervisor:
             before = trouble
         return ""
 
-    def _start_guard(self) -> None:
-        read, self._guard_fd = os.pipe()
+    def _start_reaper(self) -> None:
+        read, self._reaper_fd = os.pipe()
         with contextlib.closing(os.fdopen(read, "rb")) as pipe:
-            self._guard = subprocess.Popen(
+            self._reaper = subprocess.Popen(
                 [sys.executable, "-I", "-S", reaper.__file__, self._shm_prefix],
                 stdin=pipe,
                 stdout=subprocess.DEVNULL,
@@ -217,17 +233,17 @@ class Supervisor:
                 pass_fds=self._keep_open,
             )
 
-    def _stop_guard(self) -> None:
-        if self._guard is None:
+    def _stop_reaper(self) -> None:
+        if self._reaper is None:
             return
-        os.close(self._guard_fd)
+        os.close(self._reaper_fd)
         try:
-            self._guard.wait(timeout=reaper.GONE_TIMEOUT_S + 1)
+            self._reaper.wait(timeout=reaper.GONE_TIMEOUT_S + 1)
         except subprocess.TimeoutExpired:
-            self._guard.kill()
-            self._guard.wait()
-        self._guard = None
+            self._reaper.kill()
+            self._reaper.wait()
+        self._reaper = None
 
 
-def _why(status: int) -> str:
+def _exit_reason(status: int) -> str:
     return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"

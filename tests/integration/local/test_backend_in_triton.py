@@ -10,7 +10,8 @@ import pytest
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from sluice.local.stack import ROOT, Stack, StackConfig
+from sluice.local.paths import CHECKOUT
+from sluice.local.stack import Stack, StackConfig
 
 from .conftest import BOOL, DOUBLE, FLOAT, FLOAT16, INT32, INT64, OPENVINO, UINT8, adder, onnx_graph
 
@@ -26,7 +27,7 @@ TYPES = {
     "FP64": DOUBLE,
 }
 BATCHING = "max_batch_size: 8\ndynamic_batching { max_queue_delay_microseconds: 300000 }\n"
-CODES = ROOT / "model_repository" / "codes"
+CODES = CHECKOUT / "model_repository" / "codes"
 
 
 def pick() -> bytes:

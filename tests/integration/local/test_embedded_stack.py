@@ -15,9 +15,10 @@ import pytest
 import redis
 
 from sluice.errors import LocalStackError
-from sluice.local.stack import ROOT, Stack, StackConfig
+from sluice.local.paths import CHECKOUT
+from sluice.local.stack import Stack, StackConfig
 from sluice.local.supervision import reaper, shm
-from sluice.local.supervision.state import State
+from sluice.local.supervision.state import StateDirectory
 from sluice.local.supervision.supervisor import Kind
 
 from .conftest import adder
@@ -36,7 +37,7 @@ def until(condition: Callable[[], Any], what: str = "it") -> Any:
     return result
 
 
-def left(pids: dict[str, int]) -> list[reaper.Seen]:
+def left(pids: dict[str, int]) -> list[reaper.ProcessInfo]:
     """Processes of these ids or in their groups that still run; the supervisor, which may be this process, left out."""
     numbers = {pid for name, pid in pids.items() if name != "supervisor"}
     return [
@@ -107,7 +108,7 @@ def test_nothing_is_left_after_a_stop(start: Callable[..., Stack], models: Path)
     stack = start(models)
     assert model_is_ready(stack)
     pids = stack.pids
-    assert set(pids) == {"redis", "triton", "guard"}
+    assert set(pids) == {"redis", "triton", "reaper"}
     assert len(left(pids)) == 4  # with the model's own
     started = time.monotonic()
     stack.stop()
@@ -169,7 +170,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
                     state,
                     *arguments,
                 ],
-                cwd=ROOT,
+                cwd=CHECKOUT,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -194,7 +195,7 @@ def test_the_whole_stack_by_one_command(up: Up, tmp_path: Path, number: signal.S
     assert set(said["addresses"]) == {"api", "redis", "triton_http", "triton_grpc", "metrics"}
     assert set(said["pids"]) == {
         "supervisor",
-        "guard",
+        "reaper",
         "redis",
         "triton",
         "worker-1",
@@ -212,7 +213,7 @@ def test_the_whole_stack_by_one_command(up: Up, tmp_path: Path, number: signal.S
     assert time.monotonic() - started < 20  # 5 s, and the rest for a busy machine
     assert (process.returncode, out) == (0, "")
     assert not left(said["pids"])
-    assert not shm.segments(State(Path(said["state"])).shm_prefix)
+    assert not shm.segments(StateDirectory(Path(said["state"])).shm_prefix)
     assert f"ready: {said['addresses']['api']}" in (tmp_path / "stderr").read_text()
 
 
@@ -222,7 +223,7 @@ def test_nothing_is_left_when_the_command_is_killed(up: Up):
     process.communicate()
     until(lambda: not left(said["pids"]), "the end of all processes")
     until(
-        lambda: not shm.segments(State(Path(said["state"])).shm_prefix),
+        lambda: not shm.segments(StateDirectory(Path(said["state"])).shm_prefix),
         "the end of all shared memory",
     )
     _, again = up()  # its data are whole, and nothing holds the directory
@@ -235,10 +236,10 @@ def test_what_a_killed_guard_could_not_end_is_ended_by_the_next_stack(
     script = (
         "import time; from pathlib import Path; from sluice.local.stack import *\n"
         f"stack = Stack(StackConfig(state=Path({str(tmp_path / 'state')!r}), port=0, parts=frozenset({{'redis'}})))\n"
-        "stack.start(); print(stack.pids['redis'], stack.pids['guard'], flush=True); time.sleep(60)"
+        "stack.start(); print(stack.pids['redis'], stack.pids['reaper'], flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", script], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         server, watcher = map(int, process.stdout.readline().split())
@@ -265,7 +266,7 @@ def test_an_error_is_one_line_and_exit_status_1(tmp_path: Path):
         "--state",
         str(tmp_path),
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no model repository")
     assert "Traceback" not in done.stderr

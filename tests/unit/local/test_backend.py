@@ -1,4 +1,7 @@
-"""The parts of the Triton backend that know nothing of Triton. They lie on no import path but in Triton's own processes."""
+"""The modules of the Triton backend that need no Triton.
+
+Only Triton's own processes have these modules on the import path.
+"""
 
 import sys
 from pathlib import Path
@@ -8,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.local.servers import triton
+from sluice.local.paths import BACKENDS
 
-FOLDER = triton.OURS / "onnxruntime"
+FOLDER = BACKENDS / "onnxruntime"
 sys.path.insert(0, str(FOLDER))
 import batches  # noqa: E402
 import engines  # noqa: E402
@@ -20,7 +23,10 @@ sys.path.remove(str(FOLDER))
 
 
 class Doubling:
-    """An engine: output `y` is 2 x; it fails on negative numbers, and uses its outputs' memory again."""
+    """An engine with the output y = 2 x.
+
+    Fails on negative numbers, and reuses the memory of its outputs.
+    """
 
     def __init__(self):
         self.runs = []
@@ -53,25 +59,30 @@ def test_each_feed_gets_its_own_rows(sizes):
         assert engine.runs == [sum(rows for rows, _ in sizes)]
 
 
-def test_one_feed_is_not_copied():
-    seen = []
-    (only,) = [feed(2, 1)]
-    batches.run(lambda outputs, given: seen.append(given["x"]) or [given["x"]], ["y"], [only])
-    assert seen[0] is only["x"]
+def test_a_single_feed_is_not_copied():
+    arrays = []
+    single = feed(2, 1)
+
+    def engine(outputs, feed):
+        arrays.append(feed["x"])
+        return [feed["x"]]
+
+    batches.run(engine, ["y"], [single])
+    assert arrays[0] is single["x"]
 
 
 def test_an_output_without_a_row_for_each_row_can_not_be_split():
     with pytest.raises(ValueError, match="'y' has the shape"):
-        batches.run(lambda outputs, given: [np.zeros(3)], ["y"], [feed(1, 1), feed(1, 1)])
+        batches.run(lambda outputs, feed: [np.zeros(3)], ["y"], [feed(1, 1), feed(1, 1)])
 
 
-def test_only_what_is_alike_goes_together():
+def test_feeds_are_grouped_by_shape_and_type():
     feeds = [feed(1, 0), feed(2, 0, columns=5), feed(3, 0), {"x": np.zeros((1, 4), np.float64)}]
     assert batches.groups(feeds, batched=True) == [[0, 2], [1], [3]]
     assert batches.groups(feeds, batched=False) == [[0], [1], [2], [3]]
 
 
-def test_the_union_of_what_is_asked_for_in_the_models_order():
+def test_the_union_of_requested_outputs_is_in_the_models_order():
     assert batches.union([{"c"}, {"a", "c"}], ["a", "b", "c"]) == ["a", "c"]
 
 
@@ -89,7 +100,7 @@ def changed(key, **fields):
     return CONFIG | {key: [CONFIG[key][0] | fields]}
 
 
-def test_a_config_that_agrees_with_the_graph():
+def test_a_config_that_agrees_with_the_graph_is_accepted():
     GRAPH.check(CONFIG)
     GRAPH.check(CONFIG | {"output": []})
 
@@ -107,7 +118,7 @@ def test_a_config_that_agrees_with_the_graph():
         (changed("output", name="z"), "no output named 'z'; it has y"),
     ],
 )
-def test_a_config_that_does_not(config, says):
+def test_a_config_that_disagrees_with_the_graph_is_refused(config, says):
     with pytest.raises(ValueError, match=says):
         GRAPH.check(config)
 
@@ -120,7 +131,7 @@ def test_a_graph_without_a_batch_axis_is_not_batched():
     assert GRAPH.batchable
 
 
-def test_entries_of_a_completed_config():
+def test_a_tensors_entry_in_a_completed_config():
     assert GRAPH.inputs[0].entry(batched=True) == {
         "name": "x",
         "data_type": "TYPE_UINT8",
@@ -132,17 +143,17 @@ def test_entries_of_a_completed_config():
 
 
 @pytest.mark.parametrize(("text", "value"), [("", 7), ("0", 7), ("3", 3)])
-def test_a_number_of_threads(text, value):
+def test_a_number_of_threads_is_read(text, value):
     assert engines.integer({"threads": text}, "threads", 7) == value
     assert engines.integer({}, "threads", 7) == 7
 
 
-def test_a_number_of_threads_that_is_none():
+def test_a_number_of_threads_that_is_no_number_is_refused():
     with pytest.raises(ValueError, match="'threads' must be a number, not 'many'"):
         engines.integer({"threads": "many"}, "threads", 7)
 
 
-def test_onnx_runtime_itself(golden: Path):
+def test_onnx_runtime_runs_a_real_graph(golden: Path):
     path = str(golden / "models" / "11-detect.onnx")
     engine = engines.OnnxRuntime(path, {"intra_op_thread_count": "1"}, threads=1)
     assert engine.signature == engines.look(path)

@@ -1,4 +1,7 @@
-"""Requests put together along the batch axis and taken apart again. Plain arrays: nothing here knows of Triton."""
+"""Joins requests along the batch axis, and splits the results.
+
+The module works on plain arrays, without Triton.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -10,7 +13,11 @@ Run = Callable[[list[str], Feed], list[Any]]
 
 
 def groups(feeds: Sequence[Feed], batched: bool) -> list[list[int]]:
-    """The indices of the feeds that can go through the engine together: same inputs, types and shapes but for the batch axis."""
+    """Group the feeds that can go through the engine together; returns their indices.
+
+    Feeds of one group have the same inputs, types and shapes, apart from the batch axis. When
+    `batched` is false, each feed is a group of its own.
+    """
     alike: dict[Any, list[int]] = {}
     for index, feed in enumerate(feeds):
         key = (
@@ -23,10 +30,13 @@ def groups(feeds: Sequence[Feed], batched: bool) -> list[list[int]]:
 
 
 def run(engine: Run, outputs: list[str], feeds: Sequence[Feed]) -> list[Feed]:
-    """Run the feeds of one group in one call of the engine; give each its own rows of every output.
+    """Run the feeds of one group in one call of the engine.
 
-    Raises whatever the engine raises, and ValueError when an output has no row for each row of the input. A single feed is
-    passed on as it is, and rows are views: nothing is copied but what must be put together.
+    Returns the outputs of each feed, as views of the engine's rows. A single feed is passed on
+    without a copy.
+
+    Raises the engine's exceptions, and ValueError when an output has not one row for each row of
+    the input.
     """
     if len(feeds) == 1:
         return [dict(zip(outputs, engine(outputs, feeds[0]), strict=True))]
@@ -46,7 +56,10 @@ def run(engine: Run, outputs: list[str], feeds: Sequence[Feed]) -> list[Feed]:
 
 
 def run_each(engine: Run, outputs: list[str], feeds: Sequence[Feed]) -> list[Feed | Exception]:
-    """As `run`; where it fails, run the feeds one by one, so that one that can't be run fails alone."""
+    """Like `run`, but a feed that can't be run fails alone.
+
+    When `run` fails, the feeds are run one by one. Returns an answer or an exception for each.
+    """
     try:
         return [*run(engine, outputs, feeds)]
     except Exception as error:
@@ -55,7 +68,7 @@ def run_each(engine: Run, outputs: list[str], feeds: Sequence[Feed]) -> list[Fee
     answers: list[Feed | Exception] = []
     for feed in feeds:
         try:
-            # An engine may use its outputs' memory again for its next run.
+            # An engine may reuse the memory of its outputs for the next run.
             answers.append(
                 {name: array.copy() for name, array in run(engine, outputs, [feed])[0].items()}
             )
@@ -65,7 +78,7 @@ def run_each(engine: Run, outputs: list[str], feeds: Sequence[Feed]) -> list[Fee
 
 
 def union(names: Iterable[Iterable[str]], order: Sequence[str]) -> list[str]:
-    """All names that any of them holds, in the given order."""
+    """The names that occur in any of `names`, in the order of `order`."""
     wanted = {name for some in names for name in some}
     return [name for name in order if name in wanted]
 

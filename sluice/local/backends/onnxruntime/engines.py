@@ -1,7 +1,7 @@
 """The two engines that run an ONNX graph on this machine's CPUs: ONNX Runtime and OpenVINO.
 
-Neither is imported before it is used: an import takes long, and Triton starts a process per model only to complete its
-configuration.
+An engine is imported at its first use. The import takes long, and Triton also starts a process
+for each model only to complete the model's configuration.
 """
 
 import os
@@ -13,19 +13,27 @@ PRECISIONS = {"FP32": "f32", "FP16": "f16", "BF16": "bf16"}
 
 
 class Engine(Protocol):
+    """A graph, ready to run."""
+
     signature: Signature
 
     def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
-        """The named outputs; they may be views of memory that the next run overwrites."""
+        """Returns the outputs of these names.
+
+        An output may be a view of memory that the next run overwrites.
+        """
 
 
 def cpu_count() -> int:
-    """How many CPUs this process may use; in a container that is fewer than the machine has."""
+    """The number of CPUs that this process may use. In a container, not all of the machine's."""
     return len(os.sched_getaffinity(0))
 
 
 def integer(settings: dict[str, str], key: str, default: int) -> int:
-    """A setting that is a number; 0 or nothing means the default, as in the native backend. Raises ValueError."""
+    """The value of a setting that is a number. Raises ValueError.
+
+    0 or nothing means the default, as in the native backend.
+    """
     text = settings.get(key, "") or "0"
     try:
         return int(text) or default
@@ -34,7 +42,7 @@ def integer(settings: dict[str, str], key: str, default: int) -> int:
 
 
 def look(path: str) -> Signature:
-    """What the graph says of itself; nothing is optimized for it."""
+    """The graph's signature, read without the work of optimizing the graph."""
     import onnxruntime  # noqa: PLC0415  see above
 
     options = onnxruntime.SessionOptions()
@@ -46,10 +54,13 @@ def look(path: str) -> Signature:
 
 
 class OnnxRuntime:
-    """ONNX Runtime on the CPU. `settings` are the config's parameters, by the names that the native backend has for them."""
+    """ONNX Runtime on the CPU.
+
+    `settings` are the config's parameters, with the native backend's names.
+    """
 
     def __init__(self, path: str, settings: dict[str, str], threads: int) -> None:
-        """Raises ValueError for a setting, and ONNX Runtime's own exceptions for a graph that it can't load."""
+        """Raises ValueError for a bad setting, and ONNX Runtime's exceptions for a bad graph."""
         import onnxruntime  # noqa: PLC0415  see above
 
         options = onnxruntime.SessionOptions()
@@ -60,7 +71,7 @@ class OnnxRuntime:
             options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
         options.enable_cpu_mem_arena = settings.get("enable_mem_arena", "1") not in ("0", "false")
         options.enable_mem_pattern = settings.get("enable_mem_pattern", "1") not in ("0", "false")
-        # A thread that spins for its next task takes a core from the worker that prepares it, and there may be only two.
+        # A spinning thread would take a core from the worker that prepares the next image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
@@ -68,27 +79,33 @@ class OnnxRuntime:
         self.signature = Signature.of_session(self._session)
 
     def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
-        """The named outputs as new arrays."""
+        """Returns the outputs of these names, as new arrays."""
         return list(self._session.run(outputs, feed))
 
 
 class OpenVino:
-    """OpenVINO on the CPU. `settings` are the accelerator's parameters, by the names of ONNX Runtime's OpenVINO provider."""
+    """OpenVINO on the CPU.
+
+    `settings` are the accelerator's parameters, with the names of ONNX Runtime's OpenVINO provider.
+    """
 
     def __init__(self, path: str, settings: dict[str, str], threads: int) -> None:
-        """Raises ImportError without OpenVINO, ValueError for a setting, RuntimeError for a graph that it can't load."""
+        """Raises ImportError without OpenVINO, ValueError for a bad setting, RuntimeError for a bad
+        graph.
+        """
         import openvino  # noqa: PLC0415  see above
 
         precision = settings.get("precision", "FP32").upper()
         if precision not in PRECISIONS:
             raise ValueError(
-                f"parameter 'precision' of openvino must be one of {', '.join(PRECISIONS)}, not {precision!r}"
+                f"parameter 'precision' of openvino must be one of {', '.join(PRECISIONS)},"
+                f" not {precision!r}"
             )
         device = settings.get("device_type", "CPU").upper()
         if device != "CPU":
             raise ValueError(f"parameter 'device_type' of openvino must be CPU, not {device!r}")
         options: dict[str, Any] = {
-            # Left alone, it takes bf16 on CPUs that have it, and boxes move by pixels.
+            # By default OpenVINO uses bf16 on CPUs that have it. Boxes would move by pixels.
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": integer(settings, "num_of_threads", threads),
             "NUM_STREAMS": integer(settings, "num_streams", 1),
@@ -103,6 +120,6 @@ class OpenVino:
         self._request = compiled.create_infer_request()
 
     def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
-        """The named outputs, as views of memory that the next run overwrites."""
+        """Returns the outputs of these names, as views of memory that the next run overwrites."""
         results = self._request.infer(feed, share_inputs=True, share_outputs=True)
         return [results[self._ports[name]] for name in outputs]

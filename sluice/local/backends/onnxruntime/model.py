@@ -1,16 +1,18 @@
-"""A Triton backend named "onnxruntime", in Python, for the embedded Triton, which has no native one.
+"""A Triton backend named "onnxruntime", written in Python.
 
-It takes the `config.pbtxt` of Triton's native ONNX Runtime backend, so that one model repository loads in the public image and
-here. What a config may ask for, and what is done with it:
+The embedded Triton has no native ONNX Runtime backend. A `config.pbtxt` for the native backend
+works here unchanged, and one model repository loads in both. Fields with a meaning are:
 
-    default_model_filename            the file in the version's folder; `model.onnx` when absent
-    input, output, max_batch_size     completed from the graph where absent
-    cpu_execution_accelerator         `openvino` runs the model in OpenVINO, in f32 unless its `precision` says otherwise
-    gpu_execution_accelerator         ignored, with a line in the log: the embedded Triton has no GPU
-    parameters                        intra_op_thread_count, inter_op_thread_count, execution_mode, enable_mem_arena,
-                                      enable_mem_pattern
+    default_model_filename          the file in the version's folder; default `model.onnx`
+    input, output, max_batch_size   completed from the graph when absent
+    cpu_execution_accelerator       `openvino` runs the model in OpenVINO, in f32; its parameter
+                                    `precision` chooses another type
+    gpu_execution_accelerator       ignored, with a line in the log: there is no GPU
+    parameters                      intra_op_thread_count, inter_op_thread_count, execution_mode,
+                                    enable_mem_arena, enable_mem_pattern
 
-The requests that the dynamic batcher hands over together go through the engine in one run where their shapes agree.
+The dynamic batcher hands over several requests at once. Requests of equal shapes go through the
+engine in one run.
 """
 
 import json
@@ -21,15 +23,18 @@ import engines
 import tensors
 import triton_python_backend_utils as pb_utils
 
-DEFAULT_MAX_BATCH_SIZE = 4  # the native backend's
+DEFAULT_MAX_BATCH_SIZE = 4  # the native backend's default
 
 
 class TritonPythonModel:
-    """One instance of one model; Triton gives it a process of its own."""
+    """One instance of one model. Triton runs each instance in a process of its own."""
 
     @staticmethod
     def auto_complete_config(config):
-        """Add what the config leaves out. A complete config costs nothing: no engine is imported for it."""
+        """Add the inputs, outputs and batch size that the config leaves out.
+
+        A complete config is quick: no engine is imported.
+        """
         have = config.as_dict()
         if have["input"] and have["output"]:
             return config
@@ -53,7 +58,10 @@ class TritonPythonModel:
         return config
 
     def initialize(self, args):
-        """Load the graph. Raises ValueError where the config and the graph disagree, and the engine's own exceptions."""
+        """Load the graph.
+
+        Raises ValueError when the config and the graph disagree, and the engine's exceptions.
+        """
         config = json.loads(args["model_config"])
         filename = config.get("default_model_filename") or "model.onnx"
         path = str(Path(args["model_repository"], args["model_version"], filename))
@@ -66,7 +74,7 @@ class TritonPythonModel:
         """One response for each request, in their order."""
         responses = [None] * len(requests)
         feeds = []
-        places = []  # of each feed, its request's index
+        places = []  # the index of each feed's request
         for index, request in enumerate(requests):
             try:
                 if request.is_cancelled():
@@ -92,14 +100,18 @@ class TritonPythonModel:
 
 
 def _engine(path, config, who):
-    """The engine that the config asks for, or ONNX Runtime where OpenVINO is missing. Raises ValueError as `initialize` does."""
+    """The engine that the config names, or ONNX Runtime when OpenVINO is missing.
+
+    Raises ValueError when the config and the graph disagree. `who` names the model in the log.
+    """
     parameters = {
         key: value.get("string_value", "") for key, value in config.get("parameters", {}).items()
     }
     accelerators = config.get("optimization", {}).get("execution_accelerators", {})
     for accelerator in accelerators.get("gpu_execution_accelerator", []):
         pb_utils.Logger.log_info(
-            f"{who}: {accelerator['name']} needs a GPU, which the embedded Triton does not use; ignored"
+            f"{who}: {accelerator['name']} needs a GPU,"
+            " which the embedded Triton does not use; ignored"
         )
     threads = engines.integer(parameters, "intra_op_thread_count", engines.cpu_count())
     for accelerator in accelerators.get("cpu_execution_accelerator", []):
@@ -111,7 +123,7 @@ def _engine(path, config, who):
             engine = engines.OpenVino(path, accelerator.get("parameters", {}), threads)
         except ImportError as error:
             pb_utils.Logger.log_warn(
-                f"{who}: runs in ONNX Runtime, for OpenVINO can't be imported ({error})"
+                f"{who}: runs in ONNX Runtime, because OpenVINO can't be imported ({error})"
             )
             break
         engine.signature.check(config)
@@ -124,7 +136,10 @@ def _engine(path, config, who):
 
 
 def _path_of_stub():
-    """The graph's path: Triton gives it to this process as its first argument, but to `auto_complete_config` not at all."""
+    """The graph's path, for `auto_complete_config`, which gets no path from Triton.
+
+    The path is the first argument of this process.
+    """
     return Path("/proc/self/cmdline").read_bytes().split(b"\0")[1].decode()
 
 
@@ -138,7 +153,7 @@ def _array(request, name):
 def _response(answer, names, copy):
     if isinstance(answer, Exception):
         return _failure(str(answer), pb_utils.TritonError.INTERNAL)
-    # Triton copies a tensor when `execute` returns; by then another group may have run in the engine's memory.
+    # Triton copies a tensor when `execute` returns. Another group may overwrite its memory before.
     arrays = {
         name: array.copy() if copy else array for name, array in answer.items() if name in names
     }

@@ -1,4 +1,4 @@
-"""What a graph says of its inputs and outputs, against what a model's configuration says of them."""
+"""A graph's inputs and outputs, and a check of a model's configuration against them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,24 +17,31 @@ TYPES = {
     "FP32": ("tensor(float)", "f32"),
     "FP64": ("tensor(double)", "f64"),
 }
-WORDS = {
-    word: f"TYPE_{name}" for name, words in TYPES.items() for word in words
-}  # ONNX Runtime's and OpenVINO's → Triton's
+#: Triton's word for a type, by ONNX Runtime's word and by OpenVINO's.
+WORDS = {word: f"TYPE_{name}" for name, words in TYPES.items() for word in words}
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """`dims` as in the graph, the batch axis included; -1 where the graph leaves a size open. `dtype` is Triton's word."""
+    """An input or an output of a graph."""
 
     name: str
+    """The name in the graph."""
+
     dtype: str
+    """Triton's word for the type."""
+
     dims: tuple[int, ...]
+    """The sizes in the graph, with the batch axis. An open size is -1."""
 
     def entry(self, batched: bool) -> dict[str, Any]:
-        """Its entry in a model's configuration. Raises ValueError for a type that Triton has no word for."""
+        """The tensor's entry in a model's configuration.
+
+        Raises ValueError for a type that Triton has no word for.
+        """
         if self.dtype not in WORDS.values():
             raise ValueError(
-                f"tensor {self.name!r} is of the type {self.dtype}, which this backend can't pass on"
+                f"tensor {self.name!r} has the type {self.dtype}, which this backend can't handle"
             )
         dims = list(self.dims[1:] if batched else self.dims)
         return {"name": self.name, "data_type": self.dtype, "dims": dims}
@@ -42,12 +49,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Signature:
+    """The inputs and outputs of a graph."""
+
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 
     @classmethod
     def of_session(cls, session: Any) -> "Signature":
-        """Of an onnxruntime.InferenceSession."""
+        """The signature of an onnxruntime.InferenceSession."""
 
         def tensor(node: Any) -> Tensor:
             dims = tuple(dim if isinstance(dim, int) else -1 for dim in node.shape)
@@ -59,7 +68,7 @@ class Signature:
 
     @classmethod
     def of_model(cls, model: Any) -> "Signature":
-        """Of an openvino.Model."""
+        """The signature of an openvino.Model."""
 
         def tensor(port: Any) -> Tensor:
             shape = port.get_partial_shape()
@@ -75,46 +84,53 @@ class Signature:
 
     @property
     def batchable(self) -> bool:
-        """Whether every tensor's first size is open, which is how the native backend tells a batch axis."""
+        """True when each tensor's first size is open.
+
+        The native backend recognizes a batch axis in the same way.
+        """
         return all(tensor.dims[:1] == (-1,) for tensor in (*self.inputs, *self.outputs))
 
     def check(self, config: dict[str, Any]) -> None:
-        """Raises ValueError, naming the line to change, where the configuration and the graph disagree."""
+        """Raises ValueError, with the line to change, when configuration and graph disagree."""
         batched = config["max_batch_size"] > 0
         if batched and not self.batchable:
             raise ValueError(
-                "the graph has no batch axis of open size on every tensor; set max_batch_size: 0 and give all dims"
+                "the graph has no batch axis of open size on every tensor;"
+                " set max_batch_size: 0 and give all dims"
             )
         missing = {tensor.name for tensor in self.inputs} - {
             entry["name"] for entry in config["input"]
         }
         if missing:
             raise ValueError(
-                f"the graph needs inputs that the configuration does not name: {', '.join(sorted(missing))}"
+                "the graph needs inputs that the configuration does not name:"
+                f" {', '.join(sorted(missing))}"
             )
         for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
-            known = {tensor.name: tensor for tensor in tensors}
+            by_name = {tensor.name: tensor for tensor in tensors}
             for entry in config[kind]:
-                if entry["name"] not in known:
-                    names = ", ".join(sorted(known))
+                if entry["name"] not in by_name:
+                    names = ", ".join(sorted(by_name))
                     raise ValueError(
                         f"the graph has no {kind} named {entry['name']!r}; it has {names}"
                     )
-                _check(kind, known[entry["name"]], entry, batched)
+                _check(kind, by_name[entry["name"]], entry, batched)
 
 
 def _check(kind: str, tensor: Tensor, entry: dict[str, Any], batched: bool) -> None:
     if entry["data_type"] != tensor.dtype:
         raise ValueError(
-            f"{kind} {tensor.name!r} is {entry['data_type']} in the configuration and {tensor.dtype} in the graph"
+            f"{kind} {tensor.name!r} is {entry['data_type']} in the configuration"
+            f" and {tensor.dtype} in the graph"
         )
-    said = [int(dim) for dim in entry["dims"]]
-    have = list(tensor.dims[1:] if batched else tensor.dims)
-    # A reshape stands between the two, as it does for a scalar per row, whose dims can't be empty.
-    fits = len(said) == len(have) and all(
-        theirs in (-1, ours) for ours, theirs in zip(said, have, strict=True)
+    configured = [int(dim) for dim in entry["dims"]]
+    actual = list(tensor.dims[1:] if batched else tensor.dims)
+    fits = len(configured) == len(actual) and all(
+        size in (-1, wanted) for wanted, size in zip(configured, actual, strict=True)
     )
-    if not fits and "reshape" not in entry and not (have == [] and said == [1]):
+    # With a reshape the two may differ. A scalar per row has dims [1], since dims can't be empty.
+    if not fits and "reshape" not in entry and not (actual == [] and configured == [1]):
         raise ValueError(
-            f"{kind} {tensor.name!r} has dims {said} in the configuration and {have} in the graph"
+            f"{kind} {tensor.name!r} has dims {configured} in the configuration"
+            f" and {actual} in the graph"
         )

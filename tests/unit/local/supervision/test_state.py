@@ -1,3 +1,5 @@
+"""The state directory: its lock, and the record of the running processes."""
+
 import json
 import os
 import subprocess
@@ -6,11 +8,11 @@ import sys
 import pytest
 
 from sluice.errors import LocalStackError
-from sluice.local.supervision.state import State, default_directory
+from sluice.local.supervision.state import StateDirectory, default_directory
 
 
 def test_one_stack_at_a_time(tmp_path):
-    first, second = State(tmp_path / "state"), State(tmp_path / "state")
+    first, second = StateDirectory(tmp_path / "state"), StateDirectory(tmp_path / "state")
     first.lock()
     with pytest.raises(
         LocalStackError, match=rf"already runs on .*\(process {os.getpid()}\).*--state"
@@ -21,42 +23,42 @@ def test_one_stack_at_a_time(tmp_path):
     second.unlock()
 
 
-def test_the_lock_lasts_as_long_as_whoever_inherited_it(tmp_path):
-    state = State(tmp_path)
+def test_the_lock_lasts_until_the_last_process_that_inherited_it_ends(tmp_path):
+    state = StateDirectory(tmp_path)
     fd = state.lock()
     with subprocess.Popen(
         [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[fd]
     ) as child:
         state.unlock()
         with pytest.raises(LocalStackError):
-            State(tmp_path).lock()
+            StateDirectory(tmp_path).lock()
         child.communicate(b"\n")
-    after = State(tmp_path)
+    after = StateDirectory(tmp_path)
     after.lock()
     after.unlock()
 
 
-def test_a_guard_that_still_cleans_up_is_waited_for(tmp_path):
-    state = State(tmp_path)
+def test_lock_waits_for_the_reaper_of_a_dead_supervisor(tmp_path):
+    state = StateDirectory(tmp_path)
     fd = state.lock()
     with subprocess.Popen(["true"]) as gone:
         gone.wait()
     (tmp_path / "lock").write_text(f"{gone.pid}\n")
     with subprocess.Popen(["sleep", "0.3"], pass_fds=[fd]):
         state.unlock()
-        after = State(tmp_path)
+        after = StateDirectory(tmp_path)
         after.lock()
         after.unlock()
 
 
-def test_a_directory_that_cannot_be_written(tmp_path):
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(LocalStackError, match="can't be used"):
-        State(tmp_path / "file" / "state").lock()
+        StateDirectory(tmp_path / "file" / "state").lock()
 
 
-def test_it_says_who_runs_while_somebody_runs(tmp_path):
-    state = State(tmp_path)
+def test_stack_json_exists_only_while_the_lock_is_held(tmp_path):
+    state = StateDirectory(tmp_path)
     state.lock()
     state.write({"pids": {"api": 1}})
     state.write({"pids": {"api": 2}})
@@ -65,17 +67,17 @@ def test_it_says_who_runs_while_somebody_runs(tmp_path):
     assert not (tmp_path / "stack.json").exists()
 
 
-def test_only_the_very_processes_that_were_noted_are_ended(tmp_path):
-    state = State(tmp_path)
+def test_end_leftovers_kills_recorded_processes_and_no_others(tmp_path):
+    state = StateDirectory(tmp_path)
     state.lock()
     assert state.end_leftovers() == []
     with subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
         state.remember([child.pid])
-        noted = json.loads((tmp_path / "children.json").read_text())
+        recorded = json.loads((tmp_path / "children.json").read_text())
         (tmp_path / "children.json").write_text(
-            json.dumps({pid: started - 1 for pid, started in noted.items()})
+            json.dumps({pid: started - 1 for pid, started in recorded.items()})
         )
-        assert state.end_leftovers() == []  # a later process of the same number
+        assert state.end_leftovers() == []  # a later process with the same number
         assert child.poll() is None
         state.remember([child.pid])
         assert state.end_leftovers() == [child.pid]
@@ -83,13 +85,13 @@ def test_only_the_very_processes_that_were_noted_are_ended(tmp_path):
     state.unlock()
 
 
-def test_shared_memory_is_named_after_the_directory(tmp_path):
-    names = {State(tmp_path / name).shm_prefix for name in ("a", "b", "b/../a")}
+def test_the_shared_memory_prefix_depends_on_the_directory(tmp_path):
+    names = {StateDirectory(tmp_path / name).shm_prefix for name in ("a", "b", "b/../a")}
     assert len(names) == 2
     assert all(name.startswith("sluice-") and "/" not in name for name in names)
 
 
-def test_the_default_follows_xdg(monkeypatch, tmp_path):
+def test_the_default_directory_follows_xdg(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert default_directory() == tmp_path / "sluice"
     monkeypatch.delenv("XDG_STATE_HOME")

@@ -1,4 +1,4 @@
-"""Real child processes: shells and small Python programs."""
+"""The supervisor, with real child processes: shells and small Python programs."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from sluice.local.supervision import reaper, shm
 from sluice.local.supervision.process import Spec
 from sluice.local.supervision.supervisor import Kind, Supervisor
 
-PATIENCE_S = 20.0  # for a machine that is busy
+PATIENCE_S = 20.0  # long enough for a busy machine
 
 
 def until(condition, what="it"):
@@ -25,11 +25,14 @@ def until(condition, what="it"):
 
 
 def running(pid):
-    return any(process.pid == pid and process.state not in "ZX" for process in reaper.processes())
+    return any(process.pid == pid and not process.is_dead for process in reaper.processes())
 
 
 def text(path):
-    """What is in the file; nothing while it is not there, as before a child is started, and while its log is being set aside."""
+    """The file's text; empty while the file does not exist.
+
+    A log does not exist before the first start, and while the old log is being set aside.
+    """
     try:
         return path.read_text()
     except FileNotFoundError:
@@ -65,7 +68,7 @@ def test_output_goes_to_a_file_per_process(supervisor, tmp_path):
     until(lambda: text(tmp_path / "a.log") == "one\n" and text(tmp_path / "b.log") == "two\n")
 
 
-def test_ready_when_all_are(supervisor, tmp_path, events):
+def test_the_stack_is_ready_when_all_processes_are(supervisor, tmp_path, events):
     flag = tmp_path / "flag"
     supervisor.start(
         [shell("exec sleep 60", "a"), shell("exec sleep 60", "b", is_ready=flag.exists)]
@@ -74,14 +77,14 @@ def test_ready_when_all_are(supervisor, tmp_path, events):
     assert not supervisor.is_ready()
     flag.touch()
     until(supervisor.is_ready)
-    assert set(supervisor.pids) == {"a", "b", "guard"}
+    assert set(supervisor.pids) == {"a", "b", "reaper"}
 
 
-def test_a_child_that_dies_is_told_of_and_started_again(supervisor, events):
+def test_a_child_that_dies_is_reported_and_restarted(supervisor, tmp_path, events):
     supervisor.start([shell("echo last words; exec sleep 60")])
     until(supervisor.is_ready)
     first = supervisor.pids["child"]
-    until(lambda: text(supervisor._logs / "child.log"))
+    until(lambda: text(tmp_path / "child.log"))
     os.kill(first, signal.SIGKILL)
     until(lambda: supervisor.pids.get("child", first) != first and supervisor.is_ready())
     (died,) = [event for event in events if event.kind is Kind.DIED]
@@ -89,26 +92,26 @@ def test_a_child_that_dies_is_told_of_and_started_again(supervisor, events):
     assert "last words" in died.text
 
 
-def test_it_gives_up_on_a_child_that_never_gets_ready(supervisor, events):
+def test_a_child_that_dies_three_times_before_it_is_ready_is_given_up(supervisor, events):
     supervisor.start([shell("echo no such thing; exit 3", is_ready=lambda: False)])
     with pytest.raises(LocalStackError, match=r"child ended with status 3[\s\S]*no such thing"):
         until(supervisor.is_ready)
     assert len([event for event in events if event.kind is Kind.STARTED]) == 3
 
 
-def test_it_gives_up_on_a_child_that_hangs_before_it_is_ready(supervisor):
+def test_a_child_that_hangs_before_it_is_ready_is_given_up(supervisor):
     supervisor.start([shell("exec sleep 60", is_ready=lambda: False, ready_timeout_s=0.3)])
     with pytest.raises(LocalStackError, match="was not ready after"):
         until(supervisor.is_ready)
 
 
-def test_a_program_that_is_missing(supervisor):
+def test_a_missing_program_is_reported(supervisor):
     supervisor.start([Spec("child", ["/no/such/program"], os.environ, lambda: False)])
     with pytest.raises(LocalStackError, match=r"child ended with status 127[\s\S]*not found"):
         until(supervisor.is_ready)
 
 
-def test_a_child_in_trouble_is_started_again(supervisor, tmp_path, events):
+def test_a_child_in_trouble_is_restarted(supervisor, tmp_path, events):
     trouble = tmp_path / "trouble"
     supervisor.start(
         [
@@ -127,7 +130,7 @@ def test_a_child_in_trouble_is_started_again(supervisor, tmp_path, events):
     assert not running(first)
 
 
-def test_cleaning_comes_before_each_start_and_at_the_end(supervisor, tmp_path, events):
+def test_clean_runs_before_each_start_and_after_the_end(supervisor, tmp_path, events):
     mark, log = tmp_path / "mark", tmp_path / "child.log"
     mark.touch()
     script = f"test -e {mark} && echo dirty; touch {mark}; echo up; exec sleep 60"
@@ -139,7 +142,7 @@ def test_cleaning_comes_before_each_start_and_at_the_end(supervisor, tmp_path, e
     assert not mark.exists()
 
 
-def test_stop_takes_the_highest_tier_first(supervisor, tmp_path):
+def test_stop_ends_the_highest_tier_first(supervisor, tmp_path):
     order = tmp_path / "order"
     script = (
         "trap 'echo {0} >>" + str(order) + "; exit' TERM; echo up; while :; do sleep 0.05; done"
@@ -153,7 +156,7 @@ def test_stop_takes_the_highest_tier_first(supervisor, tmp_path):
     assert order.read_text().split() == ["2", "1", "0"]
 
 
-def test_one_that_ignores_sigterm_is_killed_in_time(supervisor, tmp_path):
+def test_a_child_that_ignores_sigterm_is_killed_in_time(supervisor, tmp_path):
     script = "trap '' TERM; echo up; while :; do sleep 0.05; done"
     supervisor.start([shell(script, f"deaf-{tier}", tier=tier, grace_s=60.0) for tier in range(3)])
     until(
@@ -165,12 +168,12 @@ def test_one_that_ignores_sigterm_is_killed_in_time(supervisor, tmp_path):
     started = time.monotonic()
     supervisor.stop()
     assert time.monotonic() - started < 30, (
-        "their graces, rather than the bound for all of them, ended it"
+        "the sum of the graces, not the bound for all, ended the stop"
     )
     assert not [pid for pid in pids if running(pid)]
 
 
-def test_what_a_child_started_goes_with_it(supervisor, tmp_path):
+def test_a_grandchild_ends_with_its_parent(supervisor, tmp_path):
     supervisor.start([shell("sleep 60 & echo $!; exec sleep 60")])
     grandchild = int(until(lambda: text(tmp_path / "child.log")))
     os.kill(supervisor.pids["child"], signal.SIGKILL)
@@ -191,37 +194,41 @@ from pathlib import Path
 from sluice.local.supervision.process import Spec
 from sluice.local.supervision.supervisor import Supervisor
 folder = Path(sys.argv[1])
-supervisor = Supervisor(folder, lambda event: None, shm_prefix=sys.argv[2], keep_open=[os.open(folder, os.O_RDONLY)])
+keep_open = [os.open(folder, os.O_RDONLY)]
+supervisor = Supervisor(folder, lambda event: None, shm_prefix=sys.argv[2], keep_open=keep_open)
 script = "sleep 60 & echo $! > %s; exec sleep 61" % (folder / "grandchild")
 supervisor.start([Spec("child", ["/bin/sh", "-c", script], os.environ, lambda: True)])
-while not supervisor.is_ready() or not (folder / "grandchild").exists() or not (folder / "grandchild").read_text():
+pid_file = folder / "grandchild"
+while not (supervisor.is_ready() and pid_file.exists() and pid_file.read_text()):
     time.sleep(0.01)
-print(supervisor.pids["child"], supervisor.pids["guard"], flush=True)
+print(supervisor.pids["child"], supervisor.pids["reaper"], flush=True)
 time.sleep(60)
 """
 
 
-def test_a_supervisor_that_is_killed_takes_everything_with_it(tmp_path):
+def test_nothing_is_left_after_a_supervisor_is_killed(tmp_path):
     prefix = f"sluice-test-{os.getpid()}-"
     segment = shm.DIRECTORY / f"{prefix}left"
     segment.touch()
     process = subprocess.Popen(
         [sys.executable, "-c", SUPERVISED, str(tmp_path), prefix], stdout=subprocess.PIPE, text=True
     )
-    child, watcher = map(int, process.stdout.readline().split())
+    child, reaper_pid = map(int, process.stdout.readline().split())
     grandchild = int((tmp_path / "grandchild").read_text())
     assert running(child)
     assert running(grandchild)
     process.kill()
     process.communicate()
-    until(lambda: not any(map(running, (child, grandchild, watcher))), "the end of all processes")
+    until(
+        lambda: not any(map(running, (child, grandchild, reaper_pid))), "the end of all processes"
+    )
     assert not segment.exists()
 
 
-def test_without_its_guard_it_does_not_go_on(supervisor):
+def test_the_supervisor_fails_without_its_reaper(supervisor):
     supervisor.start([shell("exec sleep 60")])
-    os.kill(supervisor.pids["guard"], signal.SIGKILL)
-    with pytest.raises(LocalStackError, match="guard"):
+    os.kill(supervisor.pids["reaper"], signal.SIGKILL)
+    with pytest.raises(LocalStackError, match="reaper"):
         until(supervisor.check)
 
 

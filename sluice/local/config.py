@@ -1,0 +1,85 @@
+"""The embedded stack's configuration, and the addresses of its parts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sluice.local.paths import MODEL_REPOSITORY
+from sluice.local.supervision.state import default_directory
+
+ALL_PARTS = frozenset({"redis", "triton", "worker", "webhooks", "api"})
+
+
+def default_models() -> Path:
+    """`./model_repository`, or else the one of this checkout."""
+    local = Path("model_repository")
+    return local.resolve() if local.is_dir() else MODEL_REPOSITORY
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """The settings of one embedded stack."""
+
+    state: Path = field(default_factory=default_directory)
+    """The state directory, for data and logs."""
+
+    models: Path = field(default_factory=default_models)
+    """Triton's model repository."""
+
+    host: str = "127.0.0.1"
+    """The host that the api listens on. Redis and Triton listen on 127.0.0.1 only."""
+
+    port: int | None = None
+    """The api's port.
+
+    None: 8080, or any free port when 8080 is taken. 0: any free port, for every part.
+    """
+
+    workers: int = 1
+    """The number of worker processes."""
+
+    concurrency: int = 4
+    """Predictions at a time in each worker."""
+
+    redis_max_memory: str = "512mb"
+    """Redis's `maxmemory`."""
+
+    triton_env: Path | None = None
+    """The folder of Triton's environment. None: the default one."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables to add for the api, the workers and the webhook sender."""
+
+    parts: frozenset[str] = ALL_PARTS
+    """The parts to run. Tests often need fewer than all."""
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """The addresses of the parts."""
+
+    api: str
+    """A URL."""
+
+    redis: str
+    """A URL, with the database's number."""
+
+    triton_http: str
+    """A URL."""
+
+    triton_grpc: str
+    """`host:port`, the form that gRPC clients take."""
+
+    metrics: str
+    """The URL of Triton's metrics."""
+
+    @classmethod
+    def at(cls, host: str, ports: Mapping[str, int]) -> "Addresses":
+        """The addresses for the api's `host`, and a port for each name of `ports.DEFAULTS`."""
+        return cls(
+            api=f"http://{host}:{ports['api']}",
+            redis=f"redis://127.0.0.1:{ports['redis']}/0",
+            triton_http=f"http://127.0.0.1:{ports['triton_http']}",
+            triton_grpc=f"127.0.0.1:{ports['triton_grpc']}",
+            metrics=f"http://127.0.0.1:{ports['metrics']}/metrics",
+        )
