@@ -1,8 +1,10 @@
-# One builder stage, and one target per image: api, worker. Nothing in them is installed at a version or from a file that is not in
-# constraints/, and both run as a user without rights on a root file system that may be read-only (with a tmpfs at /tmp).
+# One builder stage, and one target for each image: api, worker. Every package is pinned by hash in
+# constraints/. Both images run as a user without rights. The root file system may be read-only,
+# with a tmpfs at /tmp.
 FROM python:3.13-slim-trixie AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_ROOT_USER_ACTION=ignore
-# ml_dtypes, which tritonclient asks for, comes with 23 MB of debugging information. binutils stays in this stage.
+# tritonclient needs ml_dtypes, which comes with 23 MB of debugging information. binutils, which
+# strips it, stays in this stage.
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY constraints/build.txt constraints/api.txt constraints/worker.txt constraints/
@@ -21,7 +23,8 @@ RUN pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wh
  && strip --strip-debug /opt/worker/lib/python3*/site-packages/ml_dtypes/*.so
 
 FROM python:3.13-slim-trixie AS runtime
-# /var/lib/sluice is for a volume with the keys file: a new one takes over the owner of what it is mounted on.
+# /var/lib/sluice is for a volume with the keys file. A new volume takes over the owner of the
+# folder it is mounted on.
 RUN groupadd --gid 10001 sluice && useradd --uid 10001 --gid 10001 --no-log-init --home-dir /tmp --no-create-home sluice \
  && install --directory --owner 10001 --group 10001 /var/lib/sluice
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -39,16 +42,17 @@ LABEL org.opencontainers.image.title="sluice-api" org.opencontainers.image.descr
 ENV PATH=/opt/api/bin:$PATH SLUICE_API_HOST=0.0.0.0 SLUICE_API_PORT=8080
 COPY --from=builder /opt/api /opt/api
 EXPOSE 8080
-# Without the packages, which take ten times as long to start.
+# -IS leaves out the installed packages, which take ten times as long to start.
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 CMD ["python", "-IS", "-c", "\
 import socket, sys; s = socket.create_connection(('127.0.0.1', 8080), 4); s.settimeout(4); \
 s.sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n'); sys.exit(b' 200 ' not in s.recv(64))"]
 ENTRYPOINT ["python", "-m", "api"]
 
-# Its processes are chosen by a word: `predictions` when there is none, `keeper` or `webhooks`.
+# The argument chooses the process: `predictions` (the default), `keeper` or `webhooks`.
 FROM runtime AS worker
 LABEL org.opencontainers.image.title="sluice-worker" org.opencontainers.image.description="Sluice's workers"
-# A process runs several predictions on threads of its own; libraries that start more only get in each other's way.
+# A process runs several predictions on its own threads. Libraries that start more threads would
+# compete with them.
 ENV PATH=/opt/worker/bin:$PATH OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 \
     SLUICE_WORKER_ALIVE_FILE=/tmp/alive SLUICE_WEBHOOKS_ALIVE_FILE=/tmp/alive
 COPY --from=builder /opt/worker /opt/worker

@@ -1,4 +1,4 @@
-# Every target sets up what it needs, from a bare machine with Python 3.11+, make and the network.
+# Every target sets up what it needs, on a bare machine with Python 3.11+, make and the network.
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
@@ -11,12 +11,13 @@ COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.t
 help:
 	@echo "make demo [IMAGES=...]  images through the whole pipeline, on real Redis and real Triton"
 	@echo "make up                 the same stack, until Ctrl-C"
-	@echo "make test | check       the tests | style, types, imports"
+	@echo "make test | check       every test | style, types, imports, manifests"
 	@echo "make chaos              five minutes of damage to the live stack, and a check of every promise"
 	@echo "make bench              timings, as ratios to a baseline"
-	@echo "make clean              remove what these made"
+	@echo "make clean              remove everything that these targets made"
 
-# The pinned packages, then this checkout; the stamp is written last, so that an interrupted set-up is taken up again.
+# Installs the pinned packages, then this checkout. The stamp is written last, so that an
+# interrupted set-up is done again.
 .venv/.stamp: constraints/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or later; try make PYTHON=python3.12")'
 	@echo "making .venv (once)"
@@ -25,7 +26,8 @@ help:
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
-# Only the manifests' checks need these 40 MB, kubectl and the schemas: no demo waits for them.
+# kubectl and the schemas have 40 MB. Only the manifests' checks need them, so no demo waits for
+# them.
 .venv/.stamp-k8s: .venv/.stamp constraints/k8s.txt
 	@$(PIP) install --require-hashes --only-binary :all: -r constraints/k8s.txt
 	@touch $@
@@ -58,7 +60,8 @@ bench: setup
 clean:
 	rm -rf .venv .venv-triton .venv-triton.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
 
-# What is tested is what is installed: run this after a change of the dependencies, and read the difference. Needs uv.
+# Run this after a change of the dependencies, and read the difference: the images install what the
+# tests ran with. It needs uv.
 constraints:
 	$(COMPILE) --python-version 3.11 --extra local --extra s3 --extra dev pyproject.toml --output-file constraints/dev.txt
 	$(COMPILE_IMAGE) --extra api --extra cli --extra ed25519 --extra s3 pyproject.toml --output-file constraints/api.txt

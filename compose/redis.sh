@@ -1,7 +1,8 @@
 #!/bin/sh
-# Starts Redis with a password that it makes at its first start. Usage: redis.sh HOST FILE [OPTION...]
-# HOST is the name its clients reach it by; they read its URL, password included, from FILE in the volume at /run/sluice. It starts as
-# root with three capabilities, to give the files to whom they belong, and runs as the user of Sluice's own images with none.
+# Starts Redis with a password that is made at the first start. Usage: redis.sh HOST FILE
+# [OPTION...] Clients reach this Redis by the name HOST. They read its URL, with the password, from
+# FILE in the volume at /run/sluice. The script starts as root with three capabilities, to give the
+# files to their user. Redis runs as the user of Sluice's own images, with no capability.
 set -eu
 user=10001
 host=$1 url=/run/sluice/$2 config=/run/sluice/$1.conf
