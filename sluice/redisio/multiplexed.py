@@ -1,7 +1,7 @@
 """One connection to Redis that everything on an event loop shares: commands go out at once, and their answers come in order.
 
 For the way that most submissions take. redis-py's asyncio client spends three times as much on a submission's two commands
-(`docs/decisions/0005-sync-redis-in-threads.md`). It still makes the connection, for addresses, TLS and passwords are its trade;
+(`docs/decisions/0019-shared-connection.md`). It still makes the connection, for addresses, TLS and passwords are its trade;
 what follows is packed and parsed by hiredis.
 """
 
