@@ -13,7 +13,8 @@ import redis.exceptions
 
 from sluice.delivery import OutgoingDelivery
 from sluice.ledger.deliveries import RedisDeliveries
-from sluice.outbound.guard import Guard, async_client
+from sluice.outbound.guard import Guard
+from sluice.outbound.transport import async_client
 from sluice.redisio import connection
 from sluice.redisio.names import Names
 from sluice.settings import Settings

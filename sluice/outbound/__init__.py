@@ -1,1 +1,1 @@
-"""Requests that leave the network on a client's behalf."""
+"""Requests that are sent on a client's behalf."""

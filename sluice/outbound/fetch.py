@@ -1,4 +1,4 @@
-"""Images that were submitted by URL: fetched within bounds of time, size and redirects, from where `netguard` permits."""
+"""Fetching of images that were submitted by URL, within bounds of time, size and redirects."""
 
 import socket
 import ssl
@@ -9,14 +9,15 @@ from contextlib import closing
 import httpx
 
 from sluice.errors import ImageNotFetched, ImageTooLarge, ImageUnreachable
-from sluice.outbound.guard import Guard, transport
+from sluice.outbound.guard import Guard
+from sluice.outbound.transport import transport
 
 _HEADERS = {"User-Agent": "sluice", "Accept": "*/*", "Accept-Encoding": "identity"}
-_PASSING = {408, 425, 429}  # beside 5xx: what a server may answer otherwise in a moment
+_TEMPORARY = {408, 425, 429}  # statuses beside 5xx that may be different in a moment
 
 
 class Fetcher:
-    """Thread-safe, and holds no connection between fetches. `ssl_context` is for authorities other than the public ones."""
+    """Fetches images. Thread-safe; keeps no connection between fetches."""
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class Fetcher:
         max_redirects: int,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
+        """`ssl_context` replaces the public certificate authorities."""
         self._guard = guard
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
@@ -34,39 +36,41 @@ class Fetcher:
         self._ssl_context = ssl_context or httpx.create_ssl_context()
 
     def get(self, url: str) -> bytes:
-        """The bytes at `url`, after at most `timeout_s` seconds for all of it.
+        """The bytes at `url`, within `timeout_s` seconds for the whole fetch.
 
-        Raises ImageUnreachable for what may pass; ImageTooLarge, AddressNotAllowed, ImageNotFetched or InvalidInput for what won't.
-        Messages name the host and never the path or the query, which may hold secrets.
+        Raises ImageUnreachable if a later fetch may succeed. Otherwise raises ImageTooLarge,
+        AddressNotAllowed, ImageNotFetched or InvalidInput.
+        Messages contain the host, never the path or the query, which may hold secrets.
         """
         self._guard.check_url(url)
         target = httpx.URL(url)
         host = target.raw_host.decode("ascii")
-        with transport(self._guard, time.monotonic() + self._timeout_s, self._ssl_context) as road:
+        until = time.monotonic() + self._timeout_s
+        with transport(self._guard, until, self._ssl_context) as connections:
             try:
                 for _ in range(self._max_redirects + 1):
-                    with closing(
-                        road.handle_request(httpx.Request("GET", target, headers=_HEADERS))
-                    ) as response:
+                    request = httpx.Request("GET", target, headers=_HEADERS)
+                    with closing(connections.handle_request(request)) as response:
                         if not response.has_redirect_location:
                             return self._body(response, host)
-                        target = _next(target, response.headers["Location"], host)
+                        target = _redirected(target, response.headers["Location"], host)
             except httpx.TransportError as error:
                 raise _translated(error, host) from error
         raise ImageNotFetched(
-            f"{host!r} redirects more than {self._max_redirects} times; give the URL where that ends"
+            f"{host!r} redirects more than {self._max_redirects} times; "
+            "give the URL that the redirects end at"
         )
 
     def _body(self, response: httpx.Response, host: str) -> bytes:
         status = response.status_code
-        if status >= 500 or status in _PASSING:
+        if status >= 500 or status in _TEMPORARY:
             raise ImageUnreachable(f"{host!r} answered {status}")
         if not response.is_success:
             raise ImageNotFetched(
                 f"{host!r} answered {status}; give a URL that answers with the image"
             )
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            # Decoded, a few bytes could fill the memory before they are counted.
+            # Decompression could fill the memory before the bytes are counted.
             raise ImageNotFetched(f"{host!r} sent the image compressed, which was not asked for")
         self._check_size(int(response.headers.get("Content-Length", 0)), host)
         body = bytearray()
@@ -80,16 +84,16 @@ class Fetcher:
             raise ImageTooLarge(f"the image at {host!r} has more than {self._max_bytes} bytes")
 
 
-def _next(target: httpx.URL, location: str, host: str) -> httpx.URL:
+def _redirected(target: httpx.URL, location: str, host: str) -> httpx.URL:
     try:
-        found = target.join(location)
+        destination = target.join(location)
     except httpx.InvalidURL:
-        raise ImageNotFetched(f"{host!r} redirects to what is not a URL") from None
-    if target.scheme == "https" and found.scheme == "http":
+        raise ImageNotFetched(f"{host!r} redirects to an invalid URL") from None
+    if target.scheme == "https" and destination.scheme == "http":
         raise ImageNotFetched(
             f"{host!r} redirects from https to http; give a URL that stays with https"
         )
-    return found
+    return destination
 
 
 def _translated(error: httpx.TransportError, host: str) -> ImageUnreachable | ImageNotFetched:
@@ -109,7 +113,7 @@ def _translated(error: httpx.TransportError, host: str) -> ImageUnreachable | Im
 
 
 def _reasons(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what it came from; httpcore takes away the causes but leaves the contexts."""
+    """The error and its origins. httpcore removes causes but keeps contexts."""
     while error:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""Fetching images by URL from real servers on loopback: what arrives, and how each kind of bad server ends."""
+"""Images are fetched from real servers on loopback, good ones and bad ones."""
 
 import gzip
 import logging
@@ -35,7 +35,7 @@ def fetcher(
     context: ssl.SSLContext | None = None,
     max_redirects: int = 2,
 ) -> Fetcher:
-    """It may reach 127.0.0.2, where every name leads but inside.test."""
+    """A fetcher that may reach 127.0.0.2, the address of every name except inside.test."""
 
     def lookup(host: str) -> Sequence[str]:
         return [host if host[0].isdigit() else inside if host == "inside.test" else "127.0.0.2"]
@@ -50,14 +50,14 @@ def fetcher(
     )
 
 
-def fetch(answer: Callable[[Handler], None], *, by: Fetcher | None = None) -> bytes:
+def fetch(answer: Callable[[Handler], None], *, using: Fetcher | None = None) -> bytes:
     with serving(answer, address="127.0.0.2") as server:
-        return (by or fetcher()).get(
+        return (using or fetcher()).get(
             f"http://images.test:{server.port}/{SECRET}.jpg?signature={SECRET}"
         )
 
 
-def test_the_image_arrives_and_was_not_asked_for_compressed() -> None:
+def test_an_image_is_requested_uncompressed() -> None:
     def answer(request: Handler) -> None:
         request.reply(
             body=request.headers["Accept-Encoding"].encode()
@@ -69,7 +69,7 @@ def test_the_image_arrives_and_was_not_asked_for_compressed() -> None:
     assert body.startswith(b"identity images.test:")
 
 
-def test_an_image_as_large_as_may_be_arrives_without_a_length() -> None:
+def test_an_image_of_the_maximum_size_arrives_without_a_length() -> None:
     def answer(request: Handler) -> None:
         request.send_response(200)
         request.send_header("Connection", "close")
@@ -79,7 +79,7 @@ def test_an_image_as_large_as_may_be_arrives_without_a_length() -> None:
     assert fetch(answer) == b"x" * MAX_BYTES
 
 
-def test_a_length_that_is_too_large_is_enough() -> None:
+def test_a_length_that_is_too_large_is_refused_before_the_body() -> None:
     def answer(request: Handler) -> None:
         request.send_response(200)
         request.send_header("Content-Length", str(MAX_BYTES + 1))
@@ -109,7 +109,7 @@ def test_a_compressed_answer_is_not_unpacked() -> None:
 
 
 class Drip:
-    """Sends `start`, then `drop` after `drop` until the client has gone, or for a minute at least."""
+    """Sends `start`, then `drop` again and again, until the client disconnects or for a minute."""
 
     def __init__(self, start: bytes, drop: bytes, pause_s: float) -> None:
         self.start = start
@@ -137,14 +137,14 @@ class Drip:
     ],
     ids=["body", "headers", "hints"],
 )
-def test_what_goes_on_and_on_is_cut_off(drip: Drip) -> None:
+def test_an_answer_that_never_ends_is_cut_off(drip: Drip) -> None:
     with pytest.raises(ImageUnreachable, match="in time"):
-        fetch(drip, by=fetcher(timeout_s=0.8))
+        fetch(drip, using=fetcher(timeout_s=0.8))
     assert drip.gone.wait(10)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_server_that_says_nothing_is_given_up(scheme: str) -> None:
+def test_a_silent_server_is_given_up(scheme: str) -> None:
     with (
         socket.create_server(("127.0.0.2", 0)) as silent,
         pytest.raises(ImageUnreachable, match="in time"),
@@ -152,14 +152,14 @@ def test_a_server_that_says_nothing_is_given_up(scheme: str) -> None:
         fetcher(timeout_s=0.2).get(f"{scheme}://images.test:{silent.getsockname()[1]}/")
 
 
-def test_a_server_that_is_not_there_may_come() -> None:
+def test_a_refused_connection_is_unreachable() -> None:
     with socket.create_server(("127.0.0.2", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(ImageUnreachable):
         fetcher().get(f"http://images.test:{port}/")
 
 
-def test_a_connection_that_breaks_off_may_hold_the_next_time() -> None:
+def test_a_broken_connection_is_unreachable() -> None:
     def answer(request: Handler) -> None:
         request.send_response(200)
         request.send_header("Content-Length", "900")
@@ -179,7 +179,7 @@ def test_a_connection_that_breaks_off_may_hold_the_next_time() -> None:
         (socket.EAI_AGAIN, ImageUnreachable),
     ],
 )
-def test_a_name_that_does_not_exist_is_told_from_one_that_can_not_be_looked_up(
+def test_an_unknown_name_and_a_failed_lookup_are_different_errors(
     number: int, error: type[SluiceError]
 ) -> None:
     def lookup(host: str) -> Sequence[str]:
@@ -204,7 +204,7 @@ def test_a_name_that_does_not_exist_is_told_from_one_that_can_not_be_looked_up(
         (503, ImageUnreachable),
     ],
 )
-def test_what_a_status_means(status: int, error: type[SluiceError]) -> None:
+def test_each_status_has_its_error(status: int, error: type[SluiceError]) -> None:
     with pytest.raises(SluiceError, match=str(status)) as caught:
         fetch(lambda request: request.reply(status))
     assert type(caught.value) is error
@@ -226,7 +226,7 @@ def test_redirects_are_followed(status: int) -> None:
     assert fetch(answer) == b"image"
 
 
-def test_redirects_have_an_end() -> None:
+def test_redirects_are_limited() -> None:
     with (
         serving(lambda request: request.reply(302, Location="/"), address="127.0.0.2") as server,
         pytest.raises(ImageNotFetched, match="2 times"),
@@ -254,12 +254,12 @@ def test_a_redirect_to_the_inside_is_refused(host: str) -> None:
     "location",
     ["file:///etc/passwd", "http://[::1", "http://u:p@images.test/", "gopher://images.test/"],
 )
-def test_a_redirect_to_what_is_no_plain_url_is_refused(location: str) -> None:
+def test_a_redirect_to_an_invalid_url_is_refused(location: str) -> None:
     with pytest.raises(InvalidInput):
         fetch(lambda request: request.reply(302, Location=location))
 
 
-def test_tls_is_kept_and_its_certificates_are_checked() -> None:
+def test_a_redirect_keeps_tls_and_certificates_are_checked() -> None:
     authority = trustme.CA()
     ours, theirs = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.configure_trust(ours)
@@ -278,19 +278,19 @@ def test_tls_is_kept_and_its_certificates_are_checked() -> None:
             address="127.0.0.2",
         ) as plain,
     ):
-        by = fetcher(context=ours)
-        assert by.get(f"https://images.test:{server.port}/") == b"image"
-        assert by.get(f"http://images.test:{plain.port}/") == b"image"
+        trusting = fetcher(context=ours)
+        assert trusting.get(f"https://images.test:{server.port}/") == b"image"
+        assert trusting.get(f"http://images.test:{plain.port}/") == b"image"
         with pytest.raises(ImageNotFetched, match="from https to http"):
-            by.get(f"https://images.test:{server.port}/down")
+            trusting.get(f"https://images.test:{server.port}/down")
         with pytest.raises(ImageNotFetched, match=r"certificate of 'others\.test'"):
-            by.get(f"https://others.test:{server.port}/")
+            trusting.get(f"https://others.test:{server.port}/")
 
 
 @pytest.mark.parametrize(
     "url", ["", "image.jpg", "ftp://images.test/", "http://", "http://user:hunter2@images.test/"]
 )
-def test_a_url_that_is_none_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput):
         fetcher().get(url)
 
@@ -317,6 +317,6 @@ def test_paths_and_queries_are_in_no_message_and_no_log(
 ) -> None:
     caplog.set_level(logging.INFO)
     with pytest.raises(SluiceError) as caught:
-        fetch(answer, by=fetcher(timeout_s=0.3))
+        fetch(answer, using=fetcher(timeout_s=0.3))
     assert SECRET not in str(caught.value)
     assert SECRET not in caplog.text

@@ -13,7 +13,8 @@ from standardwebhooks.webhooks import Webhook
 
 from sluice.delivery import Delivery, SweptDeliveries
 from sluice.errors import RedisUnavailable
-from sluice.outbound.guard import Guard, async_client
+from sluice.outbound.guard import Guard
+from sluice.outbound.transport import async_client
 from sluice.settings import WebhooksSettings
 from tests.fakes.deliveries import MemoryDeliveries, MemorySecrets
 from tests.support.loopback import Handler, Server, serving
