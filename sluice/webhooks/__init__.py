@@ -1,1 +1,1 @@
-"""Webhooks: signatures, secrets and payloads."""
+"""Webhooks: signatures, secrets and payloads, by the Standard Webhooks specification."""

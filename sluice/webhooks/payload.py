@@ -1,4 +1,4 @@
-"""What webhooks say of a prediction or a batch: what `GET` says of it."""
+"""Payloads of webhook events. A payload has the same data as the answer of `GET`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from sluice.prediction import Status
 from sluice.resources import BatchAnswer, PredictionAnswer
 from sluice.webhooks.signing import payload
 
-_BEFORE_THE_END: dict[str, Any] = {
+_NOT_ENDED: dict[str, Any] = {
     "output": None,
     "error": None,
     "completed_at": None,
@@ -20,20 +20,34 @@ _BEFORE_THE_END: dict[str, Any] = {
 
 
 def event_body(delivery: Delivery, record: Mapping[bytes, bytes], public_url: str | None) -> bytes:
-    """An event's payload, from the record of what it is about. The same record makes the same bytes.
+    """An event's body, made from the Redis record of its prediction or batch.
 
-    An output that is too long is not in `record`, which has `output_left_out` then: `data` has an `output_url` for it. URLs begin
-    with `public_url`, or where the client reached the api when it submitted.
+    The same record gives the same bytes, so every attempt sends the same body.
+    URLs begin with `public_url`, or with the submitting request's base URL where it is None.
+    If `record` has `output_left_out`, the output was too long; `data` then has an `output_url`.
     """
     if delivery.kind == "batch":
-        batch = from_batch_record(delivery.subject_id, record)
-        said = BatchAnswer.from_batch(batch, public_url or batch.base_url).model_dump(mode="json")
-        return payload(f"{delivery.kind}.{delivery.event}", delivery.created_at, said)
+        data = _batch(delivery, record, public_url)
+    else:
+        data = _prediction(delivery, record, public_url)
+    return payload(f"{delivery.kind}.{delivery.event}", delivery.created_at, data)
+
+
+def _batch(
+    delivery: Delivery, record: Mapping[bytes, bytes], public_url: str | None
+) -> dict[str, Any]:
+    batch = from_batch_record(delivery.subject_id, record)
+    return BatchAnswer.from_batch(batch, public_url or batch.base_url).model_dump(mode="json")
+
+
+def _prediction(
+    delivery: Delivery, record: Mapping[bytes, bytes], public_url: str | None
+) -> dict[str, Any]:
     prediction = from_record(delivery.subject_id, record)
-    if delivery.event == "start":  # it may have ended meanwhile
-        prediction = prediction.model_copy(update={"status": Status.PROCESSING, **_BEFORE_THE_END})
+    if delivery.event == "start":  # the prediction may have ended since
+        prediction = prediction.model_copy(update={"status": Status.PROCESSING, **_NOT_ENDED})
     answer = PredictionAnswer.from_prediction(prediction, public_url or prediction.base_url)
     data = answer.model_dump(mode="json")
     if b"output_left_out" in record:
         data["output_url"] = answer.urls.get
-    return payload(f"{delivery.kind}.{delivery.event}", delivery.created_at, data)
+    return data

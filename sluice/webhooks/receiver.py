@@ -1,4 +1,4 @@
-"""A receiver of webhooks on this machine, for first steps: it verifies what comes and hands it on."""
+"""A receiver of webhooks on the local machine, for first steps. Verifies each message."""
 
 import json
 import threading
@@ -14,25 +14,33 @@ _MAX_BYTES = 1_000_000
 
 
 class ReceivedEvent(NamedTuple):
-    """What came: the payload, or what is wrong with it."""
+    """A message that arrived."""
 
     id: str
     payload: dict[str, Any]
+    """Empty if the message is refused."""
     error: str | None = None
+    """Reason why the message is refused."""
 
 
 class Receiver:
-    """Listens while the context lasts. `secret` is called for each message; `hear` too, on the message's own thread."""
+    """An HTTP server that listens while the context lasts."""
+
+    url: str
+    """Address for webhooks."""
 
     def __init__(
         self,
-        secret: Callable[[], str],
-        hear: Callable[[ReceivedEvent], None],
+        get_secret: Callable[[], str],
+        on_event: Callable[[ReceivedEvent], None],
         *,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
-        """`port` 0 is any that is free. Raises OSError where it is taken."""
+        """Both functions are called for each message, on a thread of its own.
+
+        `port` 0 takes any free port. Raises OSError if the port is taken.
+        """
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -44,8 +52,9 @@ class Receiver:
                     self.close_connection = True
                     self._answer(413)
                     return
-                event = _read(dict(self.headers.items()), self.rfile.read(int(length)), secret)
-                hear(event)
+                body = self.rfile.read(int(length))
+                event = _verified(dict(self.headers.items()), body, get_secret)
+                on_event(event)
                 self._answer(400 if event.error else 204)
 
             def _answer(self, status: int) -> None:
@@ -54,7 +63,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """`hear` says more."""
+                """Log nothing: `on_event` reports each message."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._server.daemon_threads = True
@@ -78,13 +87,11 @@ class Receiver:
         self._thread.join()
 
 
-def _read(headers: dict[str, str], body: bytes, secret: Callable[[], str]) -> ReceivedEvent:
+def _verified(headers: dict[str, str], body: bytes, get_secret: Callable[[], str]) -> ReceivedEvent:
     lower = {name.lower(): value for name, value in headers.items()}
-    name = lower.get("webhook-id", "(no webhook-id)")
+    message_id = lower.get("webhook-id", "(no webhook-id)")
     try:
-        verify(lower, body, secret(), time.time())
-        return ReceivedEvent(name, json.loads(body))
-    except (
-        Exception
-    ) as error:  # whatever a stranger sends, or the service that is asked for the secret
-        return ReceivedEvent(name, {}, str(error))
+        verify(lower, body, get_secret(), time.time())
+        return ReceivedEvent(message_id, json.loads(body))
+    except Exception as error:  # a forged message, or a failure to get the secret
+        return ReceivedEvent(message_id, {}, str(error))

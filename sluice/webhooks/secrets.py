@@ -1,4 +1,4 @@
-"""The secrets that webhooks are signed with: one for each API key, and two while it is being replaced."""
+"""Signing secrets of webhooks: one for each API key, and two during a rotation."""
 
 from typing import Protocol
 
@@ -14,48 +14,53 @@ _ROTATE, _RETIRE = (load("sluice.webhooks", name) for name in ("rotate", "retire
 
 
 class Secrets(Protocol):
-    """`key` is an API key's name; `default` where keys are off. All raise RedisUnavailable when the store is away."""
+    """The secrets by the API key's name, which is `default` where keys are off.
 
-    def for_key(self, key: str) -> tuple[str, ...]:
-        """All that are valid, the newest first. The first is made when it is first asked for."""
+    All methods raise RedisUnavailable. Contract tests hold every implementation.
+    """
 
-    def rotate(self, key: str) -> None:
-        """Make a new one beside the one that is valid. Raises Conflict where there are two already."""
+    def for_key(self, key_name: str) -> tuple[str, ...]:
+        """The valid secrets, the newest first. The first call makes one."""
 
-    def retire(self, key: str) -> None:
-        """From now on only the newest is valid. Raises Conflict where there is no other."""
+    def rotate(self, key_name: str) -> None:
+        """Add a new secret. Raises Conflict if two are valid already."""
+
+    def retire(self, key_name: str) -> None:
+        """Remove the older secret. Raises Conflict if only one is valid."""
 
 
 class RedisSecrets:
-    """In the hash `{queue}:webhook-secrets`, which has no end: it is configuration."""
+    """The secrets of one queue, in a Redis hash that never expires. Thread-safe."""
 
     def __init__(self, client: "redis.Redis", queue: str) -> None:
         self._redis = client
         self._name = Names(queue).webhook_secrets
 
-    def for_key(self, key: str) -> tuple[str, ...]:
+    def for_key(self, key_name: str) -> tuple[str, ...]:
         with translated(), self._redis.pipeline() as pipe:
-            pipe.hsetnx(self._name, key, new_secret())
-            pipe.hget(self._name, key)
-            _, held = pipe.execute()
-        return tuple(held.decode().split())
+            pipe.hsetnx(self._name, key_name, new_secret())
+            pipe.hget(self._name, key_name)
+            _, secrets = pipe.execute()
+        return tuple(secrets.decode().split())
 
-    def rotate(self, key: str) -> None:
+    def rotate(self, key_name: str) -> None:
         with translated():
-            done = run(self._redis, _ROTATE.call([self._name], [key, new_secret()]))
+            done = run(self._redis, _ROTATE.call([self._name], [key_name, new_secret()]))
         if not done:
-            raise two_already(key)
+            raise two_already(key_name)
 
-    def retire(self, key: str) -> None:
+    def retire(self, key_name: str) -> None:
         with translated():
-            done = run(self._redis, _RETIRE.call([self._name], [key]))
+            done = run(self._redis, _RETIRE.call([self._name], [key_name]))
         if not done:
-            raise no_other(key)
+            raise no_other(key_name)
 
 
-def two_already(key: str) -> Conflict:
-    return Conflict(f"key {key!r} has two valid webhook secrets already; retire the old one first")
+def two_already(key_name: str) -> Conflict:
+    return Conflict(
+        f"key {key_name!r} has two valid webhook secrets already; retire the old one first"
+    )
 
 
-def no_other(key: str) -> Conflict:
-    return Conflict(f"key {key!r} has no old webhook secret to retire")
+def no_other(key_name: str) -> Conflict:
+    return Conflict(f"key {key_name!r} has no old webhook secret to retire")

@@ -1,4 +1,4 @@
-"""Events' payloads, from records as the ledger writes them."""
+"""Payloads are made from records in the ledger's form."""
 
 import json
 from typing import Any
@@ -33,8 +33,8 @@ def record(**fields: str) -> dict[bytes, bytes]:
         "metrics": '{"predict_time":0.1}',
         "logs": "done\n",
     }
-    every = dict(zip(flat[::2], flat[1::2], strict=True)) | kept | ended | fields
-    return {name.encode(): value.encode() for name, value in every.items()}
+    fields = dict(zip(flat[::2], flat[1::2], strict=True)) | kept | ended | fields
+    return {name.encode(): value.encode() for name, value in fields.items()}
 
 
 def delivery(event: str) -> Delivery:
@@ -49,21 +49,21 @@ def delivery(event: str) -> Delivery:
     return Delivery(**fields, status="sending", created_at=1667507170.3)
 
 
-def test_the_end_is_what_get_says() -> None:
+def test_the_completed_event_has_the_answer_of_get() -> None:
     body = event_body(delivery("completed"), record(), None)
-    said = json.loads(body)
-    assert (said["type"], said["timestamp"]) == (
+    sent = json.loads(body)
+    assert (sent["type"], sent["timestamp"]) == (
         "prediction.completed",
         "2022-11-03T20:26:10.300000Z",
     )
     answer = PredictionAnswer.from_prediction(from_record("a", record()), "http://api.example")
-    assert said["data"] == answer.model_dump(mode="json")
-    assert said["data"]["output"] == {"predictions": []}
-    assert said["data"]["urls"]["get"] == "http://api.example/v1/predictions/a"
+    assert sent["data"] == answer.model_dump(mode="json")
+    assert sent["data"]["output"] == {"predictions": []}
+    assert sent["data"]["urls"]["get"] == "http://api.example/v1/predictions/a"
     assert body == event_body(delivery("completed"), record(), None)
 
 
-def test_a_start_says_nothing_of_what_came_later() -> None:
+def test_a_start_event_has_nothing_that_came_later() -> None:
     data = json.loads(event_body(delivery("start"), record(), None))["data"]
     assert (
         data["status"],
@@ -91,7 +91,7 @@ def test_the_public_url_comes_first() -> None:
     assert data["urls"]["get"] == "https://sluice.example/v1/predictions/a"
 
 
-def test_an_output_that_was_left_out_has_a_link() -> None:
+def test_an_output_that_is_too_long_has_a_link() -> None:
     left_out = {name: value for name, value in record().items() if name != b"output"} | {
         b"output_left_out": b"1"
     }
@@ -100,7 +100,7 @@ def test_an_output_that_was_left_out_has_a_link() -> None:
     assert data["output_url"] == data["urls"]["get"]
 
 
-def test_a_batch_is_what_get_says() -> None:
+def test_a_batch_event_has_the_answer_of_get() -> None:
     fields = {
         "model": "codes",
         "key": "camera",
@@ -112,14 +112,14 @@ def test_a_batch_is_what_get_says() -> None:
     ended = {name.encode(): value.encode() for name, value in fields.items()} | {
         b"completed_at": b"1667507170.3"
     }
-    said = json.loads(
+    sent = json.loads(
         event_body(
             delivery("completed").model_copy(update={"kind": "batch"}),
             ended,
             "https://sluice.example",
         )
     )
-    assert said["type"] == "batch.completed"
-    assert said["data"] == BatchAnswer.from_batch(
+    assert sent["type"] == "batch.completed"
+    assert sent["data"] == BatchAnswer.from_batch(
         from_batch_record("a", ended), "https://sluice.example"
     ).model_dump(mode="json")
