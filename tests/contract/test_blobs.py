@@ -158,7 +158,7 @@ def test_an_unavailable_or_hanging_s3_raises_blobs_unavailable_without_its_addre
         calls.get(call, lambda: blobs.delete("a"))()
 
     hanging = _in_s3(server.url, timeout_s=0.5)
-    with server.held(), pytest.raises(BlobsUnavailable) as hung:
+    with server.stopped(), pytest.raises(BlobsUnavailable) as hung:
         run(hanging)
     with pytest.raises(BlobsUnavailable) as unavailable:
         run(_in_s3(f"http://127.0.0.1:{free_port()}"))

@@ -1,98 +1,91 @@
-"""The live stack: real Redis, real Triton, the api and two workers, started by the command that a person types."""
+"""Stacks for integration tests: real Redis, real Triton, the api and workers."""
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from sluice.client.client import Client
+from sluice.local.stack import Stack, StackConfig
 from sluice.local.supervision import shm
 from sluice.local.supervision.state import StateDirectory
-from tests.support.live import WORKERS, Live
+from tests.support.live import Live, live_stack
 from tests.support.paths import GOLDEN, NO_GOLDEN, ROOT
 
-# Of the reference models, those whose head the pipeline is held against; the configuration is what a person would write.
-# 26-detect was exported without its end-to-end head: its metadata says end2end False.
+# Reference models whose head the whole pipeline is compared with. The configuration is one that a
+# person would write. 26-detect was exported with `end2end` False, that is without that head.
 GOLDEN_LAYOUTS = {"11-detect": "anchor-free", "v5-detect": "anchors", "26-detect": "anchor-free"}
 GOLDEN_CONFIG = """
 name: "%s"
 backend: "onnxruntime"
 max_batch_size: 8
 parameters { key: "sluice.layout" value: { string_value: "%s" } }
-parameters { key: "sluice.names" value: { string_value: "[\\"circle\\", \\"square\\", \\"triangle\\", \\"star\\"]" } }
+parameters {
+  key: "sluice.names"
+  value: { string_value: "[\\"circle\\", \\"square\\", \\"triangle\\", \\"star\\"]" }
+}
 parameters { key: "sluice.imgsz" value: { string_value: "[320, 320]" } }
 """
+QUICK = {
+    # The loss of a killed worker is noticed in seconds, not in half a minute.
+    "SLUICE_QUEUE_LEASE_S": "3",
+    "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5",
+    "SLUICE_QUEUE_VISIBILITY_TIMEOUT_S": "2",
+    "SLUICE_TRITON_TIMEOUT_S": "10",
+    "SLUICE_LIMITS_MAX_BYTES": "10000000",
+    # The tests' own servers; every other loopback address stays refused.
+    "SLUICE_NETGUARD_ALLOW": "127.0.0.1/32",
+}
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped models, and the reference ones where they are at hand."""
+    """A repository of the shipped models, and of the reference models where these exist."""
     directory = tmp_path_factory.mktemp("models")
     shutil.copytree(ROOT / "model_repository", directory, dirs_exist_ok=True)
     for name, layout in GOLDEN_LAYOUTS.items():
         if not NO_GOLDEN:
             (directory / name / "1").mkdir(parents=True)
-            (directory / name / "1" / "model.onnx").write_bytes(
-                (GOLDEN / "models" / f"{name}.onnx").read_bytes()
-            )
+            model = (GOLDEN / "models" / f"{name}.onnx").read_bytes()
+            (directory / name / "1" / "model.onnx").write_bytes(model)
             (directory / name / "config.pbtxt").write_text(GOLDEN_CONFIG % (name, layout))
     return directory
 
 
 @pytest.fixture(scope="session")
 def live(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """The stack that most tests share, with two workers."""
     state = tmp_path_factory.mktemp("state")
-    command = [
-        sys.executable,
-        "-m",
-        "sluice",
-        "up",
-        "--json",
-        "--port",
-        "0",
-        "--workers",
-        str(WORKERS),
-        "--concurrency",
-        "2",
-    ]
-    command += ["--state", str(state), "--models", str(models)]
-    # A worker that is killed is noticed in seconds, not in half a minute.
-    quick = {
-        "SLUICE_QUEUE_LEASE_S": "3",
-        "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5",
-        "SLUICE_TRITON_TIMEOUT_S": "10",
-    }
-    quick["SLUICE_QUEUE_VISIBILITY_TIMEOUT_S"] = "2"
-    quick["SLUICE_LIMITS_MAX_BYTES"] = "10000000"
-    quick["SLUICE_NETGUARD_ALLOW"] = (
-        "127.0.0.1/32"  # the tests' own servers; the rest of loopback is refused as ever
-    )
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **quick}
-    ) as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, f"sluice up ended with {process.wait()}"
-        said = json.loads(line)
-        addresses = {
-            name: said["addresses"][name] for name in ("api", "redis", "triton_http", "triton_grpc")
-        }
-        yield Live(**addresses, state=Path(said["state"]), process=process)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
-        assert process.stdout.read() == ""
-        assert shm.segments(StateDirectory(state).shm_prefix) == []
+    options = ("--concurrency", "2", "--models", str(models))
+    with live_stack(state, *options, workers=2, env=QUICK) as live:
+        yield live
+    assert shm.segments(StateDirectory(state).shm_prefix) == []
 
 
 @pytest.fixture(scope="session")
 def client(live: Live) -> Iterator[Client]:
     with Client(live.api) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def stack(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, models: Path
+) -> Iterator[Stack]:
+    """A stack of the module's own, with one worker and the module's settings, `STACK_ENV`."""
+    state = tmp_path_factory.mktemp("stack")
+    with Stack(
+        StackConfig(state=state, models=models, port=0, env=request.module.STACK_ENV)
+    ) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def http(stack: Stack) -> Iterator[httpx.Client]:
+    """A client of the module's own stack."""
+    with httpx.Client(base_url=stack.addresses.api, timeout=70) as client:
         yield client
 
 

@@ -1,4 +1,4 @@
-"""What is wrong is refused with a problem that says what to change, and harms no worker."""
+"""Bad input is refused with a problem that says what to change, and harms no worker."""
 
 import base64
 import struct
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 
 def _png(width: int, height: int) -> bytes:
-    """A PNG of one colour, a bit for each pixel: its size says nothing of what it unfolds to."""
+    """A PNG of one colour with one bit a pixel: a small file that unfolds to a huge image."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
@@ -85,7 +85,9 @@ def _refused(answer: httpx.Response, status: int, code: str, *words: str) -> Non
         pytest.param(_png(30_000, 30_000), 413, "image_too_large", ["50,000,000"], id="bomb"),
     ],
 )
-def test_images(live: Live, data: bytes, status: int, code: str, words: list[str]) -> None:
+def test_bad_images_are_refused_with_the_fitting_problem(
+    live: Live, data: bytes, status: int, code: str, words: list[str]
+) -> None:
     url = f"{live.api}/v1/predictions"
     _refused(
         httpx.post(url, content=data, headers={"Content-Type": "image/jpeg"}), status, code, *words
@@ -95,12 +97,12 @@ def test_images(live: Live, data: bytes, status: int, code: str, words: list[str
         _refused(httpx.post(url, json={"input": {"image": _uri(data)}}), status, code, *words)
 
 
-def test_the_bomb_is_small() -> None:
+def test_a_tiny_file_of_huge_dimensions_is_refused() -> None:
     assert len(_png(30_000, 30_000)) < 150_000
 
 
-def test_100_mb(live: Live) -> None:
-    """Refused by its declared length, by what was read where none is declared, and unread where the client asks first."""
+def test_a_body_of_100_mb_is_refused_early(live: Live) -> None:
+    """The declared length refuses it, or the bytes read, or `Expect` before any byte is sent."""
     url = f"{live.api}/v1/predictions"
     body, kind = bytes(100_000_000), {"Content-Type": "image/jpeg"}
     _refused(
@@ -142,18 +144,20 @@ def test_100_mb(live: Live) -> None:
         ([], ["object"]),
     ],
 )
-def test_json(live: Live, body: object, words: list[str]) -> None:
+def test_bad_json_is_refused_with_the_fitting_problem(
+    live: Live, body: object, words: list[str]
+) -> None:
     _refused(httpx.post(f"{live.api}/v1/predictions", json=body), 422, "invalid_input", *words)
 
 
-def test_an_unknown_model_names_the_known(live: Live) -> None:
+def test_an_unknown_model_is_refused_with_the_names_of_the_known(live: Live) -> None:
     answer = httpx.post(
         f"{live.api}/v1/predictions", json={"model": "yolo99", "input": {"image": _uri(JPEG)}}
     )
     _refused(answer, 422, "unknown_model", "yolo99", "codes")
 
 
-def test_forms(live: Live) -> None:
+def test_bad_forms_are_refused_with_the_fitting_problem(live: Live) -> None:
     url = f"{live.api}/v1/predictions"
     _refused(
         httpx.post(url, content=b"{", headers={"Content-Type": "application/json"}),
@@ -188,7 +192,7 @@ def test_forms(live: Live) -> None:
     )
 
 
-def test_ids(live: Live) -> None:
+def test_bad_ids_are_refused(live: Live) -> None:
     _refused(httpx.get(f"{live.api}/v1/predictions/aaaaaaaaaaaaaaaaaaaaaaaaaa"), 404, "not_found")
     _refused(httpx.get(f"{live.api}/v1/predictions/UPPER.case"), 422, "invalid_input")
     _refused(httpx.get(f"{live.api}/v1/predictions/aaaa?wait=-1"), 422, "invalid_input", "wait")
@@ -196,8 +200,8 @@ def test_ids(live: Live) -> None:
     _refused(httpx.delete(f"{live.api}/v1/predictions"), 405, "method_not_allowed")
 
 
-def test_what_only_a_decoder_finds_fails_the_prediction(live: Live, client: Client) -> None:
-    """A whole file with damaged pixels: the header is fine and the end is there."""
+def test_damaged_pixels_fail_the_prediction(live: Live, client: Client) -> None:
+    """Header and end of the file are right, so only a decoder finds the damage."""
     png = bytearray(cv2.imencode(".png", NOISE)[1].tobytes())
     png[len(png) // 2 : len(png) // 2 + 400] = bytes(400)
     prediction = client.wait(client.submit(bytes(png))["id"], timeout_s=60)
@@ -206,7 +210,7 @@ def test_what_only_a_decoder_finds_fails_the_prediction(live: Live, client: Clie
     assert "damaged" in prediction["error"]
 
 
-def test_no_worker_was_harmed(live: Live, client: Client) -> None:
+def test_the_bad_input_above_killed_no_worker(live: Live, client: Client) -> None:
     before = live.pids()
     for data in (b"", JPEG[:100], _png(30_000, 30_000)):
         httpx.post(

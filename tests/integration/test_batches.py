@@ -1,4 +1,4 @@
-"""Batches on the live stack: counts that add up, a cancel midway, one event at the end, an api that dies while it takes one in."""
+"""Batches on a live stack: their counts, a cancel midway, their one event, and an api that dies."""
 
 import json
 import os
@@ -6,10 +6,9 @@ import signal
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,15 +17,16 @@ import numpy as np
 import pytest
 import redis
 
-from sluice.local.stack import Stack, StackConfig
+from sluice.local.stack import Stack
 from tests.support.loopback import Handler, serving
 from tests.support.servers import stopped
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
 RANDOM = np.random.default_rng(11)
-IDLE_S = 15  # longer than an api takes to be there again
-QUICK = {
+IDLE_S = 15  # longer than the restart of an api takes
+STACK_ENV = {
     "SLUICE_NETGUARD_ALLOW": "127.0.0.1/32",
     "SLUICE_QUEUE_BATCH_IDLE_S": str(IDLE_S),
     "SLUICE_QUEUE_LEASE_S": "5",
@@ -38,30 +38,10 @@ def _image() -> bytes:
     return cv2.imencode(".jpg", RANDOM.integers(0, 256, (48, 64, 3), np.uint8))[1].tobytes()
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Stack]:
-    config = StackConfig(state=tmp_path_factory.mktemp("batches"), models=models, port=0, env=QUICK)
-    with Stack(config) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def http(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.addresses.api, timeout=70) as client:
-        yield client
-
-
 @pytest.fixture
 def store(stack: Stack) -> Iterator["redis.Redis"]:
     with redis.Redis.from_url(stack.addresses.redis) as client:
         yield client
-
-
-def _until(condition: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it took too long"
-        time.sleep(0.02)
 
 
 def _ready(http: httpx.Client) -> bool:
@@ -91,7 +71,9 @@ def _all(http: httpx.Client, batch: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def test_two_hundred_with_some_bad_ones(stack: Stack, http: httpx.Client) -> None:
+def test_a_batch_of_two_hundred_with_bad_images_counts_and_reports_them_all(
+    stack: Stack, http: httpx.Client
+) -> None:
     bad = {7: b"text", 100: _image()[:200], 150: b""}
     files = [
         ("image", (f"{number}.jpg", bad.get(number) or (b"" if number in bad else _image())))
@@ -124,10 +106,10 @@ def test_two_hundred_with_some_bad_ones(stack: Stack, http: httpx.Client) -> Non
             197,
             0,
         )
-        _until(lambda: receiver.seen)
+        until(lambda: receiver.seen)
         found = _all(http, body)
         time.sleep(1)
-        assert receiver.seen == ["/hook"], "one event, however many images"
+        assert receiver.seen == ["/hook"], "one event for the whole batch"
     assert [one["metadata"]["index"] for one in found] == [
         number for number in range(200) if number not in bad
     ]
@@ -141,7 +123,7 @@ def test_two_hundred_with_some_bad_ones(stack: Stack, http: httpx.Client) -> Non
     ]
 
 
-def test_a_zip_and_urls(http: httpx.Client, sample: bytes) -> None:
+def test_a_batch_may_be_a_zip_file_or_a_list_of_urls(http: httpx.Client, sample: bytes) -> None:
     packed = BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a/desk.jpg", sample)
@@ -161,12 +143,12 @@ def test_a_zip_and_urls(http: httpx.Client, sample: bytes) -> None:
     ] * 3
 
 
-def test_the_rest_is_canceled_midway(stack: Stack, http: httpx.Client) -> None:
+def test_canceling_a_running_batch_cancels_the_rest_of_it(stack: Stack, http: httpx.Client) -> None:
     files = [("image", (f"{number}.jpg", _image())) for number in range(300)]
     worker = stack.pids["worker-1"]
     with stopped(worker):
         batch = http.post("/v1/batches", files=files).json()
-    _until(lambda: http.get(batch["urls"]["get"]).json()["counts"]["succeeded"] > 10)
+    until(lambda: http.get(batch["urls"]["get"]).json()["counts"]["succeeded"] > 10)
     with stopped(worker):
         answer = http.post(batch["urls"]["cancel"])
     assert answer.status_code == 200
@@ -180,7 +162,7 @@ def test_the_rest_is_canceled_midway(stack: Stack, http: httpx.Client) -> None:
     assert waited
     assert all(one["output"] is None for one in found if one["status"] == "canceled")
     time.sleep(1)
-    assert http.get(batch["urls"]["get"]).json() == canceled, "the end is final"
+    assert http.get(batch["urls"]["get"]).json() == canceled, "a terminal status is final"
     assert http.get("/v1/queue").json()["backlog"] == 0
 
 
@@ -191,7 +173,10 @@ def _begin(
     headers: dict[str, str],
     files: Any,
 ) -> str:
-    """The id of a batch that is being taken in, of which some images are in: they wait, as the worker is held."""
+    """The id of a batch during its upload, with some images accepted.
+
+    The worker is stopped, so these images stay queued.
+    """
     store.delete("{default}:batches")
     begun = threading.Event()
 
@@ -211,20 +196,20 @@ def _begin(
             and int(store.hget(f"{{default}}:batch:{found[0].decode()}", "starting") or 0) > 20
         )
 
-    _until(some_are_in)
+    until(some_are_in)
     return found[0].decode()
 
 
-def test_an_api_that_dies_while_it_takes_one_in(
+def test_a_batch_whose_api_dies_during_the_upload_ends_and_can_be_continued(
     stack: Stack, http: httpx.Client, store: "redis.Redis"
 ) -> None:
-    """The batch ends with what is in it; the same call again, in time, brings in the rest."""
+    """The batch ends with the images it has; the same call in time adds the rest."""
     files = [("image", (f"{number}.jpg", _image())) for number in range(400)]
     worker = stack.pids["worker-1"]
     with ThreadPoolExecutor(1) as pool, stopped(worker):
         batch_id = _begin(http, pool, store, {}, files)
         os.kill(stack.pids["api"], signal.SIGKILL)
-    _until(lambda: _ready(http))
+    until(lambda: _ready(http))
     ended = _ended(http, batch_id)
     assert ended["status"] == "succeeded"
     assert 20 < ended["counts"]["succeeded"] < 400
@@ -232,11 +217,11 @@ def test_an_api_that_dies_while_it_takes_one_in(
     assert len(_all(http, ended)) == ended["counts"]["succeeded"]
 
     key = {"Idempotency-Key": "again"}
-    with stopped(worker):  # its keeper too, which would end the batch if the api were long away
+    with stopped(worker):  # its keeper would seal the batch while the api is down
         with ThreadPoolExecutor(1) as pool:
             batch_id = _begin(http, pool, store, key, files)
             os.kill(stack.pids["api"], signal.SIGKILL)
-        _until(lambda: _ready(http))
+        until(lambda: _ready(http))
         again = http.post("/v1/batches", files=files, headers=key)
         assert again.status_code == 202, again.text
         assert again.json()["id"] == batch_id

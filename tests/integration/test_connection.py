@@ -1,4 +1,4 @@
-"""What goes on before there is a request: heads that stall, and heads that never end."""
+"""Connections before the first request is complete: heads that stall, and heads that never end."""
 
 import socket
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def connection(live: Live) -> Iterator[socket.socket]:
 
 
 def _rest(connection: socket.socket) -> bytes:
-    """All that comes until the other side closes. Raises TimeoutError where it does not."""
+    """All bytes until the server closes. Raises TimeoutError where it does not close."""
     found = b""
     try:
         while data := connection.recv(65_536):
@@ -31,26 +31,26 @@ def _rest(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: here\r\nX-Slow: "])
-def test_a_head_that_stalls_is_cut_off(connection: socket.socket, sent: bytes) -> None:
+def test_a_request_head_that_stalls_is_cut_off(connection: socket.socket, sent: bytes) -> None:
     connection.sendall(sent)
     assert _rest(connection) == b""
 
 
-def test_the_second_head_of_a_connection_too(connection: socket.socket) -> None:
+def test_a_stalling_second_head_of_a_connection_is_cut_off_too(connection: socket.socket) -> None:
     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
     assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
     connection.sendall(b"GET /heal")
     assert b"HTTP/1.1" not in _rest(connection)
 
 
-def test_a_head_that_never_ends_is_cut_off(connection: socket.socket) -> None:
+def test_a_request_head_that_never_ends_is_cut_off(connection: socket.socket) -> None:
     connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\nX-Long: ")
-    with pytest.raises((BrokenPipeError, ConnectionResetError)):  # noqa: PT012 - which of them fails is the system's affair
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):  # noqa: PT012  # any of the calls may fail first
         for _ in range(1000):
             connection.sendall(b"a" * HEAD_BYTES)
 
 
-def test_requests_in_a_row_are_answered_in_order(connection: socket.socket) -> None:
+def test_pipelined_requests_are_answered_in_order(connection: socket.socket) -> None:
     connection.sendall(
         b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n" * 2 + b"GET /nothing HTTP/1.0\r\n\r\n"
     )

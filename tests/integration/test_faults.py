@@ -1,11 +1,11 @@
-"""Damage done to the live stack, one kind at a time; every prediction still ends once, and rightly."""
+"""Faults of the live stack, one kind at a time; every prediction still has its one right end."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -19,6 +19,7 @@ from sluice.local.supervision import shm
 from sluice.local.supervision.state import StateDirectory
 from tests.support.live import Live
 from tests.support.servers import stopped
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -33,15 +34,8 @@ def store(live: Live) -> Iterator["redis.Redis"]:
         yield client
 
 
-def _until(condition: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it took too long"
-        time.sleep(0.05)
-
-
 def _kill(pid: int, number: int = signal.SIGKILL) -> None:
-    """Only ever a process that the stack has started, by the id that it told."""
+    """Signal a process that the stack reported as its own."""
     os.kill(pid, number)
 
 
@@ -56,32 +50,35 @@ def _all_succeed(client: Client, ids: list[str]) -> None:
     assert [client.wait(name, timeout_s=90)["status"] for name in ids] == ["succeeded"] * len(ids)
 
 
-def test_workers_die_under_load(live: Live, client: Client) -> None:
+def test_predictions_succeed_although_workers_are_killed_under_load(
+    live: Live, client: Client
+) -> None:
     ids, killed = [], set()
     for round_ in range(4):
         ids += [client.submit(IMAGE)["id"] for _ in range(10)]
         name = f"worker-{round_ % 2 + 1}"
-        _until(lambda name=name: live.pids().get(name) not in (None, *killed))
+        until(lambda name=name: live.pids().get(name) not in (None, *killed))
         killed.add(live.pids()[name])
         _kill(live.pids()[name])
         time.sleep(0.5)
     _all_succeed(client, ids)
-    _until(lambda: {"worker-1", "worker-2"} <= set(live.pids()))
+    until(lambda: {"worker-1", "worker-2"} <= set(live.pids()))
 
 
-def test_lost_messages_are_rung_for(live: Live, client: Client, store: "redis.Redis") -> None:
-    """The rows are kept and every message is deleted, while nobody listens."""
+def test_predictions_whose_messages_were_lost_are_rung_for_again(
+    live: Live, client: Client, store: "redis.Redis"
+) -> None:
+    """The records stay and every message is deleted, while the workers are stopped."""
     with stopped(*live.worker_pids()):
         ids = [client.submit(IMAGE)["id"] for _ in range(10)]
         store.delete("default")
     _all_succeed(client, ids)
 
 
-def test_messages_too_many_do_no_harm(live: Live, client: Client, store: "redis.Redis") -> None:
+def test_superfluous_messages_do_no_harm(live: Live, client: Client, store: "redis.Redis") -> None:
     with stopped(*live.worker_pids()):
-        ids = [
-            client.submit(IMAGE)["id"] for _ in range(10)
-        ]  # each worker has asked for the next message already, and gets it
+        # Each worker waits in Redis for its next message already, and gets one of these.
+        ids = [client.submit(IMAGE)["id"] for _ in range(10)]
         messages = store.lrange("default", 0, -1)
         assert messages
         store.rpush("default", *messages * 5)
@@ -89,28 +86,30 @@ def test_messages_too_many_do_no_harm(live: Live, client: Client, store: "redis.
     assert [client.get(name)["metrics"].keys() >= {"predict_time"} for name in ids] == [True] * len(
         ids
     )
-    _until(lambda: store.llen("default") == 0)
+    until(lambda: store.llen("default") == 0)
 
 
-def test_a_task_longer_than_the_visibility_timeout_runs_once(live: Live, client: Client) -> None:
-    """Celery delivers its message again after 2 s; nothing is left to claim then."""
+def test_a_prediction_longer_than_the_visibility_timeout_runs_once(
+    live: Live, client: Client
+) -> None:
+    """Celery delivers the message again after 2 s, and finds nothing to claim."""
     with stopped(live.pids()["triton"]):
         name = client.submit(IMAGE)["id"]
-        _until(lambda: client.get(name)["status"] == "processing")
+        until(lambda: client.get(name)["status"] == "processing")
         time.sleep(4)
     _all_succeed(client, [name])
     with redis.Redis.from_url(live.redis) as store:
         assert store.hget(f"{{default}}:prediction:{name}", "attempts") == b"1"
 
 
-def test_a_full_redis_refuses_and_loses_nothing(
+def test_a_full_redis_refuses_submissions_and_loses_none(
     live: Live, client: Client, store: "redis.Redis"
 ) -> None:
     ids: list[str] = []
     before = store.config_get("maxmemory")["maxmemory"]
 
     def refused() -> bool:
-        """Buffers come and go in so small a Redis, so that the bound is drawn anew until it is felt."""
+        """Set the bound just above the memory in use; repeated, since buffers come and go."""
         store.config_set("maxmemory", int(store.info("memory")["used_memory"] / 0.92))
         time.sleep(0.6)
         try:
@@ -125,7 +124,7 @@ def test_a_full_redis_refuses_and_loses_nothing(
 
     with stopped(live.pids()["triton"]):
         ids += [client.submit(IMAGE)["id"] for _ in range(10)]
-        _until(refused, 30)
+        until(refused, 30)
     try:
         _all_succeed(client, ids)
     finally:
@@ -134,21 +133,23 @@ def test_a_full_redis_refuses_and_loses_nothing(
     _all_succeed(client, [client.submit(IMAGE)["id"]])
 
 
-def test_triton_dies(live: Live, client: Client) -> None:
-    """Regions of shared memory are unknown to the new one; what it had in hand is tried again."""
+def test_predictions_succeed_although_triton_is_killed(live: Live, client: Client) -> None:
+    """The new Triton knows no region of shared memory; running predictions are tried again."""
     _all_succeed(client, [client.submit(IMAGE)["id"] for _ in range(4)])
     before = live.pids()["triton"]
     _kill(before)
     ids = [client.submit(IMAGE)["id"] for _ in range(10)]
     _all_succeed(client, ids)
     assert live.pids()["triton"] != before
-    _until(lambda: _ready(live))
+    until(lambda: _ready(live))
 
 
-def test_triton_hangs_past_its_deadline(live: Live, client: Client, store: "redis.Redis") -> None:
+def test_predictions_succeed_although_triton_hangs_past_its_deadline(
+    live: Live, client: Client, store: "redis.Redis"
+) -> None:
     with stopped(live.pids()["triton"]):
         ids = [client.submit(IMAGE)["id"] for _ in range(3)]
-        _until(
+        until(
             lambda: any(
                 int(store.hget(f"{{default}}:prediction:{name}", "retries") or 0) for name in ids
             )
@@ -157,17 +158,17 @@ def test_triton_hangs_past_its_deadline(live: Live, client: Client, store: "redi
     _all_succeed(client, ids)
 
 
-def test_redis_dies(live: Live, client: Client) -> None:
+def test_predictions_survive_a_killed_redis(live: Live, client: Client) -> None:
     ids = [client.submit(IMAGE)["id"] for _ in range(10)]
     before = live.pids()["redis"]
     _kill(before)
-    _until(lambda: live.pids().get("redis") not in (before, None))
-    _until(lambda: _ready(live))
+    until(lambda: live.pids().get("redis") not in (before, None))
+    until(lambda: _ready(live))
     _all_succeed(client, ids)
 
 
-def test_redis_hangs(live: Live, client: Client) -> None:
-    """The api says so within a second, and is back by itself."""
+def test_a_hanging_redis_is_answered_with_503_within_a_second(live: Live, client: Client) -> None:
+    """The api recovers by itself."""
     ids = [client.submit(IMAGE)["id"] for _ in range(5)]
     with stopped(live.pids()["redis"]):
         answer = httpx.post(
@@ -179,56 +180,56 @@ def test_redis_hangs(live: Live, client: Client) -> None:
         assert (answer.status_code, answer.json()["code"]) == (503, "redis_unavailable")
         assert int(answer.headers["Retry-After"]) >= 1
         assert "redis" in httpx.get(f"{live.api}/readyz", timeout=20).json()["redis"].lower()
-    _until(lambda: _ready(live))
+    until(lambda: _ready(live))
     _all_succeed(client, [*ids, client.submit(IMAGE)["id"]])
 
 
-def test_the_api_dies(live: Live, client: Client) -> None:
+def test_predictions_survive_a_killed_api(live: Live, client: Client) -> None:
     ids = [client.submit(IMAGE)["id"] for _ in range(5)]
     _kill(live.pids()["api"])
-    _until(lambda: _ready(live))
+    until(lambda: _ready(live))
     _all_succeed(client, ids)
 
 
-def test_an_api_that_is_told_to_stop_answers_who_waits(live: Live, client: Client) -> None:
-    """A long poll ends with the status as it is, and not with a connection that breaks."""
+def test_an_api_that_stops_answers_its_long_polls_first(live: Live, client: Client) -> None:
+    """A long poll ends with the current status, and not with a broken connection."""
     with (
         stopped(live.pids()["triton"]),
         httpx.Client(base_url=live.api, timeout=60) as http,
         ThreadPoolExecutor() as pool,
     ):
         name = client.submit(IMAGE)["id"]
-        http.get("/healthz")  # so that the connection is there already
+        http.get("/healthz")  # opens the connection
         waiting = pool.submit(http.get, f"/v1/predictions/{name}?wait=30")
         time.sleep(1)
         before = live.pids()["api"]
         _kill(before, signal.SIGTERM)
         answer = waiting.result(30)
         assert (answer.status_code, answer.json()["completed_at"]) == (200, None)
-    _until(lambda: live.pids().get("api") not in (before, None))
-    _until(lambda: _ready(live))
+    until(lambda: live.pids().get("api") not in (before, None))
+    until(lambda: _ready(live))
     _all_succeed(client, [name])
 
 
-def test_cancel_while_it_waits_and_while_it_runs(live: Live, client: Client) -> None:
+def test_queued_and_running_predictions_can_be_canceled(live: Live, client: Client) -> None:
     with stopped(live.pids()["triton"]):
         ids = [client.submit(IMAGE)["id"] for _ in range(8)]
-        _until(lambda: any(client.get(name)["status"] == "processing" for name in ids))
+        until(lambda: any(client.get(name)["status"] == "processing" for name in ids))
         before = {name: client.get(name)["status"] for name in ids}
         assert set(before.values()) == {"starting", "processing"}
         for name in ids:
             answer = httpx.post(f"{live.api}/v1/predictions/{name}/cancel")
             assert (answer.status_code, answer.json()["status"]) == (200, "canceled")
-    time.sleep(2)  # those that ran come to their end, and are refused
+    time.sleep(2)  # the running ones end, and their results are refused
     for name in ids:
         assert (client.get(name)["status"], client.get(name)["output"]) == ("canceled", None)
         assert httpx.post(f"{live.api}/v1/predictions/{name}/cancel").status_code == 409
 
 
-def test_a_poisonous_prediction_and_its_neighbour(
+def test_a_prediction_that_kills_its_workers_is_a_dead_letter_and_its_neighbours_succeed(
     live: Live, client: Client, store: "redis.Redis"
 ) -> None:
-    """Whatever process runs the poison is killed. It ends as a dead letter after three times, and nobody else does."""
+    """Every process that runs the poison is killed, three times in all."""
 
     def runs_in() -> int | None:
         owner = store.hget(f"{{default}}:prediction:{poison}", "owner")
@@ -236,7 +237,7 @@ def test_a_poisonous_prediction_and_its_neighbour(
         return pid if pid in live.pids().values() else None
 
     triton = live.pids()["triton"]
-    _kill(triton, signal.SIGSTOP)  # so that what runs keeps running until it is killed
+    _kill(triton, signal.SIGSTOP)  # a running prediction runs on until its worker is killed
     try:
         poison = client.submit(IMAGE, confidence=0.9)["id"]
         neighbours = [client.submit(IMAGE)["id"] for _ in range(3)]
@@ -246,8 +247,8 @@ def test_a_poisonous_prediction_and_its_neighbour(
             assert time.monotonic() < until
             if pid := runs_in():
                 _kill(pid)
-                deaths += runs_in() == pid  # not what it had given back a moment before
-                _until(lambda pid=pid: pid not in live.pids().values())
+                deaths += runs_in() == pid  # unless the worker had requeued it just before
+                until(lambda pid=pid: pid not in live.pids().values())
             time.sleep(0.05)
     finally:
         _kill(triton, signal.SIGCONT)
@@ -269,14 +270,14 @@ def test_a_poisonous_prediction_and_its_neighbour(
     again = dead("requeue", poison)
     assert again.returncode == 0, again.stderr
     _all_succeed(client, [again.stdout.strip()])
-    assert client.get(poison) == ended, "its end is final"
+    assert client.get(poison) == ended, "the dead letter itself stays as it was"
     unknown = dead("show", "nobody")
     assert unknown.returncode == 1
     assert "sluice dead list" in unknown.stderr
 
 
-def test_a_repeated_submission_is_one_prediction(live: Live, client: Client) -> None:
-    """A client that times out and comes again with its id, several times at once."""
+def test_a_submission_repeated_under_its_id_is_one_prediction(live: Live, client: Client) -> None:
+    """A client times out and repeats its submission under the same id."""
     url = f"{live.api}/v1/predictions/again-{time.time_ns()}"
     headers = {"Content-Type": "image/jpeg"}
     with stopped(live.pids()["api"]), pytest.raises(httpx.ReadTimeout):
@@ -291,16 +292,15 @@ def test_a_repeated_submission_is_one_prediction(live: Live, client: Client) -> 
     )
 
 
-def test_a_clean_end_leaves_nothing_waiting(
+def test_after_all_faults_no_work_is_left_in_redis_or_shared_memory(
     live: Live, client: Client, store: "redis.Redis"
 ) -> None:
     with pytest.raises(ServiceError):
         client.get("nobody")
-    _until(lambda: store.zcard("{default}:live") == 0)
+    until(lambda: store.zcard("{default}:live") == 0)
     workers = f"{StateDirectory(live.state).shm_prefix}worker-"
-    _until(
-        lambda: not shm.segments(workers)
-    )  # the killed ones had made some that Triton had not opened yet
+    # The killed workers had made segments that Triton had not opened yet.
+    until(lambda: not shm.segments(workers))
     left = [name.decode() for name in store.scan_iter("{default}:*")]
     emptied = (
         "ready",
@@ -314,7 +314,8 @@ def test_a_clean_end_leaves_nothing_waiting(
         "turn",
     )
     assert [name for name in left if name.split(":")[1] in emptied] == []
-    # Celery's own: its bindings, and what killed workers had in hand, which it clears away after its visibility timeout.
+    # Celery's own keys: its bindings, and the messages that killed workers had received. Celery
+    # removes these after its visibility timeout.
     known = (b"_kombu", b"unacked", b"{default}:dead")
     endless = [
         key for key in store.scan_iter() if store.ttl(key) == -1 and not key.startswith(known)

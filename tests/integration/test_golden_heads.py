@@ -1,6 +1,7 @@
-"""Our decoding held against a reference implementation's answers: 7 models, 12 images, several settings each.
+"""Decoding compared with a reference implementation, on seven models and twelve images.
 
-The models, images and answers lie outside the repository, in ../shared/golden or where SLUICE_GOLDEN points.
+The models, images and answers lie outside the repository, in ../shared/golden. SLUICE_GOLDEN names
+another place.
 """
 
 import ast
@@ -59,7 +60,7 @@ def model_of(name: str) -> Model:
 
 @cache
 def run(name: str, image: str) -> tuple[Mapping[str, npt.NDArray[Any]], Any]:
-    """The model's outputs on an image, without their batch axis, and how the image lay on the canvas."""
+    """The model's outputs on an image, without their batch axis, and the image's letterbox."""
     model, session = model_of(name), session_of(name)
     pixels: Any = cv2.imread(str(GOLDEN / "images" / image), cv2.IMREAD_COLOR_RGB)
     view = heads.fit(model, pixels.shape[:2])
@@ -82,7 +83,7 @@ def parameters_of(settings: Mapping[str, Any]) -> DecodeParameters:
 
 
 def polygon_iou(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """By counting pixels, of any two polygons (n, 2)."""
+    """The overlap of any two polygons (n, 2), by counting pixels."""
     corner = np.floor(np.minimum(a.min(axis=0), b.min(axis=0)))
     size = (np.ceil(np.maximum(a.max(axis=0), b.max(axis=0))) - corner + 1).astype(int)
     drawn = [np.zeros((size[1], size[0]), np.uint8) for _ in range(2)]
@@ -97,7 +98,7 @@ def corners_of(box: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def convex_iou(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
-    """Of two quadrangles (4, 2), exactly."""
+    """The exact overlap of two quadrangles (4, 2)."""
     a, b = a.astype(np.float32), b.astype(np.float32)
     shared = cv2.intersectConvexConvex(a, b)[0]
     return float(shared / (cv2.contourArea(a) + cv2.contourArea(b) - shared))
@@ -106,7 +107,7 @@ def convex_iou(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
 def pair(
     found: Detections, wanted: list[Any]
 ) -> tuple[list[tuple[int, int, float]], list[int], list[int]]:
-    """Pair found with wanted, the best overlap first: (found, wanted, iou); and what is left over of each."""
+    """Pairs (found, wanted, iou), the best overlap first; then the unpaired ones of each side."""
     mine = found.corners if found.corners is not None else [corners_of(box) for box in found.boxes]
     theirs = [
         np.array(each["corners"]) if "corners" in each else corners_of(each["xyxy"])
@@ -129,7 +130,7 @@ def pair(
 
 
 def disagreements(found: Detections, wanted: list[Any], threshold: float) -> Iterator[str]:
-    """What is not as it should be, a line each."""
+    """A line for each difference."""
     pairs, extra, missing = pair(found, wanted)
     for i in extra:
         if found.scores[i] > threshold + AT_THRESHOLD:
@@ -148,7 +149,10 @@ def disagreements(found: Detections, wanted: list[Any], threshold: float) -> Ite
             assert found.keypoints is not None
             off = np.abs(found.keypoints[i] - np.array(want["keypoints"])).max(axis=0)
             if max(off[:2]) > KEYPOINT_PX or off[2] > CONFIDENCE:
-                yield f"{what}: keypoints off by {off[0]:.3f}, {off[1]:.3f} px and {off[2]:.5f} in confidence"
+                yield (
+                    f"{what}: keypoints off by {off[0]:.3f}, {off[1]:.3f} px"
+                    f" and {off[2]:.5f} in confidence"
+                )
         if "points" in want:
             assert found.polygons is not None
             mask_iou = polygon_iou(found.polygons[i], np.array(want["points"]))
@@ -188,7 +192,7 @@ def test_classes_agree_with_the_reference(name: str, case: str) -> None:
 
 
 def test_masks_are_as_large_as_the_references() -> None:
-    """Before they become outlines, which have no holes: to the pixel, but for one that rounding may tip."""
+    """Masks before they become outlines agree to the pixel; rounding may tip a single one."""
     name = "11-segment"
     for case in RESULTS[name]["cases"].values():
         for image, wanted in case["images"].items():
@@ -207,7 +211,7 @@ def test_masks_are_as_large_as_the_references() -> None:
 
 
 def test_end_to_end_rows_agree_with_the_reference() -> None:
-    """No golden model has this layout, so an anchor-free one is suppressed here, by OpenCV, as such a model does."""
+    """No reference model has this layout: OpenCV suppresses an anchor-free model's rows here."""
     name, case = "11-detect", "default"
     settings = RESULTS[name]["cases"][case]["settings"]
     model = Model(**{**vars(model_of(name)), "layout": Layout.END_TO_END})
@@ -216,7 +220,7 @@ def test_end_to_end_rows_agree_with_the_reference() -> None:
         table = outputs["output0"].T
         scores, class_ids = table[:, 4:].max(axis=1), table[:, 4:].argmax(axis=1)
         corners = table[:, :2] - table[:, 2:4] / 2
-        # OpenCV tells classes apart by moving each by the largest coordinate, so none may be negative.
+        # OpenCV shifts boxes by the largest coordinate, to separate classes: none may be negative.
         boxes: Any = np.concatenate((corners + 400, table[:, 2:4]), axis=1)
         kept = cv2.dnn.NMSBoxesBatched(boxes, scores, class_ids, 0.01, settings["iou"])
         rows = np.zeros((300, 6), np.float32)

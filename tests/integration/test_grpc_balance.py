@@ -1,4 +1,4 @@
-"""Calls to one name with several addresses are spread over real Tritons, as over the pods behind a headless service."""
+"""Calls to one name are spread over several real Tritons, as over pods of a headless service."""
 
 import contextlib
 import os
@@ -10,8 +10,7 @@ import socket
 import struct
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -24,6 +23,7 @@ from sluice.local.servers import triton_env
 from sluice.local.supervision import shm
 from sluice.vision.triton import Triton
 from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +33,7 @@ MAX_AGE_MS = 2000  # k8s/base/triton.yaml has 10,000
 
 
 class Names:
-    """A name server on loopback that knows A records (RFC 1035, 4.1), which may change while it runs."""
+    """A name server on loopback with A records (RFC 1035, 4.1) that a test may change."""
 
     def __init__(self) -> None:
         self.addresses: dict[str, list[str]] = {}
@@ -71,7 +71,7 @@ class Names:
 
 
 class Servers:
-    """Tritons at loopback addresses of their own, with the same ports, as pods have."""
+    """Tritons with the same ports at different loopback addresses, as pods have them."""
 
     def __init__(self, directory: Path) -> None:
         self._env = triton_env.ensure()
@@ -95,14 +95,14 @@ class Servers:
             self._running[host] = subprocess.Popen(
                 command, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        _until(lambda: self._answers(host), 60)
+        until(lambda: self._answers(host), 60)
 
     def stop(self, host: str) -> None:
-        """As a pod that is told to end."""
+        """Stop a server as Kubernetes stops a pod."""
         process = self._running[host]
         process.send_signal(signal.SIGTERM)
         process.wait(timeout=30)
-        self.kill(host)  # what is left of its group
+        self.kill(host)  # the rest of its process group
 
     def kill(self, host: str) -> None:
         process = self._running.pop(host)
@@ -134,7 +134,7 @@ class Servers:
 
 
 def _ports(count: int) -> list[int]:
-    """Free at each of HOSTS. Below the ports that Linux gives to outgoing connections."""
+    """Ports below Linux's ephemeral ones that are free at each of HOSTS."""
     found: list[int] = []
     while len(found) < count:
         port = random.randrange(20_000, 32_000)
@@ -143,13 +143,6 @@ def _ports(count: int) -> list[int]:
                 stack.enter_context(socket.create_server((host, port)))
             found.append(port)
     return found
-
-
-def _until(condition: Callable[[], bool], within_s: float) -> None:
-    end = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < end, "that did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +166,7 @@ def names() -> Iterator[Names]:
 
 @pytest.fixture(scope="module")
 def triton(servers: Servers, names: Names) -> Iterator[Triton]:
-    """With the URL that a worker has in a cluster, but for the name server that it asks."""
+    """A client with the URL of a worker in a cluster, but with the test's name server."""
     client = Triton(f"dns://127.0.0.1:{names.port}/{NAME}:{servers.ports.grpc}", timeout_s=10)
     yield client
     client.close()
@@ -186,8 +179,8 @@ def _infer(triton: Triton) -> None:
         slot.infer()
 
 
-def test_calls_are_spread(servers: Servers, triton: Triton) -> None:
-    _until(lambda: _both(servers, triton), 30)
+def test_calls_to_one_name_are_spread_over_its_servers(servers: Servers, triton: Triton) -> None:
+    until(lambda: _both(servers, triton), 30)
     before = [servers.inferences(host) for host in HOSTS[:2]]
     for _ in range(40):
         _infer(triton)
@@ -197,16 +190,18 @@ def test_calls_are_spread(servers: Servers, triton: Triton) -> None:
 
 
 def _both(servers: Servers, triton: Triton) -> bool:
-    """Connections to both are there: at first all calls go to the one that was reached first."""
+    """True once both are connected: at first all calls go to the server that connected first."""
     _infer(triton)
     return all(servers.inferences(host) for host in HOSTS[:2])
 
 
-def test_the_name_of_what_keda_asks_for(servers: Servers) -> None:
+def test_triton_serves_the_metric_that_keda_asks_for(servers: Servers) -> None:
     assert 'nv_inference_pending_request_count{model="codes"' in servers.metrics(HOSTS[0])
 
 
-def test_one_more_server_gets_its_share(servers: Servers, names: Names, triton: Triton) -> None:
+def test_a_server_that_is_added_gets_its_share_of_calls(
+    servers: Servers, names: Names, triton: Triton
+) -> None:
     servers.start(HOSTS[2])
     names.addresses[NAME] = list(HOSTS)
 
@@ -214,35 +209,35 @@ def test_one_more_server_gets_its_share(servers: Servers, names: Names, triton: 
         _infer(triton)
         return servers.inferences(HOSTS[2]) > 0
 
-    _until(reached, 60)
+    until(reached, 60)
 
 
-def test_a_roll_out_of_another_version_fails_no_call(
+def test_a_roll_out_of_another_model_version_fails_no_call(
     servers: Servers, names: Names, triton: Triton, tmp_path: Path
 ) -> None:
     shutil.copytree(ROOT / "model_repository", tmp_path, dirs_exist_ok=True)
     (tmp_path / "codes" / "1").rename(tmp_path / "codes" / "2")
     for host in HOSTS[:2]:
         names.addresses[NAME].remove(host)
-        # Its connections end by their age: k8s/base/triton.yaml waits for that in preStop.
-        _until(lambda host=host: _calls(servers, triton, host) == 0, 60)  # type: ignore[misc]
+        # Connections end by their age; k8s/base/triton.yaml waits for that in preStop.
+        until(lambda host=host: _calls(servers, triton, host) == 0, 60)  # type: ignore[misc]
         servers.stop(host)
         servers.start(host, tmp_path)
         names.addresses[NAME].append(host)
-        _until(lambda host=host: _calls(servers, triton, host) > 0, 60)  # type: ignore[misc]
+        until(lambda host=host: _calls(servers, triton, host) > 0, 60)  # type: ignore[misc]
         assert 'nv_inference_request_success{model="codes",version="2"}' in servers.metrics(host)
 
 
 def _calls(servers: Servers, triton: Triton, host: str) -> int:
-    """How many of a few calls go to this one. Raises what a call raises."""
+    """The number of a few calls that reach this server. Raises what a call raises."""
     before = servers.inferences(host)
     for _ in range(12):
         _infer(triton)
     return servers.inferences(host) - before
 
 
-def test_a_server_that_ends_under_its_calls_is_only_away(servers: Servers, triton: Triton) -> None:
-    """It unloads its models before it stops listening, and says so; another one has them."""
+def test_calls_move_away_from_a_server_that_shuts_down(servers: Servers, triton: Triton) -> None:
+    """A server that shuts down unloads its models before it stops listening."""
     ended = threading.Thread(target=servers.stop, args=[HOSTS[2]])
     ended.start()
     refused = 0
@@ -252,10 +247,10 @@ def test_a_server_that_ends_under_its_calls_is_only_away(servers: Servers, trito
         except TritonUnavailable:
             refused += 1
     ended.join()
-    assert refused > 0, "it was not asked while it ended"
+    assert refused > 0, "no call reached the server during its shutdown"
 
 
-def test_the_death_of_one_moves_its_calls(servers: Servers, triton: Triton) -> None:
+def test_calls_move_away_from_a_server_that_is_killed(servers: Servers, triton: Triton) -> None:
     calls, failures = 0, 0
 
     before = servers.inferences(HOSTS[1])
@@ -264,7 +259,7 @@ def test_the_death_of_one_moves_its_calls(servers: Servers, triton: Triton) -> N
         try:
             _infer(triton)
         except TritonUnavailable:
-            failures += 1  # the worker queues such a prediction again
+            failures += 1  # a worker requeues such a prediction
         calls += 1
-    assert failures <= 2, "those that were on their way to it, at most"
+    assert failures <= 2, "only calls on their way to the killed server may fail"
     assert servers.inferences(HOSTS[1]) - before == calls - failures

@@ -1,4 +1,4 @@
-"""What the interface offers beside submit and poll, on the live stack."""
+"""The HTTP interface beyond submit and poll, on the live stack."""
 
 import json
 import os
@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -18,6 +17,7 @@ from tests.support.live import Live
 from tests.support.loopback import Handler, serving
 from tests.support.paths import ROOT
 from tests.support.servers import stopped
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -28,7 +28,9 @@ def http(live: Live) -> Iterator[httpx.Client]:
         yield http
 
 
-def test_an_image_by_url(http: httpx.Client, client: Client, sample: bytes) -> None:
+def test_an_image_is_fetched_from_its_url_and_failures_name_no_secret(
+    http: httpx.Client, client: Client, sample: bytes
+) -> None:
     def answer(request: Handler) -> None:
         if request.path.startswith("/moved"):
             request.reply(302, Location="http://127.0.0.2:1/")
@@ -61,7 +63,7 @@ def test_an_image_by_url(http: httpx.Client, client: Client, sample: bytes) -> N
     )
 
 
-def test_prefer_wait_brings_the_result(http: httpx.Client, sample: bytes) -> None:
+def test_prefer_wait_answers_with_the_result(http: httpx.Client, sample: bytes) -> None:
     headers = {"Content-Type": "image/jpeg", "Prefer": "wait=20", "Idempotency-Key": "one"}
     first = http.post("/v1/predictions", content=sample, headers=headers)
     assert (first.status_code, first.json()["status"]) == (201, "succeeded")
@@ -71,7 +73,9 @@ def test_prefer_wait_brings_the_result(http: httpx.Client, sample: bytes) -> Non
     assert again.headers["location"] == first.headers["location"]
 
 
-def test_a_list_of_what_was_submitted(http: httpx.Client, client: Client, sample: bytes) -> None:
+def test_submitted_predictions_are_listed_newest_first(
+    http: httpx.Client, client: Client, sample: bytes
+) -> None:
     names = [
         client.wait(client.submit(sample, priority=priority)["id"])["id"]
         for priority in ("low", "normal", "high")
@@ -86,12 +90,12 @@ def test_a_list_of_what_was_submitted(http: httpx.Client, client: Client, sample
 
 @pytest.fixture
 def frozen_triton(live: Live) -> Iterator[None]:
-    """Inference hangs meanwhile, so that what runs goes on running."""
+    """Stop Triton for a while, so that a running prediction runs on."""
     with stopped(live.pids()["triton"]):
         yield
 
 
-def test_a_stream_tells_of_each_change(
+def test_a_stream_sends_every_change_and_the_output(
     live: Live, http: httpx.Client, client: Client, sample: bytes, frozen_triton: None
 ) -> None:
     events: list[list[str]] = []  # kind, data
@@ -109,7 +113,7 @@ def test_a_stream_tells_of_each_change(
 
     reader = threading.Thread(target=read)
     reader.start()
-    _until(
+    until(
         lambda: any(
             json.loads(data)["status"] == "processing"
             for kind, data in events
@@ -123,11 +127,11 @@ def test_a_stream_tells_of_each_change(
     assert json.loads(events[-2][1]) == client.get(prediction["id"])["output"]
 
 
-def test_what_runs_is_canceled_and_stops(
+def test_a_running_prediction_is_canceled_over_http(
     http: httpx.Client, client: Client, sample: bytes, frozen_triton: None
 ) -> None:
     prediction = client.submit(sample)
-    _until(lambda: client.get(prediction["id"])["status"] == "processing")
+    until(lambda: client.get(prediction["id"])["status"] == "processing")
     canceled = http.post(prediction["urls"]["cancel"])
     assert (canceled.json()["status"], canceled.json()["canceled_from"]) == (
         "canceled",
@@ -136,8 +140,8 @@ def test_what_runs_is_canceled_and_stops(
     assert client.get(prediction["id"])["status"] == "canceled"
 
 
-def test_a_client_that_asks_first_is_refused_by_its_header(live: Live) -> None:
-    """Nothing of the body is ever sent."""
+def test_a_client_that_sends_expect_is_refused_by_its_content_length(live: Live) -> None:
+    """The client never sends its body."""
     host, port = live.api.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=30) as connection:
         head = (
@@ -151,14 +155,7 @@ def test_a_client_that_asks_first_is_refused_by_its_header(live: Live) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
 
 
-def _until(condition: object, seconds: float = 30.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def test_a_load_is_taken_and_told_of(live: Live) -> None:
+def test_the_load_command_reports_its_results_and_fails_without_one(live: Live) -> None:
     command = [
         sys.executable,
         "-m",

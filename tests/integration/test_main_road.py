@@ -27,17 +27,19 @@ KEYS = {"image", "predictions"}
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
-def test_every_sample_is_found_something_in(client: Client, path: Path) -> None:
+def test_the_shipped_model_finds_something_in_every_sample(client: Client, path: Path) -> None:
     prediction = client.wait(client.submit(path)["id"], timeout_s=60)
     assert prediction["status"] == "succeeded"
     assert prediction["output"]["predictions"]
     height, width = cv2.imdecode(
         np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR
-    ).shape[:2]  # upright
+    ).shape[:2]  # of the upright image
     assert prediction["output"]["image"] == {"width": width, "height": height}
 
 
-def test_the_three_forms_find_the_same(live: Live, client: Client, sample: bytes) -> None:
+def test_the_three_forms_of_a_submission_give_the_same_result(
+    live: Live, client: Client, sample: bytes
+) -> None:
     url = f"{live.api}/v1/predictions"
     uri = "data:image/jpeg;base64," + base64.b64encode(sample).decode()
     answers = [
@@ -74,7 +76,7 @@ def test_the_three_forms_find_the_same(live: Live, client: Client, sample: bytes
     assert {entry["class"] for entry in outputs[0]} <= {"qr_code", "barcode"}
 
 
-def test_a_result_as_a_client_reads_it(client: Client, sample: bytes) -> None:
+def test_a_result_has_times_metrics_and_detections(client: Client, sample: bytes) -> None:
     prediction = client.wait(client.submit(sample)["id"], timeout_s=60)
     assert prediction["error"] is None
     assert prediction["created_at"] <= prediction["started_at"] <= prediction["completed_at"]
@@ -89,8 +91,10 @@ def test_a_result_as_a_client_reads_it(client: Client, sample: bytes) -> None:
     assert metrics["queue_time"] >= 0
 
 
-def test_a_long_poll_returns_at_the_end_and_not_before(live: Live, sample: bytes) -> None:
-    """It is woken by the event; the look that it takes every 2 s would not do on an idle service."""
+def test_a_long_poll_returns_at_the_predictions_end_and_not_before(
+    live: Live, sample: bytes
+) -> None:
+    """An event wakes the long poll, before its next read of the record after 2 s."""
     body = httpx.post(
         f"{live.api}/v1/predictions", content=sample, headers={"Content-Type": "image/jpeg"}
     ).json()
@@ -99,7 +103,7 @@ def test_a_long_poll_returns_at_the_end_and_not_before(live: Live, sample: bytes
     assert "Retry-After" not in answer.headers
 
 
-def test_the_annotated_image(client: Client, sample: bytes) -> None:
+def test_a_prediction_with_visualize_has_an_annotated_image(client: Client, sample: bytes) -> None:
     prediction = client.wait(client.submit(sample, visualize=True)["id"], timeout_s=60)
     drawn = cv2.imdecode(
         np.frombuffer(client.annotated(prediction["id"]), np.uint8), cv2.IMREAD_COLOR
@@ -112,7 +116,9 @@ def test_the_annotated_image(client: Client, sample: bytes) -> None:
     assert np.abs(drawn[around].astype(int) - plain[around]).max() > 40
 
 
-def test_no_annotated_image_unless_asked_for(client: Client, sample: bytes) -> None:
+def test_a_prediction_without_visualize_has_no_annotated_image(
+    client: Client, sample: bytes
+) -> None:
     prediction = client.wait(client.submit(sample)["id"], timeout_s=60)
     assert "annotate_time" not in prediction["metrics"]
     assert "image" not in prediction["urls"]
@@ -121,7 +127,7 @@ def test_no_annotated_image_unless_asked_for(client: Client, sample: bytes) -> N
     assert caught.value.status == 404
 
 
-def test_health_and_documentation(live: Live) -> None:
+def test_health_readiness_metrics_and_documentation_are_served(live: Live) -> None:
     assert httpx.get(f"{live.api}/healthz").json() == {"status": "ok"}
     assert httpx.get(f"{live.api}/readyz").json() == {
         "status": "ok",
@@ -134,7 +140,9 @@ def test_health_and_documentation(live: Live) -> None:
     assert {"/v1/predictions", "/v1/predictions/{id}", "/v1/predictions/{id}/image"} <= set(paths)
 
 
-def test_nothing_is_left_behind_but_the_record(live: Live, client: Client, sample: bytes) -> None:
+def test_after_its_end_only_the_predictions_record_is_left(
+    live: Live, client: Client, sample: bytes
+) -> None:
     prediction = client.wait(client.submit(sample)["id"], timeout_s=60)
     with redis.Redis.from_url(live.redis) as store:
         until = time.monotonic() + 60
@@ -148,14 +156,14 @@ def test_nothing_is_left_behind_but_the_record(live: Live, client: Client, sampl
         assert store.zcard("{default}:live") == 0
 
 
-def test_shared_memory_and_bytes_agree(live: Live, sample: bytes) -> None:
+def test_inference_over_shared_memory_and_over_bytes_agree(live: Live, sample: bytes) -> None:
     image = cv2.imdecode(np.frombuffer(sample, np.uint8), cv2.IMREAD_COLOR_RGB)
     outputs = []
     prefix = f"sluice-test-{os.getpid()}-"
     for shared in (True, False):
         triton = Triton(live.triton_grpc, timeout_s=20, shared_memory=shared, region_prefix=prefix)
         model = triton.model("codes")
-        for _ in range(2):  # the second time in the same region
+        for _ in range(2):  # the second call uses the same region
             with triton.slot(model) as slot:
                 Letterbox.fit(image.shape[:2], model.imgsz).apply(image, slot.input)
                 outputs.append({name: array.copy() for name, array in slot.infer().items()})
@@ -166,12 +174,14 @@ def test_shared_memory_and_bytes_agree(live: Live, sample: bytes) -> None:
         assert len(statuses) - len(regions) == (1 if shared else 0)
     for other in outputs[1:]:
         np.testing.assert_array_equal(other["output0"], outputs[0]["output0"])
-    assert shm.segments(prefix) == [], "a region keeps no name"
+    assert shm.segments(prefix) == [], "a region's name is removed once Triton has opened it"
 
 
 @pytest.mark.parametrize("model", GOLDEN_LAYOUTS)
-def test_the_reference_agrees(client: Client, golden: Path, model: str) -> None:
-    """Through the whole service: HTTP, decoding, shared memory, our backend, the head, suppression, back to the source."""
+def test_results_over_http_agree_with_the_reference(
+    client: Client, golden: Path, model: str
+) -> None:
+    """The whole path: HTTP, decoding, shared memory, backend, head, suppression, source frame."""
     for name, expected in json.loads((golden / "golden.json").read_text())[model]["cases"][
         "default"
     ]["images"].items():

@@ -1,4 +1,4 @@
-"""Workers of the test's own, on a queue of their own, beside the live stack's: told to stop, and cut off."""
+"""Workers with a queue of their own beside the live stack's: they are stopped and cut off."""
 
 import asyncio
 import os
@@ -45,7 +45,8 @@ class Bench:
             "SLUICE_TRITON_HTTP_URL": live.triton_http,
             "SLUICE_TRITON_TIMEOUT_S": "60",
             "SLUICE_QUEUE_NAME": name,
-            "SLUICE_QUEUE_LEASE_S": "120",  # so that nothing is put right by a lapse that the stop has left wrong
+            # Longer than the test, so that no lapse repairs what a stop has broken.
+            "SLUICE_QUEUE_LEASE_S": "120",
         }
         self._started = 0
 
@@ -54,7 +55,7 @@ class Bench:
 
     @contextmanager
     def workers(self, count: int = 1, **settings: str) -> Iterator[list["subprocess.Popen[bytes]"]]:
-        """Some that are ready; they are ended with the context if the test has not done so."""
+        """Workers that are ready; the end of the context kills those that still run."""
         with ExitStack() as stack:
             log = stack.enter_context((self._directory / "log").open("ab"))
             processes, files = [], []
@@ -104,15 +105,15 @@ def bench(live: Live, tmp_path: Path) -> Iterator[Bench]:
     bench = Bench(live, "bench", tmp_path)
     yield bench
     with redis.Redis.from_url(live.redis) as client:
-        client.delete("bench")  # rings that nobody is left to hear
+        client.delete("bench")  # rings for which no worker is left
 
 
-def test_sigterm_under_load_thirty_times(bench: Bench) -> None:
-    """Nothing is lost, nothing runs twice, and the exit status is 0 each time."""
+def test_thirty_stops_under_load_lose_nothing_and_run_nothing_twice(bench: Bench) -> None:
+    """The exit status is 0 each time."""
     ids: list[str] = []
     for _ in range(15):
         with bench.workers(2, SLUICE_WORKER_CONCURRENCY="4") as processes:
-            # They are told as soon as the first is done, with others in hand.
+            # The stop comes once the first prediction has ended, while others run.
             new = [bench.submit() for _ in range(16)]
             ids += new
             bench.until(lambda new=new: bench.ledger.get(new[0]).status.terminal)
@@ -126,8 +127,9 @@ def test_sigterm_under_load_thirty_times(bench: Bench) -> None:
     assert {prediction.attempts for prediction in ended} == {1}
 
 
-def test_a_grace_that_is_shorter_than_the_task(live: Live, bench: Bench) -> None:
-    """What still runs when it is over is queued again, with nothing counted against it."""
+def test_a_prediction_longer_than_the_grace_is_requeued_and_not_counted_as_a_retry(
+    live: Live, bench: Bench
+) -> None:
     name = bench.submit()
     triton = live.pids()["triton"]
     os.kill(triton, signal.SIGSTOP)
@@ -135,8 +137,8 @@ def test_a_grace_that_is_shorter_than_the_task(live: Live, bench: Bench) -> None
         with bench.workers(SLUICE_WORKER_GRACE_S="1") as processes:
             bench.until(lambda: bench.ledger.get(name).status is Status.PROCESSING)
             bench.end(processes)
-        given_back = bench.ledger.get(name)
-        assert (given_back.status, given_back.attempts, given_back.retries) == (
+        requeued = bench.ledger.get(name)
+        assert (requeued.status, requeued.attempts, requeued.retries) == (
             Status.STARTING,
             1,
             0,
@@ -160,7 +162,8 @@ class Proxied:
 
     def __enter__(self) -> "Proxied":
         self._thread.start()
-        self.url = f"redis://127.0.0.1:{asyncio.run_coroutine_threadsafe(self.proxy.start(), self._loop).result(10)}/0"
+        port = asyncio.run_coroutine_threadsafe(self.proxy.start(), self._loop).result(10)
+        self.url = f"redis://127.0.0.1:{port}/0"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -170,7 +173,7 @@ class Proxied:
         self._loop.close()
 
     def silence(self) -> None:
-        """Every connection that is open is swallowed from now on and never told of an end; new ones go through."""
+        """Swallow all that open connections send, and close none; new connections work."""
 
         def hole() -> None:
             self.proxy.hole(random.Random(1), share=1.0)
@@ -179,8 +182,10 @@ class Proxied:
         self._loop.call_soon_threadsafe(hole)
 
 
-def test_half_open_connections(live: Live, bench: Bench) -> None:
-    """No packet says that they are dead. The worker finds out by its time-outs, and goes on by itself."""
+def test_a_worker_recovers_from_half_open_connections_by_its_time_outs(
+    live: Live, bench: Bench
+) -> None:
+    """No packet tells the worker that its connections are dead."""
     with Proxied(live) as proxied:
         settings = {
             "SLUICE_REDIS_URL": proxied.url,

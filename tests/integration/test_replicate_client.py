@@ -42,14 +42,14 @@ def api(live: Live) -> Iterator[replicate.Client]:
 
 
 def _found(output: dict[str, Any]) -> list[Any]:
-    """What was found, without the ids that differ each time."""
+    """The detections of an output, without their ids, which differ each time."""
     assert set(output) == {"image", "predictions"}
     assert output["predictions"]
     return [{**entry, "detection_id": ""} for entry in output["predictions"]]
 
 
 def _wait(prediction: Prediction) -> Prediction:
-    """As the client's own `wait`, with a deadline."""
+    """The client's own `wait`, with a deadline."""
     until = time.monotonic() + 60
     while prediction.status not in ("succeeded", "failed", "canceled"):
         assert time.monotonic() < until, prediction
@@ -58,7 +58,7 @@ def _wait(prediction: Prediction) -> Prediction:
     return prediction
 
 
-def test_create_wait_get(api: replicate.Client) -> None:
+def test_a_prediction_is_created_awaited_and_read(api: replicate.Client) -> None:
     made = api.predictions.create(version="codes", input={"image": URI, "confidence": 0.3})
     assert made.status in ("starting", "processing", "succeeded")
     assert made.urls is not None
@@ -74,8 +74,8 @@ def test_create_wait_get(api: replicate.Client) -> None:
     assert again.logs
 
 
-def test_every_way_to_name_a_model(api: replicate.Client) -> None:
-    """`run` waits for the answer; where it is told not to, it polls."""
+def test_run_accepts_every_way_to_name_a_model(api: replicate.Client) -> None:
+    """`run` waits for the answer, or polls where waiting is off."""
     model, given = api.models.get("sluice/codes"), {"image": URI}
     outputs = [
         api.run("sluice/codes", input=given),
@@ -90,7 +90,7 @@ def test_every_way_to_name_a_model(api: replicate.Client) -> None:
     assert all(one == found[0] for one in found)
 
 
-def test_list_through_its_pages(api: replicate.Client) -> None:
+def test_predictions_are_listed_through_all_pages(api: replicate.Client) -> None:
     made = [
         api.predictions.create(version="codes", input={"image": URI}, wait=30).id for _ in range(3)
     ]
@@ -108,7 +108,7 @@ def test_list_through_its_pages(api: replicate.Client) -> None:
     ]
 
 
-def test_cancel(live: Live, api: replicate.Client) -> None:
+def test_a_prediction_is_canceled(live: Live, api: replicate.Client) -> None:
     with stopped(*live.worker_pids()):
         made = [api.predictions.create(version="codes", input={"image": URI}) for _ in range(5)]
         canceled = api.predictions.cancel(made[-1].id)
@@ -122,7 +122,7 @@ def test_cancel(live: Live, api: replicate.Client) -> None:
     assert api.predictions.get(made[-1].id).output is None
 
 
-def test_the_stream_of_one(api: replicate.Client) -> None:
+def test_a_predictions_stream_is_read_to_its_end(api: replicate.Client) -> None:
     made = api.predictions.create(version="codes", input={"image": URI}, stream=True)
     events = list(made.stream())
     kinds = [event.event.value for event in events]
@@ -138,7 +138,7 @@ def test_the_stream_of_one(api: replicate.Client) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["base64", "url", None])
-def test_a_file_as_input(api: replicate.Client, strategy: Any) -> None:
+def test_an_open_file_is_accepted_as_input(api: replicate.Client, strategy: Any) -> None:
     """By default the client uploads a file first, and submits its URL."""
     before = len(api.files.list())
     with SAMPLE.open("rb") as file:
@@ -147,7 +147,7 @@ def test_a_file_as_input(api: replicate.Client, strategy: Any) -> None:
     assert len(api.files.list()) == before + (strategy != "base64")
 
 
-def test_files(api: replicate.Client) -> None:
+def test_files_are_created_listed_read_and_deleted(api: replicate.Client) -> None:
     made = api.files.create(SAMPLE, metadata={"of": ["mine"]})
     assert (made.name, made.content_type, made.size) == (
         SAMPLE.name,
@@ -168,7 +168,7 @@ def test_files(api: replicate.Client) -> None:
         api.predictions.create(version="codes", input={"image": made.urls["get"]})
 
 
-def test_models(api: replicate.Client) -> None:
+def test_models_and_their_versions_are_read(api: replicate.Client) -> None:
     codes = api.models.get("sluice", "codes")
     assert (codes.id, codes.visibility) == ("sluice/codes", "private")
     assert "codes" in [model.name for model in api.models.list()]
@@ -204,7 +204,7 @@ def test_models(api: replicate.Client) -> None:
     ],
     ids=["not-an-image", "parameter", "no-image", "model", "get-model", "get"],
 )
-def test_errors(
+def test_errors_carry_the_status_and_the_detail(
     api: replicate.Client, call: Callable[[replicate.Client], Any], status: int, words: str
 ) -> None:
     with pytest.raises(ReplicateError) as caught:
@@ -215,8 +215,8 @@ def test_errors(
     assert (caught.value.type or "").startswith("urn:sluice:error:")
 
 
-def test_a_failed_run_is_a_model_error(api: replicate.Client) -> None:
-    """A PNG whose pixels are damaged: only a worker finds out."""
+def test_a_run_of_a_damaged_image_raises_a_model_error(api: replicate.Client) -> None:
+    """Only a worker finds the damaged pixels of a PNG."""
     import cv2
 
     png = bytearray(cv2.imencode(".png", NOISE)[1].tobytes())
@@ -230,7 +230,7 @@ def test_a_failed_run_is_a_model_error(api: replicate.Client) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_async(api: replicate.Client, anyio_backend: str) -> None:
+async def test_the_asynchronous_methods_work(api: replicate.Client, anyio_backend: str) -> None:
     output = await api.async_run(
         "sluice/codes:codes", input={"image": io.BytesIO(SAMPLE.read_bytes())}
     )
@@ -246,7 +246,7 @@ async def test_async(api: replicate.Client, anyio_backend: str) -> None:
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The npm package as the lock file has it."""
+    """The folder of the npm package that the lock file names."""
     for command in ("node", "npm"):
         if shutil.which(command) is None:
             pytest.skip(f"there is no {command} here")
@@ -263,7 +263,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def keyed(live: Live, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Another api of the same queue, where keys are on, and a key."""
+    """The URL of a second api on the same queue, with keys required, and a key."""
     port, file = free_port(), tmp_path / "keys.json"
     key = KeysFile(file).create("mine", None, None, None)
     settings = {
@@ -293,7 +293,7 @@ def _is_up(url: str) -> bool:
         return False
 
 
-def test_javascript(live: Live, package: Path, keyed: dict[str, str]) -> None:
+def test_the_javascript_client_works(live: Live, package: Path, keyed: dict[str, str]) -> None:
     now = time.time()
     secret, body = new_secret(), payload("prediction.completed", now, {"id": "a", "text": "ä"})
     signed = {

@@ -1,4 +1,4 @@
-"""What KEDA's redis trigger sees: the size of a key, by its type. The manifests in k8s/components/keda name the keys."""
+"""The sizes of keys that KEDA's Redis trigger sees; k8s/components/keda names the keys."""
 
 import re
 import threading
@@ -17,7 +17,7 @@ from tests.support.servers import stopped
 
 pytestmark = pytest.mark.integration
 
-# As pkg/scalers/redis_scaler.go of KEDA 2.19 counts; for each key, at one moment.
+# The size of each key at one moment, counted as in pkg/scalers/redis_scaler.go of KEDA 2.19.
 _SIZES = """
 local command_of = {list = 'LLEN', set = 'SCARD', zset = 'ZCARD', hash = 'HLEN', none = 'LLEN'}
 local sizes = {}
@@ -46,7 +46,9 @@ def _claim(ledger: Ledger, lease_s: float = 60) -> Claim:
     return found
 
 
-def test_each_priority_counts_until_its_end(redis_client: "redis.Redis", ledger: Ledger) -> None:
+def test_a_prediction_of_any_priority_counts_until_its_end(
+    redis_client: "redis.Redis", ledger: Ledger
+) -> None:
     (key,) = _keys("worker")
     size = redis_client.register_script(_SIZES)
 
@@ -61,7 +63,7 @@ def test_each_priority_counts_until_its_end(redis_client: "redis.Redis", ledger:
     assert {claim.prediction.priority for claim in claims} == set(Priority)
     assert seen() == len(Priority), "running"
     ledger.requeue(claims[0], delay_s=3600)
-    assert seen() == len(Priority), "one of them is to be tried again later"
+    assert seen() == len(Priority), "one of the predictions waits for its retry"
     ledger.succeed(claims[1], {}, {})
     assert seen() == len(Priority) - 1
     ledger.fail(claims[2], PROBLEM, {})
@@ -70,18 +72,18 @@ def test_each_priority_counts_until_its_end(redis_client: "redis.Redis", ledger:
     assert seen() == 0
 
 
-def test_what_was_lost_with_its_worker_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
+def test_a_prediction_whose_worker_died_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
     (key,) = _keys("worker")
     size = redis_client.register_script(_SIZES)
     ledger.create("a", Submission(model="codes"))
     _claim(ledger, lease_s=0.01)
     time.sleep(0.02)
-    assert size(keys=[key]) == [1], "the lease has lapsed, and nobody has noticed"
+    assert size(keys=[key]) == [1], "the lease has lapsed before any sweep"
     assert ledger.sweep().requeued == ("a",)
     assert size(keys=[key]) == [1]
 
 
-def test_a_delivery_that_is_due_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
+def test_a_due_delivery_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
     size = redis_client.register_script(_SIZES)
     asked = Submission(
         model="codes", webhook="https://example.com/hook", webhook_events=("completed",)
@@ -93,7 +95,7 @@ def test_a_delivery_that_is_due_counts(redis_client: "redis.Redis", ledger: Ledg
     assert size(keys=_keys("webhooks")) == [1, 1]
 
 
-def test_it_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -> None:
+def test_the_key_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -> None:
     (key,) = _keys("worker")
     done = threading.Event()
     seen: list[tuple[int, int]] = []
@@ -110,7 +112,7 @@ def test_it_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -
     try:
         image = ROOT / "samples" / "desk.jpg"
         priorities = [priority for priority in Priority for _ in range(10)]
-        with stopped(*live.worker_pids()):  # so that both have several to run at once
+        with stopped(*live.worker_pids()):  # both then have several to run at once
             ids = [client.submit(image, priority=priority.value)["id"] for priority in priorities]
         ends = [client.wait(one) for one in ids]
     finally:
@@ -119,5 +121,5 @@ def test_it_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -
     assert {(end["status"], end["priority"]) for end in ends} == {
         ("succeeded", priority.value) for priority in Priority
     }
-    assert max(running for _, running in seen) >= 2, "nothing was seen to run"
+    assert max(running for _, running in seen) >= 2, "no sample saw two predictions run"
     assert [sample for sample in seen if sample[1] > sample[0]] == []

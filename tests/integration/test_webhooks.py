@@ -1,7 +1,7 @@
-"""Webhooks on the live stack, against a receiver that has a bad day.
+"""Webhooks on a live stack, against a receiver that misbehaves.
 
-`SLUICE_STORM=2000 SLUICE_STORM_LOG=storm.jsonl pytest tests/integration/test_webhooks.py` has as many predictions, rather than 150,
-and writes down what was seen.
+`SLUICE_STORM=2000` sets the number of predictions, instead of 150. `SLUICE_STORM_LOG=storm.jsonl`
+appends the results to a file.
 """
 
 import json
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,13 @@ import redis
 
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.ledger.predictions import RedisLedger
-from sluice.local.stack import Stack, StackConfig
+from sluice.local.stack import Stack
 from sluice.prediction import Submission
 from sluice.settings import QueueSettings, WebhooksSettings
 from tests.support.bad_receiver import BadReceiver
 from tests.support.loopback import serving
 from tests.support.paths import ROOT
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -40,8 +41,8 @@ JPEG = {"Content-Type": "image/jpeg"}
 IMAGE = cv2.imencode(".jpg", np.random.default_rng(5).integers(0, 256, (64, 64, 3), np.uint8))[
     1
 ].tobytes()
-# What takes minutes and hours takes seconds here; nothing else is changed.
-QUICK = {
+# Pauses and leases last seconds instead of minutes and hours; nothing else is changed.
+STACK_ENV = {
     "SLUICE_NETGUARD_ALLOW": "127.0.0.1/32",
     "SLUICE_WEBHOOKS_SCHEDULE_S": "0.2,0.5,1,1,2,2,3,3,5,5,5,5",
     "SLUICE_WEBHOOKS_TIMEOUT_S": "1.5",
@@ -54,30 +55,8 @@ QUICK = {
 }
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Stack]:
-    config = StackConfig(
-        state=tmp_path_factory.mktemp("webhooks"), models=models, port=0, env=QUICK
-    )
-    with Stack(config) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def http(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.addresses.api, timeout=20) as client:
-        yield client
-
-
-def _until(condition: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it took too long"
-        time.sleep(0.05)
-
-
 def _patiently(http: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
-    """The answer, once there is one; Redis may be away for a while."""
+    """The first answer that is neither a fault nor "too busy"; Redis may be down for a while."""
     until = time.monotonic() + 60
     while True:
         try:
@@ -86,7 +65,7 @@ def _patiently(http: httpx.Client, method: str, path: str, **options: Any) -> ht
                 return answer
         except httpx.TransportError:
             pass
-        assert time.monotonic() < until, "no answer for too long"
+        assert time.monotonic() < until, "no such answer within a minute"
         time.sleep(0.1)
 
 
@@ -101,21 +80,21 @@ def _submit_and_wait(http: httpx.Client, ids: list[str], url: str, **params: str
             params={"webhook": url, **params},
         )
         assert answer.status_code == 202, answer.text
-        while (
-            found := _patiently(http, "GET", f"/v1/predictions/{name}", params={"wait": 10}).json()
-        )["completed_at"] is None:
-            pass
-        assert found["status"] == "succeeded", found
+        prediction = answer.json()
+        while prediction["completed_at"] is None:
+            prediction = _patiently(
+                http, "GET", f"/v1/predictions/{name}", params={"wait": 10}
+            ).json()
+        assert prediction["status"] == "succeeded", prediction
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(one, ids))
 
 
 def _deliveries(http: httpx.Client, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _patiently(
-        http, "GET", f"/v1/predictions/{name}/deliveries"
-    ).json()["results"]
-    return found
+    answer = _patiently(http, "GET", f"/v1/predictions/{name}/deliveries")
+    deliveries: list[dict[str, Any]] = answer.json()["results"]
+    return deliveries
 
 
 def _storm(
@@ -125,8 +104,10 @@ def _storm(
     seed: int,
     harmed: Callable[[], object] = lambda: True,
 ) -> dict[str, Any]:
-    """A third of the predictions while the receiver is bad, a third while it is down, and a third while it is bad again; then
-    every promise. It is not over before it is `harmed`, however fast this machine is. Returns what was seen.
+    """Submit thirds of the predictions while the receiver is bad, down, and bad again.
+
+    Checks every promise at the end, and returns counts. The receiver stays down until `harmed`
+    holds, on a machine of any speed.
     """
     secret = http.get("/v1/webhooks/default/secret").json()["key"]
     names = [f"{prefix}-{number}" for number in range(COUNT)]
@@ -138,19 +119,19 @@ def _storm(
         _submit_and_wait(http, names[: COUNT // 3], receiver.url)
         receiver.down()
         _submit_and_wait(http, names[COUNT // 3 : COUNT * 2 // 3], receiver.url)
-        _until(harmed, 120)
+        until(harmed, 120)
         receiver.up()
         _submit_and_wait(http, names[COUNT * 2 // 3 :], receiver.url)
         submitted_s = time.monotonic() - started
         with redis.Redis.from_url(stack.addresses.redis) as store:
-            _until(lambda: _open(store) == 0, 240)
+            until(lambda: _open(store) == 0, 240)
         drained_s = time.monotonic() - started
         assert trap.connections == 0, "a redirect was followed"
     with ThreadPoolExecutor(8) as pool:
         records = {
             entry["id"]: entry
-            for found in pool.map(lambda name: _deliveries(http, name), names)
-            for entry in found
+            for deliveries in pool.map(lambda name: _deliveries(http, name), names)
+            for entry in deliveries
         }
     taken = {message.id for message in receiver.messages if message.taken}
     assert set(records) == {
@@ -159,7 +140,7 @@ def _storm(
     for name, record in records.items():
         assert record["status"] in ("delivered", "superseded", "dead"), record
         assert (record["status"] == "delivered") <= (name in taken), (
-            f"{name} is said to be delivered and was not"
+            f"{name} is recorded as delivered and was not"
         )
         assert record["status"] != "superseded" or name.endswith("_start")
     assert all(message.genuine for message in receiver.messages), "a signature is wrong"
@@ -169,8 +150,8 @@ def _storm(
         bodies[message.id].add(message.body)
         events[payload["type"], payload["data"]["id"]].add(message.id)
         order[payload["data"]["id"]].append(payload["type"])
-    assert all(len(found) == 1 for found in bodies.values()), "a message was not the same each time"
-    assert all(len(found) == 1 for found in events.values()), "an event came under two ids"
+    assert all(len(sent) == 1 for sent in bodies.values()), "two attempts had different bodies"
+    assert all(len(ids) == 1 for ids in events.values()), "an event came under two ids"
     for name, seen in order.items():
         ends = [place for place, kind in enumerate(seen) if kind == "prediction.completed"]
         assert not ends or "prediction.start" not in seen[ends[0] :], (
@@ -182,7 +163,7 @@ def _storm(
         "predictions": COUNT,
         "statuses": dict(counts),
         "requests": len(receiver.messages),
-        "deeds": receiver.did,
+        "reactions": receiver.did,
         "taken twice or more": repeated,
         "submitted_s": round(submitted_s, 1),
         "drained_s": round(drained_s, 1),
@@ -202,19 +183,22 @@ def _write_down(seen: dict[str, Any]) -> None:
             log.write(json.dumps(seen) + "\n")
 
 
-def test_a_bad_receiver_loses_nothing(stack: Stack, http: httpx.Client) -> None:
+def test_a_bad_receiver_gets_every_delivery(stack: Stack, http: httpx.Client) -> None:
     seen = _storm(stack, http, "bad", 1)
     _write_down(seen)
-    assert seen["deeds"].keys() == {"taken", "500", "close", "half", "hang", "302"} or COUNT < 500
+    reactions = {"taken", "500", "close", "half", "hang", "302"}
+    assert seen["reactions"].keys() == reactions or COUNT < 500
 
 
-def test_senders_and_redis_die_and_nothing_is_lost(stack: Stack, http: httpx.Client) -> None:
+def test_every_delivery_arrives_although_senders_and_redis_are_killed(
+    stack: Stack, http: httpx.Client
+) -> None:
     calm = threading.Event()
     killed: Counter[str] = Counter()
     drawn = random.Random(3)
 
     def kill() -> None:
-        """Each sender some time after it was ready, and Redis along with the first two."""
+        """Kill each sender some time after it is ready, and Redis with the first two."""
         last = None
         while not calm.wait(0.05) and killed["webhooks"] < max(4, COUNT // 100):
             pid = stack.pids.get("webhooks")
@@ -241,7 +225,7 @@ def test_senders_and_redis_die_and_nothing_is_lost(stack: Stack, http: httpx.Cli
     assert killed["redis"] == 2
 
 
-def test_a_sender_that_is_told_to_stop_gives_back_what_hangs(
+def test_a_sender_that_stops_requeues_hanging_deliveries_and_counts_no_attempt(
     redis_url: str, redis_client: "redis.Redis"
 ) -> None:
     ledger = RedisLedger(redis_client, QueueSettings())
@@ -267,10 +251,10 @@ def test_a_sender_that_is_told_to_stop_gives_back_what_hangs(
         with subprocess.Popen(
             command, cwd=ROOT, env=os.environ | settings, stderr=subprocess.DEVNULL
         ) as sender:
-            _until(lambda: len(receiver.seen) == 2)
+            until(lambda: len(receiver.seen) == 2)
             sender.send_signal(signal.SIGTERM)
             assert sender.wait(timeout=20) == 0
         over.set()
     for name in ("a", "b"):
-        (found,) = deliveries.deliveries_for("prediction", name)
-        assert (found.status, found.attempts, found.log) == ("waiting", 0, ())
+        (delivery,) = deliveries.deliveries_for("prediction", name)
+        assert (delivery.status, delivery.attempts, delivery.log) == ("waiting", 0, ())

@@ -1,1 +1,1 @@
-"""Helpers for tests that are no fakes: servers, receivers, loopback addresses."""
+"""Helpers for tests that are no fakes: servers, receivers, waiting, places."""

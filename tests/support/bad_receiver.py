@@ -1,4 +1,4 @@
-"""A receiver of webhooks that has a bad day: it is down, answers 500, hangs, closes half way, and redirects into the network."""
+"""A receiver of webhooks that misbehaves: it answers 500, hangs, closes, redirects, or is down."""
 
 import asyncio
 import random
@@ -14,27 +14,32 @@ HANG_S = 30.0
 
 @dataclass(frozen=True)
 class Message:
-    """One request that came whole. `taken`: it was answered 200."""
+    """One complete request."""
 
     id: str
+    """The header `webhook-id`."""
     body: bytes
     genuine: bool
+    """True where the signature is right."""
     taken: bool
+    """True where the answer was 200."""
 
 
 @dataclass
 class BadReceiver:
-    """On a thread of its own. `messages` are in the order in which they came; `did` counts what was done to them.
-
-    `redirect_to` is the address of the one 302.
-    """
+    """A receiver on a thread of its own."""
 
     secret: str
+    """The secret that signs genuine messages."""
     redirect_to: str
+    """The `Location` of the one 302."""
     seed: int = 1
     bad: bool = True
+    """False: every message is answered with 200."""
     messages: list[Message] = field(default_factory=list)
+    """All messages in the order of their arrival."""
     did: dict[str, int] = field(default_factory=dict)
+    """The number of messages for each reaction."""
 
     def __enter__(self) -> Self:
         self._random = random.Random(self.seed)
@@ -68,7 +73,7 @@ class BadReceiver:
         asyncio.run_coroutine_threadsafe(self._up(), self._loop).result(10)
 
     def down(self) -> None:
-        """Nobody listens any more, and connections that are open are closed."""
+        """Stop listening, and close all open connections."""
         asyncio.run_coroutine_threadsafe(self._down(), self._loop).result(10)
 
     async def _up(self) -> None:
@@ -89,55 +94,57 @@ class BadReceiver:
         self._tasks.add(task)
         self._open.add(writer)
         try:
-            while await self._one(reader, writer):
+            while await self._answer(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
-            pass  # whoever sends was killed, or we are down
+            pass  # the sender was killed, or the receiver is down
         finally:
             self._open.discard(writer)
             self._tasks.discard(task)
             writer.transport.abort()
 
-    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Whether the connection is kept."""
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request; False closes the connection."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         lines = (line.partition(":") for line in head.split("\r\n")[1:] if line)
         headers = {name.strip().lower(): value.strip() for name, _, value in lines}
         body = await reader.readexactly(int(headers["content-length"]))
-        deed = self._deed()
-        self.did[deed] = self.did.get(deed, 0) + 1
+        reaction = self._reaction()
+        self.did[reaction] = self.did.get(reaction, 0) + 1
         self.messages.append(
-            Message(headers["webhook-id"], body, self._genuine(body, headers), deed == "taken")
+            Message(
+                headers["webhook-id"], body, self._is_genuine(body, headers), reaction == "taken"
+            )
         )
-        if deed == "hang":
+        if reaction == "hang":
             await asyncio.sleep(HANG_S)
-        if deed in ("hang", "close"):
+        if reaction in ("hang", "close"):
             return False
-        if deed == "half":
+        if reaction == "half":
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
             await writer.drain()
             writer.write_eof()
             return False
         line = {"taken": "200 OK", "500": "500 Internal Server Error"}.get(
-            deed, f"302 Found\r\nLocation: {self.redirect_to}"
+            reaction, f"302 Found\r\nLocation: {self.redirect_to}"
         )
         writer.write(f"HTTP/1.1 {line}\r\nContent-Length: 2\r\n\r\nok".encode())
         await writer.drain()
         return True
 
-    def _deed(self) -> str:
+    def _reaction(self) -> str:
         if not self.bad:
             return "taken"
         if "302" not in self.did and len(self.messages) > 10:
             return "302"
         drawn = self._random.random()
-        for deed, share in (("500", 0.10), ("close", 0.03), ("half", 0.03), ("hang", 0.01)):
+        for reaction, share in (("500", 0.10), ("close", 0.03), ("half", 0.03), ("hang", 0.01)):
             if drawn < share:
-                return deed
+                return reaction
             drawn -= share
         return "taken"
 
-    def _genuine(self, body: bytes, headers: dict[str, str]) -> bool:
+    def _is_genuine(self, body: bytes, headers: dict[str, str]) -> bool:
         try:
             Webhook(self.secret).verify(body, headers)
         except WebhookVerificationError:

@@ -1,4 +1,4 @@
-"""A store of deliveries with the ledger's part in it, for contract tests of both stores."""
+"""Stores of deliveries, in Redis and in memory, with the ledger's part: filing a delivery."""
 
 import uuid
 from collections.abc import Callable
@@ -42,24 +42,28 @@ def file_delivery(client: "redis.Redis", kind: str, subject_id: str, event: str)
 
 @dataclass
 class World:
-    """A store, and the ledger's part in it."""
+    """A store, and the ledger's part."""
 
     deliveries: Deliveries
     record: Callable[[str, str, str, str], None]
+    """Write the record under a name, with a URL, the wanted events and an API key's name."""
     file_: Callable[[str, str, str], None]
+    """File a delivery for a subject's id, an event and a kind of subject."""
     forget: Callable[[str], None]
+    """Delete the record of a prediction."""
 
     def file(
         self,
-        of: str,
+        subject_id: str,
         event: str,
         url: str = URL,
         events: str = "",
         key: str = "default",
         kind: str = "prediction",
     ) -> None:
-        self.record(f"{kind}:{of}", url, events, key)
-        self.file_(of, event, kind)
+        """Write a subject's record, and file its delivery for an event."""
+        self.record(f"{kind}:{subject_id}", url, events, key)
+        self.file_(subject_id, event, kind)
 
     def claim(self, most: int = 10) -> tuple[OutgoingDelivery, ...]:
         return self.deliveries.claim(uuid.uuid4().hex, most).outgoing
@@ -71,34 +75,38 @@ class World:
         delay_s: float | None = 0.0,
         cooldown_s: float = 0.0,
     ) -> bool:
-        said = DeliveryAttempt(
+        attempt = DeliveryAttempt(
             at=outgoing.at,
             duration_s=0.1,
             status={AttemptResult.DELIVERED: 204}.get(result, 500),
             answer="é",
         )
         return self.deliveries.settle(
-            [AttemptOutcome(outgoing, result, said, b"the body", delay_s, cooldown_s)]
+            [AttemptOutcome(outgoing, result, attempt, b"the body", delay_s, cooldown_s)]
         )[0]
 
-    def states(self, of: str, kind: str = "prediction") -> list[DeliveryStatus]:
-        return [found.status for found in self.deliveries.deliveries_for(kind, of)]
+    def states(self, subject_id: str, kind: str = "prediction") -> list[DeliveryStatus]:
+        deliveries = self.deliveries.deliveries_for(kind, subject_id)
+        return [delivery.status for delivery in deliveries]
 
 
 def make(kind: str, request: pytest.FixtureRequest, settings: WebhooksSettings) -> World:
+    """A world in `memory` or in `redis`, with the settings."""
     if kind == "memory":
         memory = MemoryDeliveries(settings)
-        asked: dict[str, tuple[str, str, str]] = {}
+        webhooks: dict[str, tuple[str, str, str]] = {}
 
         def record(name: str, url: str, events: str, key: str) -> None:
             memory.records[name.partition(":")[2]] = RECORD
-            asked[name] = (url, events, key)
+            webhooks[name] = (url, events, key)
 
         return World(
             memory,
             record,
-            lambda of, event, kind: memory.file(of, event, *asked[f"{kind}:{of}"], kind=kind),
-            lambda of: memory.records.clear(),
+            lambda subject_id, event, kind: memory.file(
+                subject_id, event, *webhooks[f"{kind}:{subject_id}"], kind=kind
+            ),
+            lambda _: memory.records.clear(),
         )
     client = request.getfixturevalue("redis_client")
 
@@ -111,6 +119,6 @@ def make(kind: str, request: pytest.FixtureRequest, settings: WebhooksSettings) 
     return World(
         RedisDeliveries(client, "default", settings),
         put,
-        lambda of, event, kind: file_delivery(client, kind, of, event),
-        lambda of: client.delete(f"{{default}}:prediction:{of}"),
+        lambda subject_id, event, kind: file_delivery(client, kind, subject_id, event),
+        lambda subject_id: client.delete(f"{{default}}:prediction:{subject_id}"),
     )

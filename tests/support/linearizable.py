@@ -1,7 +1,9 @@
-"""Whether calls on a ledger that overlapped may have been made one after the other: Wing and Gong's search, and its model.
+"""Wing and Gong's search for the linearizability of a ledger's history, and a ledger's model.
 
-A call may come next if none that is left had ended before it began, and if the model gives its answer there (Testing and
-Verifying Concurrent Objects, 1993). What was tried is not tried again.
+The search looks for an order of overlapping calls, one after the other, that explains every answer.
+A call may come next under two conditions: no remaining call had ended before it began, and the
+model gives the same answer. See Testing and Verifying Concurrent Objects, 1993. A set of remaining
+calls with a state is tried only once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +17,12 @@ from sluice.settings import QueueSettings
 IDS = "abc"
 SETTINGS = QueueSettings(max_shared_lapses=1, max_lone_lapses=1, max_backlog=2)
 PROBLEM = Problem(code="not_an_image", message="It is none.")
-LAPSED, LONG = -1.0, 100.0  # leases; only a sweep acts on the first, nothing on the second
+# Two leases in seconds: a sweep finds the first one lapsed, and never the second.
+LAPSED, LONG = -1.0, 100.0
 
 
 class Call(NamedTuple):
-    """One method's call. `claim` counts back from the newest claim that any thread has, so that threads fight for one."""
+    """A call of one method."""
 
     method: str
     id: str = ""
@@ -27,30 +30,35 @@ class Call(NamedTuple):
     lease_s: float = LONG
     alone: bool = False
     claim: int = 0
+    """Counts back from the newest claim of any thread, so that threads compete for one."""
 
 
 class Event(NamedTuple):
-    """A call as it went: `start` and `end` are places in the one order of all starts and ends. `id` and `owner` say which."""
+    """A call that was made."""
 
     start: int
+    """The call's place in the one order of all starts and ends."""
     end: int
     call: Call
     id: str
+    """The prediction that the call was about."""
     owner: str
     answer: object
 
 
 class Row(NamedTuple):
-    """What the model knows of a prediction. `lapsed` is the lease's state, `result` says what its end gave."""
+    """A prediction in the model."""
 
     status: Status
     digest: str
     owner: str | None = None
     lapsed: bool = False
+    """True once the lease has lapsed."""
     attempts: int = 0
     retries: int = 0
     alone: bool = False
     result: str | None = None
+    """The owner that succeeded, or the error's code."""
 
     def answer(self) -> object:
         return self.status, self.digest, self.attempts, self.retries, self.result
@@ -60,11 +68,12 @@ class Row(NamedTuple):
         return self._replace(status=status, owner=None, lapsed=False)._replace(**fields)
 
 
-State = tuple[Row | None, ...]  # a row for each of IDS
+State = tuple[Row | None, ...]
+"""A row for each of IDS."""
 
 
 def possible(state: State, event: Event) -> Iterator[tuple[object, State]]:
-    """Each answer that this call may get in this state, and the state after it."""
+    """Each answer that this call may get in this state, with the state after the call."""
     call, rows = event.call, dict(zip(IDS, state, strict=True))
 
     def after(row: Row) -> State:
@@ -118,8 +127,10 @@ def possible(state: State, event: Event) -> Iterator[tuple[object, State]]:
 
 
 def _swept(rows: dict[str, Row | None]) -> tuple[object, State]:
-    """A lapse is one too many where the prediction ran alone; before that it is queued again, to run alone. A dead letter is named
-    by every sweep from then on: these calls keep no image.
+    """A sweep's answer and the state after it.
+
+    The first lapse queues the prediction again, to run alone; the second makes a dead letter. Every
+    later sweep names the dead letter, since these calls keep no image.
     """
     lapsed = {name: row for name, row in rows.items() if row and row.lapsed}
     for name, row in lapsed.items():
@@ -145,7 +156,7 @@ def _due(state: State, *, alone: bool) -> dict[str, Row]:
 
 
 def linearizable(history: Sequence[Event]) -> bool:
-    """Whether calls made one after the other, each between its start and its end, may have given these answers."""
+    """True where calls made one after the other, each in its own span, may give these answers."""
     tried = set()
 
     def search(left: frozenset[int], state: State) -> bool:

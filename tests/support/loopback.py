@@ -1,4 +1,4 @@
-"""HTTP servers on loopback whose answers a test writes, and which remember what was asked of them."""
+"""HTTP servers on loopback that answer as a test says, and record their requests."""
 
 import ssl
 import threading
@@ -9,12 +9,12 @@ from typing import Any
 
 
 class Handler(BaseHTTPRequestHandler):
-    """HTTP/1.1, so that connections are kept."""
+    """Speaks HTTP/1.1, which keeps connections open."""
 
     protocol_version = "HTTP/1.1"
 
     def reply(self, status: int = 200, body: bytes = b"", **headers: str) -> None:
-        """Answer with `headers`, whose names have _ for -."""
+        """Answer; the names of `headers` have _ in place of -."""
         self.send_response(status)
         for name, value in {"Content_Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -26,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server:
-    """`seen` are the requests' paths, `connections` how many were accepted, `names` what TLS clients asked for."""
+    """A running server, and its records."""
 
     def __init__(
         self,
@@ -35,8 +35,11 @@ class Server:
         answer: Callable[[Handler], None],
         context: ssl.SSLContext | None,
     ) -> None:
+        #: The paths of all requests.
         self.seen: list[str] = []
+        #: The number of accepted connections.
         self.connections = 0
+        #: The host names that TLS clients asked for.
         self.names: list[str | None] = []
         server = self
 
@@ -47,7 +50,7 @@ class Server:
 
             def do_GET(self) -> None:
                 server.seen.append(self.path)
-                with suppress(ConnectionError, ssl.SSLError):  # a client that has enough goes away
+                with suppress(ConnectionError, ssl.SSLError):  # a client may go away
                     answer(self)
 
             def do_POST(self) -> None:
@@ -58,7 +61,7 @@ class Server:
             daemon_threads = True
 
             def handle_error(self, request: Any, client_address: Any) -> None:
-                pass  # such as a client that does not trust our certificate
+                pass  # for instance a client that does not trust the certificate
 
         self.http = Quiet((address, port), Answering)
         self.port: int = self.http.server_port
@@ -75,7 +78,7 @@ def serving(
     port: int = 0,
     context: ssl.SSLContext | None = None,
 ) -> Iterator[Server]:
-    """A server on `address`, which may be any of 127.0.0.0/8, that calls `answer` for each request."""
+    """A server on `address`, in 127.0.0.0/8, that calls `answer` for each request."""
     server = Server(address, port, answer, context)
     thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -1,7 +1,6 @@
-"""A real S3 server over HTTP, in a process of its own so that it can be killed and held: `python -m tests.support.s3 PORT`."""
+"""A real S3 server in a process of its own: `python -m tests.support.s3 PORT`."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,9 +9,9 @@ from contextlib import contextmanager
 
 import httpx
 
-from tests.support.servers import free_port
+from tests.support.servers import free_port, stopped
 
-# The names that AWS's own tools know; the server takes any credentials.
+# The server accepts any credentials.
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "us",
     "AWS_SECRET_ACCESS_KEY": "hunter2",
@@ -22,7 +21,7 @@ BUCKET = "images"
 
 
 class Server:
-    """It forgets everything when it dies, as no bucket does; so what is to last is `held` instead."""
+    """A server with one bucket in memory, which a test of an outage stops and does not kill."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -46,13 +45,10 @@ class Server:
                 time.sleep(0.1)
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """It takes connections and says nothing, as one does that hangs."""
-        self._process.send_signal(signal.SIGSTOP)
-        try:
+    def stopped(self) -> Iterator[None]:
+        """Let the server hang for a while: it accepts connections and answers nothing."""
+        with stopped(self._process.pid):
             yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         self._process.kill()
