@@ -1,4 +1,4 @@
-"""What docker-compose.yml promises of every service, as `docker compose config` reads it; that needs no engine."""
+"""Promises of docker-compose.yml about every service, as `docker compose config` reads the file."""
 
 import json
 import os
@@ -32,8 +32,8 @@ def _config(*options: str) -> Config:
     if "is not a docker command" in ended.stderr or "unknown flag" in ended.stderr:
         pytest.skip("docker has no compose plugin")
     assert ended.returncode == 0, ended.stderr
-    found: Config = json.loads(ended.stdout)
-    return found
+    config: Config = json.loads(ended.stdout)
+    return config
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +51,16 @@ def _seconds(duration: str) -> int:
     return int(minutes or 0) * 60 + int(seconds.removesuffix("s"))
 
 
-def test_no_profile_brings_what_needs_no_gpu(default: Config) -> None:
+def test_without_a_profile_only_the_services_without_a_gpu_start(default: Config) -> None:
     assert set(default["services"]) == DEFAULT
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_each_profile_adds_to_it(profile: str) -> None:
+def test_each_profile_adds_services_to_the_default_ones(profile: str) -> None:
     assert set(_config("--profile", profile)["services"]) > DEFAULT
 
 
-def test_the_gpu_takes_the_place_of_the_cpu() -> None:
+def test_gpu_env_replaces_triton_by_the_one_with_a_gpu() -> None:
     services = _config("--env-file", "compose/gpu.env")["services"]
     assert services["triton"]["scale"] == 0
     assert services["triton-gpu"]["deploy"]["resources"]["reservations"]["devices"]
@@ -68,7 +68,7 @@ def test_the_gpu_takes_the_place_of_the_cpu() -> None:
     assert services["api"]["environment"]["SLUICE_TRITON_HTTP_URL"] == "http://triton-gpu:8000"
 
 
-def test_every_service_is_confined_and_comes_back(everything: Config) -> None:
+def test_every_service_is_confined_and_restarts(everything: Config) -> None:
     for name, service in everything["services"].items():
         assert service["restart"] == "unless-stopped", name
         assert service["read_only"], name
@@ -77,9 +77,8 @@ def test_every_service_is_confined_and_comes_back(everything: Config) -> None:
         assert service["deploy"]["resources"]["limits"]["memory"], name
         assert not service["image"].endswith(":latest"), name
         assert ":" in service["image"], name
-        assert service["image"].startswith("sluice-") or "healthcheck" in service, (
-            name
-        )  # our images have their own
+        own_image = service["image"].startswith("sluice-")  # has a health check of its own
+        assert own_image or "healthcheck" in service, name
 
 
 def test_only_the_api_is_published_and_only_to_this_machine(
@@ -100,7 +99,7 @@ def test_only_the_api_is_published_and_only_to_this_machine(
     }
 
 
-def test_what_holds_state_loses_nothing_when_it_crashes(default: Config) -> None:
+def test_the_stores_keep_their_data_on_a_volume_and_refuse_to_forget(default: Config) -> None:
     for name in ("redis", "redis-blobs"):
         command = " ".join(default["services"][name]["command"])
         for option in (
@@ -116,7 +115,7 @@ def test_what_holds_state_loses_nothing_when_it_crashes(default: Config) -> None
         assert (data["type"], data["source"]) == ("volume", name)
 
 
-def test_who_is_told_to_stop_has_longer_than_its_own_grace(default: Config) -> None:
+def test_a_services_stop_period_is_longer_than_its_own_grace(default: Config) -> None:
     for name, grace_s in (
         ("api", ApiSettings().drain_s),
         ("worker", WorkerSettings().grace_s),
@@ -125,7 +124,7 @@ def test_who_is_told_to_stop_has_longer_than_its_own_grace(default: Config) -> N
         assert _seconds(default["services"][name]["stop_grace_period"]) >= grace_s + 10
 
 
-def test_what_each_waits_for(default: Config) -> None:
+def test_each_service_waits_for_the_services_it_needs(default: Config) -> None:
     stores = {"redis", "redis-blobs"}
     for name, needs in (
         ("api", stores),

@@ -1,4 +1,4 @@
-"""What the images install is all that the code asks for, at the versions that the tests ran with."""
+"""The images install every package that the code needs, at the tested versions."""
 
 import re
 import tomllib
@@ -24,7 +24,9 @@ def _pins(image: str) -> dict[str, set[str]]:
     ("image", "extras"),
     [("api", ["api", "cli", "ed25519", "s3"]), ("worker", ["worker", "ed25519", "s3"])],
 )
-def test_an_image_gets_all_that_its_code_asks_for(image: str, extras: list[str]) -> None:
+def test_an_images_constraints_hold_every_package_that_its_code_needs(
+    image: str, extras: list[str]
+) -> None:
     asked = [
         *PROJECT["dependencies"],
         *(line for extra in extras for line in PROJECT["optional-dependencies"][extra]),
@@ -37,7 +39,7 @@ def test_an_image_gets_all_that_its_code_asks_for(image: str, extras: list[str])
 
 
 @pytest.mark.parametrize("image", ["api", "worker"])
-def test_an_image_gets_what_was_tested(image: str) -> None:
+def test_an_images_constraints_have_the_tested_versions(image: str) -> None:
     tested = _pins("dev")
     assert {
         name: versions

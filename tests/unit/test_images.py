@@ -1,4 +1,4 @@
-"""What a header says, for every format and for the damaged."""
+"""Headers of image files, of every format, whole and damaged."""
 
 from io import BytesIO
 from random import Random
@@ -21,7 +21,7 @@ def _file(
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
-def test_every_format(kind: str) -> None:
+def test_the_header_of_every_format_is_read(kind: str) -> None:
     header = inspect(_file(kind), LIMIT)
     assert (header.format, header.width, header.height, header.alpha) == (kind, 40, 30, False)
 
@@ -29,7 +29,7 @@ def test_every_format(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("WEBP", "RGBA"), ("TIFF", "RGBA")]
 )
-def test_alpha(kind: str, mode: str) -> None:
+def test_an_image_with_an_alpha_channel_has_alpha(kind: str, mode: str) -> None:
     image = Image.effect_noise((40, 30), 100).convert(mode)
     image.putalpha(128)
     out = BytesIO()
@@ -37,12 +37,12 @@ def test_alpha(kind: str, mode: str) -> None:
     assert inspect(out.getvalue(), LIMIT).alpha
 
 
-def test_a_transparent_palette_is_alpha() -> None:
+def test_a_palette_with_transparency_has_alpha() -> None:
     assert inspect(_file("PNG", mode="P", transparency=3), LIMIT).alpha
     assert not inspect(_file("PNG", mode="P"), LIMIT).alpha
 
 
-def test_pixels_are_bounded() -> None:
+def test_an_image_with_too_many_pixels_is_refused() -> None:
     assert inspect(_file("PNG", (100, 100)), LIMIT).width == 100
     with pytest.raises(ImageTooLarge, match="101 x 100 pixels; at most 10,000"):
         inspect(_file("PNG", (101, 100)), LIMIT)
@@ -60,13 +60,13 @@ def test_pixels_are_bounded() -> None:
         b"\xff\xd8\xff",
     ],
 )
-def test_no_image(data: bytes) -> None:
+def test_bytes_of_no_known_format_are_not_an_image(data: bytes) -> None:
     with pytest.raises(NotAnImage):
         inspect(data, LIMIT)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP"])
-def test_a_cut_end_is_seen(kind: str) -> None:
+def test_a_file_whose_end_is_missing_is_truncated(kind: str) -> None:
     whole = _file(kind)
     for length in (len(whole) - 20, len(whole) * 2 // 3):
         with pytest.raises(TruncatedImage):
@@ -74,12 +74,12 @@ def test_a_cut_end_is_seen(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "TIFF"])
-def test_bytes_after_the_end_are_harmless(kind: str) -> None:
+def test_bytes_after_the_images_end_are_ignored(kind: str) -> None:
     assert inspect(_file(kind) + b"trailing", LIMIT).format == kind
 
 
-def test_a_thumbnails_end_is_not_the_images() -> None:
-    """A JPEG within the EXIF data has an end mark of its own."""
+def test_the_end_mark_of_an_exif_thumbnail_is_not_the_images() -> None:
+    """A JPEG in the EXIF data has its own end mark."""
     thumbnail = _file("JPEG", (16, 12))
     whole = _file("JPEG", exif=b"Exif\0\0" + thumbnail)
     inspect(whole, LIMIT)
@@ -88,7 +88,7 @@ def test_a_thumbnails_end_is_not_the_images() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
-def test_any_prefix_is_an_answer_or_an_error_of_ours(kind: str) -> None:
+def test_any_prefix_of_a_file_gives_a_header_or_a_sluice_error(kind: str) -> None:
     whole = _file(kind)
     for length in range(len(whole)):
         try:
@@ -98,7 +98,7 @@ def test_any_prefix_is_an_answer_or_an_error_of_ours(kind: str) -> None:
 
 
 def test_a_plain_jpeg_has_the_size_that_pillow_finds() -> None:
-    """Damaged in its header in many ways: it is refused, or what is said of it is what Pillow says where Pillow says anything."""
+    """A damaged header is refused, or read as Pillow reads it where Pillow can."""
     random, agreed = Random(1), 0
     files = [
         _file("JPEG", (40, 30), mode, progressive=progressive)
@@ -120,6 +120,6 @@ def test_a_plain_jpeg_has_the_size_that_pillow_finds() -> None:
     assert agreed > 1000
 
 
-def test_a_jpeg_of_four_colours_is_read_by_pillow() -> None:
+def test_a_cmyk_jpeg_is_read_by_pillow() -> None:
     header = inspect(_file("JPEG", mode="CMYK"), LIMIT)
     assert (header.format, header.width, header.height) == ("JPEG", 40, 30)

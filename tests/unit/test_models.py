@@ -1,4 +1,4 @@
-"""What a model says of itself, read from Triton's configuration; and the shipped configurations."""
+"""A model's description in Triton's configuration, and the shipped configurations."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def _config(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_whole_configuration() -> None:
+def test_a_complete_configuration_gives_the_model() -> None:
     model = Model.from_config(_config())
     assert model == Model(
         name="pets",
@@ -47,7 +47,7 @@ def test_a_whole_configuration() -> None:
     assert model.channels_last
 
 
-def test_open_sides_take_what_the_parameters_say() -> None:
+def test_an_input_of_any_size_takes_its_size_from_the_parameters() -> None:
     images = [{"name": "images", "data_type": "TYPE_FP32", "dims": ["3", "-1", "-1"]}]
     model = Model.from_config(_config(input=images, said={"sluice.imgsz": "[640, 480]"}))
     assert model.imgsz == (640, 480)
@@ -69,13 +69,15 @@ def test_open_sides_take_what_the_parameters_say() -> None:
         ({"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [1, 320, 320]}]}, "neither"),
     ],
 )
-def test_what_is_missing_is_named(changes: dict[str, Any], words: str) -> None:
+def test_an_unsupported_configuration_names_the_model_and_the_cause(
+    changes: dict[str, Any], words: str
+) -> None:
     with pytest.raises(UnsupportedModel, match=words) as caught:
         Model.from_config(_config(**changes))
     assert "pets" in caught.value.message
 
 
-def test_classes_by_name_or_id() -> None:
+def test_classes_are_found_by_name_or_id() -> None:
     model = Model.from_config(_config())
     assert model.class_ids(None) is None
     assert model.class_ids(["dog", 0]) == (1, 0)
@@ -86,8 +88,7 @@ def test_classes_by_name_or_id() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.parent.name)
-def test_shipped_configurations(path: Path) -> None:
-    """They are what Triton's own parser takes, they say what Sluice needs, and they agree with the files beside them."""
+def test_a_shipped_configuration_agrees_with_triton_sluice_and_its_files(path: Path) -> None:
     parsed = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
     assert parsed.name == path.parent.name
     model = Model.from_config(MessageToDict(parsed, preserving_proto_field_name=True))
@@ -96,5 +97,5 @@ def test_shipped_configurations(path: Path) -> None:
     assert json.loads(parsed.parameters["sluice.imgsz"].string_value) == list(model.imgsz)
 
 
-def test_there_is_a_shipped_model() -> None:
+def test_codes_is_the_shipped_model() -> None:
     assert [path.parent.name for path in CONFIGS] == ["codes"]

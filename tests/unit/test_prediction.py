@@ -1,4 +1,4 @@
-"""The table and the parameters."""
+"""The transition table and the parameters."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from sluice.prediction import TRANSITIONS, Parameters, Status, check_transition,
 ENDS = {Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.ABORTED}
 
 
-def test_an_end_leads_nowhere() -> None:
+def test_a_terminal_status_never_changes() -> None:
     assert {status for status in Status if status.terminal} == ENDS
     for end in ENDS:
         for status in Status:
@@ -19,7 +19,7 @@ def test_an_end_leads_nowhere() -> None:
                 check_transition(end, status)
 
 
-def test_only_what_runs_can_succeed() -> None:
+def test_only_a_processing_prediction_can_succeed() -> None:
     assert [before for before in Status if Status.SUCCEEDED in TRANSITIONS[before]] == [
         Status.PROCESSING
     ]
@@ -34,13 +34,13 @@ def test_only_what_runs_can_succeed() -> None:
         max_detections=st.integers(1, 1000),
     )
 )
-def test_parameters_survive_the_ledger(parameters: Parameters) -> None:
+def test_parameters_survive_their_json(parameters: Parameters) -> None:
     assert Parameters.model_validate_json(parameters.model_dump_json()) == parameters
 
 
-def test_classes_keep_names_and_ids_apart() -> None:
-    asked = Parameters(classes=("1", 1))
-    assert Parameters.model_validate_json(asked.model_dump_json()).classes == ("1", 1)
+def test_the_class_name_1_and_the_class_id_1_stay_apart() -> None:
+    parameters = Parameters(classes=("1", 1))
+    assert Parameters.model_validate_json(parameters.model_dump_json()).classes == ("1", 1)
 
 
 @pytest.mark.parametrize(
@@ -53,11 +53,11 @@ def test_classes_keep_names_and_ids_apart() -> None:
         {"other": 1},
     ],
 )
-def test_wrong_parameters(wrong: dict[str, object]) -> None:
+def test_wrong_parameters_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Parameters(**wrong)
 
 
-def test_times() -> None:
+def test_times_are_iso_8601_in_utc() -> None:
     assert isoformat(None) is None
     assert isoformat(0.25) == "1970-01-01T00:00:00.250000Z"

@@ -1,4 +1,4 @@
-"""Keys: the file, who a key is, and when the api may do without."""
+"""API keys: their file, their names, and the cases in which the api needs none."""
 
 import json
 import os
@@ -29,19 +29,16 @@ def write(path: Path, *items: Any) -> Path:
 
 
 def replace(path: Path, *items: Any) -> Path:
-    """As `sluice keys` does: another file in its place."""
+    """Put another file in its place, as `sluice keys` does."""
     return write(path.with_suffix(".new"), *items).replace(path)
 
 
-def names(*found: Keys | str) -> list[str | None]:
-    """Who the keys are that follow the `Keys`; None for nobody."""
-    known, *given = found
-    assert isinstance(known, Keys)
-    callers = []
-    for key in given:
-        assert isinstance(key, str)
+def names(keys_file: Keys, *api_keys: str) -> list[str | None]:
+    """The names of API keys; None for an unknown key."""
+    callers: list[str | None] = []
+    for api_key in api_keys:
         try:
-            callers.append(known.caller(key).name)
+            callers.append(keys_file.caller(api_key).name)
         except Unauthorized:
             callers.append(None)
     return callers
@@ -54,16 +51,15 @@ class Clock:
         return self.now
 
 
-def test_a_key_is_known_by_its_looks_and_only_its_hash_is_kept() -> None:
+def test_a_new_key_has_its_prefix_and_its_digest_is_sha256() -> None:
     assert len({keys.new_key() for _ in range(100)}) == 100
     assert KEY.startswith("sluice_")
     assert len(KEY) == len("sluice_") + 43
-    assert (
-        keys.digest("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )  # FIPS 180-4's example
+    example = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # of FIPS 180-4
+    assert keys.digest("abc") == example
 
 
-def test_whose_key_it_is(tmp_path: Path) -> None:
+def test_a_key_belongs_to_its_name_with_the_names_limits(tmp_path: Path) -> None:
     limits = {"rate_per_s": 0.5, "burst": 20, "max_backlog": 500}
     path = write(
         tmp_path / "keys.json",
@@ -71,15 +67,17 @@ def test_whose_key_it_is(tmp_path: Path) -> None:
         item(key=NEWER, **limits, created="2026-01-31"),
         item("door", OTHER),
     )
-    found = Keys(path)
-    assert found.caller(KEY) == found.caller(NEWER) == Caller("camera-7", 500, Rate(0.5, 20))
-    assert found.caller(OTHER) == Caller("door")
+    known_keys = Keys(path)
+    assert (
+        known_keys.caller(KEY) == known_keys.caller(NEWER) == Caller("camera-7", 500, Rate(0.5, 20))
+    )
+    assert known_keys.caller(OTHER) == Caller("door")
 
 
-def test_all_wrong_keys_get_the_same_answer(tmp_path: Path) -> None:
+def test_every_wrong_key_gets_the_same_message(tmp_path: Path) -> None:
     empty = keys.digest("")
-    found = Keys(write(tmp_path / "keys.json", item(), {"name": "empty", "sha256": empty}))
-    said = set()
+    known_keys = Keys(write(tmp_path / "keys.json", item(), {"name": "empty", "sha256": empty}))
+    messages = set()
     for wrong in (
         None,
         "",
@@ -92,16 +90,16 @@ def test_all_wrong_keys_get_the_same_answer(tmp_path: Path) -> None:
         "naïve\0",
     ):
         with pytest.raises(Unauthorized) as caught:
-            found.caller(wrong)
-        said.add(caught.value.message)
-    assert len(said) == 1
+            known_keys.caller(wrong)
+        messages.add(caught.value.message)
+    assert len(messages) == 1
 
 
-def test_no_entry_lets_nobody_in(tmp_path: Path) -> None:
+def test_a_file_without_entries_lets_no_key_in(tmp_path: Path) -> None:
     assert names(Keys(write(tmp_path / "keys.json")), KEY, "") == [None, None]
 
 
-def test_without_a_file_everybody_is_the_same() -> None:
+def test_without_a_file_every_caller_is_the_default_one() -> None:
     assert Keys(None).caller(None) == Keys(None).caller("anything") == ANYBODY == Caller("default")
 
 
@@ -138,7 +136,7 @@ def test_without_a_file_everybody_is_the_same() -> None:
         ([item(key=str(n)) for n in range(1001)], "keys: .*1000"),
     ],
 )
-def test_what_is_wrong_is_said_but_not_what_was_given(text: Any, said: str) -> None:
+def test_an_error_in_the_file_names_the_entry_and_shows_no_key(text: Any, said: str) -> None:
     content = text if isinstance(text, str) else json.dumps({"keys": text})
     with pytest.raises(ValueError, match=said) as caught:
         keys.parse(content.encode())
@@ -164,16 +162,16 @@ _JSON = st.recursive(
     | _JSON
 )
 def test_no_error_shows_a_key_or_a_hash(content: Any) -> None:
-    said = ""
+    message = ""
     try:
         keys.parse(json.dumps(content).encode())
     except ValueError as error:
-        said = str(error)
-    assert SECRET not in said
-    assert KEY not in said
+        message = str(error)
+    assert SECRET not in message
+    assert KEY not in message
 
 
-def test_what_is_written_is_what_is_read() -> None:
+def test_written_entries_are_read_back_unchanged() -> None:
     entries = keys.parse(
         json.dumps({"keys": [item(rate_per_s=0.001, burst=3), item("door", OTHER)]}).encode()
     )
@@ -183,25 +181,28 @@ def test_what_is_written_is_what_is_read() -> None:
 
 
 @pytest.mark.parametrize("change", [write, replace])
-def test_a_change_counts_within_two_seconds(
+def test_a_change_of_the_file_counts_within_two_seconds(
     tmp_path: Path, clock: Clock, change: Callable[..., Path]
 ) -> None:
     path = write(tmp_path / "keys.json", item())
-    found = Keys(path, clock)
+    known_keys = Keys(path, clock)
     change(path, item(key=NEWER), item("door", OTHER))
     clock.now += 1.9
-    assert names(found, KEY, NEWER, OTHER) == ["camera-7", None, None]
+    assert names(known_keys, KEY, NEWER, OTHER) == ["camera-7", None, None]
     clock.now += 0.1
-    assert names(found, KEY, NEWER, OTHER) == [None, "camera-7", "door"]
+    assert names(known_keys, KEY, NEWER, OTHER) == [None, "camera-7", "door"]
     change(path, item())
     clock.now += 1.9
-    assert names(found, KEY, NEWER, OTHER) == [None, "camera-7", "door"]
+    assert names(known_keys, KEY, NEWER, OTHER) == [None, "camera-7", "door"]
     clock.now += 0.1
-    assert names(found, KEY, NEWER, OTHER) == ["camera-7", None, None]
+    assert names(known_keys, KEY, NEWER, OTHER) == ["camera-7", None, None]
 
 
-def test_a_link_that_leads_elsewhere(tmp_path: Path, clock: Clock) -> None:
-    """As Kubernetes replaces a mounted secret: keys.json -> ..data/keys.json, ..data -> ..1, then ..data -> ..2."""
+def test_a_file_whose_symbolic_link_changes_is_read_again(tmp_path: Path, clock: Clock) -> None:
+    """Kubernetes replaces a mounted secret so.
+
+    First keys.json -> ..data/keys.json and ..data -> ..1, then ..data -> ..2.
+    """
     for folder, key in (("..1", KEY), ("..2", NEWER)):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder / "keys.json", item(key=key))
@@ -209,34 +210,34 @@ def test_a_link_that_leads_elsewhere(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "..data").symlink_to("..1")
     path = tmp_path / "keys.json"
     path.symlink_to("..data/keys.json")
-    found = Keys(path, clock)
-    assert names(found, KEY, NEWER) == ["camera-7", None]
+    known_keys = Keys(path, clock)
+    assert names(known_keys, KEY, NEWER) == ["camera-7", None]
     (tmp_path / "..data_tmp").symlink_to("..2")
     (tmp_path / "..data_tmp").replace(tmp_path / "..data")
     clock.now += 2
-    assert names(found, KEY, NEWER) == [None, "camera-7"]
+    assert names(known_keys, KEY, NEWER) == [None, "camera-7"]
 
 
-def test_the_last_good_file_stays(
+def test_a_file_that_becomes_wrong_or_missing_leaves_the_last_keys_in_force(
     tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write(tmp_path / "keys.json", item())
-    found = Keys(path, clock)
+    known_keys = Keys(path, clock)
     for spoil in (lambda: write(path, item() | {"sha256": KEY}), path.unlink):
         caplog.clear()
         spoil()
         for _ in range(3):
             clock.now += 2
-            assert names(found, KEY, NEWER) == ["camera-7", None]
+            assert names(known_keys, KEY, NEWER) == ["camera-7", None]
         assert [record.levelname for record in caplog.records] == ["ERROR"]
         assert str(path) in caplog.text
         assert KEY not in caplog.text
     write(path, item(key=NEWER))
     clock.now += 2
-    assert names(found, KEY, NEWER) == [None, "camera-7"]
+    assert names(known_keys, KEY, NEWER) == [None, "camera-7"]
 
 
-def test_a_wrong_file_stops_the_start(tmp_path: Path) -> None:
+def test_a_wrong_or_missing_file_stops_the_start(tmp_path: Path) -> None:
     missing = tmp_path / "keys.json"
     for start in (Keys, lambda path: keys.check(ApiSettings(keys_file=path))):
         with pytest.raises(ValueError, match=r"keys\.json can't be read: No such file"):
@@ -250,7 +251,7 @@ def test_a_wrong_file_stops_the_start(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "host", ["0.0.0.0", "::", "", "10.1.2.3", "api.example", "localhost.example"]
 )
-def test_who_is_reached_from_outside_needs_keys(host: str, tmp_path: Path) -> None:
+def test_an_api_on_a_public_address_needs_keys(host: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="SLUICE_API_KEYS_FILE") as caught:
         keys.check(ApiSettings(host=host))
     assert "SLUICE_API_OPEN" in str(caught.value)
@@ -259,7 +260,7 @@ def test_who_is_reached_from_outside_needs_keys(host: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_on_loopback_it_needs_none(host: str) -> None:
+def test_an_api_on_loopback_needs_no_keys(host: str) -> None:
     keys.check(ApiSettings(host=host))
 
 
