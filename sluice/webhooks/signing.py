@@ -17,8 +17,8 @@ from typing import Any
 from sluice.prediction import isoformat
 
 _TOLERANCE_S = 300
-_SECRET, _PRIVATE, _PUBLIC = "whsec_", "whsk_", "whpk_"
-_NEW_BYTES = 32
+_SECRET_PREFIX, _PRIVATE_PREFIX, _PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
+_SECRET_BYTES = 32
 _SEED_BYTES = 32
 
 
@@ -30,7 +30,7 @@ def payload(type_: str, at: float, data: Mapping[str, Any]) -> bytes:
 
 def new_secret() -> str:
     """A random secret: `whsec_…`."""
-    return _SECRET + base64.b64encode(token_bytes(_NEW_BYTES)).decode()
+    return _SECRET_PREFIX + base64.b64encode(token_bytes(_SECRET_BYTES)).decode()
 
 
 def signature(
@@ -71,7 +71,7 @@ def verify(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> 
             signed = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             continue
-        if secret.startswith(_PUBLIC):
+        if secret.startswith(_PUBLIC_PREFIX):
             if version == "v1a" and _ed25519_verifies(secret, signed, content):
                 return
         elif version == "v1" and hmac.compare_digest(signed, _hmac(secret, content)):
@@ -84,10 +84,10 @@ class SigningKey:
 
     def __init__(self, text: str) -> None:
         """`text` is `whsk_` and the seed of 32 bytes in base64. Raises ValueError."""
-        seed = _decoded(text, _PRIVATE)
+        seed = _decoded(text, _PRIVATE_PREFIX)
         if len(seed) != _SEED_BYTES:
             raise ValueError(
-                f"a signing key is {_PRIVATE} and {_SEED_BYTES} bytes in base64; "
+                f"a signing key is {_PRIVATE_PREFIX} and {_SEED_BYTES} bytes in base64; "
                 "`sluice webhooks keypair` makes one"
             )
         self._key = _ed25519().Ed25519PrivateKey.from_private_bytes(seed)
@@ -95,12 +95,12 @@ class SigningKey:
     @classmethod
     def new(cls) -> str:
         """A random key as text: `whsk_…`."""
-        return _PRIVATE + base64.b64encode(token_bytes(_SEED_BYTES)).decode()
+        return _PRIVATE_PREFIX + base64.b64encode(token_bytes(_SEED_BYTES)).decode()
 
     @property
     def public(self) -> str:
         """The public key, for receivers: `whpk_…`."""
-        return _PUBLIC + base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
+        return _PUBLIC_PREFIX + base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
 
     def sign(self, data: bytes) -> bytes:
         signature: bytes = self._key.sign(data)
@@ -138,9 +138,9 @@ def _signed_content(message_id: str, timestamp: int, body: bytes) -> bytes:
 
 
 def _hmac(secret: str, content: bytes) -> bytes:
-    key = _decoded(secret, _SECRET)
+    key = _decoded(secret, _SECRET_PREFIX)
     if not 24 <= len(key) <= 64:
-        raise ValueError(f"a webhook secret is {_SECRET} and 24 to 64 bytes in base64")
+        raise ValueError(f"a webhook secret is {_SECRET_PREFIX} and 24 to 64 bytes in base64")
     return hmac.digest(key, content, hashlib.sha256)
 
 
@@ -155,7 +155,7 @@ def _ed25519_verifies(public: str, signed: bytes, content: bytes) -> bool:
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra
 
     try:
-        key = _ed25519().Ed25519PublicKey.from_public_bytes(_decoded(public, _PUBLIC))
+        key = _ed25519().Ed25519PublicKey.from_public_bytes(_decoded(public, _PUBLIC_PREFIX))
         key.verify(signed, content)
     except InvalidSignature:
         return False
