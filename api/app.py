@@ -3,6 +3,7 @@
 import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
@@ -41,7 +42,7 @@ def create_app(
     app = _Api(
         title="Sluice",
         description=_DESCRIPTION,
-        version="0.1.0",
+        version=version("sluice"),
         lifespan=lifespan,
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".rstrip("_"),
     )

@@ -9,10 +9,12 @@ import statistics
 import sys
 from typing import Any
 
+from pydantic import SecretStr
+
 from benchmarks.common import IMAGE, client, drained, process, stack
 from sluice.blobs.store import input_key
 from sluice.prediction import Prediction, Status, Submission
-from sluice.settings import QueueSettings
+from sluice.settings import QueueSettings, RedisSettings, Settings
 from sluice.stores import Stores
 from sluice.vision.triton import Triton
 from worker import tasks
@@ -43,7 +45,7 @@ def main() -> None:
 def _speed(running: Any, mode: str, work: str, count: int) -> float:
     redis = client(running)
     redis.flushall()
-    stores = Stores.connect(running.addresses.redis, QueueSettings(name=QUEUE, max_bytes=10**10))
+    stores = _stores(running.addresses.redis, QueueSettings(name=QUEUE, max_bytes=10**10))
     for number in range(count):
         if mode == "ledger":
             stores.intake.accept(IMAGE if work == "pipeline" else b"x", Submission(model="codes"))
@@ -68,6 +70,11 @@ def _speed(running: Any, mode: str, work: str, count: int) -> float:
         return drained(left, count)
 
 
+def _stores(url: str, queue: QueueSettings) -> Stores:
+    settings = Settings(redis=RedisSettings(url=SecretStr(url)), queue=queue)
+    return Stores.open(settings, timeout_s=10)
+
+
 class Nothing:
     def run(self, prediction: Prediction, stages: Stages) -> dict[str, Any]:
         stages.seconds["predict_time"] = 0.0
@@ -77,7 +84,7 @@ class Nothing:
 def _serve(mode: str, work: str) -> None:
     """The worker under test; the same process but for what it does with a message."""
     url = os.environ["PRICE_REDIS"]
-    stores = Stores.connect(url, QueueSettings(name=QUEUE))
+    stores = _stores(url, QueueSettings(name=QUEUE))
     ledger, blobs, app = stores.ledger, stores.blobs, stores.celery
     pipeline: Any = Nothing()
     if work == "pipeline":

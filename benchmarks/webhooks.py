@@ -15,12 +15,11 @@ from contextlib import contextmanager
 
 import httpx
 
-from benchmarks.common import TIMEOUTS, client, drained, process, stack
+from benchmarks.common import client, drained, process, stack
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Submission
 from sluice.settings import QueueSettings, WebhooksSettings
-from sluice.stores import Stores
 from sluice.webhooks.signing import new_secret, signature
 
 COUNT = 1500
@@ -47,10 +46,7 @@ def main() -> None:
         for _ in range(ROUNDS):
             bare = _bare(url)
             redis.flushall()
-            ledger = Stores.connect(
-                running.addresses.redis, QueueSettings(name=QUEUE), **TIMEOUTS
-            ).ledger
-            _file(ledger, url)
+            _file(RedisLedger(redis, QueueSettings(name=QUEUE)), url)
             ours = _sender(
                 RedisDeliveries(redis, QUEUE, WebhooksSettings()), running.addresses.redis
             )

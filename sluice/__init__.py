@@ -1,1 +1,1 @@
-"""What api and worker share: the prediction, its ledger, the blobs, the queue, the models and the pixels' geometry."""
+"""The library that the api and the workers share. `ARCHITECTURE.md` is the map."""

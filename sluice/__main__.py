@@ -1,3 +1,5 @@
+"""`python -m sluice` is the `sluice` command."""
+
 from sluice.cli.app import app
 
 app()

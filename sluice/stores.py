@@ -1,4 +1,4 @@
-"""What every process that touches the queue holds open: Redis, the ledger, the blobs, the doorbell and the intake."""
+"""Connections to Redis, the blob store and the queue, which every process opens."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,61 +11,47 @@ from sluice.intake.doorbell import CeleryDoorbell, make_app
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import RedisLedger
 from sluice.redisio import connection
-from sluice.settings import BlobsSettings, QueueSettings, Settings
+from sluice.settings import Settings
 
 
 @dataclass(frozen=True)
 class Stores:
-    """Everything is thread-safe and connects on first use."""
+    """All are thread-safe, and connect on first use."""
 
     redis: Redis
+    """The ledger's Redis."""
     ledger: RedisLedger
     blobs: Blobs
     celery: Celery
     doorbell: CeleryDoorbell
     intake: Intake
     _blobs_redis: Redis | None
+    """Connection of the blob store; None if it is S3."""
 
     @classmethod
     def open(cls, settings: Settings, timeout_s: float) -> Self:
-        """As the environment says; `timeout_s` bounds the wait for each answer of Redis, and of S3 if it is longer than S3's own.
+        """`timeout_s` bounds the wait for each answer of Redis.
 
-        Raises ValueError for a setting that is wrong.
+        S3 has the longer one of `timeout_s` and its own time-out.
+        Raises ValueError if the blob store's URL is wrong.
         """
         timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": timeout_s}
-        return cls.connect(
-            settings.redis_url,
-            settings.queue,
-            settings.blobs,
-            blobs_url=settings.blobs_url,
-            **timeouts,
-        )
-
-    @classmethod
-    def connect(
-        cls,
-        redis_url: str,
-        queue: QueueSettings,
-        ttls: BlobsSettings | None = None,
-        *,
-        blobs_url: str | None = None,
-        connect_timeout_s: float = 1.0,
-        timeout_s: float = 10.0,
-    ) -> Self:
-        """The blobs are in the ledger's Redis unless `blobs_url` says otherwise; of `ttls`, the times and S3's are heeded."""
-        timeouts = {"connect_timeout_s": connect_timeout_s, "timeout_s": timeout_s}
-        ttls = ttls or BlobsSettings()
-        client = connection.connect(redis_url, **timeouts)
-        blobs_client, blobs = _blobs(blobs_url or redis_url, ttls, **timeouts)
+        url, queue = settings.redis_url, settings.queue
+        redis = connection.connect(url, **timeouts)
+        blobs_redis, blobs = _open_blobs(settings, **timeouts)
         celery = make_app(
-            redis_url, queue.name, visibility_timeout_s=queue.visibility_timeout_s, **timeouts
+            url, queue.name, visibility_timeout_s=queue.visibility_timeout_s, **timeouts
         )
-        ledger = RedisLedger(client, queue)
-        doorbell = CeleryDoorbell(celery, client, queue.name)
+        ledger = RedisLedger(redis, queue)
+        doorbell = CeleryDoorbell(celery, redis, queue.name)
         intake = Intake(
-            ledger, blobs, doorbell, blob_ttl_s=ttls.ttl_s, orphan_ttl_s=ttls.orphan_ttl_s
+            ledger,
+            blobs,
+            doorbell,
+            blob_ttl_s=settings.blobs.ttl_s,
+            orphan_ttl_s=settings.blobs.orphan_ttl_s,
         )
-        return cls(client, ledger, blobs, celery, doorbell, intake, blobs_client)
+        return cls(redis, ledger, blobs, celery, doorbell, intake, blobs_redis)
 
     def close(self) -> None:
         self.celery.close()
@@ -74,20 +60,24 @@ class Stores:
             self._blobs_redis.close()
 
 
-def _blobs(
-    url: str, settings: BlobsSettings, *, connect_timeout_s: float, timeout_s: float
+def _open_blobs(
+    settings: Settings, *, connect_timeout_s: float, timeout_s: float
 ) -> tuple[Redis | None, Blobs]:
-    if not url.startswith("s3://"):
-        client = connection.connect(url, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s)
-        return client, RedisBlobs(client)
+    if not settings.blobs_in_s3:
+        redis = connection.connect(
+            settings.blobs_url, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s
+        )
+        return redis, RedisBlobs(redis)
     try:
-        from sluice.blobs import s3  # noqa: PLC0415  # it needs a package that comes with the extra `s3`
+        from sluice.blobs import s3  # noqa: PLC0415 - needs the extra `s3`
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"SLUICE_BLOBS_URL names a bucket, and there is no {error.name}: install sluice[s3]"
+            f"SLUICE_BLOBS_URL names a bucket, and {error.name} is missing: install sluice[s3]"
         ) from None
-    times = {
-        "connect_timeout_s": connect_timeout_s,
-        "timeout_s": max(timeout_s, settings.s3_timeout_s),
-    }
-    return None, s3.S3Blobs(s3.connect(url, settings, **times))
+    bucket = s3.connect(
+        settings.blobs_url,
+        settings.blobs,
+        connect_timeout_s=connect_timeout_s,
+        timeout_s=max(timeout_s, settings.blobs.s3_timeout_s),
+    )
+    return None, s3.S3Blobs(bucket)

@@ -1,4 +1,4 @@
-"""Logging. Entry points call `configure_logging`; libraries only get their logger by name."""
+"""Logging. Only entry points call `configure_logging`."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import warnings
 
 
 def configure_logging(level: str = "INFO") -> None:
-    """One line a record on standard error: time in UTC, level, logger, message."""
+    """Write one line for each record to standard error: time in UTC, level, logger, message."""
     handler = logging.StreamHandler(sys.stderr)
     formatter = logging.Formatter(
         "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S"
@@ -15,9 +15,7 @@ def configure_logging(level: str = "INFO") -> None:
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    warnings.filterwarnings(
-        "ignore", module="PIL"
-    )  # of odd headers, which the reader of images judges itself
-    logging.getLogger("httpx").setLevel(
-        logging.WARNING
-    )  # it logs every request, and a health check is one every few seconds
+    # Pillow warns about odd headers; `sluice/images.py` judges them itself.
+    warnings.filterwarnings("ignore", module="PIL")
+    # httpx logs every request, and health checks make one every few seconds.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 import pytest
 import redis
+from pydantic import SecretStr
 
 from sluice.prediction import Prediction, Status, Submission
-from sluice.settings import QueueSettings
+from sluice.settings import QueueSettings, RedisSettings, Settings
 from sluice.stores import Stores
 from tests.chaos.proxy import Proxy
 from tests.support.live import Live
@@ -35,7 +36,10 @@ class Bench:
     """A queue, and workers that serve it."""
 
     def __init__(self, live: Live, name: str, directory: Path) -> None:
-        stores = Stores.connect(live.redis, QueueSettings(name=name))
+        settings = Settings(
+            redis=RedisSettings(url=SecretStr(live.redis)), queue=QueueSettings(name=name)
+        )
+        stores = Stores.open(settings, timeout_s=10)
         self.ledger, self._intake = stores.ledger, stores.intake
         self._directory = directory
         self._environment = {
