@@ -1,4 +1,4 @@
-"""Boxes, straight and rotated, and how much they overlap. Arrays in, arrays out."""
+"""Straight and rotated boxes, and their overlaps. Arrays in, arrays out."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,15 +8,19 @@ Ints = npt.NDArray[np.int64]
 
 
 def xywh_to_xyxy(boxes: Floats) -> Floats:
-    """Boxes (n, 4) as centre x, centre y, width, height to boxes (n, 4) as x1, y1, x2, y2; both float32, any frame."""
+    """Convert boxes (n, 4) from centre x, centre y, width, height to x1, y1, x2, y2.
+
+    Both arrays are float32, in any frame.
+    """
     half = boxes[:, 2:] / 2
     return np.concatenate((boxes[:, :2] - half, boxes[:, :2] + half), axis=1)
 
 
 def rotated_corners(boxes: Floats) -> Floats:
-    """Corners (n, 4, 2) of rotated boxes (n, 5): centre x, centre y, width, height, and the angle in radians.
+    """Return the corners (n, 4, 2) of rotated boxes (n, 5), both float32, in any frame.
 
-    float32, any frame; the angle is from the x axis to the width, clockwise as seen. The corners go round the box, from
+    A box is centre x, centre y, width, height and an angle in radians. The angle goes from the
+    x axis to the width, clockwise on the screen. The corners go round the box. The first corner is
     the one at +width/2, +height/2.
     """
     cosine, sine = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
@@ -27,9 +31,9 @@ def rotated_corners(boxes: Floats) -> Floats:
 
 
 def box_iou(a: Floats, b: Floats) -> Floats:
-    """Intersection over union of boxes a (n, 4) with boxes b (m, 4), as x1, y1, x2, y2 in one frame: (n, m) float32.
+    """Return the intersection over union of boxes a (n, 4) and b (m, 4): (n, m) float32.
 
-    A box without area overlaps nothing, not even itself.
+    Boxes are x1, y1, x2, y2 in one frame. A box without area overlaps nothing, not even itself.
     """
     width = np.minimum(a[:, None, 2], b[None, :, 2]) - np.maximum(a[:, None, 0], b[None, :, 0])
     height = np.minimum(a[:, None, 3], b[None, :, 3]) - np.maximum(a[:, None, 1], b[None, :, 1])
@@ -47,11 +51,13 @@ def _area(boxes: Floats) -> Floats:
 
 
 def rotated_iou(a: Floats, b: Floats) -> Floats:
-    """ProbIoU of rotated boxes a (n, 5) with b (m, 5), as centre x, y, width, height, radians: (n, m) float32 in 0..1.
+    """Return the ProbIoU of rotated boxes a (n, 5) and b (m, 5): (n, m) float32 from 0 to 1.
 
-    Boxes are seen as Gaussians, and their overlap is 1 less their Hellinger distance, which comes of their
-    Bhattacharyya distance: Llerena et al., "Gaussian Bounding Boxes and Probabilistic Intersection-over-Union for
-    Object Detection", https://arxiv.org/abs/2106.06072. It is not the overlap of areas.
+    Boxes are centre x, centre y, width, height and radians. ProbIoU is not the overlap of areas.
+    Each box is taken for a Gaussian, and ProbIoU is 1 minus the Hellinger distance of the two. The
+    Hellinger distance follows from the Bhattacharyya distance: Llerena et al., "Gaussian Bounding
+    Boxes and Probabilistic Intersection-over-Union for Object Detection",
+    https://arxiv.org/abs/2106.06072
     """
     xx_a, yy_a, xy_a = (part[:, None] for part in _covariance(a))
     xx_b, yy_b, xy_b = (part[None, :] for part in _covariance(b))
@@ -67,7 +73,10 @@ def rotated_iou(a: Floats, b: Floats) -> Floats:
 
 
 def _covariance(boxes: Floats) -> tuple[npt.NDArray[np.float64], ...]:
-    """xx, yy and xy of each rotated box seen as a Gaussian: a uniform box of side s has the variance s²/12."""
+    """Return xx, yy and xy, each (n,), of rotated boxes (n, 5) taken for Gaussians.
+
+    A uniform distribution of width s has the variance s²/12.
+    """
     width, height = (
         boxes[:, 2].astype(np.float64) ** 2 / 12,
         boxes[:, 3].astype(np.float64) ** 2 / 12,

@@ -1,7 +1,8 @@
-"""Where pixels and boxes are: letterbox and its inverse, crops, overlaps and their suppression. Arrays in, arrays out.
+"""From a source image to the network's canvas, and from canvas coordinates back.
 
-Two frames are used. *Network* pixels are those of the canvas that a model sees; *source* pixels are those of the
-image that a client sent. In both, x runs right and y runs down from the top left corner. Sizes are (height, width).
+There are two frames. *Network* pixels belong to the canvas that a model sees.
+*Source* pixels belong to the image that a client sent.
+In both, x runs right and y runs down from the top left corner. Sizes are (height, width).
 """
 
 from dataclasses import dataclass
@@ -21,40 +22,51 @@ PADDING = 114  # the grey that YOLO models are trained with
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How a source image lies on the network's canvas: scaled to fit with its shape kept, centred, padded with grey.
+    """A source image's place on the network's canvas: scaled to fit, centred, padded with grey.
 
-    Sizes are (height, width) in pixels. `resized_hw`, `top` and `left` are the scaled image's size and place on the
-    canvas. The rounding is the one that YOLO models are trained with: an odd pixel of padding goes below or right.
+    The scaled image keeps its aspect ratio. The rounding is the one that YOLO models are trained
+    with: an odd pixel of padding goes below or right.
     """
 
     source_hw: tuple[int, int]
+    """The image's height and width, in source pixels."""
     network_hw: tuple[int, int]
+    """The canvas's height and width, in network pixels."""
     resized_hw: tuple[int, int]
+    """The scaled image's height and width, in network pixels."""
     top: int
+    """The scaled image's first row on the canvas."""
     left: int
+    """The scaled image's first column on the canvas."""
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], network_hw: tuple[int, int]) -> "Letterbox":
-        """Place an image of `source_hw` on a canvas of `network_hw`. Raises ValueError if a side is not positive."""
+        """Place an image of `source_hw` on a canvas of `network_hw`.
+
+        Raises ValueError if a side is not positive.
+        """
         _check_sides(source_hw, network_hw)
         scale = min(network_hw[0] / source_hw[0], network_hw[1] / source_hw[1])
-        # A line of pixels may scale to less than one: at least one is kept.
+        # The short side of a very long image may scale to less than one pixel.
         height, width = (max(1, round(side * scale)) for side in source_hw)
-        # The 0.1 settles halves: 2.5 px is 2 on the top and left, and 3 on the other side.
+        # The 0.1 decides halves: 2.5 px become 2 at the top or left, and 3 on the other side.
         top = round((network_hw[0] - height) / 2 - 0.1)
         left = round((network_hw[1] - width) / 2 - 0.1)
         return cls(source_hw, network_hw, (height, width), top, left)
 
     @property
     def scale_xy(self) -> tuple[float, float]:
-        """Network pixels per source pixel along x and along y: they differ a little where a side was rounded."""
+        """Network pixels per source pixel, along x and along y.
+
+        Rounded sides make the two differ a little.
+        """
         return self.resized_hw[1] / self.source_hw[1], self.resized_hw[0] / self.source_hw[0]
 
     def apply(self, image: Pixels, out: Pixels | None = None) -> Pixels:
-        """Draw `image`, (height, width, 3) uint8, on the canvas, and return the canvas, (*network_hw, 3) uint8.
+        """Draw `image` (*source_hw, 3) uint8 on the canvas (*network_hw, 3) uint8, and return it.
 
-        `out` may be given to be written to in place, such as a view on shared memory; its rows must be contiguous.
-        Raises ValueError if `image` or `out` has another shape or dtype than this letterbox was made for.
+        `out` is the canvas to draw on, such as a view on shared memory. The rows of `out` must be
+        contiguous. Raises ValueError if `image` or `out` has another shape or dtype.
         """
         _check_pixels("the image", image, self.source_hw)
         canvas = np.empty((*self.network_hw, 3), np.uint8) if out is None else out
@@ -76,8 +88,9 @@ class Letterbox:
     def to_source(self, points: Floats, *, clip: bool = True) -> Floats:
         """Map network pixels to source pixels.
 
-        `points` is (..., 2k) with x and y taking turns in the last axis: points (n, 2) or (n, k, 2), boxes (n, 4) as
-        x1, y1, x2, y2. Returns a new float32 array of that shape, clipped to the source image unless `clip` is False.
+        `points` is (..., 2k), with x and y alternating in the last axis. Examples are points (n, 2)
+        or (n, k, 2), and boxes (n, 4) as x1, y1, x2, y2. Returns a new float32 array of the same
+        shape, clipped to the source image unless `clip` is False.
         """
         pairs = points.reshape(*points.shape[:-1], points.shape[-1] // 2, 2).astype(np.float32)
         pairs -= np.array((self.left, self.top), np.float32)
@@ -89,20 +102,25 @@ class Letterbox:
 
 @dataclass(frozen=True)
 class CentreCrop:
-    """How a classifier sees a source image: scaled so that its shorter side fits, and the middle of it cut out.
-
-    The fields are Letterbox's, except that `top` and `left` are where the crop starts within the scaled image.
-    """
+    """A classifier's view of a source image: scaled to cover the canvas, and cut to its middle."""
 
     source_hw: tuple[int, int]
+    """The image's height and width, in source pixels."""
     network_hw: tuple[int, int]
+    """The canvas's height and width, in network pixels."""
     resized_hw: tuple[int, int]
+    """The scaled image's height and width, in network pixels."""
     top: int
+    """The crop's first row in the scaled image."""
     left: int
+    """The crop's first column in the scaled image."""
 
     @classmethod
     def fit(cls, source_hw: tuple[int, int], network_hw: tuple[int, int]) -> "CentreCrop":
-        """Cover a canvas of `network_hw` with an image of `source_hw`. Raises ValueError if a side is not positive."""
+        """Cover a canvas of `network_hw` with an image of `source_hw`.
+
+        Raises ValueError if a side is not positive.
+        """
         _check_sides(source_hw, network_hw)
         scale = max(Fraction(network_hw[0], source_hw[0]), Fraction(network_hw[1], source_hw[1]))
         height, width = (int(side * scale) for side in source_hw)
@@ -110,12 +128,12 @@ class CentreCrop:
         return cls(source_hw, network_hw, (height, width), top, left)
 
     def apply(self, image: Pixels, out: Pixels | None = None) -> Pixels:
-        """Draw `image` on the canvas; shapes, dtypes, `out` and errors as for Letterbox.apply."""
+        """Draw `image` on the canvas. Shapes, dtypes, `out` and errors are those of Letterbox."""
         _check_pixels("the image", image, self.source_hw)
         canvas = np.empty((*self.network_hw, 3), np.uint8) if out is None else out
         _check_pixels("the canvas", canvas, self.network_hw)
         pixels: npt.NDArray[Any] = image
-        # The longer side first: what is cut off is then never scaled, however long it is.
+        # The longer side comes first, so that pixels outside the crop are never scaled.
         for axis in sorted((0, 1), key=lambda axis: -self.resized_hw[axis]):
             pixels = _resample(
                 pixels,
@@ -129,10 +147,11 @@ class CentreCrop:
 
 
 def _resample(image: npt.NDArray[Any], axis: int, size: int, start: int, count: int) -> Floats:
-    """Scale `image`, (height, width, 3), to `size` along `axis`, and return the `count` rows or columns from `start`.
+    """Scale `image` (height, width, 3) to `size` along `axis`.
 
-    With a triangle as wide as two rows of the result, as Pillow's bilinear filter has it, which classifiers are trained
-    with. OpenCV's INTER_LINEAR looks at two rows of the source however many there are, and gives other pixels.
+    Returns `count` rows or columns from `start`, float32. The filter is a triangle as wide as two
+    rows of the result. Classifiers are trained with the same one, Pillow's bilinear filter.
+    OpenCV's INTER_LINEAR reads only two rows of the source, and gives other pixels.
     """
     rows = image.swapaxes(0, axis)
     scale = len(rows) / size

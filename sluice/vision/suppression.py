@@ -1,4 +1,4 @@
-"""Non-maximum suppression of boxes, straight and rotated."""
+"""Non-maximum suppression of straight and rotated boxes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ import numpy.typing as npt
 
 from sluice.vision.boxes import Floats, Ints, box_iou, rotated_iou
 
-MAX_CANDIDATES = 30_000  # more boxes than this above the threshold are noise, and suppression is quadratic at worst
-MAX_ROTATED = 2_048  # rotated boxes cost some ten times as much to compare
-_BLOCK = 128  # candidates settled at once; measured fastest between 300 and 8400 candidates
+# More boxes than these above the threshold are noise, and suppression is quadratic at worst.
+MAX_CANDIDATES = 30_000
+MAX_ROTATED = 2_048  # fewer, since rotated boxes cost about ten times as much to compare
+_BLOCK = 128  # candidates compared at once
 
 
 def suppress(
@@ -22,12 +23,15 @@ def suppress(
     max_detections: int,
     class_agnostic: bool = False,
 ) -> Ints:
-    """Greedy non-maximum suppression: keep the best box, drop those that overlap it too much, and so on.
+    """Greedy non-maximum suppression: keep the best box, drop what overlaps it too much, repeat.
 
-    `boxes` (n, 4) are x1, y1, x2, y2 in any frame; `scores` (n,) are final, with objectness in them; `class_ids` (n,).
-    A box is dropped where its overlap with a kept box is strictly greater than `iou` and both are of one class, or
-    `class_agnostic` is set. At most MAX_CANDIDATES of the best boxes are looked at.
-    Returns the kept indices, int64, the best first, at most `max_detections`; of equal scores the lower index is first.
+    `boxes` (n, 4) are x1, y1, x2, y2 in any frame. `scores` (n,) are final: class times objectness.
+    `class_ids` is (n,). A box is dropped where its overlap with a kept box of its class is strictly
+    greater than `iou`. With `class_agnostic`, a kept box of any class counts. Only the
+    MAX_CANDIDATES best boxes are read.
+
+    Returns the kept indices, int64, the best first, at most `max_detections`. Of equal scores the
+    lower index is first.
     """
     order = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
     clashes = _Clashes(boxes, None if class_agnostic else class_ids, iou, box_iou)
@@ -43,10 +47,13 @@ def suppress_rotated(
     max_detections: int,
     class_agnostic: bool = False,
 ) -> Ints:
-    """Suppress rotated boxes (n, 5), centre x, centre y, width, height, radians, by their ProbIoU; else as suppress.
+    """Suppress rotated boxes by their ProbIoU.
 
-    Here a dropped box drops others too, which the reference results of rotated YOLO models show: "Fast NMS" (Bolya et
-    al., "YOLACT", https://arxiv.org/abs/1904.02689). At most MAX_ROTATED of the best boxes are looked at.
+    `boxes` (n, 5) are centre x, centre y, width, height and radians. Other arguments and the result
+    are those of suppress. Only the MAX_ROTATED best boxes are read.
+
+    A dropped box drops others too, as in the reference results of rotated YOLO models. The method
+    is "Fast NMS" of Bolya et al., "YOLACT", https://arxiv.org/abs/1904.02689
     """
     order = np.argsort(-scores, kind="stable")[:MAX_ROTATED]
     clashes = _Clashes(boxes, None if class_agnostic else class_ids, iou, rotated_iou)
@@ -55,10 +62,11 @@ def suppress_rotated(
 
 @dataclass(frozen=True)
 class _Clashes:
-    """Which boxes can't be kept beside which others: (n, m) bool for n and m indices. Without class ids, all."""
+    """Pairs of boxes that can't both be kept: (n, m) bool for n and m indices."""
 
     boxes: Floats
     class_ids: Ints | None
+    """None where boxes of different classes clash too."""
     iou: float
     overlap: Callable[[Floats, Floats], Floats]
 
@@ -72,7 +80,10 @@ class _Clashes:
 
 
 def _settle(order: Ints, clashes: _Clashes, max_detections: int, *, dropped_drop: bool) -> Ints:
-    """Go through `order`, a block at a time: compare it with what came before, then within itself."""
+    """Compare each block of `order` with the boxes before it, then its boxes with each other.
+
+    With `dropped_drop`, a dropped box drops others too.
+    """
     kept = order[:0]
     for start in range(0, len(order), _BLOCK):
         block = order[start : start + _BLOCK]

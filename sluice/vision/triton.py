@@ -1,20 +1,14 @@
-"""Inference on Triton over gRPC. The only file that imports tritonclient, and the one where its errors become ours.
+"""Inference on Triton over gRPC. The only importer of tritonclient and translator of its errors.
 
-Where Triton runs on this host the tensors go through system shared memory: a float32 image of 640 x 640 took 45 ms a call as
-bytes, 20 ms so. A region has a name in /dev/shm only until Triton has it open: whoever is killed later leaves nothing behind.
+With a Triton on this host, tensors lie in system shared memory; see `shared_memory.py`.
+With any other, tensors travel as bytes in the gRPC messages.
 """
 
 import logging
-import math
-import mmap
-import os
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,53 +24,45 @@ from sluice.errors import (
     UnknownModel,
 )
 from sluice.models import Model, Tensor
+from sluice.vision.shared_memory import Region, RegionLayout
 
 log = logging.getLogger(__name__)
 
 _CHANNEL: list[tuple[str, int | str]] = [
-    (
-        "grpc.max_reconnect_backoff_ms",
-        1000,
-    ),  # the default lets a worker sit out two minutes after Triton is back
-    (
-        "grpc.dns_min_time_between_resolutions_ms",
-        5000,
-    ),  # of 30 s: that long the addresses of pods that are gone would be tried
+    # By default a worker may wait two minutes after Triton is back.
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # By default the addresses of pods that are gone would be tried for 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 5000),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
-_ALIGNMENT = 64  # bytes; a cache line, and enough for any vector instruction
-_RETIREMENT_S = 60.0
+_RETIREMENT_S = 60.0  # until a region is closed to which Triton may still write
 
 
 class Slot(Protocol):
-    """Room for one inference: fill `input` (no batch axis, the model's dtype and dims), then `infer`."""
+    """The memory of one inference: fill `input`, then call `infer`."""
 
     input: npt.NDArray[Any]
+    """No batch axis; the model's dtype and dims."""
 
     def infer(self) -> Mapping[str, npt.NDArray[Any]]:
-        """The outputs by name, without the batch axis; valid until the slot is given back.
+        """Return the outputs by name, without the batch axis. Valid until the slot is released.
 
         Raises TritonUnavailable, DeadlineExceeded, UnknownModel or InferenceFailed.
         """
 
 
 class _RegionLost(TritonUnavailable):
-    """Triton does not know the region: it has restarted since the region was registered."""
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where in a region a tensor lies, in bytes."""
-
-    tensor: Tensor
-    shape: tuple[int, ...]
-    offset: int
-    size: int
+    """Triton does not know the region: Triton has restarted since the registration."""
 
 
 class Triton:
-    """Thread-safe; one lazy channel per process. `close` gives Triton's mappings back."""
+    """A client of one Triton. Thread-safe; connects on first use.
+
+    `shared_memory` allows regions where `grpc_url` names this host.
+    The names of regions begin with `region_prefix`.
+    A model's configuration is cached for `models_ttl_s`.
+    """
 
     def __init__(
         self,
@@ -88,9 +74,7 @@ class Triton:
         region_prefix: str = "sluice-",
     ) -> None:
         channel = list(_CHANNEL)
-        if (
-            "://" in grpc_url
-        ):  # dns:///service: one connection to each address, not all calls down the first
+        if "://" in grpc_url:  # dns:///service: a connection to each address, instead of the first
             channel.append(("grpc.lb_policy_name", "round_robin"))
         self._client = grpcclient.InferenceServerClient(grpc_url, channel_args=channel)
         self._timeout_s = timeout_s
@@ -103,26 +87,28 @@ class Triton:
         self._retired: list[tuple[float, _SharedSlot]] = []
 
     def model(self, name: str) -> Model:
-        """What the loaded model says of itself. Raises UnknownModel, UnsupportedModel, TritonUnavailable, DeadlineExceeded."""
-        known = self._models.get(name)
-        if known and time.monotonic() - known[0] < self._models_ttl_s:
-            return known[1]
+        """Return the loaded model.
+
+        Raises UnknownModel, UnsupportedModel, TritonUnavailable or DeadlineExceeded.
+        """
+        cached = self._models.get(name)
+        if cached and time.monotonic() - cached[0] < self._models_ttl_s:
+            return cached[1]
         with _translated(name):
             answer = self._client.get_model_config(
                 name, as_json=True, client_timeout=self._timeout_s
             )
         model = Model.from_config(answer["config"])
         with self._lock:
-            self._models[name] = (time.monotonic(), model)
-            if (
-                known and known[1] != model
-            ):  # another version: the old one's regions have other sizes
-                self._retired += [(time.monotonic(), slot) for slot in self._idle.pop(known[1], [])]
+            now = time.monotonic()
+            self._models[name] = (now, model)
+            if cached and cached[1] != model:  # a new version, with other sizes
+                self._retired += [(now, slot) for slot in self._idle.pop(cached[1], [])]
         return model
 
     @contextmanager
     def slot(self, model: Model) -> Iterator[Slot]:
-        """Room for one inference of `model`; kept for the next one unless this one failed."""
+        """Reserve the memory of one inference. A slot is reused unless its inference failed."""
         shared = self._shared_slot(model) if self._shared_memory else None
         if shared is None:
             yield _WireSlot(self, model)
@@ -130,17 +116,18 @@ class Triton:
         try:
             yield shared
         except BaseException:
-            with self._lock:  # Triton may still write the answer to a request that timed out here: let it, for a while
+            # After a time-out here, Triton may still write its answer to the region.
+            with self._lock:
                 self._retired.append((time.monotonic(), shared))
             raise
         with self._lock:
             self._idle.setdefault(model, []).append(shared)
 
     def close(self) -> None:
+        """Unregister every region and close the channel."""
         with self._lock:
-            slots = [slot for idle in self._idle.values() for slot in idle] + [
-                slot for _, slot in self._retired
-            ]
+            slots = [slot for idle in self._idle.values() for slot in idle]
+            slots += [slot for _, slot in self._retired]
             self._idle, self._retired = {}, []
         for slot in slots:
             slot.close()
@@ -162,7 +149,7 @@ class Triton:
             raise
         except (SluiceError, OSError) as error:
             log.warning(
-                "shared memory with Triton does not work (%s); tensors go over gRPC from now on",
+                "shared memory with Triton does not work; tensors go over gRPC from now on: %s",
                 error,
             )
             self._shared_memory = False
@@ -176,7 +163,7 @@ class Triton:
 
 
 class _WireSlot:
-    """The tensors travel as bytes in the gRPC messages."""
+    """A slot whose tensors travel as bytes in the gRPC messages."""
 
     def __init__(self, triton: Triton, model: Model) -> None:
         self._triton = triton
@@ -199,87 +186,82 @@ class _WireSlot:
 
 
 class _SharedSlot:
-    """The tensors lie in a region that this process and Triton have mapped. Outputs of unknown size travel as bytes."""
+    """A slot whose tensors lie in a region. Outputs of unknown size travel as bytes."""
 
     input: npt.NDArray[Any]
+    _region: Region
 
     def __init__(self, triton: Triton, model: Model) -> None:
         self._triton = triton
         self._model = model
-        self._places: dict[str, _Place] = {}
-        self._size = 0
-        for tensor, dims in (
-            (model.input, _input_dims(model)),
-            *((output, output.dims) for output in model.outputs),
-        ):
-            if min(dims) > 0:
-                shape = _batch_of_one(model, dims)
-                size = math.prod(shape) * _dtype(tensor).itemsize
-                self._places[tensor.name] = _Place(tensor, shape, self._size, size)
-                self._size += -(-size // _ALIGNMENT) * _ALIGNMENT
+        tensors = {model.input: _input_dims(model)}
+        tensors |= {output: output.dims for output in model.outputs}
+        self._layout = RegionLayout(
+            {
+                tensor.name: (_batch_of_one(model, dims), _dtype(tensor))
+                for tensor, dims in tensors.items()
+                if min(dims) > 0
+            }
+        )
         self._open()
 
     def infer(self) -> Mapping[str, npt.NDArray[Any]]:
         try:
             answer = self._triton._infer(self._model, *self._request())
-        except _RegionLost:  # Triton has restarted since: give it the same bytes in a new region
-            before = self._map
+        except _RegionLost:  # Triton has restarted: repeat with the same bytes in a new region
+            lost = self._region
             self._open()
-            self._map[:] = before[:]
+            self._region.copy_from(lost)
             answer = self._triton._infer(self._model, *self._request())
         return {
             output.name: _without_batch(
                 self._model,
-                self._view(output) if output.name in self._places else answer.as_numpy(output.name),
+                self._region.view(output.name)
+                if output.name in self._layout.places
+                else answer.as_numpy(output.name),
             )
             for output in self._model.outputs
         }
 
     def close(self) -> None:
-        """Tell Triton to let the region go; this process's mapping ends with its last array."""
+        """Tell Triton to unmap the region."""
+        name = self._region.name
         try:
-            self._triton._client.unregister_system_shared_memory(self._name, client_timeout=1.0)
-        except InferenceServerException as error:
-            log.debug(
-                "region %s was not unregistered: %s", self._name, error
-            )  # Triton has restarted, or is away
+            self._triton._client.unregister_system_shared_memory(name, client_timeout=1.0)
+        except InferenceServerException as error:  # Triton has restarted, or is unavailable
+            log.debug("region %s was not unregistered: %s", name, error)
 
     def _open(self) -> None:
-        """Make a region that Triton has open too, and no name for it. Raises OSError, or what Triton answers."""
-        self._name = f"{self._triton._region_prefix}{os.getpid()}-{uuid.uuid4().hex[:12]}"
-        path = Path("/dev/shm", self._name)  # noqa: S108  # where shm_open(3) keeps them
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        """Create a region and register it. Raises OSError, or the translated error of Triton."""
+        self._region = region = Region(self._layout, self._triton._region_prefix)
         try:
-            os.posix_fallocate(
-                descriptor, 0, self._size
-            )  # a full /dev/shm is an error here, not a SIGBUS at the first write
-            self._map = mmap.mmap(descriptor, self._size)
             with _translated(self._model.name):
                 self._triton._client.register_system_shared_memory(
-                    self._name, f"/{self._name}", self._size, client_timeout=self._triton._timeout_s
+                    region.name,
+                    f"/{region.name}",
+                    self._layout.size,
+                    client_timeout=self._triton._timeout_s,
                 )
         finally:
-            os.close(descriptor)
-            path.unlink()
-        self.input = self._view(self._model.input).reshape(_input_dims(self._model))
+            region.unlink()
+        self.input = region.view(self._model.input.name).reshape(_input_dims(self._model))
 
     def _request(self) -> tuple[list[Any], list[Any]]:
-        place = self._places[self._model.input.name]
+        """Return the input and the requested outputs, in tritonclient's terms."""
+        places, name = self._layout.places, self._region.name
+        place = places[self._model.input.name]
         tensor = grpcclient.InferInput(
             self._model.input.name, list(place.shape), self._model.input.dtype
         )
-        tensor.set_shared_memory(self._name, place.size, place.offset)
+        tensor.set_shared_memory(name, place.size, place.offset)
         outputs = []
         for output in self._model.outputs:
             requested = grpcclient.InferRequestedOutput(output.name)
-            if found := self._places.get(output.name):
-                requested.set_shared_memory(self._name, found.size, found.offset)
+            if output.name in places:
+                place = places[output.name]
+                requested.set_shared_memory(name, place.size, place.offset)
             outputs.append(requested)
         return [tensor], outputs
-
-    def _view(self, tensor: Tensor) -> npt.NDArray[Any]:
-        place = self._places[tensor.name]
-        return np.ndarray(place.shape, _dtype(tensor), self._map, place.offset)
 
 
 def _same_host(grpc_url: str) -> bool:
@@ -287,7 +269,7 @@ def _same_host(grpc_url: str) -> bool:
 
 
 def _input_dims(model: Model) -> tuple[int, ...]:
-    """The input's dims with the model's size where the graph leaves height and width open."""
+    """Return the input's dims, with the model's size where the graph leaves the sides open."""
     height, width = model.imgsz
     return (height, width, 3) if model.channels_last else (3, height, width)
 
@@ -301,27 +283,26 @@ def _without_batch(model: Model, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _dtype(tensor: Tensor) -> np.dtype[Any]:
-    found: np.dtype[Any] = np.dtype(triton_to_np_dtype(tensor.dtype))
-    return found
+    dtype: np.dtype[Any] = np.dtype(triton_to_np_dtype(tensor.dtype))
+    return dtype
 
 
 @contextmanager
 def _translated(model: str) -> Iterator[None]:
-    """Raises our error for what tritonclient raises inside."""
+    """Raises an error of Sluice for each error that tritonclient raises inside."""
     try:
         yield
     except InferenceServerException as error:
-        status, said = str(error.status()), str(error.message())
-        if "unable to find system shared memory region" in said.lower():
+        status, message = str(error.status()), str(error.message())
+        reason = message.lower()
+        if "unable to find system shared memory region" in reason:
             raise _RegionLost("Triton has restarted") from error
-        if (
-            "has no available versions" in said.lower()
-        ):  # it knows the model, and loads it, or unloads it since it is about to end
+        if "has no available versions" in reason:  # the model is loading, or Triton is stopping
             raise TritonUnavailable(f"model {model!r} is not loaded at the moment") from error
-        if "unknown model" in said.lower() or status.endswith("NOT_FOUND"):
+        if "unknown model" in reason or status.endswith("NOT_FOUND"):
             raise UnknownModel(f"model {model!r} is not loaded") from error
-        if status.endswith("UNAVAILABLE") or status.endswith("CANCELLED"):
+        if status.endswith(("UNAVAILABLE", "CANCELLED")):
             raise TritonUnavailable("Triton is unavailable") from error
         if status.endswith("DEADLINE_EXCEEDED"):
             raise DeadlineExceeded("Triton did not answer in time") from error
-        raise InferenceFailed(f"model {model!r} failed: {said}") from error
+        raise InferenceFailed(f"model {model!r} failed: {message}") from error

@@ -1,10 +1,10 @@
-"""What a model's outputs mean: one file per task, behind one function.
+"""The meaning of a model's outputs: one file a task, behind one function.
 
-    view = heads.fit(model, image.shape[:2])        # how the image lies on the network's canvas
+    view = heads.fit(model, image.shape[:2])  # the image's place on the network's canvas
     canvas = view.apply(image)
-    result = heads.decode(model, outputs, Parameters(), view)
+    result = heads.decode(model, outputs, DecodeParameters(), view)
 
-Nothing here has a batch axis, and nothing here does I/O.
+No array here has a batch axis, and no function does I/O.
 """
 
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ _DECODERS = {
 
 
 def fit(model: Model, source_hw: tuple[int, int]) -> Letterbox | CentreCrop:
-    """How an image of `source_hw`, (height, width) in pixels, is shown to `model`; its `apply` draws the canvas.
+    """Return how `model` sees an image of `source_hw`, (height, width) in pixels.
 
-    Raises ValueError if a side is not positive.
+    `apply` of the result draws the canvas. Raises ValueError if a side is not positive.
     """
     if model.task is Task.CLASSIFY:
         return CentreCrop.fit(source_hw, model.imgsz)
@@ -40,11 +40,11 @@ def decode(
     parameters: DecodeParameters,
     view: Letterbox | CentreCrop,
 ) -> Detections | Classification:
-    """What `model` saw in one image.
+    """Return the detections or classes of one image, in source pixels.
 
-    `outputs` are the model's outputs by name, without a batch axis, as sluice.models.Layout describes them; `view` is
-    what `fit` gave for the image. Coordinates in the result are source pixels.
-    Raises UnsupportedModel if an output's shape does not fit what the model says of itself.
+    `outputs` are the model's outputs by name, without a batch axis, laid out as
+    sluice.models.Layout says. `view` is the result of `fit` for the image. Raises UnsupportedModel
+    if an output's shape contradicts the model's configuration.
     """
     if isinstance(view, CentreCrop):
         return classify.decode(model, outputs, parameters)

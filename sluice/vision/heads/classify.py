@@ -1,4 +1,4 @@
-"""Whole images: one score per class."""
+"""Classes of a whole image: one score a class."""
 
 from collections.abc import Mapping
 
@@ -12,16 +12,18 @@ from sluice.vision.heads.common import Array, Classification, DecodeParameters, 
 def decode(
     model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters
 ) -> Classification:
-    """The likeliest classes, at most `max_detections` of those that `classes` allows; no confidence is asked of them.
+    """Return the likeliest classes, at most `max_detections` of those that `classes` allows.
 
-    The output is (C,): probabilities, or logits, as YOLOv5 exports them, which are put through a softmax.
-    Raises UnsupportedModel if it has another length than the model has names.
+    `confidence` is ignored. The output is (C,): probabilities or, from YOLOv5, logits.
+    Logits go through a softmax.
+    Raises UnsupportedModel if the output's length is not the number of the model's names.
     """
     output = pick(model, outputs, 1)
     if output.shape != (len(model.names),):
         raise UnsupportedModel(
-            f"model {model.name!r} is said to be {model.task} with {len(model.names)} classes: its output should be"
-            f" ({len(model.names)},), but it is {output.shape}; put right its task or names"
+            f"model {model.name!r} is configured as {model.task} with {len(model.names)} classes:"
+            f" its output should be ({len(model.names)},), but it is {output.shape};"
+            " correct its task or names"
         )
     scores = output.astype(np.float32)
     finite = np.isfinite(scores)

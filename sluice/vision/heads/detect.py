@@ -1,4 +1,4 @@
-"""Boxes: all three layouts."""
+"""Boxes, in all three layouts."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ from sluice.vision.letterbox import Letterbox
 def decode(
     model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
 ) -> Detections:
-    """Detections from the model's rows; arguments and errors as for sluice.heads.decode."""
+    """Return boxes. Arguments and errors are those of sluice.vision.heads.decode."""
     rows = select(model, pick(model, outputs, 2), parameters)
     return Detections(letterbox.to_source(rows.boxes), rows.scores, rows.class_ids)
 
@@ -27,9 +27,10 @@ def decode(
 def select(
     model: Model, output: Array, parameters: DecodeParameters, extras: int | None = 0
 ) -> Rows:
-    """The rows of `output` that are detections, the best first, with boxes as x1, y1, x2, y2 in network pixels.
+    """Return the rows of `output` that are detections, the best first.
 
-    For every task whose boxes lie straight; `extras` and errors as for read_rows.
+    For every task with straight boxes. Boxes in the result are x1, y1, x2, y2 in network pixels.
+    `extras` and errors are those of read_rows.
     """
     rows = read_rows(model, output, parameters, extras)
     boxes = rows.boxes if model.layout is Layout.END_TO_END else xywh_to_xyxy(rows.boxes)

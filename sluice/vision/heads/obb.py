@@ -20,10 +20,12 @@ from sluice.vision.letterbox import Letterbox
 def decode(
     model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
 ) -> Detections:
-    """Detections with `rotated` and `corners`, `boxes` being what encloses the corners within the image.
+    """Return detections with `rotated` and `corners`. `boxes` enclose the corners in the image.
 
-    In every layout a row's box is centre x, centre y, width, height, and the angle its last value, end to end too
-    (https://github.com/ultralytics/ultralytics/issues/24481). Arguments and errors as for sluice.heads.decode.
+    In every layout a row begins with centre x, centre y, width, height, and ends with the angle.
+    End-to-end models do the same: https://github.com/ultralytics/ultralytics/issues/24481
+
+    Arguments and errors are those of sluice.vision.heads.decode.
     """
     rows = read_rows(model, pick(model, outputs, 2), parameters, extras=1)
     rotated = np.concatenate((rows.boxes, rows.extras), axis=1)
@@ -40,7 +42,10 @@ def decode(
 
 
 def _upright(boxes: Floats) -> Floats:
-    """The same rotated boxes (n, 5) with angles from 0 to below pi/2: a quarter turn swaps width and height."""
+    """Return the same rotated boxes (n, 5) with angles from 0 to below pi/2.
+
+    A quarter turn swaps width and height.
+    """
     quarters = np.floor_divide(boxes[:, 4], np.float32(np.pi / 2))
     turned = boxes.copy()
     turned[:, 4] -= quarters * np.float32(np.pi / 2)

@@ -14,14 +14,14 @@ from sluice.vision.letterbox import Letterbox
 def decode(
     model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
 ) -> Detections:
-    """Detections with `keypoints`; arguments and errors as for sluice.heads.decode."""
+    """Return detections with `keypoints`. Arguments and errors are those of heads.decode."""
     rows = select(model, pick(model, outputs, 2), parameters, extras=None)
     values = rows.extras.shape[1]
     if values == 0 or values % 3:
         raise UnsupportedModel(
-            f"model {model.name!r} is said to be {model.task}, {model.layout}, with {len(model.names)} classes: that"
-            f" leaves {values} values in a row for keypoints, which is not x, y and confidence for each; put right its"
-            " task, layout or names"
+            f"model {model.name!r} is configured as {model.task}, {model.layout}, with"
+            f" {len(model.names)} classes: that leaves {values} values in a row for keypoints,"
+            " which is not x, y and confidence for each; correct its task, layout or names"
         )
     keypoints = rows.extras.reshape(-1, values // 3, 3)
     keypoints = np.concatenate(

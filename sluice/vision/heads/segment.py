@@ -1,7 +1,9 @@
 """Boxes with masks: each row adds coefficients of mask prototypes, which are a second output.
 
-How a mask comes about is from Bolya et al., "YOLACT", https://arxiv.org/abs/1904.02689, section 3: prototypes, weighted
-by a detection's coefficients and summed, cropped to its box; here scaled up first, so that the box cuts network pixels.
+A mask is the sum of the prototypes, weighted by a detection's coefficients, and cropped to its box.
+The source is section 3 of Bolya et al., "YOLACT", https://arxiv.org/abs/1904.02689
+
+Here the sum is scaled up before the crop, so that the box cuts network pixels.
 """
 
 from collections.abc import Mapping
@@ -16,24 +18,23 @@ from sluice.vision.heads.common import Array, DecodeParameters, Detections, pick
 from sluice.vision.heads.detect import select
 from sluice.vision.letterbox import Letterbox, Pixels
 
-_PARTS = (
-    16  # a mask that falls into more parts than this is noise, and its lesser parts are left out
-)
+_PARTS = 16  # of a mask; a mask with more is noise, and its smaller parts are left out
 
 
 def decode(
     model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
 ) -> Detections:
-    """Detections with `polygons`; prototypes are (p, h, w), and rows have p coefficients.
+    """Return detections with `polygons`. Prototypes are (p, h, w), and rows have p coefficients.
 
-    Arguments and errors as for sluice.heads.decode.
+    Arguments and errors are those of sluice.vision.heads.decode.
     """
     prototypes = pick(model, outputs, 3)
     height, width = letterbox.network_hw
     if prototypes.size == 0 or height % prototypes.shape[1] or width % prototypes.shape[2]:
         raise UnsupportedModel(
-            f"model {model.name!r}: its mask prototypes should be (p, h, w) with {height} a multiple of h and {width}"
-            f" of w, but they are {prototypes.shape}; put right its task or imgsz"
+            f"model {model.name!r}: its mask prototypes should be (p, h, w) with {height} a"
+            f" multiple of h and {width} of w, but they are {prototypes.shape};"
+            " correct its task or imgsz"
         )
     rows = select(model, pick(model, outputs, 2), parameters, extras=len(prototypes))
     polygons = []
@@ -48,10 +49,11 @@ def decode(
 def draw_mask(
     prototypes: Array, coefficients: Floats, box: Floats, network_hw: tuple[int, int]
 ) -> tuple[Pixels, int, int]:
-    """One detection's mask within its box: (h, w) uint8, 0 or 1, and its left and top on the network's canvas.
+    """Return a detection's mask within its box, (h, w) uint8 of 0 and 1, and its left and top.
 
-    `prototypes` (p, h, w) cover the canvas, whose sides are multiples of theirs; `coefficients` (p,) float32; `box`
-    (4,) x1, y1, x2, y2 in network pixels: a pixel is in it where x1 <= x < x2. A box without pixels gives shape (0, 0).
+    `prototypes` (p, h, w) cover the canvas, whose sides are multiples of h and w. `coefficients` is
+    (p,) float32. `box` (4,) is x1, y1, x2, y2 in network pixels, as are the left and top.
+    A pixel is in the box where x1 <= x < x2. A box without pixels gives a mask of shape (0, 0).
     """
     left, top, right, bottom = (
         min(max(int(np.ceil(side)), 0), limit)
@@ -60,14 +62,13 @@ def draw_mask(
     if right <= left or bottom <= top:
         return np.zeros((0, 0), np.uint8), left, top
     step_y, step_x = network_hw[0] // prototypes.shape[1], network_hw[1] // prototypes.shape[2]
-    # Only the cells under the box, and one more on each side, from which the scaling blends.
+    # Only the cells under the box are scaled, and one more on each side for the interpolation.
     y, x = max(top // step_y - 1, 0), max(left // step_x - 1, 0)
     cells = prototypes[:, y : (bottom - 1) // step_y + 2, x : (right - 1) // step_x + 2].astype(
         np.float32
     )
-    with np.errstate(
-        invalid="ignore", over="ignore"
-    ):  # where a prototype is not finite, there is no mask
+    # A prototype that is not finite gives no mask.
+    with np.errstate(invalid="ignore", over="ignore"):
         logits = np.tensordot(coefficients, cells, 1)
     size = (logits.shape[1] * step_x, logits.shape[0] * step_y)
     scaled = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)
@@ -76,10 +77,10 @@ def draw_mask(
 
 
 def outline(mask: Pixels) -> Floats:
-    """The outline (m, 2) float32, x and y, of what is set in `mask` (h, w) uint8; m is 0 where nothing is.
+    """Return the outline (m, 2) float32, x and y, of the set pixels of `mask` (h, w) uint8.
 
-    One polygon for all parts: each lesser part is joined at the nearest corners by a bridge without width, there and
-    back. Holes are not cut out.
+    m is 0 for an empty mask. One polygon covers all parts: a bridge without width joins each
+    smaller part at the nearest corners. Holes are not cut out.
     """
     if mask.size == 0:
         return np.zeros((0, 2), np.float32)
@@ -90,9 +91,9 @@ def outline(mask: Pixels) -> Floats:
         if len(whole) == 0:
             whole = points
             continue
-        # Squared, as a² - 2ab + b²: the product of matrices is several times as quick as differences.
+        # Squared distances as a² - 2ab + b²: a matrix product is faster than differences.
         distances = (whole**2).sum(axis=1)[:, None] - 2 * whole @ points.T + (points**2).sum(axis=1)
-        here, there = np.unravel_index(distances.argmin(), distances.shape)
-        round_trip = np.concatenate((points[there:], points[: there + 1]))
-        whole = np.concatenate((whole[: here + 1], round_trip, whole[here:]))
+        end, start = np.unravel_index(distances.argmin(), distances.shape)
+        round_trip = np.concatenate((points[start:], points[: start + 1]))
+        whole = np.concatenate((whole[: end + 1], round_trip, whole[end:]))
     return whole

@@ -9,7 +9,7 @@ MakeModel = Callable[..., Model]
 
 @pytest.fixture
 def make_model() -> MakeModel:
-    """A model of a task and layout with `classes` classes, a square input and outputs named output0 and output1."""
+    """Builds a model with a square input, and outputs named output0 and output1."""
 
     def make(
         task: Task, layout: Layout = Layout.ANCHOR_FREE, classes: int = 3, side: int = 64

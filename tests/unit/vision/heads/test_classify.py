@@ -15,20 +15,20 @@ MakeModel = Callable[..., Model]
 
 def decode(model: Model, values: list[float], **parameters: Any) -> Classification:
     view = heads.fit(model, (50, 100))
-    found = heads.decode(
+    result = heads.decode(
         model, {"output0": np.array(values, np.float32)}, DecodeParameters(**parameters), view
     )
-    assert isinstance(found, Classification)
-    return found
+    assert isinstance(result, Classification)
+    return result
 
 
 def test_classes_come_out_best_first_whatever_the_confidence(make_model: MakeModel) -> None:
-    found = decode(make_model(Task.CLASSIFY, classes=4), [0.1, 0.6, 0.1, 0.2], confidence=0.9)
-    assert found.class_ids.tolist() == [1, 3, 0, 2]
-    assert found.scores == pytest.approx([0.6, 0.2, 0.1, 0.1])
-    assert found.class_ids.dtype == np.int64
-    assert found.scores.dtype == np.float32
-    assert len(found) == 4
+    result = decode(make_model(Task.CLASSIFY, classes=4), [0.1, 0.6, 0.1, 0.2], confidence=0.9)
+    assert result.class_ids.tolist() == [1, 3, 0, 2]
+    assert result.scores == pytest.approx([0.6, 0.2, 0.1, 0.1])
+    assert result.class_ids.dtype == np.int64
+    assert result.scores.dtype == np.float32
+    assert len(result) == 4
 
 
 def test_only_so_many_and_only_the_classes_asked_for(make_model: MakeModel) -> None:
@@ -40,17 +40,17 @@ def test_only_so_many_and_only_the_classes_asked_for(make_model: MakeModel) -> N
 
 @pytest.mark.parametrize("logits", [[2.0, -1.0, 0.5], [200.0, 0.0, 3.0], [0.2, 0.2, 0.2]])
 def test_logits_become_probabilities(make_model: MakeModel, logits: list[float]) -> None:
-    found = decode(make_model(Task.CLASSIFY), logits)
+    result = decode(make_model(Task.CLASSIFY), logits)
     exponents = np.exp(np.array(logits) - max(logits))
-    assert found.scores.sum() == pytest.approx(1)
-    assert found.scores == pytest.approx(
+    assert result.scores.sum() == pytest.approx(1)
+    assert result.scores == pytest.approx(
         sorted(exponents / exponents.sum(), reverse=True), abs=1e-6
     )
 
 
 def test_broken_numbers_are_left_out(make_model: MakeModel) -> None:
-    found = decode(make_model(Task.CLASSIFY), [np.nan, 0.7, np.inf])
-    assert found.class_ids.tolist() == [1]
+    result = decode(make_model(Task.CLASSIFY), [np.nan, 0.7, np.inf])
+    assert result.class_ids.tolist() == [1]
 
 
 def test_another_number_of_classes_is_explained(make_model: MakeModel) -> None:

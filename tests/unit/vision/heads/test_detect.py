@@ -1,4 +1,4 @@
-"""Boxes from rows: what all the heads but the classifier share."""
+"""Boxes from rows, shared by all heads but the classifier."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +29,7 @@ def table_of(
     rows: list[tuple[tuple[float, float, float, float], int, float]],
     classes: int = 3,
 ) -> Floats:
-    """An output that says of each row: its box as x1, y1, x2, y2, its class id and its score."""
+    """Return an output whose rows have a box as x1, y1, x2, y2, a class id and a score."""
     lines = []
     for (x1, y1, x2, y2), class_id, score in rows:
         centred = [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1]
@@ -61,38 +61,49 @@ def decode(
 class TestEveryLayout:
     def test_rows_come_out_best_first(self, make_model: MakeModel, layout: Layout) -> None:
         rows = [((0, 0, 10, 20), 0, 0.5), ((30, 30, 40, 40), 2, 0.75), ((5, 40, 15, 50), 1, 0.1)]
-        found = decode(make_model(Task.DETECT, layout), table_of(layout, [*rows]))
-        assert found.boxes.tolist() == [[30, 30, 40, 40], [0, 0, 10, 20]]
-        assert found.scores == pytest.approx([0.75, 0.5])
-        assert found.class_ids.tolist() == [2, 0]
-        assert found.boxes.dtype == found.scores.dtype == np.float32
-        assert found.class_ids.dtype == np.int64
-        assert [found.keypoints, found.rotated, found.corners, found.polygons] == [None] * 4
-        assert len(found) == 2
+        detections = decode(make_model(Task.DETECT, layout), table_of(layout, [*rows]))
+        assert detections.boxes.tolist() == [[30, 30, 40, 40], [0, 0, 10, 20]]
+        assert detections.scores == pytest.approx([0.75, 0.5])
+        assert detections.class_ids.tolist() == [2, 0]
+        assert detections.boxes.dtype == detections.scores.dtype == np.float32
+        assert detections.class_ids.dtype == np.int64
+        assert [
+            detections.keypoints,
+            detections.rotated,
+            detections.corners,
+            detections.polygons,
+        ] == [None] * 4
+        assert len(detections) == 2
 
     def test_half_precision_is_read_too(self, make_model: MakeModel, layout: Layout) -> None:
         output = table_of(layout, [((0, 0, 10, 20), 0, 0.5)]).astype(np.float16)
-        found = decode(make_model(Task.DETECT, layout), output)
-        assert found.boxes.tolist() == [[0, 0, 10, 20]]
-        assert found.scores.dtype == np.float32
+        detections = decode(make_model(Task.DETECT, layout), output)
+        assert detections.boxes.tolist() == [[0, 0, 10, 20]]
+        assert detections.scores.dtype == np.float32
 
     def test_boxes_are_mapped_to_the_source_and_clipped(
         self, make_model: MakeModel, layout: Layout
     ) -> None:
         output = table_of(layout, [((0, 10, 32, 32), 0, 0.5), ((40, 20, 90, 60), 1, 0.5)])
-        found = decode(make_model(Task.DETECT, layout), output, Letterbox.fit((100, 200), (64, 64)))
-        assert found.boxes.tolist() == [[0, 0, 100, 50], [125, 12.5, 200, 100]]
+        detections = decode(
+            make_model(Task.DETECT, layout), output, Letterbox.fit((100, 200), (64, 64))
+        )
+        assert detections.boxes.tolist() == [[0, 0, 100, 50], [125, 12.5, 200, 100]]
 
     def test_nothing_gives_empty_arrays(self, make_model: MakeModel, layout: Layout) -> None:
         for rows in ([], [((0.0, 0.0, 10.0, 20.0), 0, 0.2)]):
-            found = decode(make_model(Task.DETECT, layout), table_of(layout, rows))
-            assert (found.boxes.shape, found.scores.shape, found.class_ids.shape) == (
+            detections = decode(make_model(Task.DETECT, layout), table_of(layout, rows))
+            assert (
+                detections.boxes.shape,
+                detections.scores.shape,
+                detections.class_ids.shape,
+            ) == (
                 (0, 4),
                 (0,),
                 (0,),
             )
-            assert found.boxes.dtype == np.float32
-            assert found.class_ids.dtype == np.int64
+            assert detections.boxes.dtype == np.float32
+            assert detections.class_ids.dtype == np.int64
 
     def test_the_confidence_itself_is_not_enough(
         self, make_model: MakeModel, layout: Layout
@@ -111,8 +122,8 @@ class TestEveryLayout:
 
     def test_max_detections_keeps_the_best(self, make_model: MakeModel, layout: Layout) -> None:
         output = table_of(layout, [((x, 0, x + 5, 9), 0, 0.3 + x / 100) for x in (30, 10, 50, 20)])
-        found = decode(make_model(Task.DETECT, layout), output, max_detections=2)
-        assert found.scores == pytest.approx([0.8, 0.6])
+        detections = decode(make_model(Task.DETECT, layout), output, max_detections=2)
+        assert detections.scores == pytest.approx([0.8, 0.6])
 
     def test_overlaps_are_suppressed_unless_the_model_did(
         self, make_model: MakeModel, layout: Layout
@@ -139,13 +150,13 @@ class TestEveryLayout:
             table[0, value] = broken
             output = np.ascontiguousarray(table.T) if layout is Layout.ANCHOR_FREE else table
             try:
-                found = decode(model, output)
+                detections = decode(model, output)
             except UnsupportedModel:
                 assert (layout, value, broken) == (Layout.END_TO_END, 5, 1e30)
                 continue
-            assert np.isfinite(found.boxes).all()
-            assert np.isfinite(found.scores).all()
-            assert [30, 30, 40, 40] in found.boxes.tolist()
+            assert np.isfinite(detections.boxes).all()
+            assert np.isfinite(detections.scores).all()
+            assert [30, 30, 40, 40] in detections.boxes.tolist()
 
     def test_a_shape_that_does_not_fit_is_explained(
         self, make_model: MakeModel, layout: Layout
@@ -178,16 +189,16 @@ class TestEveryLayout:
 def test_objectness_counts_in_the_score_but_is_not_the_score(make_model: MakeModel) -> None:
     output = np.array(
         [
-            [5, 5, 10, 10, 0.9, 0.2, 0.1, 0.0],  # sure that there is something, not of what: 0.18
+            [5, 5, 10, 10, 0.9, 0.2, 0.1, 0.0],  # a certain object of an uncertain class: 0.18
             [5, 5, 10, 10, 0.5, 0.0, 0.8, 0.7],  # 0.4
             [30, 30, 10, 10, 0.8, 0.0, 0.0, 0.9],  # 0.72
             [50, 50, 10, 10, 0.2, 1.0, 0.0, 0.0],  # 0.2
         ],
         np.float32,
     )
-    found = decode(make_model(Task.DETECT, Layout.ANCHORS), output)
-    assert found.scores == pytest.approx([0.72, 0.4])
-    assert found.class_ids.tolist() == [2, 1]
+    detections = decode(make_model(Task.DETECT, Layout.ANCHORS), output)
+    assert detections.scores == pytest.approx([0.72, 0.4])
+    assert detections.class_ids.tolist() == [2, 1]
 
 
 def test_a_row_is_of_its_best_class_only(make_model: MakeModel) -> None:
@@ -212,10 +223,10 @@ def test_the_first_output_that_fits_is_read(make_model: MakeModel) -> None:
         np.zeros((3, 8, 8), np.float32),
         table_of(Layout.ANCHOR_FREE, [((0, 0, 9, 9), 0, 0.5)]),
     )
-    found = heads.decode(
+    detections = heads.decode(
         make_model(Task.DETECT), {"output1": rows, "output0": raw}, DecodeParameters(), SQUARE
     )
-    assert len(found) == 1
+    assert len(detections) == 1
 
 
 @settings(
@@ -267,11 +278,11 @@ def test_equals_a_slow_reading(
         "classes": classes,
         "class_agnostic": agnostic,
     }
-    found = decode(make_model(Task.DETECT, layout), output, **parameters)
-    assert found.scores.tolist() == [score for score, _, _ in kept[:limit]]
-    assert found.class_ids.tolist() == [class_id for _, class_id, _ in kept[:limit]]
+    detections = decode(make_model(Task.DETECT, layout), output, **parameters)
+    assert detections.scores.tolist() == [score for score, _, _ in kept[:limit]]
+    assert detections.class_ids.tolist() == [class_id for _, class_id, _ in kept[:limit]]
     boxes = np.concatenate([box for _, _, box in kept[:limit]] or [np.zeros((0, 4), np.float32)])
-    assert found.boxes == pytest.approx(np.clip(boxes, 0, 64), abs=1e-4)
+    assert detections.boxes == pytest.approx(np.clip(boxes, 0, 64), abs=1e-4)
 
 
 def test_results_and_parameters_are_frozen() -> None:

@@ -21,7 +21,7 @@ VIEW = Letterbox.fit(
 
 
 def output_of(layout: Layout, rows: list[tuple[tuple[float, ...], float]]) -> np.ndarray:
-    """Of each row: centre x, y, width, height and angle; and a score, for class 1."""
+    """Each row has centre x, y, width, height and angle, and a score for class 1."""
     lines = []
     for (*box, angle), score in rows:
         scores = {
@@ -37,39 +37,44 @@ def output_of(layout: Layout, rows: list[tuple[tuple[float, ...], float]]) -> np
 def decode(
     model: Model, output: np.ndarray, view: Letterbox = VIEW, **parameters: Any
 ) -> Detections:
-    found = heads.decode(model, {"output0": output}, DecodeParameters(**parameters), view)
-    assert isinstance(found, Detections)
-    assert found.rotated is not None
-    assert found.corners is not None
-    return found
+    detections = heads.decode(model, {"output0": output}, DecodeParameters(**parameters), view)
+    assert isinstance(detections, Detections)
+    assert detections.rotated is not None
+    assert detections.corners is not None
+    return detections
 
 
 @pytest.mark.parametrize("layout", list(Layout))
 class TestEveryLayout:
     def test_a_box_is_mapped_to_the_source(self, make_model: MakeModel, layout: Layout) -> None:
-        found = decode(
+        detections = decode(
             make_model(Task.OBB, layout), output_of(layout, [((32, 32, 16, 8, math.pi / 6), 0.5)])
         )
-        assert found.rotated is not None
-        assert found.corners is not None
-        assert found.rotated[0] == pytest.approx([100, 50, 50, 25, math.pi / 6])
-        assert found.corners[0] == pytest.approx(rotated_corners(found.rotated)[0])
-        assert found.corners.dtype == found.rotated.dtype == found.boxes.dtype == np.float32
+        assert detections.rotated is not None
+        assert detections.corners is not None
+        assert detections.rotated[0] == pytest.approx([100, 50, 50, 25, math.pi / 6])
+        assert detections.corners[0] == pytest.approx(rotated_corners(detections.rotated)[0])
+        assert (
+            detections.corners.dtype
+            == detections.rotated.dtype
+            == detections.boxes.dtype
+            == np.float32
+        )
         reach = (25 * math.cos(math.pi / 6) + 12.5 / 2, 12.5 + 12.5 * math.cos(math.pi / 6))
-        assert found.boxes[0] == pytest.approx(
+        assert detections.boxes[0] == pytest.approx(
             [100 - reach[0], 50 - reach[1], 100 + reach[0], 50 + reach[1]]
         )
-        assert found.class_ids.tolist() == [1]
+        assert detections.class_ids.tolist() == [1]
 
     def test_the_enclosing_box_is_clipped_and_the_corners_are_not(
         self, make_model: MakeModel, layout: Layout
     ) -> None:
-        found = decode(
+        detections = decode(
             make_model(Task.OBB, layout), output_of(layout, [((-4, 12, 16, 16, 0), 0.5)])
         )
-        assert found.corners is not None
-        assert found.boxes[0] == pytest.approx([0, 0, 12.5, 12.5])
-        assert found.corners[0].tolist() == [
+        assert detections.corners is not None
+        assert detections.boxes[0] == pytest.approx([0, 0, 12.5, 12.5])
+        assert detections.corners[0].tolist() == [
             [12.5, 12.5],
             [12.5, -37.5],
             [-37.5, -37.5],
@@ -77,10 +82,12 @@ class TestEveryLayout:
         ]
 
     def test_nothing_gives_empty_arrays(self, make_model: MakeModel, layout: Layout) -> None:
-        found = decode(make_model(Task.OBB, layout), output_of(layout, [((0, 16, 16, 8, 0), 0.1)]))
-        assert found.rotated is not None
-        assert found.corners is not None
-        assert (found.boxes.shape, found.rotated.shape, found.corners.shape) == (
+        detections = decode(
+            make_model(Task.OBB, layout), output_of(layout, [((0, 16, 16, 8, 0), 0.1)])
+        )
+        assert detections.rotated is not None
+        assert detections.corners is not None
+        assert (detections.boxes.shape, detections.rotated.shape, detections.corners.shape) == (
             (0, 4),
             (0, 5),
             (0, 4, 2),
@@ -94,9 +101,9 @@ class TestEveryLayout:
             ((32, 32, 30, 3, 0.55), 0.9),
             ((32, 32, 30, 3, 0.5 + math.pi / 2), 0.8),
         ]
-        found = decode(make_model(Task.OBB, layout), output_of(layout, [*rows]))
-        # the third crosses the second, and their upright boxes are the same: only as rotated boxes do they differ
-        assert found.scores == pytest.approx(
+        detections = decode(make_model(Task.OBB, layout), output_of(layout, [*rows]))
+        # The third box crosses the second. The two differ only by their angles.
+        assert detections.scores == pytest.approx(
             [0.9, 0.8, 0.7] if layout is Layout.END_TO_END else [0.9, 0.8]
         )
 
@@ -113,15 +120,13 @@ def test_angles_are_brought_between_0_and_a_quarter_turn(
     make_model: MakeModel, angle: float, width: float, height: float
 ) -> None:
     output = output_of(Layout.ANCHOR_FREE, [((32, 32, width, height, angle), 0.5)])
-    found = decode(make_model(Task.OBB), output, Letterbox.fit((64, 64), (64, 64)))
-    assert found.rotated is not None
-    assert found.corners is not None
-    assert -1e-6 <= found.rotated[0, 4] <= math.pi / 2 + 1e-6
+    detections = decode(make_model(Task.OBB), output, Letterbox.fit((64, 64), (64, 64)))
+    assert detections.rotated is not None
+    assert detections.corners is not None
+    assert -1e-6 <= detections.rotated[0, 4] <= math.pi / 2 + 1e-6
     before = rotated_corners(np.array([[32, 32, width, height, angle]], np.float32))[0]
-    apart = np.linalg.norm(before[:, None] - found.corners[0][None], axis=2)
-    assert apart.min(axis=1) == pytest.approx(
-        0, abs=1e-3
-    )  # the same four corners, in whatever order
+    apart = np.linalg.norm(before[:, None] - detections.corners[0][None], axis=2)
+    assert apart.min(axis=1) == pytest.approx(0, abs=1e-3)  # the same four corners, in any order
 
 
 def test_an_output_without_an_angle_is_explained(make_model: MakeModel) -> None:

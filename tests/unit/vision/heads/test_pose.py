@@ -16,7 +16,7 @@ VIEW = Letterbox.fit(
 
 
 def output_of(layout: Layout, keypoints: list[float]) -> np.ndarray:
-    """One box, of class 1 with a score of 0.5, and its keypoints; and a row with neither."""
+    """One box of class 1 with a score of 0.5 and keypoints, and an empty row."""
     first = {
         Layout.ANCHORS: [16.0, 32.0, 8.0, 8.0, 0.5, 0.0, 1.0, 0.0],
         Layout.ANCHOR_FREE: [16.0, 32.0, 8.0, 8.0, 0.0, 0.5, 0.0],
@@ -32,26 +32,26 @@ def test_keypoints_are_mapped_to_the_source_and_clipped(
     make_model: MakeModel, layout: Layout
 ) -> None:
     output = output_of(layout, [16, 32, 0.75, 70, 0, 0.25])
-    found = heads.decode(
+    detections = heads.decode(
         make_model(Task.POSE, layout), {"output0": output}, DecodeParameters(), VIEW
     )
-    assert isinstance(found, Detections)
-    assert found.keypoints is not None
-    assert found.keypoints.dtype == np.float32
-    assert found.keypoints.tolist() == [[[50, 50, 0.75], [200, 0, 0.25]]]
-    assert found.boxes[0] == pytest.approx([37.5, 37.5, 62.5, 62.5])
-    assert found.class_ids.tolist() == [1]
+    assert isinstance(detections, Detections)
+    assert detections.keypoints is not None
+    assert detections.keypoints.dtype == np.float32
+    assert detections.keypoints.tolist() == [[[50, 50, 0.75], [200, 0, 0.25]]]
+    assert detections.boxes[0] == pytest.approx([37.5, 37.5, 62.5, 62.5])
+    assert detections.class_ids.tolist() == [1]
 
 
 @pytest.mark.parametrize("layout", list(Layout))
 def test_nothing_gives_empty_arrays(make_model: MakeModel, layout: Layout) -> None:
     output = output_of(layout, [0.0] * 51)
-    found = heads.decode(
+    detections = heads.decode(
         make_model(Task.POSE, layout), {"output0": output}, DecodeParameters(confidence=0.9), VIEW
     )
-    assert isinstance(found, Detections)
-    assert found.keypoints is not None
-    assert found.keypoints.shape == (0, 17, 3)
+    assert isinstance(detections, Detections)
+    assert detections.keypoints is not None
+    assert detections.keypoints.shape == (0, 17, 3)
 
 
 def test_keypoints_stay_with_their_boxes(make_model: MakeModel) -> None:
@@ -64,12 +64,12 @@ def test_keypoints_stay_with_their_boxes(make_model: MakeModel) -> None:
         np.float32,
     )
     square = Letterbox.fit((64, 64), (64, 64))
-    found = heads.decode(
+    detections = heads.decode(
         make_model(Task.POSE, classes=1), {"output0": table.T}, DecodeParameters(), square
     )
-    assert isinstance(found, Detections)
-    assert found.keypoints is not None
-    assert found.keypoints[:, 0, 0].tolist() == [3, 1]
+    assert isinstance(detections, Detections)
+    assert detections.keypoints is not None
+    assert detections.keypoints[:, 0, 0].tolist() == [3, 1]
 
 
 def test_a_broken_keypoint_is_no_detection(make_model: MakeModel) -> None:

@@ -27,7 +27,7 @@ def fill(polygon: np.ndarray, hw: tuple[int, int]) -> np.ndarray:
 
 
 def output_of(layout: Layout) -> np.ndarray:
-    """A box from 8, 8 to 24, 40 of class 1 with 2 coefficients, 1 and -1; and a row with nothing."""
+    """A box from 8, 8 to 24, 40 of class 1 with coefficients 1 and -1, and an empty row."""
     first = {
         Layout.ANCHORS: [16.0, 24.0, 16.0, 32.0, 0.5, 0.0, 1.0, 0.0],
         Layout.ANCHOR_FREE: [16.0, 24.0, 16.0, 32.0, 0.0, 0.5, 0.0],
@@ -45,40 +45,44 @@ def prototypes_of(plus: float, minus: float) -> np.ndarray:
 def decode(
     model: Model, output: np.ndarray, prototypes: np.ndarray, view: Letterbox = SQUARE
 ) -> Detections:
-    found = heads.decode(
+    detections = heads.decode(
         model, {"output0": output, "output1": prototypes}, DecodeParameters(), view
     )
-    assert isinstance(found, Detections)
-    assert found.polygons is not None
-    assert len(found.polygons) == len(found)
-    return found
+    assert isinstance(detections, Detections)
+    assert detections.polygons is not None
+    assert len(detections.polygons) == len(detections)
+    return detections
 
 
 @pytest.mark.parametrize("layout", list(Layout))
 class TestEveryLayout:
     def test_a_mask_is_cut_to_its_box(self, make_model: MakeModel, layout: Layout) -> None:
-        found = decode(make_model(Task.SEGMENT, layout), output_of(layout), prototypes_of(2, 1))
-        assert found.polygons is not None
-        assert found.polygons[0].dtype == np.float32
-        assert sorted(found.polygons[0].tolist()) == [[8, 8], [8, 39], [23, 8], [23, 39]]
-        assert found.class_ids.tolist() == [1]
+        detections = decode(
+            make_model(Task.SEGMENT, layout), output_of(layout), prototypes_of(2, 1)
+        )
+        assert detections.polygons is not None
+        assert detections.polygons[0].dtype == np.float32
+        assert sorted(detections.polygons[0].tolist()) == [[8, 8], [8, 39], [23, 8], [23, 39]]
+        assert detections.class_ids.tolist() == [1]
 
     def test_an_empty_mask_gives_an_empty_polygon(
         self, make_model: MakeModel, layout: Layout
     ) -> None:
-        found = decode(make_model(Task.SEGMENT, layout), output_of(layout), prototypes_of(1, 1))
-        assert found.polygons is not None
-        assert [polygon.shape for polygon in found.polygons] == [(0, 2)]
+        detections = decode(
+            make_model(Task.SEGMENT, layout), output_of(layout), prototypes_of(1, 1)
+        )
+        assert detections.polygons is not None
+        assert [polygon.shape for polygon in detections.polygons] == [(0, 2)]
 
     def test_polygons_are_mapped_to_the_source_and_clipped(
         self, make_model: MakeModel, layout: Layout
     ) -> None:
         view = Letterbox.fit((100, 200), (64, 64))
-        found = decode(
+        detections = decode(
             make_model(Task.SEGMENT, layout), output_of(layout), prototypes_of(2, 1), view
         )
-        assert found.polygons is not None
-        assert sorted(found.polygons[0].tolist()) == [
+        assert detections.polygons is not None
+        assert sorted(detections.polygons[0].tolist()) == [
             [25, 0],
             [25, 71.875],
             [71.875, 0],
@@ -92,9 +96,9 @@ class TestEveryLayout:
 
 def test_broken_prototypes_give_no_mask(make_model: MakeModel) -> None:
     prototypes = prototypes_of(np.inf, np.inf)
-    found = decode(make_model(Task.SEGMENT), output_of(Layout.ANCHOR_FREE), prototypes)
-    assert found.polygons is not None
-    assert found.polygons[0].shape == (0, 2)
+    detections = decode(make_model(Task.SEGMENT), output_of(Layout.ANCHOR_FREE), prototypes)
+    assert detections.polygons is not None
+    assert detections.polygons[0].shape == (0, 2)
 
 
 def test_a_missing_output_is_explained(make_model: MakeModel) -> None:
@@ -132,14 +136,14 @@ class TestDrawMask:
         prototypes = random.normal(size=(4, 16, 24)).astype(np.float32)
         coefficients = random.normal(size=4).astype(np.float32)
         mask, left, top = draw_mask(prototypes, coefficients, box, (64, 96))
-        found = np.zeros((64, 96), np.uint8)
-        found[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+        detections = np.zeros((64, 96), np.uint8)
+        detections[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
 
         logits = np.tensordot(coefficients, prototypes, 1)
         scaled = cv2.resize(logits, (96, 64), interpolation=cv2.INTER_LINEAR)
         x, y = np.arange(96)[None], np.arange(64)[:, None]
         inside = (x >= box[0]) & (x < box[2]) & (y >= box[1]) & (y < box[3])
-        assert ((found > 0) == ((scaled > 0) & inside))[abs(scaled) > 1e-5].all()
+        assert ((detections > 0) == ((scaled > 0) & inside))[abs(scaled) > 1e-5].all()
 
 
 class TestOutline:
@@ -153,7 +157,7 @@ class TestOutline:
             mask[y : y + height, x : x + width] = 1
         filled = fill(outline(mask), mask.shape)
         assert (filled >= mask).all()
-        # bridges are a pixel wide when they are drawn, and holes are filled
+        # a drawn bridge is a pixel wide, and holes are filled
         extra = cv2.morphologyEx(filled - mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         parts, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         solid = cv2.drawContours(np.zeros_like(mask), parts, -1, 1, cv2.FILLED)
