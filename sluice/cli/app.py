@@ -1,14 +1,15 @@
-"""The `sluice` command."""
+"""The `sluice` command: registers the subcommands."""
 
 import typer
 
 from sluice.cli import dead, keys, webhooks
 from sluice.cli.demo import demo
 from sluice.cli.load import load
-from sluice.cli.up import setup, up
+from sluice.cli.setup import setup
+from sluice.cli.up import up
 
 app = typer.Typer(
-    help="YOLO models behind a queue.",
+    help="Sluice: YOLO models as an asynchronous service.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

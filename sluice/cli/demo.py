@@ -1,4 +1,4 @@
-"""`sluice demo`: images through the whole pipeline, and what came of them."""
+"""`sluice demo`: images through the whole pipeline, and a table of the results."""
 
 import os
 import tempfile
@@ -7,80 +7,96 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from sluice.cli.console import Reporter, exit_on_error, progress
 from sluice.cli.webhooks import fetch_secret
 from sluice.client.client import Client, ServiceError
 from sluice.errors import LocalStackError
+from sluice.local.config import StackConfig
+from sluice.local.paths import SAMPLES
+from sluice.local.stack import Stack
 from sluice.webhooks.receiver import ReceivedEvent, Receiver
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-_HEAR_S = 10.0
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+_WEBHOOK_TIMEOUT_S = 10.0  # the longest wait for the last webhook
+
+
+class Row(NamedTuple):
+    """An image, and the prediction made from it."""
+
+    image: Path
+    """The image's file."""
+
+    prediction: dict[str, Any]
+    """The prediction as the api answers it. For a refused image: only `status` and `error`."""
+
+    @property
+    def succeeded(self) -> bool:
+        return bool(self.prediction["status"] == "succeeded")
 
 
 def demo(
     images: Annotated[
-        list[Path] | None, typer.Argument(help="Images or folders of images. Default: the samples.")
+        list[Path] | None,
+        typer.Argument(help="Images, or folders of images, to send beside the samples."),
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="A running service. Default: start one, and stop it at the end."),
+        typer.Option(
+            help="The URL of a running service. Default: start one, and stop it at the end."
+        ),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the annotated images go.")] = Path("demo-output"),
-    model: Annotated[str | None, typer.Option(help="Default: the service's.")] = None,
-    confidence: Annotated[float, typer.Option(min=0, max=1)] = 0.25,
+    out: Annotated[Path, typer.Option(help="The folder for the annotated images.")] = Path(
+        "demo-output"
+    ),
+    model: Annotated[
+        str | None, typer.Option(help="The model's name. Default: the service's default model.")
+    ] = None,
+    confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="The lowest confidence of a detection.")
+    ] = 0.25,
 ) -> None:
-    """Send images through the pipeline; show what was found, and where the time went."""
+    """Send images through the pipeline; show the detections, and the time of each stage."""
     console = Console()
-    try:
-        found = [*_files([SAMPLES]), *_files(images or [])]
+    summary = ""
+    with exit_on_error(LocalStackError, ServiceError, OSError):
+        files = [*_image_files([SAMPLES]), *_image_files(images or [])]
+        options = {"model": model, "confidence": confidence}
         with _service(url) as address, Client(address) as client:
-            if url:  # which may be on another machine, and could not reach a receiver here
-                rows, told = _run(client, found, console, model=model, confidence=confidence), ""
+            if url:  # a service on another machine could not reach a receiver on this one
+                rows = _predict(client, files, console, options)
             else:
-                rows, told = _run_and_hear(
-                    client, address, found, console, model=model, confidence=confidence
-                )
+                rows, summary = _predict_with_webhook(client, address, files, console, options)
             written = _save(client, rows, out)
-    except (LocalStackError, ServiceError, OSError) as error:
-        Console(stderr=True).print(f"error: {escape(str(error))}", style="bold red")
-        raise typer.Exit(1) from None
     console.print(_table(rows))
-    if told:
-        console.print(told)
+    if summary:
+        console.print(summary)
     console.print(f"{written} annotated images are in {escape(str(out))}/")
-    if any(row["status"] != "succeeded" for _, row in rows):
+    if not all(row.succeeded for row in rows):
         raise typer.Exit(1)
 
 
 @contextmanager
 def _service(url: str | None) -> Iterator[str]:
-    """The address of a service: the one given, or an embedded stack that lives as long as the context."""
+    """The address of a service: `url`, or an embedded stack that lives as long as the context."""
     if url:
         yield url
         return
-    # Not needed, nor perhaps installed, where the service runs elsewhere.
-    from sluice.cli.up import Reporter  # noqa: PLC0415
-    from sluice.local.stack import Stack, StackConfig  # noqa: PLC0415
-
     reporter = Reporter()
     with tempfile.TemporaryDirectory(prefix="sluice-demo-") as state:
+        # Webhooks to this machine need permission.
+        allowed = filter(None, (os.environ.get("SLUICE_NETGUARD_ALLOW"), "127.0.0.1/32"))
+        config = StackConfig(
+            state=Path(state), port=0, env={"SLUICE_NETGUARD_ALLOW": ",".join(allowed)}
+        )
+        stack = Stack(config, reporter.tell)
         with reporter:
-            # Webhooks are to be sent to this machine, which otherwise they are not.
-            allow = ",".join(
-                filter(None, (os.environ.get("SLUICE_NETGUARD_ALLOW"), "127.0.0.1/32"))
-            )
-            stack = Stack(
-                StackConfig(state=Path(state), port=0, env={"SLUICE_NETGUARD_ALLOW": allow}),
-                reporter.tell,
-            )
             stack.start()
         try:
             yield stack.addresses.api
@@ -88,10 +104,13 @@ def _service(url: str | None) -> Iterator[str]:
             stack.stop()
 
 
-def _files(given: Sequence[Path]) -> list[Path]:
-    """The images among files and folders, sorted within a folder. Raises OSError for what is not there."""
+def _image_files(paths: Sequence[Path]) -> list[Path]:
+    """The images among files and folders, sorted within a folder.
+
+    Raises OSError for a missing file.
+    """
     files = []
-    for path in given:
+    for path in paths:
         if path.is_dir():
             files += sorted(entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
         elif path.exists():
@@ -101,95 +120,99 @@ def _files(given: Sequence[Path]) -> list[Path]:
     return files
 
 
-def _run(
-    client: Client, images: Sequence[Path], console: Console, **asked: Any
-) -> list[tuple[Path, dict[str, Any]]]:
-    """Submit all, then wait for all; an image that is refused becomes a row with the reason."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        sent = progress.add_task("submitted", total=len(images))
-        ended = progress.add_task("ended", total=len(images))
-        rows = []
+def _predict(
+    client: Client, images: Sequence[Path], console: Console, options: dict[str, Any]
+) -> list[Row]:
+    """Submit all images, then wait for all predictions."""
+    with progress(console) as bars:
+        submitted = bars.add_task("submitted", total=len(images))
+        ended = bars.add_task("ended", total=len(images))
+        starts = []
         for image in images:
-            try:
-                rows.append((image, client.submit(image, visualize=True, **asked)))
-            except ServiceError as error:
-                if error.status is None:
-                    raise
-                rows.append((image, {"status": "refused", "error": error.message}))
-            progress.advance(sent)
-        results = []
-        for image, row in rows:
-            results.append((image, client.wait(row["id"]) if "id" in row else row))
-            progress.advance(ended)
-    return results
+            starts.append(Row(image, _submit(client, image, options)))
+            bars.advance(submitted)
+        rows = []
+        for image, prediction in starts:
+            end = client.wait(prediction["id"]) if "id" in prediction else prediction
+            rows.append(Row(image, end))
+            bars.advance(ended)
+    return rows
 
 
-def _run_and_hear(
-    client: Client, address: str, images: Sequence[Path], console: Console, **asked: Any
-) -> tuple[list[tuple[Path, dict[str, Any]]], str]:
-    """The same with a webhook, and a sentence on what it was told."""
-    heard: list[ReceivedEvent] = []
-    with Receiver(lambda: fetch_secret(address, None), heard.append) as receiver:
-        rows = _run(client, images, console, webhook=receiver.url, **asked)
-        wanted = {f"{row['id']}_completed" for _, row in rows if "id" in row}
-        until = time.monotonic() + _HEAR_S
-        while time.monotonic() < until and not wanted <= {event.id for event in heard}:
+def _submit(client: Client, image: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Submit one image. A refusal becomes a prediction of the status `refused`."""
+    try:
+        return client.submit(image, visualize=True, **options)
+    except ServiceError as error:
+        if error.status is None:
+            raise
+        return {"status": "refused", "error": error.message}
+
+
+def _predict_with_webhook(
+    client: Client,
+    address: str,
+    images: Sequence[Path],
+    console: Console,
+    options: dict[str, Any],
+) -> tuple[list[Row], str]:
+    """Like `_predict`, with a webhook; returns a sentence on its events too."""
+    events: list[ReceivedEvent] = []
+    with Receiver(lambda: fetch_secret(address, None), events.append) as receiver:
+        rows = _predict(client, images, console, options | {"webhook": receiver.url})
+        expected = {f"{row.prediction['id']}_completed" for row in rows if "id" in row.prediction}
+        until = time.monotonic() + _WEBHOOK_TIMEOUT_S
+        while time.monotonic() < until and not expected <= {event.id for event in events}:
             time.sleep(0.05)
-    wrong = sum(event.error is not None for event in heard)
-    kinds = Counter(event.payload["type"] for event in heard if not event.error)
-    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "no events"
-    return (
-        rows,
-        f"The webhook was told: {counts}; {f'{wrong} signatures are wrong' if wrong else 'all signatures are right'}.",
-    )
+    return rows, _webhook_summary(events)
 
 
-def _save(client: Client, rows: Sequence[tuple[Path, dict[str, Any]]], out: Path) -> int:
-    done = [(image, row) for image, row in rows if row["status"] == "succeeded"]
-    if done:
+def _webhook_summary(events: Sequence[ReceivedEvent]) -> str:
+    wrong = sum(event.error is not None for event in events)
+    kinds = Counter(event.payload["type"] for event in events if not event.error)
+    counts = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
+    signatures = f"{wrong} signatures are wrong" if wrong else "all signatures are right"
+    return f"Webhook events received: {counts}; {signatures}."
+
+
+def _save(client: Client, rows: Sequence[Row], out: Path) -> int:
+    """Write the annotated images to the folder `out`. Returns their number."""
+    succeeded = [row for row in rows if row.succeeded]
+    if succeeded:
         out.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
-    for image, row in done:
+    for image, prediction in succeeded:
         name = image.stem
         while name in taken:  # two folders may hold files of one name
             name += "-again"
         taken.add(name)
-        (out / f"{name}.jpg").write_bytes(client.annotated(row["id"]))
-    return len(done)
+        (out / f"{name}.jpg").write_bytes(client.annotated(prediction["id"]))
+    return len(succeeded)
 
 
-def _table(rows: Sequence[tuple[Path, dict[str, Any]]]) -> Table:
+def _table(rows: Sequence[Row]) -> Table:
     table = Table(title="times in milliseconds")
     for title in ("image", "size", "found"):
         table.add_column(title, overflow="fold")
     for title in ("queue", "decode", "inference", "rest"):
         table.add_column(title, justify="right")
-    for image, row in rows:
-        if row["status"] != "succeeded":
-            table.add_row(
-                escape(image.name),
-                "",
-                f"[red]{row['status']}: {escape(str(row['error']))}[/]",
-                "",
-                "",
-                "",
-                "",
-            )
-            continue
-        size = row["output"]["image"]
-        counts = Counter(entry["class"] for entry in row["output"]["predictions"])
-        found = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
-        metrics = row["metrics"]
-        rest = metrics["predict_time"] - metrics["decode_time"] - metrics["inference_time"]
-        times = (metrics["queue_time"], metrics["decode_time"], metrics["inference_time"], rest)
-        cells = (f"{seconds * 1000:.1f}" for seconds in times)
-        table.add_row(
-            escape(image.name), f"{size['width']} x {size['height']}", escape(found), *cells
-        )
+    for row in rows:
+        cells = _result_cells(row.prediction) if row.succeeded else _error_cells(row.prediction)
+        table.add_row(escape(row.image.name), *cells)
     return table
+
+
+def _error_cells(prediction: dict[str, Any]) -> list[str]:
+    return ["", f"[red]{prediction['status']}: {escape(str(prediction['error']))}[/]"]
+
+
+def _result_cells(prediction: dict[str, Any]) -> list[str]:
+    """Size, detections, and the times of the stages in milliseconds."""
+    size = prediction["output"]["image"]
+    counts = Counter(entry["class"] for entry in prediction["output"]["predictions"])
+    classes = ", ".join(f"{count} {name}" for name, count in counts.most_common()) or "nothing"
+    metrics = prediction["metrics"]
+    rest_s = metrics["predict_time"] - metrics["decode_time"] - metrics["inference_time"]
+    times_s = (metrics["queue_time"], metrics["decode_time"], metrics["inference_time"], rest_s)
+    times = (f"{seconds * 1000:.1f}" for seconds in times_s)
+    return [f"{size['width']} x {size['height']}", escape(classes), *times]

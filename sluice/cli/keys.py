@@ -1,27 +1,29 @@
-"""`sluice keys`: make, list and revoke keys, in the file that the api reads."""
+"""`sluice keys`: API keys, in the file that the api reads."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from sluice.access import keys
-from sluice.access.keys_file import KeysFile
-from sluice.settings import Settings
+from sluice.cli.console import fail
+
+if TYPE_CHECKING:
+    from sluice.access.keys_file import KeysFile
 
 app = typer.Typer(
-    help="Keys of the api, in SLUICE_API_KEYS_FILE. To replace one: create a second, have its clients use it, revoke --older.",
+    help="API keys, in the file SLUICE_API_KEYS_FILE. To replace a key: create a second one, "
+    "give it to the clients, and revoke the first with --older.",
     no_args_is_help=True,
 )
-T = TypeVar("T")
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="Who calls: it owns predictions, rate and backlog. a-z, 0-9 and -."
+        metavar="NAME",
+        help="The caller's name: a-z, 0-9 and -. Predictions and limits belong to the name.",
     ),
 ]
 File = Annotated[Path | None, typer.Option(help="The keys file. Default: SLUICE_API_KEYS_FILE.")]
@@ -32,28 +34,35 @@ def create(
     name: Name,
     file: File = None,
     rate: Annotated[
-        float | None, typer.Option(help="Submissions a second, in the long run; with --burst.")
+        float | None,
+        typer.Option(help="Submissions per second, in the long run. Needs --burst."),
     ] = None,
-    burst: Annotated[int | None, typer.Option(help="Submissions at once; with --rate.")] = None,
+    burst: Annotated[
+        int | None, typer.Option(help="The most submissions at one moment. Needs --rate.")
+    ] = None,
     max_backlog: Annotated[
-        int | None, typer.Option(help="Predictions of this name that may be queued or running.")
+        int | None,
+        typer.Option(help="The most predictions of this name that may be queued or running."),
     ] = None,
 ) -> None:
-    """Make a key and print it, this once. A running api takes it within 2 s."""
-    typer.echo(_guarded(lambda: KeysFile(_path(file)).create(name, rate, burst, max_backlog)))
+    """Create a key and print it, this once. A running api accepts the key within 2 s."""
+    with _exit_on_file_error():
+        api_key = _keys_file(file).create(name, rate, burst, max_backlog)
+    typer.echo(api_key)
 
 
 @app.command("list")
 def list_(file: File = None) -> None:
-    """Who has keys, the oldest first."""
+    """List the names that have keys, the oldest key first."""
+    from sluice.access import keys  # noqa: PLC0415  as in `_keys_file`
+
+    with _exit_on_file_error():
+        entries = keys.read(_path(file))
     table = Table("name", "created", "rate/s", "burst", "max backlog")
-    for entry in _guarded(lambda: keys.read(_path(file))):
+    for entry in entries:
         limits = (entry.rate_per_s, entry.burst, entry.max_backlog)
-        table.add_row(
-            entry.name,
-            entry.created or "",
-            *("" if limit is None else str(limit) for limit in limits),
-        )
+        cells = ("" if limit is None else str(limit) for limit in limits)
+        table.add_row(entry.name, entry.created or "", *cells)
     Console().print(table)
 
 
@@ -63,29 +72,43 @@ def revoke(
     file: File = None,
     older: Annotated[
         bool | None,
-        typer.Option("--older/--all", help="Where it has several: all but the newest; all."),
+        typer.Option(
+            "--older/--all",
+            help="For a name with several keys: revoke all but the newest, or all.",
+        ),
     ] = None,
 ) -> None:
-    """Take a name's keys away. A running api refuses them within 2 s; what was submitted with them goes on."""
-    typer.echo(f"keys revoked: {_guarded(lambda: KeysFile(_path(file)).revoke(name, older))}")
+    """Revoke a name's keys. A running api refuses them within 2 s.
+
+    Predictions that were submitted with a revoked key go on.
+    """
+    with _exit_on_file_error():
+        count = _keys_file(file).revoke(name, older)
+    typer.echo(f"keys revoked: {count}")
 
 
-def _path(given: Path | None) -> Path:
-    path = given or Settings.from_env().api.keys_file
+def _keys_file(option: Path | None) -> "KeysFile":
+    # Imported here: at the top, the settings would slow the start of every command.
+    from sluice.access.keys_file import KeysFile  # noqa: PLC0415
+
+    return KeysFile(_path(option))
+
+
+def _path(option: Path | None) -> Path:
+    from sluice.settings import Settings  # noqa: PLC0415  as in `_keys_file`
+
+    path = option or Settings.from_env().api.keys_file
     if path is None:
-        raise ValueError("say which file holds the keys: --file FILE, or SLUICE_API_KEYS_FILE=FILE")
+        raise ValueError("no keys file: give --file FILE, or set SLUICE_API_KEYS_FILE=FILE")
     return path
 
 
-def _guarded(call: Callable[[], T]) -> T:
-    """What `call` returns, or its error as one line and exit status 1."""
+@contextmanager
+def _exit_on_file_error() -> Iterator[None]:
+    """Turn an error of the keys file into an error line and exit status 1."""
     try:
-        return call()
+        yield
     except OSError as error:
-        text = f"{error.filename or 'the keys file'}: {error.strerror}"
+        fail(f"{error.filename or 'the keys file'}: {error.strerror}")
     except ValueError as error:
-        text = str(error)
-    Console(stderr=True, soft_wrap=True, highlight=False).print(
-        f"error: {escape(text)}", style="bold red"
-    )
-    raise typer.Exit(1)
+        fail(str(error))

@@ -1,4 +1,4 @@
-"""`sluice load`: many submissions at once, to see how a service takes them, and how it scales."""
+"""`sluice load`: many submissions at once, to see how a service accepts them and scales."""
 
 import asyncio
 import secrets
@@ -11,33 +11,51 @@ from typing import Annotated
 import httpx
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "desk.jpg"
+from sluice.cli.console import fail, progress
+from sluice.local.paths import SAMPLES
+
 _LONGEST_POLL_S = 20.0
-_AGAIN_S = 1.0  # after no answer at all
+_RETRY_S = 1.0  # the wait after a lost answer, or without a Retry-After header
 
 
 @dataclass
 class LoadTest:
-    """`count` submissions of `image` by `concurrency` clients, each of which waits as long as it is told to when it is refused.
+    """Submits one image again and again, from several clients.
 
-    Afterwards `ends` counts statuses, `answers` HTTP statuses of submissions (0: no
-    answer), and `accept_s` holds the seconds that each 202 took.
+    A client waits for the end of its prediction before its next submission. A refused client
+    waits as long as the Retry-After header says.
     """
 
     http: httpx.AsyncClient
+    """The connection to the service."""
+
     image: bytes
+    """The image to submit."""
+
     count: int
+    """The number of predictions."""
+
     concurrency: int
+    """The number of clients."""
+
     sent: int = 0
+    """Predictions that a client has begun to submit."""
+
     ends: Counter[str] = field(default_factory=Counter)
+    """The number of predictions by final status."""
+
     answers: Counter[int] = field(default_factory=Counter)
+    """The number of submissions by HTTP status. 0: no answer."""
+
     accept_s: list[float] = field(default_factory=list)
+    """The seconds of each accepted submission."""
 
     async def run(self) -> None:
-        """Raises httpx.HTTPStatusError where a submission is refused for good, such as for a wrong key."""
+        """Run all clients to their end.
+
+        Raises httpx.HTTPStatusError when the service refuses for good, such as for a wrong key.
+        """
         async with asyncio.TaskGroup() as group:
             for _ in range(self.concurrency):
                 group.create_task(self._client())
@@ -46,10 +64,10 @@ class LoadTest:
         while self.sent < self.count:
             self.sent += 1
             prediction_id = await self._submit()
-            self.ends[await self._end(prediction_id)] += 1
+            self.ends[await self._final_status(prediction_id)] += 1
 
     async def _submit(self) -> str:
-        # The id that every try has, so that one whose answer was lost is not two.
+        # All tries share one idempotency key. A lost answer does not lead to a second prediction.
         headers = {
             "Content-Type": "application/octet-stream",
             "Idempotency-Key": secrets.token_hex(16),
@@ -62,92 +80,97 @@ class LoadTest:
                 )
             except httpx.TransportError:
                 self.answers[0] += 1
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_S)
                 continue
             self.answers[answer.status_code] += 1
             if answer.status_code in (429, 503):
-                await asyncio.sleep(float(answer.headers.get("Retry-After", _AGAIN_S)))
+                await asyncio.sleep(float(answer.headers.get("Retry-After", _RETRY_S)))
                 continue
             answer.raise_for_status()
             self.accept_s.append(time.perf_counter() - start)
             return str(answer.json()["id"])
 
-    async def _end(self, prediction_id: str) -> str:
+    async def _final_status(self, prediction_id: str) -> str:
         while True:
             try:
                 answer = await self.http.get(
                     f"/v1/predictions/{prediction_id}", params={"wait": _LONGEST_POLL_S}
                 )
             except httpx.TransportError:
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_S)
                 continue
             if answer.status_code in (429, 503):
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_S)
                 continue
             answer.raise_for_status()
-            if (found := answer.json())["completed_at"]:
-                return str(found["status"])
+            prediction = answer.json()
+            if prediction["completed_at"]:
+                return str(prediction["status"])
 
 
 def load(
-    url: Annotated[str, typer.Option(help="The service.")] = "http://127.0.0.1:8080",
-    count: Annotated[int, typer.Option(min=1, help="Submissions in all.")] = 1000,
+    url: Annotated[str, typer.Option(help="The URL of the service.")] = "http://127.0.0.1:8080",
+    count: Annotated[int, typer.Option(min=1, help="The number of submissions.")] = 1000,
     concurrency: Annotated[
         int,
-        typer.Option(min=1, max=1000, help="Clients; each waits for its result before the next."),
+        typer.Option(
+            min=1,
+            max=1000,
+            help="Clients. Each waits for its result before its next submission.",
+        ),
     ] = 50,
-    image: Annotated[Path, typer.Option(exists=True, dir_okay=False)] = SAMPLE,
+    image: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="The image to submit.")
+    ] = SAMPLES / "desk.jpg",
     key: Annotated[
-        str | None, typer.Option(envvar="SLUICE_API_KEY", help="Where the service asks for one.")
+        str | None,
+        typer.Option(envvar="SLUICE_API_KEY", help="An API key, when the service needs one."),
     ] = None,
 ) -> None:
     """Submit many images at once; show how fast they were accepted and how they ended."""
     console = Console()
+    refusal = ""
     start = time.perf_counter()
     try:
-        done = asyncio.run(_show(url, key, image.read_bytes(), count, concurrency, console))
+        test = asyncio.run(_run(url, key, image.read_bytes(), count, concurrency, console))
     except* httpx.HTTPStatusError as group:
         error = group.exceptions[0]
         assert isinstance(error, httpx.HTTPStatusError)
-        Console(stderr=True).print(f"error: {escape(error.response.text)}", style="bold red")
-        raise typer.Exit(1) from None
-    took_s = time.perf_counter() - start
-    times = sorted(done.accept_s)
-    console.print(f"{count} in {took_s:.1f} s: {count / took_s:.1f} a second")
-    console.print(
-        f"accepted in {times[len(times) // 2] * 1000:.0f} ms, 99 % below {times[len(times) * 99 // 100] * 1000:.0f} ms"
-    )
-    console.print(
-        "ended: " + ", ".join(f"{number} {status}" for status, number in done.ends.most_common())
-    )
-    if again := sum(number for status, number in done.answers.items() if status not in (201, 202)):
-        console.print(f"refused or unanswered meanwhile, and tried again: {again}")
+        refusal = error.response.text
+    if refusal:  # an exit inside `except*` would become a group, and print a traceback
+        fail(refusal)
+    _report(test, time.perf_counter() - start, console)
 
 
-async def _show(
+async def _run(
     url: str, key: str | None, image: bytes, count: int, concurrency: int, console: Console
 ) -> LoadTest:
+    """Run a test to its end, with two progress bars."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     limits = httpx.Limits(max_connections=concurrency)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
     async with httpx.AsyncClient(
         base_url=url, headers=headers, timeout=_LONGEST_POLL_S + 10, limits=limits
     ) as http:
-        done = LoadTest(http, image, count, concurrency)
-        with Progress(*columns, console=console) as progress:
-            sent, ended = (
-                progress.add_task("submitted", total=count),
-                progress.add_task("ended", total=count),
-            )
-            running = asyncio.create_task(done.run())
+        test = LoadTest(http, image, count, concurrency)
+        with progress(console) as bars:
+            submitted = bars.add_task("submitted", total=count)
+            ended = bars.add_task("ended", total=count)
+            running = asyncio.create_task(test.run())
             while not running.done():
                 await asyncio.wait([running], timeout=0.2)
-                progress.update(sent, completed=len(done.accept_s))
-                progress.update(ended, completed=done.ends.total())
+                bars.update(submitted, completed=len(test.accept_s))
+                bars.update(ended, completed=test.ends.total())
             await running
-    return done
+    return test
+
+
+def _report(test: LoadTest, seconds: float, console: Console) -> None:
+    times_ms = sorted(taken_s * 1000 for taken_s in test.accept_s)
+    median_ms, p99_ms = times_ms[len(times_ms) // 2], times_ms[len(times_ms) * 99 // 100]
+    ends = ", ".join(f"{number} {status}" for status, number in test.ends.most_common())
+    console.print(f"{test.count} in {seconds:.1f} s: {test.count / seconds:.1f} per second")
+    console.print(f"accepted in {median_ms:.0f} ms (median), 99 % below {p99_ms:.0f} ms")
+    console.print(f"ended: {ends}")
+    retries = sum(number for status, number in test.answers.items() if status not in (201, 202))
+    if retries:
+        console.print(f"refused or unanswered at first, and submitted again: {retries}")

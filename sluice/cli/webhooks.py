@@ -1,8 +1,7 @@
-"""`sluice webhooks`: a receiver for first steps, the secrets, and the deliveries that were given up."""
+"""`sluice webhooks`: a receiver for first steps, the secrets, and the dead deliveries."""
 
 import threading
-from collections.abc import Callable
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import httpx
 import typer
@@ -10,72 +9,68 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from sluice.delivery import Delivery
+from sluice.cli.console import exit_on_error, fail
 from sluice.errors import SluiceError
-from sluice.ledger.deliveries import RedisDeliveries
 from sluice.prediction import isoformat
-from sluice.redisio import connection
-from sluice.settings import Settings
 from sluice.webhooks.receiver import ReceivedEvent, Receiver
-from sluice.webhooks.secrets import RedisSecrets
 from sluice.webhooks.signing import SigningKey
 
+if TYPE_CHECKING:
+    from sluice.cli.operator import WebhookTools
+
 app = typer.Typer(
-    help="Webhooks. All but `listen` and `keypair` read SLUICE_REDIS_URL.", no_args_is_help=True
+    help="Webhooks. All commands but `listen` and `keypair` read SLUICE_REDIS_URL.",
+    no_args_is_help=True,
 )
-T = TypeVar("T")
-Key = Annotated[str, typer.Option(help="The API key's name, as `sluice keys` has it.")]
-
-
-class Operator:
-    """What the operator may see and change, in Redis itself. Every method of its parts raises Unavailable when that is away."""
-
-    def __init__(self, settings: Settings) -> None:
-        timeouts = {
-            "connect_timeout_s": settings.redis.connect_timeout_s,
-            "timeout_s": settings.redis.worker_timeout_s,
-        }
-        client = connection.connect(settings.redis_url, **timeouts)
-        self.deliveries = RedisDeliveries(client, settings.queue.name, settings.webhooks)
-        self.secrets = RedisSecrets(client, settings.queue.name)
+KeyName = Annotated[
+    str, typer.Option("--key", help="The API key's name, as in `sluice keys list`.")
+]
 
 
 @app.command()
 def listen(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 9000,
+    port: Annotated[
+        int, typer.Option(min=0, help="The port to listen on. 0: any free port.")
+    ] = 9000,
     service: Annotated[
-        str, typer.Option(help="Where the api is; it is asked for the secret.")
+        str, typer.Option(help="The URL of the api, which is asked for the secret.")
     ] = "http://127.0.0.1:8080",
     api_key: Annotated[
-        str | None, typer.Option(envvar="SLUICE_API_KEY", help="Where the api asks for one.")
+        str | None,
+        typer.Option(envvar="SLUICE_API_KEY", help="An API key, when the api needs one."),
     ] = None,
     secret: Annotated[
-        str | None, typer.Option(help="`whsec_…` or `whpk_…`; then the api is not asked.")
+        str | None,
+        typer.Option(help="A secret, `whsec_…` or `whpk_…`. The api is not asked then."),
     ] = None,
 ) -> None:
-    """Receive webhooks on this machine, verify them, and print them, until Ctrl-C."""
+    """Receive webhooks on this machine, verify them and print them, until Ctrl-C."""
     console = Console(highlight=False)
 
-    def ask() -> str:
+    def get_secret() -> str:
         return secret or fetch_secret(service, api_key)
 
     try:
-        with Receiver(ask, lambda event: console.print(line(event)), port=port) as receiver:
+        with Receiver(get_secret, lambda event: console.print(line(event)), port=port) as receiver:
             console.print(
                 f"listening at {receiver.url}; submit with [bold]webhook={receiver.url}[/]"
             )
             console.print(
-                "Sluice sends nothing to this machine unless it is allowed: SLUICE_NETGUARD_ALLOW=127.0.0.1/32 sluice up"
+                "Sluice sends webhooks to this machine only when allowed:"
+                " SLUICE_NETGUARD_ALLOW=127.0.0.1/32 sluice up"
             )
             threading.Event().wait()
     except OSError as error:
-        _fail(f"port {port} can't be listened at: {error.strerror}; choose another with --port")
+        fail(f"can't listen on port {port}: {error.strerror}; choose another one with --port")
     except KeyboardInterrupt:
         pass
 
 
 def fetch_secret(service: str, api_key: str | None) -> str:
-    """The newest secret of whom `api_key` belongs to. Raises ValueError, which says what to change."""
+    """The newest webhook secret of `api_key`, from the api at `service`.
+
+    Raises ValueError, with the remedy, when the api does not answer with a secret.
+    """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
     try:
         answer = httpx.get(f"{service}/v1/webhooks/default/secret", headers=headers, timeout=5)
@@ -83,92 +78,96 @@ def fetch_secret(service: str, api_key: str | None) -> str:
         return str(answer.json()["key"])
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise ValueError(
-            f"{service} does not tell the secret ({error}); give it with --secret, or the address with --service"
+            f"{service} gave no secret ({error}); give the secret with --secret,"
+            " or the api's URL with --service"
         ) from None
 
 
 def line(event: ReceivedEvent) -> str:
-    """An event for people, in Rich's markup."""
+    """An event as one line for people, in Rich's markup."""
     if event.error:
         return f"[bold red]refused[/]  {escape(event.id)}: {escape(event.error)}"
-    data = event.payload.get("data", {})
-    return f"[green]verified[/] {escape(str(event.payload.get('type')))}  {escape(event.id)}  {escape(str(data.get('status')))}"
+    kind = escape(str(event.payload.get("type")))
+    status = escape(str(event.payload.get("data", {}).get("status")))
+    return f"[green]verified[/] {kind}  {escape(event.id)}  {status}"
 
 
 @app.command()
 def secret(
-    key: Key = "default",
+    key_name: KeyName = "default",
     rotate: Annotated[
-        bool, typer.Option(help="Make a new one; both are valid until --retire.")
+        bool, typer.Option(help="Add a new secret. Both are valid until --retire.")
     ] = False,
-    retire: Annotated[bool, typer.Option(help="From now on only the newest is valid.")] = False,
+    retire: Annotated[
+        bool, typer.Option(help="Drop the older secret. Only the newest stays valid.")
+    ] = False,
 ) -> None:
-    """Print the secrets that a key's webhooks are signed with, the newest first."""
+    """Print the secrets that sign a key's webhooks, the newest first."""
     if rotate and retire:
-        _fail(
-            "give --rotate or --retire: what is received is to be verified by the new secret before the old one goes"
+        fail(
+            "give --rotate or --retire, not both: receivers must know the new secret"
+            " before the old one is dropped"
         )
-
-    def change(operator: Operator) -> tuple[str, ...]:
+    with exit_on_error(SluiceError, ValueError):
+        secrets = _webhook_tools().secrets
         if rotate:
-            operator.secrets.rotate(key)
+            secrets.rotate(key_name)
         if retire:
-            operator.secrets.retire(key)
-        return operator.secrets.for_key(key)
-
-    for found in _guarded(change):
-        typer.echo(found)
+            secrets.retire(key_name)
+        values = secrets.for_key(key_name)
+    for value in values:
+        typer.echo(value)
 
 
 @app.command()
 def keypair() -> None:
-    """Make a key for Ed25519 signatures: the private one for SLUICE_WEBHOOKS_SIGNING_KEY, the public one for receivers."""
+    """Create a key pair for Ed25519 signatures.
+
+    The private key is for SLUICE_WEBHOOKS_SIGNING_KEY, the public key for receivers.
+    """
     private = SigningKey.new()
-    try:
+    with exit_on_error(ValueError):
         public = SigningKey(private).public
-    except ValueError as error:
-        _fail(str(error))
     typer.echo(f"SLUICE_WEBHOOKS_SIGNING_KEY={private}\npublic: {public}")
 
 
 @app.command()
 def dead() -> None:
-    """The deliveries that were given up or stopped, the newest first."""
+    """List the deliveries that were given up or stopped, the newest first."""
+    with exit_on_error(SluiceError, ValueError):
+        deliveries = _webhook_tools().deliveries.dead()
     table = Table(
         Column("id", overflow="fold"), "host", "why", "attempts", "last answer", "filed at"
     )
-    for delivery in _guarded(lambda operator: operator.deliveries.dead()):
+    for delivery in deliveries:
         last = delivery.log[-1] if delivery.log else None
-        said = "" if last is None else last.error or str(last.status)
-        cells = (
+        # The rest of the URL may hold a secret.
+        host = httpx.URL(delivery.url).host
+        table.add_row(
+            delivery.id,
+            escape(host),
             delivery.reason or "",
             str(delivery.attempts),
-            said,
+            "" if last is None else last.error or str(last.status),
             isoformat(delivery.created_at),
         )
-        table.add_row(delivery.id, escape(_host(delivery)), *cells)
     Console().print(table)
 
 
 @app.command()
-def redeliver(delivery_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Send one once more, with the same id."""
-    typer.echo(_guarded(lambda operator: operator.deliveries.redeliver(delivery_id)).status.value)
+def redeliver(
+    delivery_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a delivery.")],
+) -> None:
+    """Send a delivery again, with the same id, and print its status."""
+    with exit_on_error(SluiceError, ValueError):
+        delivery = _webhook_tools().deliveries.redeliver(delivery_id)
+    typer.echo(delivery.status.value)
 
 
-def _host(delivery: Delivery) -> str:
-    """Of a URL, what holds no secret."""
-    return httpx.URL(delivery.url).host
+def _webhook_tools() -> "WebhookTools":
+    """The tools for the environment's queue. Raises ValueError for a wrong setting."""
+    # Imported here: at the top, Celery would slow the start of every command.
+    from sluice.cli.operator import WebhookTools  # noqa: PLC0415
+    from sluice.settings import Settings  # noqa: PLC0415
 
-
-def _guarded(call: Callable[[Operator], T]) -> T:
-    """What `call` returns, or its error as one line and exit status 1."""
-    try:
-        return call(Operator(Settings.from_env()))
-    except SluiceError as error:
-        _fail(error.message)
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(f"error: {escape(message)}", style="bold red")
-    raise typer.Exit(1)
+    return WebhookTools(Settings.from_env())

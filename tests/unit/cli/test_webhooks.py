@@ -1,4 +1,4 @@
-"""`sluice webhooks`, its receiver, and what the operator sees."""
+"""`sluice webhooks`: the receiver, the secrets and the dead deliveries."""
 
 import json
 import time
@@ -34,16 +34,16 @@ def send(url: str, body: bytes, secret: str = SECRET) -> int:
     return httpx.post(url, content=body, headers=headers).status_code
 
 
-def test_the_receiver_verifies_and_hands_on() -> None:
-    heard: list[ReceivedEvent] = []
+def test_the_receiver_verifies_each_message() -> None:
+    events: list[ReceivedEvent] = []
     body = payload("prediction.completed", 0, {"status": "succeeded"})
-    with Receiver(lambda: SECRET, heard.append) as receiver:
+    with Receiver(lambda: SECRET, events.append) as receiver:
         assert send(receiver.url, body) == 204
         assert send(receiver.url, body, new_secret()) == 400
         assert send(receiver.url, b"not JSON") == 400
         assert httpx.post(receiver.url).status_code == 400
         assert httpx.post(receiver.url, content=b"x" * 1_000_001).status_code == 413
-    good, *bad = heard
+    good, *bad = events
     assert (good.id, good.payload, good.error) == ("a_completed", json.loads(body), None)
     assert [event.error is not None for event in bad] == [True] * 3
     assert "prediction.completed" in line(good)
@@ -51,7 +51,7 @@ def test_the_receiver_verifies_and_hands_on() -> None:
     assert "the secret is another one" in line(bad[0])
 
 
-def test_the_secret_is_asked_of_the_service() -> None:
+def test_fetch_secret_asks_the_service() -> None:
     with serving(lambda handler: handler.reply(200, json.dumps({"key": SECRET}).encode())) as api:
         assert fetch_secret(f"http://127.0.0.1:{api.port}", "sluice_key") == SECRET
     with (
@@ -61,12 +61,12 @@ def test_the_secret_is_asked_of_the_service() -> None:
         fetch_secret(f"http://127.0.0.1:{api.port}", None)
 
 
-def test_a_port_that_is_taken() -> None:
+def test_listen_on_a_taken_port_says_which_option_to_change() -> None:
     with serving() as other:
         assert "--port" in run("listen", "--port", str(other.port), status=1)
 
 
-def test_a_keypair_fits() -> None:
+def test_keypair_prints_a_matching_pair() -> None:
     private, public = run("keypair").splitlines()
     assert SigningKey(private.partition("=")[2]).public == public.removeprefix("public: ")
 
@@ -79,7 +79,7 @@ def store(
     return redis_client
 
 
-def test_secrets_are_rotated(store: "redis.Redis") -> None:
+def test_a_secret_is_rotated_and_retired(store: "redis.Redis") -> None:
     (old,) = run("secret", "--key", "camera").splitlines()
     new, kept = run("secret", "--key", "camera", "--rotate").splitlines()
     assert kept == old != new

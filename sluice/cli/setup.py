@@ -1,0 +1,14 @@
+"""`sluice setup`: the installation of Triton's environment."""
+
+from sluice.cli.console import Reporter, exit_on_error
+from sluice.cli.signals import handled, interrupt
+from sluice.errors import LocalStackError
+from sluice.local.servers import triton_env
+
+
+def setup() -> None:
+    """Install Triton's environment. `sluice up` then needs no network."""
+    reporter = Reporter()
+    with exit_on_error(LocalStackError), reporter, handled(interrupt):
+        environment = triton_env.ensure(progress=reporter.say)
+    reporter.say(f"Triton's environment is ready: {environment.directory}")
