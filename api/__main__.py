@@ -4,7 +4,8 @@ import signal
 import sys
 from importlib import import_module
 
-# Before what takes seconds to import: to a container's first process a signal that it does not handle is no signal at all.
+# Set before the slow imports: the kernel drops a signal that a container's first process does not
+# handle.
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: sys.exit(0))
 import_module("api.app").main()

@@ -14,29 +14,32 @@ from api import deps, errors, openapi
 from api.connection import Connection
 from api.fast_path import FastPath
 from api.metrics import Measured, Metrics
-from api.requests.batch import BatchRequest
-from api.requests.single import PredictionRequest
+from api.requests.schemas import BatchRequest, PredictionRequest
 from api.routes import batches, files, health, models, predictions, queue, submissions, webhooks
 from sluice.access import keys
 from sluice.settings import Settings
 from sluice.telemetry import configure_logging
 
-_DESCRIPTION = """YOLO models behind a queue: submit an image, get an id in milliseconds, and read the result when it is there.
+_DESCRIPTION = """YOLO models behind a queue.
+Submit an image, get an id in milliseconds, and read the result when it is ready.
 Every error is an `application/problem+json` with a stable `code`."""
 
 
 def create_app(
     settings: Settings | None = None,
-    build: Callable[[Settings], AbstractAsyncContextManager[deps.Services]] = deps.services,
+    build: Callable[[Settings], AbstractAsyncContextManager[deps.Services]] = deps.open_services,
 ) -> FastAPI:
-    """The application. `settings` come from the environment when it starts, unless given; `build` makes what it works with."""
+    """The application. `build` opens its services when it starts.
+
+    Without `settings`, the environment is read at the start.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with build(settings or Settings.from_env()) as services:
             app.state.services = services
             gc.collect()
-            gc.freeze()  # what is there now stays, so that no collection looks through it again: they took a part of each request
+            gc.freeze()  # objects made until now live on; later collections skip them
             yield
 
     app = _Api(
@@ -49,7 +52,6 @@ def create_app(
     errors.install(app)
     app.state.metrics = Metrics()
     app.add_middleware(Measured, metrics=app.state.metrics)
-    app.router.routes.append(submissions.FAST_ROUTE)
     app.include_router(submissions.router)
     app.include_router(predictions.router)
     app.include_router(batches.router)
@@ -73,17 +75,22 @@ class _Api(FastAPI):
 
 
 class _Server(uvicorn.Server):
-    """Ends long polls, with the status as it is, as soon as it is asked to stop; uvicorn itself would wait for them."""
+    """Answers long polls with the present status when it is told to stop. uvicorn would wait."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        front = self.config.app
-        if isinstance(front, FastPath) and (services := getattr(front.app.state, "services", None)):
+        fast_path = self.config.app
+        if isinstance(fast_path, FastPath) and (
+            services := getattr(fast_path.app.state, "services", None)
+        ):
             services.events.close()
         super().handle_exit(sig, frame)
 
 
 def main() -> None:
-    """Serve until SIGTERM or SIGINT; open requests get `SLUICE_API_DRAIN_S` to end. Raises ValueError for a wrong setting."""
+    """Serve until SIGTERM or SIGINT. Open requests get `SLUICE_API_DRAIN_S` to end.
+
+    Raises ValueError for a wrong setting.
+    """
     settings = Settings.from_env()
     keys.check(settings.api)
     configure_logging()

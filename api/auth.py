@@ -1,4 +1,4 @@
-"""Who calls. A route that takes `CallerDep` or `SubmitterDep` asks for a key, before it reads the body."""
+"""Authentication. A route with `CallerDep` or `SubmitterDep` checks the key before the body."""
 
 import secrets
 from typing import Annotated
@@ -9,63 +9,68 @@ from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
-from api.deps import ServicesDep
+from api.deps import KeysDep, LedgerDep, LimiterDep, ReadsDep
 from sluice.access.keys import UNAUTHORIZED, Caller
 from sluice.errors import Gone, NotFound, Unauthorized
 
 
-def given_key(request: HTTPConnection) -> str | None:
-    """The key that a request holds."""
-    scheme, key = get_authorization_scheme_param(request.headers.get("Authorization"))
-    return key if scheme.lower() in ("bearer", "token") else None
+def api_key(request: HTTPConnection) -> str | None:
+    """The API key that the request holds."""
+    scheme, credentials = get_authorization_scheme_param(request.headers.get("Authorization"))
+    return credentials if scheme.lower() in ("bearer", "token") else None
 
 
 class _Scheme(HTTPBearer):
-    """Also takes `Token`, which older clients of Replicate say for `Bearer`."""
+    """Also takes `Token`, the scheme of Replicate's older clients."""
 
     async def __call__(self, request: HTTPConnection) -> HTTPAuthorizationCredentials | None:
-        key = given_key(request)
-        return (
-            None if key is None else HTTPAuthorizationCredentials(scheme="Bearer", credentials=key)
-        )
+        credentials = api_key(request)
+        if credentials is None:
+            return None
+        return HTTPAuthorizationCredentials(scheme="Bearer", credentials=credentials)
 
 
 _SCHEME = _Scheme(
     bearerFormat="sluice_…",
     scheme_name="key",
-    description="A key that `sluice keys create` made; a key sees only its name's own predictions. A service that is reached only"
-    " from its own machine, or through something that asks for keys of its own, may ask for none, and then takes any.",
+    description="A key that `sluice keys create` made. A key sees only the predictions of its own"
+    " name. A service that only its own machine can reach may run without keys. A service behind a"
+    " gateway that checks keys may do so too. Such a service accepts any key, or none.",
     auto_error=False,
 )
+CredentialsDep = Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)]
 
 
-async def caller(
-    services: ServicesDep, given: Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)]
-) -> Caller:
-    """Whose key the request has. Raises Unauthorized."""
-    return services.keys.caller(given.credentials if given else None)
+async def caller(keys: KeysDep, credentials: CredentialsDep) -> Caller:
+    """The owner of the request's key. Raises Unauthorized."""
+    return keys.caller(credentials.credentials if credentials else None)
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
 
 
-async def follower(
-    services: ServicesDep,
+async def stream_caller(
+    keys: KeysDep,
+    reads: ReadsDep,
+    ledger: LedgerDep,
     prediction_id: Annotated[str, Path(alias="id")],
-    given: Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)],
+    credentials: CredentialsDep,
     ticket: Annotated[
         str | None,
-        Query(max_length=100, description="In place of a key; it is part of `urls.stream`."),
+        Query(max_length=100, description="Replaces a key. `urls.stream` contains it."),
     ] = None,
 ) -> Caller:
-    """Who may follow a prediction: its key's holder, or whoever has its ticket. Raises Unauthorized, RedisUnavailable."""
+    """The owner of the key, or of the prediction whose ticket the request holds.
+
+    Raises Unauthorized, RedisUnavailable.
+    """
     try:
-        return services.keys.caller(given.credentials if given else None)
+        return keys.caller(credentials.credentials if credentials else None)
     except Unauthorized:
-        if given or not ticket:
+        if credentials or not ticket:
             raise
     try:
-        prediction = await services.reads.run(services.ledger.get, prediction_id)
+        prediction = await reads.run(ledger.get, prediction_id)
     except (NotFound, Gone):
         raise Unauthorized(UNAUTHORIZED) from None
     if not secrets.compare_digest(prediction.ticket.encode(), ticket.encode()):
@@ -73,13 +78,16 @@ async def follower(
     return Caller(prediction.key)
 
 
-FollowerDep = Annotated[Caller, Depends(follower)]
+StreamCallerDep = Annotated[Caller, Depends(stream_caller)]
 
 
-async def submitter(services: ServicesDep, caller: CallerDep) -> Caller:
-    """The caller, whose submission this is. Raises Unauthorized, RateLimited, RedisUnavailable."""
+async def submitter(limiter: LimiterDep, caller: CallerDep) -> Caller:
+    """The caller, within its rate of submissions.
+
+    Raises Unauthorized, RateLimited, RedisUnavailable.
+    """
     if caller.rate:
-        await anyio.to_thread.run_sync(services.limiter.take, caller.name, *caller.rate)
+        await anyio.to_thread.run_sync(limiter.take, caller.name, *caller.rate)
     return caller
 
 

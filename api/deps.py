@@ -1,17 +1,21 @@
-"""What the routes work with, built once for the process."""
+"""The services that the routes work with, built once for the process."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from functools import cached_property
+from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
 import httpx
 from fastapi import Depends, Request
 
+from api.batch_submitting import BatchSubmitting
 from api.catalog import Catalog, TritonCatalog
+from api.follow import Following
+from api.submitting import Submitting
 from api.traffic.bulkhead import Bulkhead
 from api.traffic.coalescer import Coalescer
 from api.traffic.load import QueueLoadCache
@@ -33,12 +37,14 @@ from sluice.stores import Stores
 from sluice.webhooks.secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
-_LOOKS = 16
-_THREADS = 8  # more would only wait for the interpreter's lock, and for Redis
+_READS_AT_ONCE = 16
+_SUBMISSIONS_AT_ONCE = 8  # more threads would only wait for the interpreter's lock, and for Redis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Services:
+    """Everything that the process holds open. A route takes single services of it, as below."""
+
     settings: Settings
     ledger: Ledger
     blobs: Blobs
@@ -50,23 +56,55 @@ class Services:
     history: History
     guard: Guard
     queue_load: QueueLoadCache
-    fast: AsyncIntake | None  # None with S3, and in tests: it needs a real Redis
+    fast_intake: AsyncIntake | None
+    """None with S3 and in tests: the fast intake needs images in a real Redis."""
     deliveries: Deliveries
     secrets: Secrets
     batches: Batches
     batch_slots: anyio.CapacityLimiter
     files: Files
-    reads: Bulkhead = field(
-        default_factory=lambda: Bulkhead(_LOOKS)
-    )  # at records, for those who wait, of whom there may be thousands
-    submissions: Bulkhead = field(
-        default_factory=lambda: Bulkhead(_THREADS)
-    )  # of submissions that block
+    reads: Bulkhead = field(default_factory=lambda: Bulkhead(_READS_AT_ONCE))
+    submissions: Bulkhead = field(default_factory=lambda: Bulkhead(_SUBMISSIONS_AT_ONCE))
+
+    @cached_property
+    def submitting(self) -> Submitting:
+        return Submitting(
+            ledger=self.ledger,
+            intake=self.intake,
+            fast_intake=self.fast_intake,
+            files=self.files,
+            guard=self.guard,
+            catalog=self.catalog,
+            queue_load=self.queue_load,
+            bulkhead=self.submissions,
+            limits=self.settings.limits,
+            default_model=self.settings.api.model,
+            with_tickets=self.settings.api.keys_file is not None,
+        )
+
+    @cached_property
+    def batch_submitting(self) -> BatchSubmitting:
+        return BatchSubmitting(
+            submitting=self.submitting,
+            batches=self.batches,
+            events=self.events,
+            slots=self.batch_slots,
+        )
+
+    @cached_property
+    def following(self) -> Following:
+        return Following(
+            ledger=self.ledger,
+            events=self.events,
+            queue_load=self.queue_load,
+            bulkhead=self.reads,
+            max_wait_s=self.settings.api.max_wait_s,
+        )
 
 
 @asynccontextmanager
-async def services(settings: Settings) -> AsyncIterator[Services]:
-    """Everything that the api holds open, connected on first use and closed at the end."""
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """The services, connected on first use and closed at the end."""
     async with AsyncExitStack() as stack:
         stores = Stores.open(settings, settings.redis.timeout_s)
         stack.push_async_callback(anyio.to_thread.run_sync, stores.close)
@@ -92,7 +130,7 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
             history=RedisHistory(stores.redis, settings.queue.name),
             guard=Guard(settings.netguard.allow),
             queue_load=QueueLoadCache(stores.ledger),
-            fast=None if settings.blobs_in_s3 else _fast(settings, stores, stack),
+            fast_intake=None if settings.blobs_in_s3 else _fast_intake(settings, stores, stack),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
             batches=RedisBatches(stores.redis, settings.queue),
@@ -101,39 +139,61 @@ async def services(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
-def _fast(settings: Settings, stores: Stores, stack: AsyncExitStack) -> AsyncIntake:
-    threads = stack.enter_context(ThreadPoolExecutor(_THREADS, thread_name_prefix="intake"))
+def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> AsyncIntake:
+    threads = stack.enter_context(
+        ThreadPoolExecutor(_SUBMISSIONS_AT_ONCE, thread_name_prefix="intake")
+    )
     timeouts = {
         "connect_timeout_s": settings.redis.connect_timeout_s,
         "timeout_s": settings.redis.timeout_s,
     }
-    pipes = {
+    connections = {
         url: MultiplexedConnection(url, **timeouts)
         for url in (settings.redis_url, settings.blobs_url)
     }
-    for pipe in pipes.values():
-        stack.callback(pipe.close)
+    for connection in connections.values():
+        stack.callback(connection.close)
     return AsyncIntake(
         stores.ledger,
-        pipes[settings.redis_url],
-        pipes[settings.blobs_url] if len(pipes) > 1 else None,
+        connections[settings.redis_url],
+        connections[settings.blobs_url] if len(connections) > 1 else None,
         blob_ttl_s=settings.blobs.ttl_s,
         ring=Coalescer(stores.intake.ring, threads),
-        drop=lambda key: threads.submit(stores.intake.orphan, key),
+        drop=lambda blob_key: threads.submit(stores.intake.orphan, blob_key),
     )
 
 
-async def _services(request: Request) -> Services:
-    """Async, since FastAPI would call a function that is not on another thread."""
-    found: Services = request.app.state.services
-    return found
+def _dependency(pick: Callable[[Services], object]) -> Any:
+    async def service(request: Request) -> object:
+        """Async, since FastAPI runs other functions on a thread."""
+        return pick(request.app.state.services)
+
+    return Depends(service)
 
 
-ServicesDep = Annotated[Services, Depends(_services)]
+SettingsDep = Annotated[Settings, _dependency(lambda services: services.settings)]
+LedgerDep = Annotated[Ledger, _dependency(lambda services: services.ledger)]
+BlobsDep = Annotated[Blobs, _dependency(lambda services: services.blobs)]
+IntakeDep = Annotated[Intake, _dependency(lambda services: services.intake)]
+CatalogDep = Annotated[Catalog, _dependency(lambda services: services.catalog)]
+KeysDep = Annotated[Keys, _dependency(lambda services: services.keys)]
+LimiterDep = Annotated[RateLimiter, _dependency(lambda services: services.limiter)]
+HistoryDep = Annotated[History, _dependency(lambda services: services.history)]
+QueueLoadDep = Annotated[QueueLoadCache, _dependency(lambda services: services.queue_load)]
+DeliveriesDep = Annotated[Deliveries, _dependency(lambda services: services.deliveries)]
+SecretsDep = Annotated[Secrets, _dependency(lambda services: services.secrets)]
+BatchesDep = Annotated[Batches, _dependency(lambda services: services.batches)]
+FilesDep = Annotated[Files, _dependency(lambda services: services.files)]
+ReadsDep = Annotated[Bulkhead, _dependency(lambda services: services.reads)]
+FollowingDep = Annotated[Following, _dependency(lambda services: services.following)]
+SubmittingDep = Annotated[Submitting, _dependency(lambda services: services.submitting)]
+BatchSubmittingDep = Annotated[
+    BatchSubmitting, _dependency(lambda services: services.batch_submitting)
+]
 
 
 def base_url(request: Request) -> str:
-    """Where the client reaches the api, with no slash at its end."""
+    """The URL at which the client reaches the api, without a slash at its end."""
     services: Services = request.app.state.services
     scope = request.scope
     host = request.headers.get("host") or ":".join(map(str, scope["server"]))

@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP statuses, and the one shape of an error: `application/problem+json`, RFC 9457."""
+"""The one table from errors to HTTP statuses, and the shape of every error: RFC 9457."""
 
 import logging
 import math
@@ -52,8 +52,8 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
 }
 
 
-_MOST_ERRORS = 20  # that are told of one request
-_LONGEST_TEXT = 1000  # in characters: a problem may quote what was sent, which may be megabytes
+_MAX_ERRORS = 20  # in one answer
+_MAX_TEXT_CHARS = 1000  # a problem may quote the request, which may have megabytes
 
 
 def problem(
@@ -82,7 +82,7 @@ def install(app: FastAPI) -> None:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The answer for an error that FastAPI did not get to see."""
+    """The answer to an error that was raised outside FastAPI."""
     for kind in type(error).__mro__:
         if kind in _HANDLERS:
             return await _HANDLERS[kind](request, error)
@@ -100,24 +100,23 @@ async def _handle_sluice_error(_: Request, error: Exception) -> JSONResponse:
 
 
 def _truncate(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+    return text if len(text) <= _MAX_TEXT_CHARS else text[:_MAX_TEXT_CHARS] + "…"
 
 
 async def _handle_validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError | ValidationError)
-    wrong = error.errors()[:_MOST_ERRORS]
-    found = [
+    fields = [
         {
             "field": _truncate(".".join(str(part) for part in entry["loc"])),
             "message": _truncate(entry["msg"]),
         }
-        for entry in wrong
+        for entry in error.errors()[:_MAX_ERRORS]
     ]
     detail = "; ".join(
         f"{entry['field']}: {entry['message']}" if entry["field"] else entry["message"]
-        for entry in found
+        for entry in fields
     )
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidInput.code, detail, found)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, errors.InvalidInput.code, detail, fields)
 
 
 async def _handle_http(request: Request, error: Exception) -> JSONResponse:
@@ -132,7 +131,7 @@ async def _handle_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allows(request: Request, method: str) -> bool:
-    """Whether the path has this method; the framework names those of its first route only."""
+    """True if any route of the path has this method. FastAPI's answer names one route's only."""
     return any(
         route.matches({**request.scope, "method": method})[0] is Match.FULL
         for route in request.app.routes
@@ -140,11 +139,13 @@ def _allows(request: Request, method: str) -> bool:
 
 
 async def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed by a fault of ours", request.method, request.url.path, exc_info=error)
+    log.error(
+        "unexpected error while handling %s %s", request.method, request.url.path, exc_info=error
+    )
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         errors.SluiceError.code,
-        "an internal error; the api's log says more",
+        "an internal error; the api's log has the details",
     )
 
 

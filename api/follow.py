@@ -1,117 +1,139 @@
-"""Waiting for a prediction, and its events as they come."""
+"""Following a prediction or a batch: waiting for its end, and its events as they come."""
 
 import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
 from typing import TypeVar
 
 from anyio import fail_after
 
-from api.deps import Services
+from api.traffic.bulkhead import Bulkhead
+from api.traffic.load import QueueLoadCache
 from sluice.batch import Batch
+from sluice.ledger.events import Events
+from sluice.ledger.predictions import Ledger
 from sluice.prediction import Prediction, Status
 from sluice.resources import PredictionAnswer
 
-_LOOK_AGAIN_S = 2.0  # while waiting, in case the news was lost with a connection
+_READ_AGAIN_S = 2.0  # an event may be lost with a connection
 _POSITION_EVERY_S = 1.0
-_COMMENT_EVERY_S = 15.0  # proxies cut connections on which nothing comes
+_COMMENT_EVERY_S = 15.0  # proxies cut silent connections
 Followed = TypeVar("Followed", Prediction, Batch)
 KINDS = ("status", "logs", "output", "error", "done")
 
 
-async def wait(services: Services, prediction_id: str, key: str, wait_s: float) -> Prediction:
-    """The record, once it is terminal or `wait_s` are over. Raises NotFound, Gone, RedisUnavailable."""
-    return await wait_for(services, services.ledger.get, prediction_id, key, wait_s)
+@dataclass(frozen=True, kw_only=True)
+class Following:
+    """Reads records again when the ledger's events announce a change."""
+
+    ledger: Ledger
+    events: Events
+    queue_load: QueueLoadCache
+    bulkhead: Bulkhead
+    """For reads of records by long polls and streams, of which there may be thousands."""
+    max_wait_s: float
+
+    async def wait(self, prediction_id: str, key: str, wait_s: float) -> Prediction:
+        """The prediction, once it has ended or `wait_s` have passed.
+
+        Raises NotFound, Gone, RedisUnavailable.
+        """
+        return await self.wait_for(self.ledger.get, prediction_id, key, wait_s)
+
+    async def wait_for(
+        self, get: Callable[[str, str], Followed], subject_id: str, key: str, wait_s: float
+    ) -> Followed:
+        """The same for any record that `get` reads. `max_wait_s` bounds the wait."""
+        until = time.monotonic() + min(wait_s, self.max_wait_s)
+        with self.events.expect(subject_id) as ended:
+            while True:
+                record = await self.bulkhead.run(get, subject_id, key)
+                left_s = until - time.monotonic()
+                if record.status.terminal or left_s <= 0 or self.events.closing:
+                    return record
+                try:
+                    with fail_after(min(left_s, _READ_AGAIN_S)):
+                        await ended.wait()
+                except TimeoutError:
+                    pass
+
+    async def stream(
+        self, prediction: Prediction, base_url: str, kinds: Collection[str], last_id: str = ""
+    ) -> AsyncIterator[str]:
+        """The prediction's events as HTML's server-sent events, from its state now to its end.
+
+        `status` is sent at each change of the status or of the position in the queue. `logs` has
+        the added text. `output` or `error`, and `done`, come last. Only `kinds` are sent.
+
+        The same call resumes a broken connection: its first event tells the present status. With
+        `last_id`, the id of the last event that arrived, the logs continue after that event.
+        """
+        stream = _EventStream(prediction.id, kinds, last_id)
+        status_sent, sent_at = "", time.monotonic()
+        with self.events.expect(prediction.id, every_change=True) as changed:
+            while True:
+                changed.clear()
+                prediction = await self.bulkhead.run(self.ledger.get, prediction.id, prediction.key)
+                queued = await self.queue_load.position(prediction)
+                status = json.dumps(
+                    {"id": prediction.id, "status": prediction.status, **queued.model_dump()}
+                )
+                text = stream.event("status", status) if status != status_sent else ""
+                status_sent = status
+                text += stream.logs(prediction.logs)
+                if prediction.status.terminal:
+                    answer = PredictionAnswer.from_prediction(prediction, base_url)
+                    yield text + stream.end(answer)
+                    return
+                if self.events.closing:
+                    return
+                if not text and time.monotonic() - sent_at > _COMMENT_EVERY_S:
+                    text = ": still here\n\n"
+                if text:
+                    sent_at = time.monotonic()
+                    yield text
+                starting = prediction.status is Status.STARTING
+                try:
+                    with fail_after(_POSITION_EVERY_S if starting else _READ_AGAIN_S):
+                        await changed.wait()
+                except TimeoutError:
+                    pass
 
 
-async def wait_for(
-    services: Services,
-    get: Callable[[str, str], Followed],
-    followed_id: str,
-    key: str,
-    wait_s: float,
-) -> Followed:
-    """Likewise; `get` reads the record."""
-    until = time.monotonic() + wait_s
-    with services.events.expect(followed_id) as ended:
-        while True:
-            found = await services.reads.run(get, followed_id, key)
-            left_s = until - time.monotonic()
-            if found.status.terminal or left_s <= 0 or services.events.closing:
-                return found
-            try:
-                with fail_after(min(left_s, _LOOK_AGAIN_S)):
-                    await ended.wait()
-            except TimeoutError:
-                pass
+class _EventStream:
+    """The text of a stream's events.
 
-
-async def events(
-    services: Services,
-    prediction: Prediction,
-    base_url: str,
-    kinds: Collection[str],
-    last_id: str = "",
-) -> AsyncIterator[str]:
-    """A prediction's events in the form of HTML's server-sent events, from how it is now to its end.
-
-    `status` at each change of the status or of the position in the queue, `logs` with what was added, then `output` or `error`, and
-    `done`. A connection that breaks is resumed with the same call: the first event says how things stand. With `last_id`, the id of
-    the last event that arrived, the logs go on where they were; each id says how many characters of them are out.
+    An event's id is `<prediction>:<number>:<characters>`: the number of the event, and how many
+    characters of the logs were sent up to it.
     """
-    said, spoke_at = "", time.monotonic()
-    resumed = re.fullmatch(rf"{prediction.id}:(\d{{1,9}}):(\d{{1,9}})", last_id)
-    number, logged = map(int, resumed.groups()) if resumed else (0, 0)
 
-    def event(kind: str, data: str) -> str:
-        nonlocal number
-        number += 1
+    def __init__(self, prediction_id: str, kinds: Collection[str], last_id: str) -> None:
+        self._prediction_id = prediction_id
+        self._kinds = kinds
+        resumed = re.fullmatch(rf"{prediction_id}:(\d{{1,9}}):(\d{{1,9}})", last_id)
+        self._number, self._logged = map(int, resumed.groups()) if resumed else (0, 0)
+
+    def event(self, kind: str, data: str) -> str:
+        """One event, or nothing where its kind was not chosen."""
+        self._number += 1
+        if kind not in self._kinds:
+            return ""
+        event_id = f"{self._prediction_id}:{self._number}:{self._logged}"
         lines = "".join(f"data: {line}\n" for line in data.split("\n"))
-        return (
-            f"event: {kind}\nid: {prediction.id}:{number}:{logged}\n{lines}\n"
-            if kind in kinds
-            else ""
-        )
+        return f"event: {kind}\nid: {event_id}\n{lines}\n"
 
-    with services.events.expect(prediction.id, every_change=True) as changed:
-        while True:
-            changed.clear()
-            prediction = await services.reads.run(
-                services.ledger.get, prediction.id, prediction.key
-            )
-            queued = await services.queue_load.position(prediction)
-            status = json.dumps(
-                {"id": prediction.id, "status": prediction.status, **queued.model_dump()}
-            )
-            text = event("status", status) if status != said else ""
-            said, added, logged = status, prediction.logs[logged:], len(prediction.logs)
-            if added:
-                text += event("logs", added)
-            if prediction.status.terminal:
-                yield text + _end(event, PredictionAnswer.from_prediction(prediction, base_url))
-                return
-            if services.events.closing:
-                return
-            if not text and time.monotonic() - spoke_at > _COMMENT_EVERY_S:
-                text = ": still here\n\n"
-            if text:
-                spoke_at = time.monotonic()
-                yield text
-            try:
-                with fail_after(
-                    _POSITION_EVERY_S if prediction.status is Status.STARTING else _LOOK_AGAIN_S
-                ):
-                    await changed.wait()
-            except TimeoutError:
-                pass
+    def logs(self, logs: str) -> str:
+        """An event with the text that was added to the logs, if any."""
+        added, self._logged = logs[self._logged :], len(logs)
+        return self.event("logs", added) if added else ""
 
-
-def _end(event: Callable[[str, str], str], answer: PredictionAnswer) -> str:
-    if answer.status is Status.SUCCEEDED:
-        return event("output", json.dumps(answer.output)) + event("done", "{}")
-    if answer.status is Status.CANCELED:
-        return event("done", '{"reason": "canceled"}')
-    return event("error", json.dumps({"detail": answer.error, "code": answer.error_code})) + event(
-        "done", '{"reason": "error"}'
-    )
+    def end(self, answer: PredictionAnswer) -> str:
+        """The last events."""
+        if answer.status is Status.SUCCEEDED:
+            return self.event("output", json.dumps(answer.output)) + self.event("done", "{}")
+        if answer.status is Status.CANCELED:
+            return self.event("done", '{"reason": "canceled"}')
+        error = json.dumps({"detail": answer.error, "code": answer.error_code})
+        return self.event("error", error) + self.event("done", '{"reason": "error"}')

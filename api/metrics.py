@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: requests by route and status, how long their answers took, and how busy the queue is."""
+"""Prometheus metrics: requests by route and status, the time of their answers, and the queue."""
 
 import time
 
@@ -13,7 +13,10 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
 class Metrics:
-    """One process's. Times are seconds, to the last byte of the answer: a long poll takes as long as it waits."""
+    """The metrics of one process.
+
+    Times end with the last byte of the answer, so a long poll counts the time that it waits.
+    """
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -23,7 +26,7 @@ class Metrics:
         )
         self._seconds = Histogram(
             "sluice_http_request_seconds",
-            "Until the last byte.",
+            "Seconds until the last byte of the answer.",
             ("method", "route"),
             buckets=_BUCKETS_S,
             registry=self._registry,
@@ -32,10 +35,11 @@ class Metrics:
             name: Gauge(f"sluice_queue_{name}", text, registry=self._registry)
             for name, text in {
                 "backlog": "Predictions that are queued or running.",
-                "running": "Of these, those that run.",
-                "workers": "Worker processes that were heard of lately.",
-                "oldest_seconds": "Since the oldest of them was submitted.",
-                "ended_per_second": "Predictions that ended while others waited, in the best ten seconds of the last minute.",
+                "running": "Predictions that are running.",
+                "workers": "Worker processes with a recent heartbeat.",
+                "oldest_seconds": "Seconds since the oldest of the backlog was submitted.",
+                "ended_per_second": "Predictions that ended while others waited,"
+                " in the best ten seconds of the last minute.",
             }.items()
         }
 
@@ -44,7 +48,7 @@ class Metrics:
         self._seconds.labels(method, route).observe(seconds)
 
     def text(self, load: QueueLoad) -> bytes:
-        """Everything, in Prometheus's text format."""
+        """All metrics, in Prometheus's text format."""
         values = (load.live, load.running, load.workers, load.oldest_s, load.drain_rate_per_s)
         for gauge, value in zip(self._queue.values(), values, strict=True):
             gauge.set(value)
@@ -52,7 +56,7 @@ class Metrics:
 
 
 class Measured:
-    """ASGI middleware. Routes are named by their pattern, so that ids make no series of their own."""
+    """ASGI middleware. A route is named by its pattern, so that ids make no new series."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -64,14 +68,14 @@ class Measured:
             return
         start, status = time.perf_counter(), 500
 
-        async def noting(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, send_and_note)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.answered(scope["method"], route, status, time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""What OpenAPI says beside what FastAPI finds out: errors, headers, links, bodies that are read by hand."""
+"""The parts of OpenAPI that FastAPI can't derive: errors, headers, links, and raw bodies."""
 
 import json
 from collections.abc import Sequence
@@ -15,10 +15,13 @@ Responses = dict[int | str, dict[str, Any]]
 _INTEGER = {"schema": {"type": "integer", "minimum": 1}}
 _STRING = {"schema": {"type": "string"}}
 LOCATION = {"Location": {**_STRING, "description": "The prediction."}}
-RETRY_AFTER = {
-    "Retry-After": {**_INTEGER, "description": "Seconds after which it is worth asking again."}
+RETRY_AFTER = {"Retry-After": {**_INTEGER, "description": "Seconds after which to ask again."}}
+ETAG = {
+    "ETag": {
+        **_STRING,
+        "description": "Send it as `If-None-Match` to get an answer only after a change.",
+    }
 }
-ETAG = {"ETag": {**_STRING, "description": "Send it as `If-None-Match` to hear only of changes."}}
 _HEADERS = {
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": _STRING},
     HTTPStatus.TOO_MANY_REQUESTS: RETRY_AFTER,
@@ -28,26 +31,26 @@ _ALWAYS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.
 
 
 def problems(*statuses: HTTPStatus) -> Responses:
-    """The errors that a route may answer with, beside those of every route that asks for a key."""
-    found: Responses = {}
+    """The errors that a route may answer with, and those of every route that checks keys."""
+    responses: Responses = {}
     for status in sorted({*statuses, *_ALWAYS}):
         content = {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}
         }
-        found[int(status)] = {
+        responses[int(status)] = {
             "description": status.phrase,
             "model": ProblemAnswer,
             "content": content,
             "headers": _HEADERS.get(status, {}),
         }
-    return found
+    return responses
 
 
 def link(operation: str, **parameters: str) -> dict[str, Any]:
-    """What can be called next; `parameters` are taken from the answer, by JSON pointers."""
+    """A link to a call that can follow. `parameters` are JSON pointers into the answer."""
     return {
         "operationId": operation,
-        "parameters": {name: f"$response.body#{at}" for name, at in parameters.items()},
+        "parameters": {name: f"$response.body#{pointer}" for name, pointer in parameters.items()},
     }
 
 
@@ -60,14 +63,15 @@ PREDICTION_LINKS = {
 
 
 def complete(schema: dict[str, Any], bodies: Sequence[type[BaseModel]], *, keys: bool) -> None:
-    """Add the schemas of `bodies`, which routes read by hand, and take out what is not so.
+    """Add the schemas of `bodies`, which routes read themselves, and correct FastAPI's schema.
 
-    A parameter, or a field of a form, is never null; an error has one content type; no key is asked for where `keys` are off.
+    Parameters and form fields are never null, and errors have one content type. Without `keys`, no
+    route asks for a key.
     """
-    _, found = models_json_schema(
+    _, definitions = models_json_schema(
         [(body, "validation") for body in bodies], ref_template="#/components/schemas/{model}"
     )
-    schema["components"]["schemas"] |= found["$defs"]
+    schema["components"]["schemas"] |= definitions["$defs"]
     if not keys:
         del schema["components"]["securitySchemes"]
     for operation in (

@@ -1,4 +1,4 @@
-"""What the api answers beside predictions, which are in `sluice/resources.py`."""
+"""The api's answers, except predictions and batches, which are in `sluice/resources.py`."""
 
 from typing import Any, Literal
 
@@ -17,17 +17,18 @@ class ProblemAnswer(BaseModel):
     type: str
     title: str
     status: int
-    detail: str = Field(description="For people: what is wrong, and what to change.")
-    code: str = Field(description="For programs; stable.")
-    errors: list[dict[str, str]] = Field([], description="One for each wrong field.")
+    detail: str = Field(description="For people: the error, and what to change.")
+    code: str = Field(description="For programs: a stable code.")
+    errors: list[dict[str, str]] = Field([], description="One entry for each wrong field.")
 
 
 class PredictionPage(BaseModel):
     """Predictions, the newest first."""
 
-    previous: str | None = Field(description="The URL of the page with newer ones, or null.")
+    previous: str | None = Field(description="The URL of the page with newer predictions, or null.")
     next: str | None = Field(
-        description="The URL of the page with older ones, or null. A page may be short and have a next one."
+        description="The URL of the page with older predictions, or null."
+        " A page may be shorter than the limit and still have a next one."
     )
     results: list[PredictionAnswer]
 
@@ -45,19 +46,20 @@ class BatchPage(BaseModel):
 
 
 class QueueAnswer(BaseModel):
-    """How busy the service is."""
+    """The load of the service."""
 
     backlog: int = Field(description="Predictions that are queued or running.")
-    processing: int = Field(description="Of these, those that run.")
+    processing: int = Field(description="Predictions that are running.")
     oldest_s: float = Field(
-        description="Seconds since the oldest of them was submitted; 0 when there is none."
+        description="Seconds since the oldest of the backlog was submitted; 0 without one."
     )
-    workers: int = Field(description="Worker processes that were heard of lately.")
+    workers: int = Field(description="Worker processes with a recent heartbeat.")
     per_s: float = Field(
-        description="How many ended in a second while others waited, in the best ten seconds of the last minute."
+        description="Predictions that ended per second while others waited,"
+        " in the best ten seconds of the last minute."
     )
     estimated_wait_s: float | None = Field(
-        description="Until a prediction submitted now would end; null where nothing tells."
+        description="Seconds until a prediction submitted now would end; null where unknown."
     )
 
 
@@ -67,10 +69,10 @@ class AttemptAnswer(BaseModel):
     at: str
     duration_s: float
     status: int | None = Field(
-        description="Of the receiver's answer, or null where there was none."
+        description="The HTTP status of the receiver's answer, or null without one."
     )
     error: str | None = Field(
-        description="What went wrong, such as `timeout`; null where the answer came whole."
+        description="The error, such as `timeout`; null where the answer was complete."
     )
     answer: str = Field(description="The answer's first kilobyte.")
 
@@ -86,13 +88,14 @@ class DeliveryAnswer(BaseModel):
     type: str = Field(examples=["prediction.completed"])
     url: str
     status: DeliveryStatus = Field(
-        description="`held`: the `start` before it is on its way. `superseded`: the prediction ended before this start arrived."
-        " `stopped`: its URL has answered 410. `dead`: given up."
+        description="`held`: waits until the `start` event before it is delivered."
+        " `superseded`: the prediction ended before this `start` event was delivered."
+        " `stopped`: the URL has answered 410. `dead`: all attempts have failed."
     )
-    reason: str | None = Field(description="Why it is `dead` or `stopped`.")
+    reason: str | None = Field(description="The reason for `dead` or `stopped`.")
     created_at: str
     next_attempt_at: str | None
-    attempts: int = Field(description="How many there were; `log` has the last ones.")
+    attempts: int = Field(description="The number of attempts; `log` has the last ones.")
     log: list[AttemptAnswer]
 
     @classmethod
@@ -118,34 +121,34 @@ class DeliveryList(BaseModel):
 
 class ToldPrediction(PredictionAnswer):
     output_url: str | None = Field(
-        None, description="Only where `output` was too long: GET it here."
+        None, description="Only where `output` is too long for an event: GET the output here."
     )
 
 
 class PredictionEvent(BaseModel):
-    """What a webhook is sent, in the form of Standard Webhooks."""
+    """The event that a prediction's webhook gets, in the form of Standard Webhooks."""
 
     type: Literal["prediction.start", "prediction.completed"]
-    timestamp: str = Field(description="When it happened.")
+    timestamp: str = Field(description="The time of the event.")
     data: ToldPrediction
 
 
 class BatchEvent(BaseModel):
-    """What a batch's webhook is sent."""
+    """The event that a batch's webhook gets."""
 
     type: Literal["batch.completed"]
-    timestamp: str = Field(description="When it happened.")
+    timestamp: str = Field(description="The time of the event.")
     data: BatchAnswer
 
 
 class SecretAnswer(BaseModel):
-    """What your webhooks are signed with."""
+    """The secret that signs your webhooks."""
 
-    key: str = Field(description="`whsec_…`, the newest one; keep it secret.")
+    key: str = Field(description="The newest secret, `whsec_…`. Keep it secret.")
 
 
 class FileUrls(BaseModel):
-    get: str = Field(description="This file; give it as `input.image` to submit it.")
+    get: str = Field(description="The file's URL. Give it as `input.image` to submit the file.")
 
 
 class FileAnswer(BaseModel):
@@ -155,9 +158,9 @@ class FileAnswer(BaseModel):
     name: str
     content_type: str
     size: int = Field(description="In bytes.")
-    etag: str = Field(description="The SHA-256 once more.")
+    etag: str = Field(description="The same SHA-256.")
     checksums: dict[str, str] = Field(description="`sha256`, in hex.")
-    metadata: dict[str, Any] = Field(description="As it was uploaded.")
+    metadata: dict[str, Any] = Field(description="The metadata of the upload.")
     created_at: str
     expires_at: str
     urls: FileUrls
@@ -189,10 +192,12 @@ class InputSize(BaseModel):
 
 
 class VersionAnswer(BaseModel):
-    """The one version that each model has here: as it is loaded."""
+    """A version of a model. Each loaded model has exactly one here."""
 
     id: str = Field(description="The model's name; give it as `version` to submit to this model.")
-    created_at: str = Field(description="When this process of the service first saw the model.")
+    created_at: str = Field(
+        description="The time at which this process of the service first saw the model."
+    )
     cog_version: str = Field("", description="Always empty.")
     openapi_schema: dict[str, Any] = Field(
         description="`components.schemas` has `Input` and `Output`."
@@ -200,24 +205,29 @@ class VersionAnswer(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """A model, as Triton has it. What is not loaded has no task, layout, classes, input or version."""
+    """A model in Triton's repository.
+
+    A model that is not loaded has no task, layout, classes, input or version.
+    """
 
     name: str
-    default: bool = Field(description="Whether it takes what is submitted to no model by name.")
+    default: bool = Field(description="True for the model of submissions that name no model.")
     ready: bool
-    reason: str | None = Field(description="Why it is not ready.")
-    version: str | None = Field(description="Triton's version of it that is served.")
+    reason: str | None = Field(description="The reason for not being ready.")
+    version: str | None = Field(description="The loaded version, by Triton's number.")
     task: Task | None
-    layout: Layout | None = Field(description="Of the model's outputs.")
-    classes: list[str] | None = Field(description="Their names; a class's id is its place, from 0.")
-    input: InputSize | None = Field(description="What images are scaled to, in pixels.")
+    layout: Layout | None = Field(description="The layout of the model's outputs.")
+    classes: list[str] | None = Field(
+        description="The names of the classes. A class's id is its index, from 0."
+    )
+    input: InputSize | None = Field(description="The size to which images are scaled, in pixels.")
     run_count: int = Field(
-        description="Images that one Triton has run through it since it loaded it."
+        description="Images that one Triton server has run through the model since loading it."
     )
     owner: Literal["sluice"] = "sluice"
-    url: str = Field(description="This model.")
+    url: str = Field(description="The model's URL.")
     visibility: Literal["private"] = Field(
-        "private", description="Only callers of this service see it."
+        "private", description="Only callers of this service see the model."
     )
     description: str | None
     github_url: None = None

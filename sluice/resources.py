@@ -1,4 +1,7 @@
-"""A prediction and a batch as clients see them, in answers and webhooks. Field names are Replicate's: its clients read them."""
+"""A prediction and a batch as clients see them, in answers and webhooks.
+
+Field names are Replicate's, so that Replicate's clients can read them.
+"""
 
 from typing import Any, Literal
 
@@ -9,26 +12,29 @@ from sluice.prediction import Prediction, Priority, Status, isoformat
 
 
 class Urls(BaseModel):
-    get: str = Field(description="This prediction.")
+    get: str = Field(description="The prediction's URL.")
     cancel: str = Field(description="POST here to cancel it.")
     stream: str = Field(
-        description="Its events, as server-sent events. Where keys are on, whoever has this URL needs none."
+        description="The prediction's events, as server-sent events. The URL needs no key."
     )
-    image: str | None = Field(  # left out, since clients written for Replicate take no null here
+    # Left out where there is none, since Replicate's clients accept no null here.
+    image: str | None = Field(
         None,
         exclude_if=lambda url: url is None,
-        description="The annotated image, where `visualize` asked for one; else left out.",
+        description="The annotated image. Left out unless `visualize` was set.",
     )
 
 
 class QueuePosition(BaseModel):
-    """How long a prediction waits, as far as is known."""
+    """The place of a prediction in the queue."""
 
     queue_position: int | None = Field(
-        None, description="While `starting`: 1 is the next; null while it waits for a retry."
+        None,
+        description="While `starting`: 1 is the next to run. Null while the prediction waits for a"
+        " retry.",
     )
     estimated_wait_s: float | None = Field(
-        None, description="While `starting`: seconds until its end, where anything tells."
+        None, description="While `starting`: seconds until the end; null where unknown."
     )
 
 
@@ -40,28 +46,28 @@ class PredictionAnswer(QueuePosition):
     version: str = Field(description="The same as `model`.")
     status: Status
     input: dict[str, Any] = Field(
-        description="The parameters, and the image where it was given by URL."
+        description="The parameters, and the image's URL where the image was given by URL."
     )
     output: dict[str, Any] | None = Field(
         description="Once `succeeded`: `image` and `predictions`, in source pixels."
     )
-    error: str | None = Field(description="Once `failed` or `aborted`: why, in a sentence.")
-    error_code: str | None = Field(description="Once `failed` or `aborted`: why, as a stable code.")
-    logs: str = Field(
-        description="A line for each attempt: its stages and their times, or why it ended."
+    error: str | None = Field(description="Once `failed` or `aborted`: the reason, for people.")
+    error_code: str | None = Field(
+        description="Once `failed` or `aborted`: the reason, as a stable code."
     )
+    logs: str = Field(description="A line for each attempt: the times of its stages, or its error.")
     metrics: dict[str, float] = Field(
-        description="Seconds: `queue_time`, `predict_time` in all, and each stage's."
+        description="Seconds: `queue_time`, `predict_time` in total, and the time of each stage."
     )
     priority: Priority
-    metadata: dict[str, Any] = Field(description="As it was submitted.")
+    metadata: dict[str, Any] = Field(description="The metadata of the submission.")
     webhook: str | None
     canceled_from: Status | None = Field(
-        description="Once `canceled`: the status that it had before, `starting` or `processing`."
+        description="Once `canceled`: the status before, `starting` or `processing`."
     )
     data_removed: bool = Field(
         False,
-        description="Always false: once the data is removed, the prediction is answered with 410.",
+        description="Always false: a prediction whose data was removed is answered with 410.",
     )
     created_at: str
     started_at: str | None
@@ -72,16 +78,16 @@ class PredictionAnswer(QueuePosition):
     def from_prediction(
         cls, prediction: Prediction, base_url: str, queued: QueuePosition | None = None
     ) -> "PredictionAnswer":
-        """`base_url` is where the client reaches the api, with no slash at its end."""
+        """`base_url` is the URL at which the client reaches the api, without a slash at its end."""
         get = f"{base_url}/v1/predictions/{prediction.id}"
         ticket = f"&ticket={prediction.ticket}" if prediction.ticket else ""
-        given = {"image": prediction.image_url} if prediction.image_url else {}
+        image = {"image": prediction.image_url} if prediction.image_url else {}
         return cls(
             id=prediction.id,
             model=prediction.model,
             version=prediction.model,
             status=prediction.status,
-            input={**given, **prediction.parameters.model_dump()},
+            input={**image, **prediction.parameters.model_dump()},
             output=prediction.output,
             error=prediction.error.message if prediction.error else None,
             error_code=prediction.error.code if prediction.error else None,
@@ -97,7 +103,7 @@ class PredictionAnswer(QueuePosition):
             urls=Urls(
                 get=get,
                 cancel=f"{get}/cancel",
-                # Only the kinds of events that Replicate has: its clients end at any other.
+                # Only the kinds of events that Replicate has, since its clients fail at any other.
                 stream=f"{get}/stream?events=output,logs,error,done{ticket}",
                 image=f"{get}/image" if prediction.parameters.visualize else None,
             ),
@@ -106,13 +112,13 @@ class PredictionAnswer(QueuePosition):
 
 
 class BatchUrls(BaseModel):
-    get: str = Field(description="This batch.")
-    predictions: str = Field(description="Its predictions, in the order of the images.")
-    cancel: str = Field(description="POST here to cancel what has not ended.")
+    get: str = Field(description="The batch's URL.")
+    predictions: str = Field(description="The batch's predictions, in the order of the images.")
+    cancel: str = Field(description="POST here to cancel the predictions that have not ended.")
 
 
 class Counts(BaseModel):
-    """How many predictions have which status."""
+    """The number of predictions in each status."""
 
     starting: int
     processing: int
@@ -123,22 +129,27 @@ class Counts(BaseModel):
 
 
 class BatchAnswer(BaseModel):
-    """A batch: how many of its images are where. Its predictions' ids are `<id>-<index>`, where the first image has the index 0."""
+    """A batch, with the number of its predictions in each status.
+
+    The ids of its predictions are `<id>-<index>`; the first image has the index 0.
+    """
 
     id: str
     status: Literal[Status.STARTING, Status.PROCESSING, Status.SUCCEEDED, Status.CANCELED] = Field(
-        description="`succeeded` when all predictions have ended, failed or not; `canceled` when the rest was."
+        description="`succeeded`: all predictions have ended, successfully or not."
+        " `canceled`: the batch was canceled before all had ended."
     )
     model: str
     total: int = Field(description="Images in the call.")
     counts: Counts
     missing: int = Field(
-        description="Images with neither a prediction nor an error: those that the call has not come to yet, or never came to,"
-        " because it broke off. The same call with the same `Idempotency-Key` brings them in while the batch has not ended."
+        description="Images with neither a prediction nor an error: the call has not reached them"
+        " yet, or was cut off. While the batch has not ended, the same call with the same"
+        " `Idempotency-Key` submits them."
     )
-    errors: list[ItemError] = Field(description="For each image that was not accepted, why.")
+    errors: list[ItemError] = Field(description="The error of each image that was refused.")
     priority: Priority
-    metadata: dict[str, Any] = Field(description="As it was submitted.")
+    metadata: dict[str, Any] = Field(description="The metadata of the submission.")
     webhook: str | None
     created_at: str
     completed_at: str | None
@@ -146,7 +157,7 @@ class BatchAnswer(BaseModel):
 
     @classmethod
     def from_batch(cls, batch: Batch, base_url: str) -> "BatchAnswer":
-        """`base_url` is where the client reaches the api, with no slash at its end."""
+        """`base_url` is the URL at which the client reaches the api, without a slash at its end."""
         get = f"{base_url}/v1/batches/{batch.id}"
         return cls(
             status=batch.status,

@@ -1,1 +1,1 @@
-"""Request bodies and headers, read within bounds."""
+"""The requests that clients send: headers and bodies, read and checked."""

@@ -1,1 +1,1 @@
-"""The routes, a file for each noun."""
+"""The routes, a file for each noun. A route imports no other route."""

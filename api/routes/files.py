@@ -1,4 +1,4 @@
-"""Files that are uploaded before they are submitted, as Replicate's clients do."""
+"""Files that are uploaded first and submitted by URL later, as Replicate's clients do."""
 
 import json
 from http import HTTPStatus
@@ -11,23 +11,26 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
 from api.auth import CallerDep
-from api.deps import ServicesDep, base_url
+from api.deps import FilesDep, SettingsDep, SubmittingDep, base_url
 from api.openapi import link, problems
-from api.requests.single import content_type, read_body, read_form, too_large
+from api.requests.headers import content_type, declared_bytes
+from api.requests.multipart import read_form
+from api.requests.receive import read_body, too_large
 from api.schemas import FileAnswer, FilePage
 from sluice.errors import InvalidInput, QueueFull
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
-Id = Annotated[
-    str, Path(alias="id", pattern="^[a-z2-7]{26}$", description="As the upload's answer gave it.")
+FileId = Annotated[
+    str,
+    Path(alias="id", pattern="^[a-z2-7]{26}$", description="The id from the upload's answer."),
 ]
-_FORM_BYTES = 65_536  # what a form may add around a file
+_FORM_BYTES = 65_536  # for all that a form adds to a file
 _METADATA_BYTES = 4096
 
 
 class _Fields(BaseModel):
-    """What a form may say beside the file."""
+    """The fields of a form beside the file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,8 +40,8 @@ class _Fields(BaseModel):
 
     @field_validator("metadata")
     @classmethod
-    def _sayable(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        json.dumps(value, allow_nan=False)  # an answer could not say NaN
+    def _without_nan(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(value, allow_nan=False)  # JSON has no NaN, so no answer could return it
         return value
 
 
@@ -60,16 +63,16 @@ _BODY = {
                         "filename": {
                             "type": "string",
                             "maxLength": 255,
-                            "description": "Instead of the name in the form.",
+                            "description": "The file's name. Default: the name in the form.",
                         },
                         "type": {
                             "type": "string",
                             "maxLength": 255,
-                            "description": "Instead of the content type in the form.",
+                            "description": "The content type. Default: the one in the form.",
                         },
                         "metadata": {
                             "type": "object",
-                            "description": "Anything of yours, 4 kB as JSON at most; it comes back.",
+                            "description": "Any JSON object, at most 4 kB. Answers return it.",
                         },
                     },
                 }
@@ -97,27 +100,30 @@ _BODY = {
     },
 )
 async def create(
-    request: Request, response: Response, services: ServicesDep, caller: CallerDep
+    request: Request,
+    response: Response,
+    settings: SettingsDep,
+    submitting: SubmittingDep,
+    files: FilesDep,
+    caller: CallerDep,
 ) -> FileAnswer:
-    """Upload a file, to submit it by its URL: the answer's `urls.get` as `input.image`.
+    """Upload a file. Submit it by its URL: give the answer's `urls.get` as `input.image`.
 
-    It is kept until `expires_at`. Where a key's files would take more room than they may, those that were submitted go first, the
-    longest unused before the others.
+    The file is kept until `expires_at`. A key's files may be removed earlier to make room: only
+    submitted files, the longest unused first.
     """
     if content_type(request) != "multipart/form-data":
         raise HTTPException(
             415, "send multipart/form-data with the file in a field named 'content'"
         )
-    limits, bounds = services.settings.limits, services.settings.blobs
+    limits, bounds = settings.limits, settings.blobs
     max_bytes = min(limits.max_bytes, bounds.file_bytes_per_key, bounds.file_bytes)
-    declared = request.headers.get("content-length", "")
-    size = max(0, int(declared) - _FORM_BYTES) if declared.isdecimal() else 0
+    size = max(0, (declared_bytes(request) or 0) - _FORM_BYTES)
     try:
-        await anyio.to_thread.run_sync(
-            services.ledger.check_capacity, size, caller.name, caller.max_backlog
-        )
-    except QueueFull as error:  # then it could not be submitted either
-        error.retry_after_s = await services.queue_load.retry_after_full_s()
+        # Without room in the queue, the file could not be submitted either.
+        await submitting.check_capacity(caller, size)
+    except QueueFull as error:
+        error.retry_after_s = await submitting.queue_load.retry_after_full_s()
         raise
     form = await read_form(
         request, await read_body(request, limits, max_bytes + _FORM_BYTES, "file"), max_files=2
@@ -126,10 +132,10 @@ async def create(
         content = form.get("content")
         if not isinstance(content, UploadFile):
             raise InvalidInput("the multipart body has no file in a field named 'content'")
-        given = {name: await _text(value) for name, value in form.items() if name != "content"}
-        if len(given.get("metadata", "")) > _METADATA_BYTES:
+        texts = {name: await _text(value) for name, value in form.items() if name != "content"}
+        if len(texts.get("metadata", "")) > _METADATA_BYTES:
             raise InvalidInput(f"metadata: keep it under {_METADATA_BYTES:,} bytes")
-        fields = _Fields.model_validate(given)
+        fields = _Fields.model_validate(texts)
         data = await content.read()
         if len(data) > max_bytes:
             raise too_large(max_bytes, "file")
@@ -139,7 +145,7 @@ async def create(
     finally:
         await form.close()
     file = await anyio.to_thread.run_sync(
-        lambda: services.files.add(
+        lambda: files.add(
             data,
             caller.name,
             name=named.filename or "file",
@@ -158,23 +164,20 @@ async def _text(value: UploadFile | str) -> str | bytes:
 
 
 @router.get("", responses=problems())
-async def list_(request: Request, services: ServicesDep, caller: CallerDep) -> FilePage:
-    """Your files, the newest first."""
-    found = await anyio.to_thread.run_sync(services.files.list, caller.name)
-    return FilePage(results=[FileAnswer.from_file(file, base_url(request)) for file in found])
+async def list_(request: Request, files: FilesDep, caller: CallerDep) -> FilePage:
+    """List your files, the newest first."""
+    listed = await anyio.to_thread.run_sync(files.list, caller.name)
+    return FilePage(results=[FileAnswer.from_file(file, base_url(request)) for file in listed])
 
 
 @router.get("/{id}", responses=problems(HTTPStatus.NOT_FOUND))
-async def get(
-    file_id: Id, request: Request, services: ServicesDep, caller: CallerDep
-) -> FileAnswer:
-    """What is known of a file; its bytes are not given back."""
-    return FileAnswer.from_file(
-        await anyio.to_thread.run_sync(services.files.get, file_id, caller.name), base_url(request)
-    )
+async def get(file_id: FileId, request: Request, files: FilesDep, caller: CallerDep) -> FileAnswer:
+    """The record of a file. The file's bytes are never returned."""
+    file = await anyio.to_thread.run_sync(files.get, file_id, caller.name)
+    return FileAnswer.from_file(file, base_url(request))
 
 
 @router.delete("/{id}", status_code=HTTPStatus.NO_CONTENT, responses=problems(HTTPStatus.NOT_FOUND))
-async def delete(file_id: Id, services: ServicesDep, caller: CallerDep) -> None:
-    """Forget a file. What was submitted from it already runs on."""
-    await anyio.to_thread.run_sync(services.files.delete, file_id, caller.name)
+async def delete(file_id: FileId, files: FilesDep, caller: CallerDep) -> None:
+    """Delete a file. Predictions that were submitted from it are not affected."""
+    await anyio.to_thread.run_sync(files.delete, file_id, caller.name)

@@ -1,4 +1,4 @@
-"""For whoever runs the service."""
+"""Probes and metrics, for the operator."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.deps import ServicesDep
+from api.deps import BlobsDep, CatalogDep, LedgerDep, QueueLoadDep
 from api.metrics import CONTENT_TYPE
 from sluice.errors import Unavailable
 
@@ -17,29 +17,35 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process runs. It asks nothing of others: a restart of this process would not bring them back."""
+    """Answers while this process runs.
+
+    No other service is checked, since a restart of this process would not repair it.
+    """
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"description": "A part is away; the answer names it."}})
-async def readyz(services: ServicesDep) -> JSONResponse:
-    """The ledger's Redis, the images' and Triton can be reached."""
-    asked = {
-        "redis": _said(anyio.to_thread.run_sync(services.ledger.backlog)),
-        "blobs": _said(anyio.to_thread.run_sync(services.blobs.get, "readyz")),
-        "triton": _said(services.catalog.ready()),
-    }  # side by side: each may take its whole time-out, and whoever probes has one too
-    parts = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
-    ok = all(said == "ok" for said in parts.values())
+@router.get(
+    "/readyz", responses={503: {"description": "A service is unavailable; the answer names it."}}
+)
+async def readyz(ledger: LedgerDep, blobs: BlobsDep, catalog: CatalogDep) -> JSONResponse:
+    """Answers 200 while the ledger's Redis, the images' store and Triton can be reached."""
+    # Together, not in turn: each may take its whole timeout, and the probe has one too.
+    checks = {
+        "redis": _check(anyio.to_thread.run_sync(ledger.backlog)),
+        "blobs": _check(anyio.to_thread.run_sync(blobs.get, "readyz")),
+        "triton": _check(catalog.ready()),
+    }
+    results = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+    ok = all(result == "ok" for result in results.values())
     return JSONResponse(
-        {"status": "ok" if ok else "unavailable", **parts},
+        {"status": "ok" if ok else "unavailable", **results},
         HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE,
     )
 
 
-async def _said(asked: Awaitable[object]) -> str:
+async def _check(check: Awaitable[object]) -> str:
     try:
-        await asked
+        await check
     except Unavailable as error:
         return error.message
     return "ok"
@@ -50,8 +56,8 @@ async def _said(asked: Awaitable[object]) -> str:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(request: Request, services: ServicesDep) -> Response:
-    """What Prometheus scrapes of this process, and of the queue."""
+async def metrics(request: Request, queue_load: QueueLoadDep) -> Response:
+    """Metrics of this process and of the queue, for Prometheus."""
     return Response(
-        request.app.state.metrics.text(await services.queue_load.load()), media_type=CONTENT_TYPE
+        request.app.state.metrics.text(await queue_load.load()), media_type=CONTENT_TYPE
     )

@@ -1,4 +1,4 @@
-"""Predictions that have been submitted: follow them, list them, cancel them, and look at what was found."""
+"""Submitted predictions: following, listing, canceling, and the annotated image."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -7,15 +7,23 @@ from typing import Annotated
 from urllib.parse import urlencode
 
 import anyio.to_thread
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator
 
-from api.auth import CallerDep, FollowerDep
-from api.deps import ServicesDep, base_url
-from api.follow import KINDS, events, wait
+from api.auth import CallerDep, StreamCallerDep
+from api.deps import (
+    BlobsDep,
+    FollowingDep,
+    HistoryDep,
+    IntakeDep,
+    LedgerDep,
+    QueueLoadDep,
+    base_url,
+)
+from api.follow import KINDS
 from api.openapi import ETAG, RETRY_AFTER, problems
-from api.routes.submissions import ID
+from api.requests.schemas import PredictionId
 from api.schemas import PredictionPage
 from api.traffic.load import clamp
 from sluice.blobs.store import annotated_key
@@ -26,20 +34,19 @@ from sluice.resources import PredictionAnswer
 
 router = APIRouter(prefix="/v1/predictions", tags=["predictions"])
 
-_EVENT = {  # one of them
+_EVENT = {
     "type": "object",
     "required": ["event", "id", "data"],
     "properties": {
         "event": {"type": "string", "enum": list(KINDS)},
         "id": {"type": "string"},
-        "data": {"type": "string", "description": "JSON, but for `logs`."},
+        "data": {"type": "string", "description": "JSON; for `logs`, text."},
     },
 }
-Id = Annotated[str, Path(alias="id", pattern=ID, description="As the submission's answer gave it.")]
 
 
-def _with_a_time(value: object) -> object:
-    """Not what pydantic would take too: a day, or a number, which may be seconds or milliseconds."""
+def _require_time_of_day(value: object) -> object:
+    """Refuse dates and numbers. Pydantic accepts both, and guesses the unit of a number."""
     if isinstance(value, str) and "T" not in value.upper():
         raise ValueError("give a time such as 2026-01-31T12:00:00Z")
     return value
@@ -48,43 +55,48 @@ def _with_a_time(value: object) -> object:
 @router.get("", responses=problems())
 async def list_(
     request: Request,
-    services: ServicesDep,
+    history: HistoryDep,
     caller: CallerDep,
     cursor: Annotated[
         str | None, Query(description="From `next` or `previous` of another page.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 50,
-    status: Annotated[Status | None, Query(description="Only those with this status.")] = None,
-    model: Annotated[str | None, Query(description="Only those of this model.")] = None,
+    status: Annotated[
+        Status | None, Query(description="Only predictions with this status.")
+    ] = None,
+    model: Annotated[str | None, Query(description="Only predictions of this model.")] = None,
     since: Annotated[
         datetime | None,
-        BeforeValidator(_with_a_time),
+        BeforeValidator(_require_time_of_day),
         Query(
-            description="Only those submitted then or later: RFC 3339, in UTC where it names no zone."
+            description="Only predictions submitted at this time or later. RFC 3339; UTC where no"
+            " zone is given."
         ),
     ] = None,
 ) -> PredictionPage:
-    """Your predictions, the newest first, as long as they are kept; those of batches are in their batches."""
-    wanted = Filter(
-        status, model, since.replace(tzinfo=since.tzinfo or UTC).timestamp() if since else None
-    )
-    page = await anyio.to_thread.run_sync(services.history.page, caller.name, cursor, limit, wanted)
+    """List your predictions, the newest first, as long as they are kept.
 
-    def link(other: str | None) -> str | None:
-        kept = [
+    A batch's predictions are listed by the batch only.
+    """
+    since_s = since.replace(tzinfo=since.tzinfo or UTC).timestamp() if since else None
+    page = await anyio.to_thread.run_sync(
+        history.page, caller.name, cursor, limit, Filter(status, model, since_s)
+    )
+    url = base_url(request)
+
+    def page_url(other_cursor: str | None) -> str | None:
+        if not other_cursor:
+            return None
+        query = [
             (name, value) for name, value in request.query_params.multi_items() if name != "cursor"
         ]
-        return (
-            f"{base_url(request)}/v1/predictions?{urlencode([*kept, ('cursor', other)])}"
-            if other
-            else None
-        )
+        return f"{url}/v1/predictions?{urlencode([*query, ('cursor', other_cursor)])}"
 
-    results = [
-        PredictionAnswer.from_prediction(prediction, base_url(request))
-        for prediction in page.results
-    ]
-    return PredictionPage(previous=link(page.previous), next=link(page.next), results=results)
+    return PredictionPage(
+        previous=page_url(page.previous),
+        next=page_url(page.next),
+        results=[PredictionAnswer.from_prediction(prediction, url) for prediction in page.results],
+    )
 
 
 @router.get(
@@ -92,40 +104,39 @@ async def list_(
     response_model=PredictionAnswer,
     responses={
         200: {"headers": {**ETAG, **RETRY_AFTER}},
-        304: {"description": "It is as `If-None-Match` says.", "headers": ETAG},
+        304: {
+            "description": "The prediction has not changed since `If-None-Match`.",
+            "headers": ETAG,
+        },
         **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE),
     },
 )
 async def get(
-    prediction_id: Id,
+    prediction_id: PredictionId,
     request: Request,
-    services: ServicesDep,
+    following: FollowingDep,
+    queue_load: QueueLoadDep,
     caller: CallerDep,
     wait_s: Annotated[
         float,
         Query(
             alias="wait",
             ge=0,
-            description="Seconds to hold the answer at most, until the prediction has ended.",
+            description="Holds the answer until the prediction has ended, at most so many seconds.",
         ),
     ] = 0,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """A prediction as it is now, or as it is when it ends."""
-    prediction = await wait(
-        services, prediction_id, caller.name, min(wait_s, services.settings.api.max_wait_s)
-    )
-    queued = await services.queue_load.position(prediction)
-    body = (
-        PredictionAnswer.from_prediction(prediction, base_url(request), queued)
-        .model_dump_json()
-        .encode()
-    )
+    """A prediction, now or at its end."""
+    prediction = await following.wait(prediction_id, caller.name, wait_s)
+    queued = await queue_load.position(prediction)
+    answer = PredictionAnswer.from_prediction(prediction, base_url(request), queued)
+    body = answer.model_dump_json().encode()
     headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
     if not prediction.status.terminal:
         headers["Retry-After"] = str(clamp(queued.estimated_wait_s))
-    known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    if headers["ETag"] in known or "*" in known:
+    tags = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
+    if headers["ETag"] in tags or "*" in tags:
         return Response(None, HTTPStatus.NOT_MODIFIED, headers)
     return Response(body, headers=headers, media_type="application/json")
 
@@ -136,12 +147,14 @@ async def get(
     responses=problems(*map(HTTPStatus, (404, 409, 410))),
 )
 async def cancel(
-    prediction_id: Id, request: Request, services: ServicesDep, caller: CallerDep
+    prediction_id: PredictionId, request: Request, intake: IntakeDep, caller: CallerDep
 ) -> Response:
-    """Cancel a prediction that waits or runs; `canceled_from` says which. One that waits never starts. One that runs stops before
-    its next stage, and its result is never recorded.
+    """Cancel a prediction that is queued or running; `canceled_from` tells which.
+
+    A queued prediction never starts. A running one stops before its next stage, and its result is
+    never recorded.
     """
-    prediction = await anyio.to_thread.run_sync(services.intake.cancel, prediction_id, caller.name)
+    prediction = await anyio.to_thread.run_sync(intake.cancel, prediction_id, caller.name)
     return Response(
         PredictionAnswer.from_prediction(prediction, base_url(request)).model_dump_json(),
         media_type="application/json",
@@ -157,36 +170,38 @@ async def cancel(
     },
 )
 async def stream(
-    prediction_id: Id,
+    prediction_id: PredictionId,
     request: Request,
-    services: ServicesDep,
-    caller: FollowerDep,
+    ledger: LedgerDep,
+    following: FollowingDep,
+    caller: StreamCallerDep,
     kinds: Annotated[
         str,
         Query(
             alias="events",
-            description=f"Which, with commas between them: {', '.join(KINDS)}.",
+            description=f"The kinds of events, separated by commas: {', '.join(KINDS)}.",
             examples=["status,done"],
             json_schema_extra={"pattern": "^({0})(,({0}))*$".format("|".join(KINDS))},
         ),
     ] = ",".join(KINDS),
     last_event_id: Annotated[
-        str, Header(description="The last event that arrived: the logs go on from there.")
+        str,
+        Header(description="The id of the last event that arrived. The logs continue after it."),
     ] = "",
 ) -> StreamingResponse:
     """Server-sent events until the prediction has ended.
 
-    `status` at each change of the status or of `queue_position`, `logs` as they grow, then `output` or `error`, then `done`.
+    `status` is sent at each change of the status or of `queue_position`, `logs` as they grow, then
+    `output` or `error`, then `done`.
     """
     chosen = kinds.split(",")
     if unknown := set(chosen) - set(KINDS):
         raise InvalidInput(
             f"events: there is no {', '.join(sorted(unknown))!r}; choose from {', '.join(KINDS)}"
         )
-    prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id, caller.name)
-    lines = events(services, prediction, base_url(request), chosen, last_event_id)
+    prediction = await anyio.to_thread.run_sync(ledger.get, prediction_id, caller.name)
     return StreamingResponse(
-        lines,
+        following.stream(prediction, base_url(request), chosen, last_event_id),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
@@ -200,14 +215,16 @@ async def stream(
         **problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
     },
 )
-async def image(prediction_id: Id, services: ServicesDep, caller: CallerDep) -> Response:
-    """The image with what was found drawn on it, where `visualize` asked for it."""
-    prediction = await anyio.to_thread.run_sync(services.ledger.get, prediction_id, caller.name)
+async def image(
+    prediction_id: PredictionId, ledger: LedgerDep, blobs: BlobsDep, caller: CallerDep
+) -> Response:
+    """The image with the detections drawn on it, where the submission set `visualize`."""
+    prediction = await anyio.to_thread.run_sync(ledger.get, prediction_id, caller.name)
     if not prediction.parameters.visualize:
         raise NotFound("there is no annotated image: submit with `visualize` to have one")
     if prediction.status is not Status.SUCCEEDED:
         raise Conflict(f"there is no annotated image: the prediction is {prediction.status}")
-    data = await anyio.to_thread.run_sync(services.blobs.get, annotated_key(prediction_id))
+    data = await anyio.to_thread.run_sync(blobs.get, annotated_key(prediction_id))
     if data is None:
         raise Gone("the annotated image has expired; submit the image again")
     return Response(data, media_type="image/jpeg")

@@ -1,9 +1,9 @@
-"""How busy the service is."""
+"""The load of the queue."""
 
 from fastapi import APIRouter
 
 from api.auth import CallerDep
-from api.deps import ServicesDep
+from api.deps import QueueLoadDep
 from api.openapi import problems
 from api.schemas import QueueAnswer
 
@@ -11,9 +11,9 @@ router = APIRouter(prefix="/v1/queue", tags=["queue"])
 
 
 @router.get("", responses=problems())
-async def get(services: ServicesDep, caller: CallerDep) -> QueueAnswer:
-    """The backlog of all callers together, and how fast it is worked off."""
-    load = await services.queue_load.load()
+async def get(queue_load: QueueLoadDep, caller: CallerDep) -> QueueAnswer:
+    """The backlog of all callers together, and how fast it drains."""
+    load = await queue_load.load()
     wait_s = load.wait_s(load.live)
     return QueueAnswer(
         backlog=load.live,

@@ -1,4 +1,4 @@
-"""Webhooks: the log of deliveries, sending one once more, and the secret to verify them with."""
+"""Webhooks: the log of deliveries, sending one again, and the secret that verifies them."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -8,26 +8,25 @@ import anyio.to_thread
 from fastapi import APIRouter, Path
 
 from api.auth import CallerDep
-from api.deps import Services, ServicesDep
+from api.deps import BatchesDep, DeliveriesDep, LedgerDep, SecretsDep
 from api.openapi import Responses, link, problems
-from api.routes.submissions import ID
+from api.requests.schemas import PREDICTION_ID, PredictionId
 from api.schemas import BatchEvent, DeliveryAnswer, DeliveryList, PredictionEvent, SecretAnswer
 from sluice.access.keys import Caller
+from sluice.ledger.deliveries import Deliveries
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
-events = APIRouter(
-    tags=["webhooks"]
-)  # what receivers are sent, for OpenAPI: nothing here is ever called
+#: The events that receivers get, for OpenAPI only: no route of it is ever called.
+events = APIRouter(tags=["webhooks"])
 
 _LISTED: Responses = {200: {"links": {"redeliver": link("webhooks_redeliver", id="/results/0/id")}}}
 
-Id = Annotated[str, Path(alias="id", pattern=ID, description="As the submission's answer gave it.")]
 DeliveryId = Annotated[
     str,
     Path(
         alias="id",
-        pattern=ID[:-1] + "_(batch_)?(start|completed)$",
-        description="As the list of deliveries gives it.",
+        pattern=PREDICTION_ID[:-1] + "_(batch_)?(start|completed)$",
+        description="The id from the list of deliveries.",
     ),
 ]
 
@@ -37,32 +36,45 @@ DeliveryId = Annotated[
     responses={**_LISTED, **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
 )
 async def prediction_deliveries(
-    prediction_id: Id, services: ServicesDep, caller: CallerDep
+    prediction_id: PredictionId, deliveries: DeliveriesDep, ledger: LedgerDep, caller: CallerDep
 ) -> DeliveryList:
-    """What became of a prediction's webhook events, with the last attempts at each. Empty where no webhook was asked for."""
-    return await _listed(services, caller, "prediction", prediction_id, services.ledger.get)
+    """The deliveries of a prediction's webhook events, with the last attempts at each.
+
+    Empty where the submission had no webhook.
+    """
+    return await _list(deliveries, caller, "prediction", prediction_id, ledger.get)
 
 
 @router.get(
     "/batches/{id}/deliveries",
     responses={**_LISTED, **problems(HTTPStatus.NOT_FOUND, HTTPStatus.GONE)},
 )
-async def batch_deliveries(batch_id: Id, services: ServicesDep, caller: CallerDep) -> DeliveryList:
-    """What became of a batch's webhook event. Empty until the batch has ended."""
-    return await _listed(services, caller, "batch", batch_id, services.batches.get)
-
-
-async def _listed(
-    services: Services, caller: Caller, kind: str, of: str, get: Callable[[str, str], object]
+async def batch_deliveries(
+    batch_id: PredictionId, deliveries: DeliveriesDep, batches: BatchesDep, caller: CallerDep
 ) -> DeliveryList:
-    """The caller's; where there are none, `get` raises NotFound or Gone for what is not there, or is another's."""
-    found = await anyio.to_thread.run_sync(services.deliveries.deliveries_for, kind, of)
-    mine = [
-        DeliveryAnswer.from_delivery(delivery) for delivery in found if delivery.key == caller.name
+    """The delivery of a batch's webhook event. Empty until the batch has ended."""
+    return await _list(deliveries, caller, "batch", batch_id, batches.get)
+
+
+async def _list(
+    deliveries: Deliveries,
+    caller: Caller,
+    kind: str,
+    subject_id: str,
+    get: Callable[[str, str], object],
+) -> DeliveryList:
+    """The caller's deliveries. Without any, `get` checks that the subject is the caller's.
+
+    Raises NotFound, Gone, RedisUnavailable.
+    """
+    results = [
+        DeliveryAnswer.from_delivery(delivery)
+        for delivery in await anyio.to_thread.run_sync(deliveries.deliveries_for, kind, subject_id)
+        if delivery.key == caller.name
     ]
-    if not mine:
-        await anyio.to_thread.run_sync(get, of, caller.name)
-    return DeliveryList(results=mine)
+    if not results:
+        await anyio.to_thread.run_sync(get, subject_id, caller.name)
+    return DeliveryList(results=results)
 
 
 @router.post(
@@ -71,29 +83,33 @@ async def _listed(
     responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
 )
 async def redeliver(
-    delivery_id: DeliveryId, services: ServicesDep, caller: CallerDep
+    delivery_id: DeliveryId, deliveries: DeliveriesDep, caller: CallerDep
 ) -> DeliveryAnswer:
-    """Send an event once more, with the same `webhook-id`, as soon as may be; also where its URL has answered 410."""
+    """Send an event again as soon as possible, with the same `webhook-id`.
+
+    Also sends where the URL has answered 410.
+    """
     return DeliveryAnswer.from_delivery(
-        await anyio.to_thread.run_sync(services.deliveries.redeliver, delivery_id, caller.name)
+        await anyio.to_thread.run_sync(deliveries.redeliver, delivery_id, caller.name)
     )
 
 
 @router.get("/webhooks/default/secret", responses=problems())
-async def secret(services: ServicesDep, caller: CallerDep) -> SecretAnswer:
-    """What your webhooks are signed with: give it to a library for Standard Webhooks."""
-    return SecretAnswer(
-        key=(await anyio.to_thread.run_sync(services.secrets.for_key, caller.name))[0]
-    )
+async def secret(secrets: SecretsDep, caller: CallerDep) -> SecretAnswer:
+    """The secret that signs your webhooks. Give it to a library for Standard Webhooks."""
+    return SecretAnswer(key=(await anyio.to_thread.run_sync(secrets.for_key, caller.name))[0])
 
 
 @events.post("prediction", status_code=HTTPStatus.NO_CONTENT)
 def told_of_a_prediction(event: PredictionEvent) -> None:
-    """Sent when a prediction starts, and when it has ended. It is signed in the headers `webhook-id`, `webhook-timestamp` and
-    `webhook-signature`, as https://www.standardwebhooks.com says. Any answer but 2xx has it sent again, with the same id.
+    """Sent when a prediction starts, and when it has ended.
+
+    The headers `webhook-id`, `webhook-timestamp` and `webhook-signature` sign the event, as
+    https://www.standardwebhooks.com defines. After any answer but 2xx the event is sent again, with
+    the same id.
     """
 
 
 @events.post("batch", status_code=HTTPStatus.NO_CONTENT)
 def told_of_a_batch(event: BatchEvent) -> None:
-    """Sent when all of a batch has ended."""
+    """Sent when a batch has ended."""

@@ -1,4 +1,4 @@
-"""Calls that block, on threads of their own, where a store that hangs must not hold everybody up."""
+"""A bulkhead: a store that hangs blocks only the calls of its own bulkhead."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -8,27 +8,32 @@ import anyio.to_thread
 
 from sluice.errors import BlobsUnavailable, RedisUnavailable
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class Bulkhead:
-    """So many calls at a time, on threads that nothing else is kept from. While a store hangs each takes its whole time-out, so
-    those who were in line when one failed fail with it, and do not wait for their own.
+    """At most `at_once` blocking calls, on threads reserved for them.
+
+    While a store hangs, each call takes its whole timeout. When one call fails, all calls that wait
+    for a thread fail with it. None of them waits for a timeout of its own.
     """
 
     def __init__(self, at_once: int) -> None:
         self._places = anyio.CapacityLimiter(at_once)
-        self._threads = anyio.CapacityLimiter(at_once)  # who has a place finds one free
-        self._failure: RedisUnavailable | BlobsUnavailable | None = None  # the last one
+        self._threads = anyio.CapacityLimiter(at_once)  # a call with a place finds a free thread
+        self._last_failure: RedisUnavailable | BlobsUnavailable | None = None
 
-    async def run(self, call: Callable[..., Found], *args: object) -> Found:
-        """What `call` returns. Raises what it raises, or what one before it did: RedisUnavailable or BlobsUnavailable."""
-        known = self._failure
+    async def run(self, call: Callable[..., Result], *args: object) -> Result:
+        """The result of `call`. Raises the call's error.
+
+        Raises RedisUnavailable or BlobsUnavailable also where a call before it failed so.
+        """
+        before = self._last_failure
         async with self._places:
-            if self._failure is not None and self._failure is not known:
-                raise type(self._failure)(self._failure.message)
+            if self._last_failure is not None and self._last_failure is not before:
+                raise type(self._last_failure)(self._last_failure.message)
             try:
                 return await anyio.to_thread.run_sync(call, *args, limiter=self._threads)
             except (RedisUnavailable, BlobsUnavailable) as error:
-                self._failure = type(error)(error.message)
+                self._last_failure = type(error)(error.message)
                 raise

@@ -1,4 +1,4 @@
-"""How fast the queue moves, asked at most once a second, and what clients are told of it."""
+"""The queue's load, read at most once a second, and the times that clients are told."""
 
 import asyncio
 import math
@@ -11,47 +11,56 @@ from sluice.prediction import Prediction, Status
 from sluice.resources import QueuePosition
 
 _CACHE_TTL_S = 1.0
-_LONGEST_S = 60
-_NEARLY = 0.8
+_MAX_RETRY_AFTER_S = 60
+_NEARLY_FULL = 0.8
 
 
 class QueueLoadCache:
+    """Caches the load for one event loop."""
+
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._asked_at = -float("inf")
+        self._read_at = -float("inf")
         self._load: QueueLoad | None = None
-        self._asking: asyncio.Task[QueueLoad] | None = None
+        self._reading: asyncio.Task[QueueLoad] | None = None
 
     async def load(self) -> QueueLoad:
-        """Raises RedisUnavailable."""
-        if self._load is not None and time.monotonic() - self._asked_at <= _CACHE_TTL_S:
+        """The load, at most a second old. Raises RedisUnavailable."""
+        if self._load is not None and time.monotonic() - self._read_at <= _CACHE_TTL_S:
             return self._load
-        # Once for all who ask meanwhile: each would take a thread, and where Redis hangs they would wait one after another.
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask())
-        return await asyncio.shield(self._asking)
+        # One read serves all callers. Else each would take a thread, and while Redis hangs they
+        # would wait one after another.
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)
 
-    async def _ask(self) -> QueueLoad:
+    async def _read(self) -> QueueLoad:
         try:
             self._load = await anyio.to_thread.run_sync(self._ledger.load)
-            self._asked_at = time.monotonic()
+            self._read_at = time.monotonic()
             return self._load
         finally:
-            self._asking = None
+            self._reading = None
 
     async def is_nearly_full(self) -> bool:
-        """Whether it is worth asking if there is room before a body is read. Raises RedisUnavailable."""
-        return (await self.load()).fill_ratio > _NEARLY
+        """True if the capacity should be checked before a body is read.
+
+        Raises RedisUnavailable.
+        """
+        return (await self.load()).fill_ratio > _NEARLY_FULL
 
     def accepted(self) -> None:
-        """One more; what is believed of the load stays right between two looks at it."""
+        """Count a prediction that was accepted since the last read."""
         if (load := self._load) and load.live:
             self._load = load._replace(
                 live=load.live + 1, fill_ratio=load.fill_ratio * (load.live + 1) / load.live
             )
 
     async def position(self, prediction: Prediction) -> QueuePosition:
-        """How long it waits; nothing where it does not. Raises RedisUnavailable."""
+        """The position in the queue; empty where the prediction is not queued.
+
+        Raises RedisUnavailable.
+        """
         if prediction.status is not Status.STARTING:
             return QueuePosition()
         ahead = await anyio.to_thread.run_sync(self._ledger.count_ahead, prediction.id)
@@ -63,16 +72,22 @@ class QueueLoadCache:
         )
 
     async def retry_after_s(self) -> int:
-        """Seconds after which one that was submitted just now may have ended. Raises RedisUnavailable."""
+        """Seconds after which a prediction submitted now may have ended.
+
+        Raises RedisUnavailable.
+        """
         load = await self.load()
         return clamp(load.wait_s(load.live))
 
     async def retry_after_full_s(self) -> int:
-        """Seconds after which a twentieth of the backlog may have ended. Raises RedisUnavailable."""
+        """Seconds after which a twentieth of the backlog may have ended.
+
+        Raises RedisUnavailable.
+        """
         load = await self.load()
         return clamp(load.wait_s(load.live // 20))
 
 
 def clamp(seconds: float | None) -> int:
-    """As `Retry-After` has it: whole seconds, from 1 to a minute; 1 where nothing is known."""
-    return min(_LONGEST_S, max(1, math.ceil(seconds or 0)))
+    """The value of `Retry-After`: whole seconds, from 1 to 60; 1 where `seconds` is None."""
+    return min(_MAX_RETRY_AFTER_S, max(1, math.ceil(seconds or 0)))

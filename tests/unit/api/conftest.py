@@ -103,7 +103,7 @@ async def http(
             history=MemoryHistory(world.ledger),
             guard=Guard(),
             queue_load=QueueLoadCache(world.ledger),
-            fast=None,
+            fast_intake=None,
             deliveries=world.deliveries,
             secrets=world.secrets,
             batches=world.batches,

@@ -89,6 +89,6 @@ async def test_while_triton_is_away_nothing_is_ready(http: httpx.AsyncClient, wo
     world.catalog.available = False
     codes = (await http.get("/v1/models/codes")).json()
     assert not codes["ready"]
-    assert codes["reason"] == "Triton is unavailable; this is what was last seen"
+    assert codes["reason"] == "Triton is unavailable; this is the last known state"
     assert codes["classes"] == ["qr_code", "barcode"]
     assert (await http.get("/v1/models/broken")).json()["reason"] == "no such file"

@@ -1,0 +1,169 @@
+"""Accepting images: the use case behind POST, PUT, POST to a model, and batches."""
+
+import secrets
+from dataclasses import dataclass
+
+import anyio.to_thread
+
+from api.catalog import Catalog
+from api.requests.schemas import Options, Upload
+from api.traffic.bulkhead import Bulkhead
+from api.traffic.load import QueueLoadCache
+from sluice.access.keys import Caller
+from sluice.blobs.files import Files
+from sluice.errors import InvalidInput, NotFound
+from sluice.images import inspect
+from sluice.intake.fast import AsyncIntake
+from sluice.intake.intake import Intake
+from sluice.ledger.predictions import Ledger
+from sluice.outbound.guard import Guard
+from sluice.prediction import Parameters, Prediction, Submission
+from sluice.settings import LimitsSettings
+
+_EVENT_LOOP_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitting:
+    """Builds submissions and puts them on record."""
+
+    ledger: Ledger
+    intake: Intake
+    fast_intake: AsyncIntake | None
+    """Accepts on the event loop; None where the images' store can't."""
+    files: Files
+    guard: Guard
+    catalog: Catalog
+    queue_load: QueueLoadCache
+    bulkhead: Bulkhead
+    """For submissions that block."""
+    limits: LimitsSettings
+    default_model: str
+    with_tickets: bool
+    """True where keys are on: each prediction then gets a ticket, which opens its stream."""
+
+    async def check_capacity(self, caller: Caller, declared_bytes: int) -> None:
+        """Refuse a submission before its body is read. Raises QueueFull, RedisUnavailable."""
+        await anyio.to_thread.run_sync(
+            self.ledger.check_capacity, declared_bytes, caller.name, caller.max_backlog
+        )
+
+    async def submit(
+        self,
+        upload: Upload,
+        caller: Caller,
+        base_url: str,
+        *,
+        prediction_id: str | None,
+        model: str | None,
+        start_within_s: float | None,
+    ) -> Prediction:
+        """Accept one image. `prediction_id` and `model` are the caller's choice, or None.
+
+        Raises the errors of `resolve_file_url`, `build_submission` and `accept`.
+        """
+        image = await self.resolve_file_url(upload.image, caller, base_url)
+        submission = await self.build_submission(
+            caller,
+            upload.options,
+            upload.parameters,
+            base_url,
+            model=model,
+            start_within_s=start_within_s,
+        )
+        return await self.accept(image, submission, caller, prediction_id)
+
+    async def resolve_file_url(
+        self, image: bytes | str, caller: Caller, base_url: str
+    ) -> bytes | str:
+        """The bytes of an uploaded file where `image` is its URL, else `image`.
+
+        Raises InvalidInput where the caller has no such file.
+        """
+        prefix = f"{base_url}/v1/files/"
+        if not isinstance(image, str) or not image.startswith(prefix):
+            return image
+        try:
+            return await anyio.to_thread.run_sync(
+                self.files.read, image.removeprefix(prefix), caller.name
+            )
+        except NotFound as error:
+            raise InvalidInput(f"input.image: {error.message}") from None
+
+    async def build_submission(
+        self,
+        caller: Caller,
+        options: Options,
+        parameters: Parameters,
+        base_url: str,
+        *,
+        model: str | None = None,
+        start_within_s: float | None = None,
+    ) -> Submission:
+        """The submission without its image. Raises InvalidInput or a subclass."""
+        if options.webhook:
+            self.guard.check_url(options.webhook)
+        model = model or options.model or options.version or self.default_model
+        name = model.rpartition("/")[2]
+        await self.catalog.check(name, parameters)
+        return Submission(
+            model=name,
+            parameters=parameters,
+            key=caller.name,
+            priority=options.priority,
+            metadata=options.metadata,
+            start_within_s=start_within_s,
+            webhook=options.webhook,
+            webhook_events=options.webhook_events_filter or (),
+            base_url=base_url if options.webhook else "",
+            # Replicate's client in JavaScript sends no key to the URL of a stream.
+            ticket=secrets.token_urlsafe(16) if self.with_tickets else "",
+        )
+
+    async def accept(
+        self,
+        image: bytes | str,
+        submission: Submission,
+        caller: Caller,
+        prediction_id: str | None,
+    ) -> Prediction:
+        """Check the image or its URL, and put the submission on record.
+
+        Raises InvalidInput and the errors of `Intake.accept`.
+        """
+        if isinstance(image, str):
+            self.guard.check_url(image)
+            submission = submission.model_copy(update={"image_url": image})
+        elif (
+            self.fast_intake
+            and prediction_id is None
+            and _is_inspected_quickly(image)
+            and not await self.queue_load.is_nearly_full()
+        ):
+            inspect(image, self.limits.max_pixels)
+            self.queue_load.accepted()
+            return await self.fast_intake.accept(image, submission, caller.max_backlog)
+        prediction = await self.bulkhead.run(
+            self._accept_blocking, image, submission, caller, prediction_id
+        )
+        self.queue_load.accepted()
+        return prediction
+
+    def _accept_blocking(
+        self,
+        image: bytes | str,
+        submission: Submission,
+        caller: Caller,
+        prediction_id: str | None,
+    ) -> Prediction:
+        """All that blocks, on one thread: each thread hop costs as much as an inspection."""
+        if isinstance(image, str):
+            image = b""
+        else:
+            inspect(image, self.limits.max_pixels)
+        return self.intake.accept(image, submission, prediction_id, max_backlog=caller.max_backlog)
+
+
+def _is_inspected_quickly(image: bytes) -> bool:
+    """True if the inspection takes less time than a thread hop."""
+    return image.startswith(b"\xff\xd8\xff") and len(image) <= _EVENT_LOOP_BYTES
