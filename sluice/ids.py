@@ -2,9 +2,10 @@
 
 import secrets
 
-_LETTERS = b"abcdefghijklmnopqrstuvwxyz234567" * 8  # one for each byte, and as many bytes for each
+# A letter for each of the 256 bytes; every letter is equally likely.
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz234567" * 8
 
 
 def new_id() -> str:
-    """26 characters of a-z and 2-7 that nobody can guess: 130 bits, in the form of Replicate's ids."""
+    """Return 26 random characters of a-z and 2-7: 130 bits, in the form of Replicate's ids."""
     return secrets.token_bytes(26).translate(_LETTERS).decode()

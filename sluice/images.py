@@ -1,4 +1,4 @@
-"""What an image's header says, read before anything is decoded: a header of 50 kB can promise gigabytes of pixels."""
+"""Read an image's header before its pixels: a file of 50 kB may hold gigabytes of pixels."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -9,34 +9,38 @@ from sluice.errors import ImageTooLarge, NotAnImage, TruncatedImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
-# JPEG's markers (ITU-T T.81, table B.1): frames that are baseline, extended or progressive; segments that tell nothing of the size.
+# Markers of JPEG: ITU-T T.81, table B.1. Frames are baseline, extended or progressive.
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})
-_SKIPPED = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})
+_SKIPPED = frozenset({0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)})  # no size in these segments
 _SCAN = 0xDA
 
 
 @dataclass(frozen=True)
 class Header:
-    """`width` and `height` are pixels as stored, before EXIF's orientation is applied."""
+    """The facts in an image's header."""
 
     format: str
+    """One of `FORMATS`."""
     width: int
+    """In pixels, before EXIF's orientation is applied."""
     height: int
+    """In pixels, before EXIF's orientation is applied."""
     alpha: bool
+    """The image has transparency."""
 
 
 def inspect(data: bytes, max_pixels: int) -> Header:
     """Read an image's header.
 
-    Raises NotAnImage, TruncatedImage where the end is seen to be missing (a decoder may still find more), or ImageTooLarge when
-    there are more than `max_pixels` pixels.
+    Raises NotAnImage, TruncatedImage, or ImageTooLarge for more than `max_pixels` pixels.
+    Truncation is found where the end mark is missing. A decoder may find more.
     """
     if not data:
         raise NotAnImage("the image is empty (0 bytes)")
     if plain := _plain_jpeg(data):
         _check_size(*plain, max_pixels)
         return Header("JPEG", *plain, alpha=False)
-    # RIFF says the size of all that follows, little-endian. Pillow opens no WebP that is cut short, and does not say why.
+    # RIFF holds the size of the rest, little-endian. Pillow gives no reason for a truncated WebP.
     if (
         data[:4] == b"RIFF"
         and data[8:12] == b"WEBP"
@@ -51,9 +55,10 @@ def inspect(data: bytes, max_pixels: int) -> Header:
         ) from None
     except UnidentifiedImageError:
         raise NotAnImage(
-            f"the {len(data):,} bytes are no image of a kind that is read here: {', '.join(FORMATS)}"
+            f"the {len(data):,} bytes are not an image in a supported format: {', '.join(FORMATS)}"
         ) from None
-    except Exception as error:  # Pillow's parsers raise many kinds on a damaged header (struct.error, SyntaxError, OSError, …)
+    except Exception as error:
+        # Pillow's parsers raise many classes on a damaged header, such as struct.error and OSError.
         raise NotAnImage(f"the image's header can't be read: {error}") from error
     width, height = image.size
     _check_size(width, height, max_pixels)
@@ -75,8 +80,10 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG as most are: 8 bits, grey or three colours, with the mark of its end. None where Pillow must look,
-    and say what is wrong. Most submissions are such, and Pillow took a tenth of what accepting them cost.
+    """Return the width and height of an ordinary JPEG; None where Pillow must read the header.
+
+    An ordinary JPEG has 8 bits, one or three components, and its end mark. Most submissions do.
+    Reading their headers here is much cheaper than Pillow.
     """
     if data[:2] != b"\xff\xd8":
         return None
@@ -102,17 +109,18 @@ def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
 
 def _truncated(data: bytes, name: str) -> TruncatedImage:
     return TruncatedImage(
-        f"the image ends before its pixels do ({len(data):,} bytes of a {name}); send all of it"
+        f"the {name} is truncated: it ends after {len(data):,} bytes; send the whole file"
     )
 
 
 def _cut_short(image: Image.Image, data: bytes) -> bool:
-    """Whether the mark with which a whole file ends is missing. Cheap, and never true of a whole file."""
+    """Return whether the end mark is missing. Cheap, and never true of a whole file."""
     assert isinstance(image, ImageFile.ImageFile)
     match image.format:
-        case "JPEG":  # the scan starts where Pillow stopped reading; an embedded thumbnail's end mark lies before that
+        case "JPEG":
+            # The scan starts where Pillow stopped; a thumbnail's end mark lies before that.
             start = image.fp.tell()  # type: ignore[union-attr]  # open until its pixels are loaded
-            return data.rfind(b"\xff\xd9", start) < 0  # from the end, where it mostly is
+            return data.rfind(b"\xff\xd9", start) < 0  # searched from the end
         case "PNG":
             return data.rfind(b"IEND") < 0
         case "BMP":

@@ -1,14 +1,16 @@
-"""What a model says of itself: its task, the layout of its outputs, its classes and its input.
+"""A model's description of itself: its task, the layout of its outputs, its classes, its input.
 
-A model says so in the `parameters` of its `config.pbtxt`, so that a client on another machine needs no file of it:
+The description is in the `parameters` of the model's `config.pbtxt`. Triton returns them, so that
+the api and the worker read no file of the model:
 
     sluice.task    detect | segment | pose | obb | classify
     sluice.layout  anchors | anchor-free | end-to-end
     sluice.names   the classes' names, a JSON list; the index is the class id
-    sluice.imgsz   the input's height and width in pixels, a JSON list; needed only where the config's dims are -1
+    sluice.imgsz   the input's height and width in pixels, a JSON list;
+                   needed only where the config's dims are -1
 
-The format of the configuration is Triton's `ModelConfig`
-(https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto), as JSON.
+The configuration is Triton's `ModelConfig` as JSON:
+https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
 """
 
 import json
@@ -21,6 +23,8 @@ from sluice.errors import InvalidInput, UnsupportedModel
 
 
 class Task(StrEnum):
+    """The kind of result that a model gives."""
+
     DETECT = "detect"
     SEGMENT = "segment"
     POSE = "pose"
@@ -29,40 +33,53 @@ class Task(StrEnum):
 
 
 class Layout(StrEnum):
-    ANCHORS = "anchors"  # (N, A, 5+C): cx, cy, w, h, objectness, a score per class
-    ANCHOR_FREE = "anchor-free"  # (N, 4+C, A): cx, cy, w, h, a score per class
-    END_TO_END = "end-to-end"  # (N, K, 6): x1, y1, x2, y2, score, class id; suppressed already
+    """The order of the values in a model's main output, for N images and C classes."""
+
+    ANCHORS = "anchors"
+    """(N, A, 5+C): cx, cy, w, h, objectness, a score a class."""
+    ANCHOR_FREE = "anchor-free"
+    """(N, 4+C, A): cx, cy, w, h, a score a class."""
+    END_TO_END = "end-to-end"
+    """(N, K, 6): x1, y1, x2, y2, score, class id; suppressed by the model."""
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output; `dims` are without the batch dimension, `dtype` is Triton's, as in "UINT8", "FP32"."""
+    """One input or output."""
 
     name: str
     dtype: str
+    """Triton's name of the type, such as UINT8 or FP32."""
     dims: tuple[int, ...]
+    """Without the batch dimension; -1 where a side is open."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model as Triton has it loaded. `imgsz` is (height, width) in pixels; `names[i]` is the name of class i."""
+    """A loaded model."""
 
     name: str
     task: Task
     layout: Layout
     names: tuple[str, ...]
+    """The classes' names, by class id."""
     imgsz: tuple[int, int]
+    """The input's (height, width), in pixels."""
     input: Tensor
     outputs: tuple[Tensor, ...]
     batched: bool
+    """The input and the outputs have a batch dimension."""
 
     @property
     def channels_last(self) -> bool:
-        """Whether the input is (height, width, 3) rather than (3, height, width)."""
+        """True where the input is (height, width, 3), False where it is (3, height, width)."""
         return self.input.dims[-1] == 3
 
     def class_ids(self, classes: Sequence[str | int] | None) -> tuple[int, ...] | None:
-        """The ids of classes given by name or id, None for None. Raises InvalidInput, naming the classes there are."""
+        """Return the ids of classes given by name or id, None for None.
+
+        Raises InvalidInput, with the model's classes, for an unknown one.
+        """
         if classes is None:
             return None
         ids = tuple(self.names.index(item) if item in self.names else item for item in classes)
@@ -75,12 +92,12 @@ class Model:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Model":
-        """Read a Triton model configuration, as JSON gives it.
+        """Read a Triton model configuration, in the form of its JSON.
 
-        Raises UnsupportedModel, saying which line of `config.pbtxt` to add or change.
+        Raises UnsupportedModel, with the line of `config.pbtxt` to add or change.
         """
         name = str(config.get("name", ""))
-        said = {
+        parameters = {
             key: str(value.get("string_value", ""))
             for key, value in config.get("parameters", {}).items()
         }
@@ -90,8 +107,8 @@ class Model:
                 f"model {name!r} has {len(inputs)} inputs; Sluice serves models with one, the image"
             )
         try:
-            task = Task(said.get("sluice.task", Task.DETECT))
-            layout = Layout(said.get("sluice.layout", Layout.ANCHOR_FREE))
+            task = Task(parameters.get("sluice.task", Task.DETECT))
+            layout = Layout(parameters.get("sluice.layout", Layout.ANCHOR_FREE))
         except ValueError as error:
             raise UnsupportedModel(
                 f"model {name!r}: {error} in the parameters of its config.pbtxt"
@@ -101,8 +118,8 @@ class Model:
             name=name,
             task=task,
             layout=layout,
-            names=tuple(str(item) for item in _json_list(name, said, "sluice.names")),
-            imgsz=_imgsz(name, said, input_tensor.dims),
+            names=tuple(str(item) for item in _json_list(name, parameters, "sluice.names")),
+            imgsz=_imgsz(name, parameters, input_tensor.dims),
             input=input_tensor,
             outputs=tuple(_tensor(entry) for entry in config.get("output", [])),
             batched=int(config.get("max_batch_size", 0)) > 0,
@@ -110,30 +127,30 @@ class Model:
 
 
 def _tensor(entry: Mapping[str, Any]) -> Tensor:
-    dims = tuple(
-        int(dim) for dim in entry.get("dims", [])
-    )  # 64-bit numbers are strings in protobuf's JSON
+    # Protobuf's JSON has 64-bit numbers as strings.
+    dims = tuple(int(dim) for dim in entry.get("dims", []))
     return Tensor(str(entry["name"]), str(entry["data_type"]).removeprefix("TYPE_"), dims)
 
 
-def _json_list(name: str, said: Mapping[str, str], key: str) -> list[Any]:
+def _json_list(name: str, parameters: Mapping[str, str], parameter: str) -> list[Any]:
     try:
-        value = json.loads(said[key])
+        value = json.loads(parameters[parameter])
     except KeyError:
         raise UnsupportedModel(
-            f"model {name!r} does not say {key!r}; add it to the parameters of its config.pbtxt"
+            f"model {name!r} has no {parameter!r}; add it to the parameters of its config.pbtxt"
         ) from None
     except ValueError:
         value = None
     if not isinstance(value, list) or not value:
         raise UnsupportedModel(
-            f"model {name!r}: {key!r} in the parameters of its config.pbtxt must be a JSON list"
+            f"model {name!r}: {parameter!r} in the parameters of its config.pbtxt"
+            " must be a JSON list"
         )
     return value
 
 
-def _imgsz(name: str, said: Mapping[str, str], dims: tuple[int, ...]) -> tuple[int, int]:
-    """(height, width): the graph's own where it is fixed, else what the parameters say."""
+def _imgsz(name: str, parameters: Mapping[str, str], dims: tuple[int, ...]) -> tuple[int, int]:
+    """Return (height, width) in pixels: the graph's where fixed, else that of the parameters."""
     image = dims[-3:]
     if len(image) != 3 or 3 not in (image[0], image[2]):
         raise UnsupportedModel(
@@ -141,5 +158,5 @@ def _imgsz(name: str, said: Mapping[str, str], dims: tuple[int, ...]) -> tuple[i
         )
     height, width = (image[0], image[1]) if image[2] == 3 else (image[1], image[2])
     if height < 1 or width < 1:
-        height, width = (int(side) for side in _json_list(name, said, "sluice.imgsz"))
+        height, width = (int(side) for side in _json_list(name, parameters, "sluice.imgsz"))
     return height, width

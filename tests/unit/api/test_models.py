@@ -20,7 +20,7 @@ CODES = Model(
     outputs=(),
     batched=True,
 )
-REASON = "model 'silent' does not say 'sluice.names'"
+REASON = "model 'silent' has no 'sluice.names'"
 
 
 @pytest.fixture(autouse=True)
