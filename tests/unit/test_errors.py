@@ -1,4 +1,4 @@
-"""The tree of errors is drawn as it is, and every leaf has its own code."""
+"""The drawn tree of errors is right, and every class has its own code and docstring."""
 
 from collections.abc import Iterator
 
@@ -21,13 +21,17 @@ def test_the_drawn_tree_names_every_error_class_under_its_parent() -> None:
         name = words.split()[0] if words.split() else ""
         if name in vars(errors):
             depth[name] = (len(words) - len(words.lstrip()) - 4) // 4
-    assert depth == {found.__name__: found.__mro__.index(SluiceError) for found in tree()}
+    assert depth == {error.__name__: error.__mro__.index(SluiceError) for error in tree()}
 
 
 def test_error_codes_are_distinct() -> None:
-    codes = [found.code for found in tree()]
+    codes = [error.code for error in tree()]
     assert len(codes) == len(set(codes))
 
 
+def test_every_error_class_has_a_docstring() -> None:
+    assert [error for error in tree() if not vars(error).get("__doc__")] == []
+
+
 def test_the_retryable_errors_are_the_temporary_ones() -> None:
-    assert {found for found in tree() if found.retryable} == set(tree(errors.Unavailable))
+    assert {error for error in tree() if error.retryable} == set(tree(errors.Unavailable))

@@ -41,7 +41,9 @@ def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in repr(settings)
 
 
-def test_by_hand_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_built_by_hand_do_not_read_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("SLUICE_QUEUE_LEASE_S", "2.5")
     monkeypatch.setenv("SLUICE_REDIS_URL", "redis://elsewhere:6379/0")
     assert QueueSettings().lease_s == Settings().queue.lease_s == 30
@@ -50,7 +52,7 @@ def test_by_hand_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) ->
     assert settings.redis_url == "redis://127.0.0.1:6379/0"
 
 
-def test_they_are_frozen_and_have_no_other_fields() -> None:
+def test_settings_are_frozen_and_have_no_unknown_fields() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         QueueSettings().lease_s = 1  # type: ignore[misc]
     with pytest.raises(ValidationError, match="frozen"):
@@ -59,7 +61,7 @@ def test_they_are_frozen_and_have_no_other_fields() -> None:
         QueueSettings(lease=1)  # type: ignore[call-arg]
 
 
-def test_what_is_no_setting_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_API", "1")
     monkeypatch.setenv("SLUICE_API_SERVICE_HOST", "10.0.0.1")
     assert Settings.from_env() == Settings()
@@ -89,13 +91,13 @@ def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         ("SLUICE_WEBHOOKS_SCHEDULE_S", "1,soon"),
     ],
 )
-def test_a_wrong_one_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=f"^{name}: "):
         Settings.from_env()
 
 
-def test_all_that_are_wrong_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_wrong_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_QUEUE_LEASE_S", "0")
     monkeypatch.setenv("SLUICE_WEBHOOKS_LEASE_S", "1")
     with pytest.raises(ValueError, match="SLUICE_QUEUE_LEASE_S") as caught:
@@ -119,7 +121,7 @@ def test_an_error_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in str(by_hand.value)
 
 
-def test_a_bucket_is_told_from_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blob_store_is_a_bucket_or_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Settings.from_env().blobs_in_s3
     monkeypatch.setenv("SLUICE_BLOBS_URL", "s3://images/prefix")
     assert Settings.from_env().blobs_in_s3
