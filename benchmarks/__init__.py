@@ -1,1 +1,4 @@
-"""Timings, as ratios to a baseline in the same run: machines are shared and noisy, so that a number alone says little."""
+"""Timings, as ratios to a baseline in the same run.
+
+Machines are shared and noisy: a number alone says little.
+"""

@@ -1,5 +1,6 @@
-"""`python -m benchmarks [NAME …]`: all but the soak, or those named."""
+"""`python -m benchmarks [NAME …]`: runs all benchmarks but the soak, or the named ones."""
 
+import argparse
 import sys
 
 from benchmarks import accept, price, road, soak, webhooks
@@ -11,17 +12,30 @@ ALL = {
     "webhooks": webhooks.main,
     "soak": soak.main,
 }
+DEFAULT = ["road", "price", "accept", "webhooks"]
+
+
+def title(name: str) -> str:
+    """The first line of a benchmark's docstring."""
+    return (sys.modules[ALL[name].__module__].__doc__ or "").splitlines()[0]
 
 
 def main() -> None:
-    names = sys.argv[1:] or ["road", "price", "accept", "webhooks"]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Timings, as ratios to a baseline in the same run.",
+        epilog="\n".join(f"{name:<10} {title(name)}" for name in ALL),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of those below; default: {' '.join(DEFAULT)}"
+    )
+    names = parser.parse_args().names or DEFAULT
     for name in names:
         if name not in ALL:
-            sys.exit(f"no benchmark {name!r}; there are {', '.join(ALL)}")
-        print(
-            f"\n== {name}: {(sys.modules[ALL[name].__module__].__doc__ or '').splitlines()[0]}",
-            flush=True,
-        )
+            parser.error(f"no benchmark {name!r}; there are {', '.join(ALL)}")
+    for name in names:
+        print(f"\n== {name}: {title(name)}", flush=True)
         ALL[name]()
 
 

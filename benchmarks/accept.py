@@ -1,8 +1,12 @@
-"""What accepting a 100 kB JPEG costs: one api process, against a bare Starlette handler that does one Redis SET of the same body.
+"""The cost of accepting a 100 kB JPEG: one api process, against a bare Starlette handler.
 
-No worker runs. The same uvicorn settings, the same Redis, by turns; `benchmarks/load.py` says what the clients are. That they are
-not what is measured is shown by a third server, which only reads the body and answers. Then the api's memory over 20,000
-submissions, with what was accepted deleted after each tenth.
+The bare handler does one Redis SET of the same body. Both servers have the same uvicorn settings
+and the same Redis, and take turns. No worker runs. `benchmarks/load.py` describes the clients.
+
+A third server only reads the body and answers: its speed shows that the clients are not the limit.
+
+Then follows the api's memory over 20,000 submissions. Accepted predictions are deleted after each
+tenth.
 """
 
 import asyncio
@@ -35,13 +39,13 @@ SIZE = 100_000
 ROUNDS = 7
 COUNTS = {1: 300, 8: 600, 32: 600}  # requests in a round, by how many clients send them
 TOTAL = int(os.environ.get("ACCEPT_TOTAL", "20000"))
-LIMITS = {"SLUICE_QUEUE_MAX_BACKLOG": "1000000", "SLUICE_QUEUE_MAX_BYTES": "10000000000"}
+UNBOUNDED_QUEUE = {"SLUICE_QUEUE_MAX_BACKLOG": "1000000", "SLUICE_QUEUE_MAX_BYTES": "10000000000"}
 HOST = "127.0.0.1"
 
 
 def main() -> None:
     with (
-        stack("redis", "triton", "api", redis_max_memory="2gb", env=LIMITS) as running,
+        stack("redis", "triton", "api", redis_max_memory="2gb", env=UNBOUNDED_QUEUE) as running,
         client(running) as store,
     ):
         api = urlsplit(running.addresses.api).port
@@ -53,10 +57,11 @@ def main() -> None:
             for clients, count in COUNTS.items():
                 _compare(store, servers, clients, count)
         for tenth in range(1, 11):
-            said = _load(store, api, 8, TOTAL // 10)
+            result = _load(store, api, 8, TOTAL // 10)
             size = resident_mb(running.pids["api"])
             print(
-                f"{tenth * TOTAL // 10} accepted, {said['per_s']:.0f}/s: the api has {size:.1f} MB",
+                f"{tenth * TOTAL // 10} accepted, {result['per_s']:.0f}/s:"
+                f" the api has {size:.1f} MB",
                 flush=True,
             )
 
@@ -67,37 +72,40 @@ def _compare(
     for port, _ in servers.values():
         _load(store, port, clients, count // 4)
     rounds = [
-        {name: _measured(store, *server, clients, count) for name, server in servers.items()}
+        {name: _measure(store, *server, clients, count) for name, server in servers.items()}
         for _ in range(ROUNDS)
     ]
     for name in servers:
         per_s, median, p95, cores, cpu = (
-            statistics.median(said[name][key] for said in rounds)
+            statistics.median(result[name][key] for result in rounds)
             for key in ("per_s", "median_s", "p95_s", "cores", "cpu_s")
         )
         times = f"{median * 1000:.2f} ms, 95 % below {p95 * 1000:.2f} ms"
         print(
-            f"{clients} clients, {name}: {per_s:.0f}/s, {times}, {cpu * 1000:.2f} ms of processor; clients {cores:.2f} of a core",
+            f"{clients} clients, {name}: {per_s:.0f}/s, {times},"
+            f" {cpu * 1000:.2f} ms of processor; clients {cores:.2f} of a core",
             flush=True,
         )
-    ratios = [said["api"]["per_s"] / said["bare"]["per_s"] for said in rounds]
-    costs = [said["bare"]["cpu_s"] / said["api"]["cpu_s"] for said in rounds]
+    ratios = [result["api"]["per_s"] / result["bare"]["per_s"] for result in rounds]
+    costs = [result["bare"]["cpu_s"] / result["api"]["cpu_s"] for result in rounds]
     print(
-        f"{clients} clients: ratio of processor time, which neighbours disturb less, {statistics.median(costs):.2f}",
+        f"{clients} clients: ratio of processor time, which other processes disturb less,"
+        f" {statistics.median(costs):.2f}",
         flush=True,
     )
     print(
-        f"{clients} clients: ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        f"{clients} clients: ratio {statistics.median(ratios):.2f}"
+        f" ({min(ratios):.2f} to {max(ratios):.2f})",
         flush=True,
     )
 
 
-def _measured(
+def _measure(
     store: "redis.Redis", port: int, pid: int, clients: int, count: int
 ) -> dict[str, float]:
     before = cpu_s(pid)
-    said = _load(store, port, clients, count)
-    return said | {"cpu_s": (cpu_s(pid) - before) / count}
+    result = _load(store, port, clients, count)
+    return result | {"cpu_s": (cpu_s(pid) - before) / count}
 
 
 def _load(store: "redis.Redis", port: int, clients: int, count: int) -> dict[str, float]:
@@ -111,17 +119,17 @@ def _load(store: "redis.Redis", port: int, clients: int, count: int) -> dict[str
         str(clients),
         str(count),
     ]
-    said = subprocess.run(
+    done = subprocess.run(
         command, input=_image(), capture_output=True, cwd=CHECKOUT, check=False, timeout=120
     )
-    if said.returncode:
-        sys.exit(said.stderr.decode())
-    # Celery keeps there which queues there are, and looks it up for each message.
+    if done.returncode:
+        sys.exit(done.stderr.decode())
+    # Celery keeps the names of the queues in `_kombu…`, and reads them for each message.
     keys = [key for key in store.scan_iter(count=1000) if not key.startswith(b"_kombu")]
     if keys:
         store.unlink(*keys)
-    found: dict[str, float] = json.loads(said.stdout)
-    return found
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
 
 
 def _image() -> bytes:
@@ -132,12 +140,12 @@ def _image() -> bytes:
 
 
 @contextmanager
-def _served(what: str, redis_url: str) -> Iterator[tuple[int, int]]:
-    """The port and the process id of another server, which is up."""
+def _served(kind: str, redis_url: str) -> Iterator[tuple[int, int]]:
+    """Start another server; yields its port and its process id."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         port: int = listener.getsockname()[1]
-    with process("-m", "benchmarks.accept", what, str(port), redis_url, environment={}) as pid:
+    with process("-m", "benchmarks.accept", kind, str(port), redis_url, environment={}) as pid:
         while True:
             try:
                 socket.create_connection((HOST, port), timeout=1).close()
@@ -147,7 +155,7 @@ def _served(what: str, redis_url: str) -> Iterator[tuple[int, int]]:
         yield port, pid
 
 
-def _serve(what: str, port: str, redis_url: str) -> None:
+def _serve(kind: str, port: str, redis_url: str) -> None:
     store = redis.asyncio.Redis.from_url(redis_url)
     number = iter(range(10**9))
 
@@ -156,14 +164,14 @@ def _serve(what: str, port: str, redis_url: str) -> None:
         return Response(status_code=202)
 
     app = Starlette(routes=[Route("/v1/predictions", bare, methods=["POST"])])
-    if what == "bare":
+    if kind == "bare":
         uvicorn.run(app, host=HOST, port=int(port), access_log=False, log_config=None)
     else:
         uvloop.run(_answer_all(int(port)))
 
 
 async def _answer_all(port: int) -> None:
-    """The least that can be done with a request: read it whole."""
+    """Read each request whole, and answer. No server can do less."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

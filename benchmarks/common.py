@@ -1,4 +1,4 @@
-"""What the benchmarks share: a stack without api and workers, an image, and the worker process under test."""
+"""Helpers of the benchmarks: a stack, an image, processes, and their measurements."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ TIMEOUTS = {"connect_timeout_s": 1.0, "timeout_s": 10.0}
 
 @contextmanager
 def stack(*parts: str, **options: object) -> Iterator[Stack]:
-    """An embedded stack of these parts, under a directory that goes with it."""
+    """An embedded stack of these parts, in a temporary directory."""
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as state:
         config = StackConfig(state=Path(state), port=0, parts=frozenset(parts), **options)  # type: ignore[arg-type]
         with Stack(config) as running:
@@ -29,12 +29,13 @@ def stack(*parts: str, **options: object) -> Iterator[Stack]:
 
 
 def client(running: Stack) -> "redis.Redis":
+    """A client of the stack's Redis."""
     return connection.connect(running.addresses.redis, **TIMEOUTS)
 
 
 @contextmanager
 def process(*command: str, environment: dict[str, str]) -> Iterator[int]:
-    """The process id of a Python process of ours, ended with the context."""
+    """Run a Python process while the context lasts; yields its process id."""
     with subprocess.Popen(
         [sys.executable, *command],
         cwd=CHECKOUT,
@@ -49,13 +50,16 @@ def process(*command: str, environment: dict[str, str]) -> Iterator[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of processor time that a process has used, in all its threads."""
+    """The processor time of a process in seconds, over all its threads."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def drained(left: Callable[[], int], total: int) -> float:
-    """Items per second from the moment at which the first is gone to that at which the last is."""
+    """Wait until `left()` is 0; returns the items per second.
+
+    The time begins when the first of `total` items is gone.
+    """
     while left() >= total:
         time.sleep(0.002)
     first, before = time.perf_counter(), left()
@@ -65,7 +69,7 @@ def drained(left: Callable[[], int], total: int) -> float:
 
 
 def resident_mb(pid: int) -> float:
-    """The memory of a process in MB; 0 where there is none."""
+    """The memory of a process in MB; 0 for a process that has ended."""
     try:
         fields = Path(f"/proc/{pid}/status").read_text().split("VmRSS:")
     except OSError:

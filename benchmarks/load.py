@@ -1,7 +1,12 @@
-"""Load from a process of its own: `python -m benchmarks.load HOST PORT PATH CLIENTS COUNT`, the body on stdin, a line of JSON back.
+"""Sends load from a process of its own.
 
-HTTP/1.1 on bare asyncio transports with uvloop, each client on one connection that is kept alive. It knows only answers with a
-Content-Length, which is all that it costs: so little that what is measured is the server.
+    python -m benchmarks.load HOST PORT PATH CLIENTS COUNT
+
+The request's body comes from stdin; the result is one line of JSON.
+
+The clients speak HTTP/1.1 on bare asyncio transports with uvloop, and keep their connections. Only
+answers with a Content-Length are understood. The clients cost so little that the server is the
+limit.
 """
 
 import asyncio
@@ -14,7 +19,10 @@ import uvloop
 
 
 class Client(asyncio.Protocol):
-    """Sends `request` again and again, until `left` has nothing left; `taken` gets each answer's seconds."""
+    """Sends `request` again and again, and takes one item from `left` each time.
+
+    The seconds of each answer are appended to `taken`. `done` is set when `left` is empty.
+    """
 
     def __init__(
         self, request: bytes, left: list[None], taken: list[float], done: "asyncio.Future[None]"
@@ -62,8 +70,14 @@ class Client(asyncio.Protocol):
 async def load(
     host: str, port: int, path: str, clients: int, count: int, body: bytes
 ) -> dict[str, float]:
-    """Requests per second, the seconds that an answer took, and how much of a core this process used."""
-    head = f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+    """Send `count` requests from `clients` connections.
+
+    Returns the requests per second, the seconds of an answer, and the share of a core used here.
+    """
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        f"Content-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     loop, left, taken = asyncio.get_running_loop(), [None] * count, list[float]()
     ends = [loop.create_future() for _ in range(clients)]
     start, used = time.perf_counter(), time.process_time()
@@ -73,12 +87,12 @@ async def load(
         )
     await asyncio.gather(*ends)
     seconds = time.perf_counter() - start
-    last = statistics.quantiles(taken, n=20)[-1]
+    p95_s = statistics.quantiles(taken, n=20)[-1]
     cores = (time.process_time() - used) / seconds
     return {
         "per_s": count / seconds,
         "median_s": statistics.median(taken),
-        "p95_s": last,
+        "p95_s": p95_s,
         "cores": cores,
     }
 

@@ -1,7 +1,8 @@
-"""What the ledger costs: predictions per second of one worker, against Celery alone doing the same work.
+"""The cost of the ledger: predictions per second of one worker, against Celery alone.
 
-Celery alone has its message and nothing else: late acknowledgement, no result backend, the id as its argument. With the ledger
-there are a doorbell, a claim, a record of the end, and the removal of the image. The work is nothing at all, or the real pipeline.
+Celery alone has only its message: late acknowledgement, no result backend, the id as its argument.
+The ledger adds a doorbell, a claim, a record of the end, and the removal of the image. Both do the
+same work: nothing at all, or the real pipeline.
 """
 
 import os
@@ -36,7 +37,8 @@ def main() -> None:
                 speeds = {mode: _speed(running, mode, work, count) for mode in ("celery", "ledger")}
                 ratios.append(speeds["ledger"] / speeds["celery"])
                 print(
-                    f"{work}: celery {speeds['celery']:.0f}/s, ledger {speeds['ledger']:.0f}/s, ratio {ratios[-1]:.2f}",
+                    f"{work}: celery {speeds['celery']:.0f}/s, ledger {speeds['ledger']:.0f}/s,"
+                    f" ratio {ratios[-1]:.2f}",
                     flush=True,
                 )
             print(f"{work}: median ratio {statistics.median(ratios):.2f}", flush=True)
@@ -75,18 +77,20 @@ def _stores(url: str, queue: QueueSettings) -> Stores:
     return Stores.open(settings, timeout_s=10)
 
 
-class Nothing:
+class NoWork:
+    """A pipeline that does nothing."""
+
     def run(self, prediction: Prediction, stages: Stages) -> dict[str, Any]:
         stages.seconds["predict_time"] = 0.0
         return {}
 
 
 def _serve(mode: str, work: str) -> None:
-    """The worker under test; the same process but for what it does with a message."""
+    """Run the worker under test. The modes differ only in the handling of a message."""
     url = os.environ["PRICE_REDIS"]
     stores = _stores(url, QueueSettings(name=QUEUE))
     ledger, blobs, app = stores.ledger, stores.blobs, stores.celery
-    pipeline: Any = Nothing()
+    pipeline: Any = NoWork()
     if work == "pipeline":
         pipeline = Pipeline(
             blobs,
@@ -120,7 +124,7 @@ def _serve(mode: str, work: str) -> None:
             *options,
             "--without-gossip",
             "--without-mingle",
-            "--without-heartbeat",
+            "--without-watchdogbeat",
         ]
     )
 

@@ -1,4 +1,8 @@
-"""Where the time of one image goes: tensors as bytes or through shared memory, and the whole pipeline against Triton alone."""
+"""The time of one image in its stages.
+
+Tensors go to Triton as bytes or through shared memory; the whole pipeline is compared with Triton
+alone.
+"""
 
 import statistics
 import time
@@ -52,7 +56,7 @@ def main() -> None:
 
 
 def _interleaved(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The median seconds of each call; they take turns, so that all see the same noise."""
+    """The median seconds of each call. The calls take turns: all see the same noise."""
     taken: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(CALLS + 20):
         for name, call in calls.items():

@@ -1,7 +1,7 @@
-"""Memory over 50,000 predictions of 100 kB with a Redis of 256 MB: it must not grow.
+"""Memory over 50,000 predictions of 100 kB, with a Redis of 256 MB; it must not grow.
 
-Old records are let go after a minute, as after a day in production, so that what is seen is a steady state. Prints the resident
-memory of every process, and Redis's own count, after each tenth.
+Old records are removed after a minute, instead of a day: the run reaches a steady state. After each
+tenth, the benchmark prints the resident memory of every process, and Redis's own count.
 """
 
 import os
@@ -35,16 +35,16 @@ def main() -> None:
     ):
         refused = 0
 
-        def one(_: int) -> int:
-            again = 0
+        def submit(_: int) -> int:
+            refusals = 0
             while True:
                 try:
                     service.submit(image, confidence=0.9)
-                    return again
+                    return refusals
                 except ServiceError as error:
                     if error.status not in (429, 503):
                         raise
-                    again += 1
+                    refusals += 1
                     time.sleep(0.5)
 
         start = time.monotonic()
@@ -53,7 +53,7 @@ def main() -> None:
             ThreadPoolExecutor(CLIENTS) as pool,
         ):
             for tenth in range(1, 11):
-                refused += sum(pool.map(one, range(TOTAL // 10)))
+                refused += sum(pool.map(submit, range(TOTAL // 10)))
                 while redis.zcard("{default}:live"):
                     time.sleep(0.1)
                 sizes = {name: resident_mb(pid) for name, pid in running.pids.items()}
@@ -61,13 +61,14 @@ def main() -> None:
                 line = ", ".join(f"{name} {size:.0f}" for name, size in sizes.items())
                 done, taken = tenth * TOTAL // 10, time.monotonic() - start
                 print(
-                    f"{done} in {taken:.0f} s, {refused} refused meanwhile; MB: {line}; Redis's own {used:.0f}",
+                    f"{done} in {taken:.0f} s, {refused} refused meanwhile;"
+                    f" MB: {line}; Redis's own {used:.0f}",
                     flush=True,
                 )
 
 
 def _image() -> bytes:
-    """A JPEG of about 100 kB, small in pixels so that decoding does not dominate."""
+    """A JPEG of about 100 kB, with few pixels: decoding is quick."""
     noise = np.random.default_rng(1).integers(0, 256, (240, 320, 3), np.uint8)
     out = BytesIO()
     Image.fromarray(noise).save(out, "JPEG", quality=95)

@@ -1,7 +1,8 @@
-"""What the deliveries' discipline costs: webhooks per second of one sender, against a bare loop that signs and posts.
+"""The cost of recorded deliveries: webhooks per second of one sender, against a bare loop.
 
-The loop has the bodies in memory and makes as many requests at a time, with httpx too. The sender claims from Redis, makes each
-body from its record, guards the address, and records the attempt. The receiver is a process that answers 204 at once.
+The bare loop signs bodies in memory and posts them with httpx, as many at a time as the sender. The
+sender claims from Redis, makes each body from its record, checks the address, and records the
+attempt. The receiver is a process that answers 204 at once.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ _BOX = {
     "class_id": 1,
 }
 OUTPUT = {"image": {"width": 1280, "height": 960}, "predictions": [_BOX] * 4}
-_BODY_BYTES = 1500  # as the bodies that the sender makes of it
+_BODY_BYTES = 1500  # about the size of the bodies that the sender makes of OUTPUT
 
 
 def main() -> None:
@@ -58,12 +59,12 @@ def main() -> None:
 
 
 def _file(ledger: RedisLedger, url: str) -> None:
-    """Predictions that have ended, each with a webhook for its end."""
-    asked = Submission(
+    """Create predictions that have ended, each with a webhook for its end."""
+    submission = Submission(
         model="codes", webhook=url, webhook_events=("completed",), base_url="http://127.0.0.1:8080"
     )
     for number in range(COUNT):
-        ledger.create(f"p{number}", asked)
+        ledger.create(f"p{number}", submission)
         claim = ledger.claim(f"w{number}", 60)
         assert claim is not None
         ledger.succeed(claim, OUTPUT, {"predict_time": 0.05})

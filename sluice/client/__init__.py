@@ -1,4 +1,4 @@
-"""The Python client. Light: neither Celery, Redis, Pillow nor anything of the service is imported."""
+"""The Python client. Light: `httpx` is the only package that an import needs."""
 
 from sluice.client.client import Client, ServiceError
 

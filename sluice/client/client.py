@@ -14,23 +14,30 @@ import httpx
 
 from sluice.errors import SluiceError
 
-_HOLD_S = 20.0  # how long one long poll is held; longer than most proxies' patience is of no use
-_MARGIN_S = 10.0
+_LONGEST_POLL_S = 20.0  # many proxies cut a longer request off
+_POLL_MARGIN_S = 10.0  # the time that an answer may take after the end of a long poll
 
 
 class ServiceError(SluiceError):
-    """The service answered with a problem, or did not answer: `status` is None then. `code` is the problem's own."""
+    """The service answered with a problem, or did not answer.
+
+    `code` is the problem's code. `status` is the HTTP status, or None without an answer.
+    """
 
     code = "service"
 
     def __init__(self, message: str, code: str | None = None, status: int | None = None) -> None:
         super().__init__(message)
-        self.code = code or type(self).code  # type: ignore[misc]  # an instance has the problem's code, the class a default
+        # The class has a default, an instance the problem's code.
+        self.code = code or type(self).code  # type: ignore[misc]
         self.status = status
 
 
 class Client:
-    """Thread-safe. `key` is an API key, where the service asks for one. Every method raises ServiceError."""
+    """A thread-safe client of one service. Every method raises ServiceError.
+
+    `key` is an API key, for a service that needs one. `timeout_s` bounds the wait for an answer.
+    """
 
     def __init__(
         self,
@@ -48,7 +55,10 @@ class Client:
     def submit(
         self, image: bytes | Path, *, model: str | None = None, **parameters: Any
     ) -> dict[str, Any]:
-        """Submit an image; returns the prediction as it starts. `parameters` are those of the interface, such as `confidence`."""
+        """Submit an image, and return the new prediction.
+
+        `parameters` are those of the HTTP interface, such as `confidence`.
+        """
         data = image if isinstance(image, bytes) else image.read_bytes()
         fields = {
             name: value
@@ -64,30 +74,34 @@ class Client:
         )
 
     def get(self, prediction_id: str, *, wait_s: float = 0) -> dict[str, Any]:
-        """The prediction as it is, or as it is when it ends within `wait_s` seconds."""
+        """Get a prediction. A running prediction is waited for, up to `wait_s` seconds."""
         return self._json(
             "GET",
             f"/v1/predictions/{prediction_id}",
             params={"wait": wait_s},
-            timeout=wait_s + _MARGIN_S,
+            timeout=wait_s + _POLL_MARGIN_S,
         )
 
     def wait(self, prediction_id: str, *, timeout_s: float = 300.0) -> dict[str, Any]:
-        """The prediction when it has ended. Raises ServiceError with the code `timeout` when it has not within `timeout_s`."""
-        until = time.monotonic() + timeout_s
+        """Wait for the end of a prediction, and return it.
+
+        Raises ServiceError with the code `timeout` after `timeout_s` seconds.
+        """
+        end = time.monotonic() + timeout_s
         while True:
-            left_s = until - time.monotonic()
-            prediction = self.get(prediction_id, wait_s=max(0.0, min(_HOLD_S, left_s)))
+            left_s = end - time.monotonic()
+            prediction = self.get(prediction_id, wait_s=max(0.0, min(_LONGEST_POLL_S, left_s)))
             if prediction["completed_at"] is not None:
                 return prediction
             if left_s <= 0:
                 raise ServiceError(
-                    f"prediction {prediction_id} is still {prediction['status']} after {timeout_s:g} s",
+                    f"prediction {prediction_id} is still {prediction['status']}"
+                    f" after {timeout_s:g} s",
                     "timeout",
                 )
 
     def annotated(self, prediction_id: str) -> bytes:
-        """The annotated image, a JPEG, of a prediction that was submitted with `visualize`."""
+        """The annotated image, a JPEG. The prediction must have been submitted with `visualize`."""
         return self._request("GET", f"/v1/predictions/{prediction_id}/image").content
 
     def close(self) -> None:
@@ -120,5 +134,7 @@ class Client:
             raise ServiceError(problem["detail"], problem["code"], response.status_code)
         except (ValueError, KeyError, TypeError):
             raise ServiceError(
-                f"{method} {path} was answered {response.status_code}", None, response.status_code
+                f"{method} {path}: the service answered {response.status_code}",
+                None,
+                response.status_code,
             ) from None
