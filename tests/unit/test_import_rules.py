@@ -20,6 +20,8 @@ PLANTED = {
     ),
     "the api reaches no pixels, even indirectly": ("api/planted.py", "import sluice.vision.boxes"),
     "the layers of sluice": ("sluice/ledger/planted.py", "import sluice.intake.intake"),
+    "the layers of the api": ("api/requests/planted.py", "import api.submitting"),
+    "a route imports no other route": ("api/routes/queue.py", "import api.routes.health"),
     "the nouns know no adapter": ("sluice/file.py", "import redis"),
     "only sluice.vision.triton imports tritonclient": (
         "sluice/vision/planted.py",
