@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from sluice.prediction import Priority, Status
 
@@ -12,14 +12,10 @@ class ItemError(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    index: int
-    """Position of the image in the batch, from 0."""
-    name: str | None = None
-    """Name of the file, or the image's URL."""
-    code: str
-    """Stable, for programs."""
-    detail: str
-    """One sentence, for people."""
+    index: int = Field(description="Position of the image in the batch, from 0.")
+    name: str | None = Field(None, description="Name of the file, or the image's URL.")
+    code: str = Field(description="The reason as a stable code, for programs.")
+    detail: str = Field(description="The reason as a sentence, for people.")
 
 
 class BatchSubmission(BaseModel):

@@ -20,17 +20,18 @@ from sluice.errors import Conflict
 
 
 class Status(StrEnum):
-    """The status of a prediction, with Replicate's names."""
+    """The status of a prediction, with Replicate's names.
+
+    `starting` means queued. `processing` means claimed by a worker.
+    `aborted` means that the deadline passed before a worker started.
+    """
 
     STARTING = "starting"
-    """Queued."""
     PROCESSING = "processing"
-    """Claimed by a worker."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELED = "canceled"
     ABORTED = "aborted"
-    """The deadline passed before a worker started."""
 
     @property
     def terminal(self) -> bool:
