@@ -71,7 +71,7 @@ class TritonCatalog:
         self._client = client
         self._ttl_s = ttl_s
         self._lock = asyncio.Lock()
-        self._asked_at = -float("inf")
+        self._refreshed_at = -float("inf")
         self._models: dict[str, ListedModel] | None = None
         self._unavailable = False
         self._task: asyncio.Task[None] | None = None
@@ -121,10 +121,10 @@ class TritonCatalog:
             except TritonUnavailable as error:
                 self._unavailable = True
                 log.warning("the list of models can't be refreshed: %s", error)
-            self._asked_at = time.monotonic()
+            self._refreshed_at = time.monotonic()
 
     def _age_s(self) -> float:
-        return time.monotonic() - self._asked_at
+        return time.monotonic() - self._refreshed_at
 
     async def _fetch(self) -> dict[str, ListedModel]:
         index: list[dict[str, str]] = (

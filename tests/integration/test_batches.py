@@ -95,11 +95,11 @@ def test_a_batch_of_two_hundred_with_bad_images_counts_and_reports_them_all(
             batch = answer.json()
             assert [error["index"] for error in batch["errors"]] == sorted(bad)
             assert batch["counts"]["starting"] == sum(batch["counts"].values()) == 197
-        until = time.monotonic() + 120
+        deadline = time.monotonic() + 120
         while not (body := http.get(answer.headers["Location"]).json())["completed_at"]:
             assert sum(body["counts"].values()) == 197, body
             assert body["status"] in ("starting", "processing")
-            assert time.monotonic() < until, body
+            assert time.monotonic() < deadline, body
             time.sleep(0.02)
         assert (body["status"], body["counts"]["succeeded"], body["missing"]) == (
             "succeeded",
