@@ -1,4 +1,4 @@
-"""The stack of docker-compose.yml on a real Docker engine, under a name and on a port of its own; skipped where there is none."""
+"""The stack of docker-compose.yml on a real Docker engine; skipped without an engine."""
 
 import json
 import logging
@@ -19,20 +19,25 @@ import pytest
 from sluice.client.client import Client, ServiceError
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
+from tests.support.waiting import until
 
 log = logging.getLogger(__name__)
 
-TRITON = "nvcr.io/nvidia/tritonserver:26.07-py3"  # many gigabytes: nobody wants a test to pull them
+TRITON = "nvcr.io/nvidia/tritonserver:26.07-py3"  # many gigabytes, which no test pulls
 # Five million pixels, so that a worker takes a while.
 IMAGE = cv2.imencode(
     ".jpg", cv2.resize(cv2.imread(str(ROOT / "samples" / "desk.jpg")), None, fx=2, fy=2)
 )[1].tobytes()
-# A worker that is killed is noticed in seconds, not in half a minute.
-QUICK = "SLUICE_QUEUE_LEASE_S=5\nSLUICE_QUEUE_SWEEP_INTERVAL_S=1\nSLUICE_QUEUE_VISIBILITY_TIMEOUT_S=10\n"
+# The loss of a killed worker is noticed in seconds, not in half a minute.
+QUICK = """
+SLUICE_QUEUE_LEASE_S=5
+SLUICE_QUEUE_SWEEP_INTERVAL_S=1
+SLUICE_QUEUE_VISIBILITY_TIMEOUT_S=10
+"""
 
 
 def docker(*arguments: str, env: dict[str, str] | None = None, timeout_s: float = 900) -> str:
-    """What it printed. Raises AssertionError with what it complained of."""
+    """The output of a docker command. Raises AssertionError with docker's message."""
     ended = subprocess.run(
         ["docker", *arguments],
         capture_output=True,
@@ -46,13 +51,6 @@ def docker(*arguments: str, env: dict[str, str] | None = None, timeout_s: float 
     return ended.stdout
 
 
-def until(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it took too long"
-        time.sleep(0.2)
-
-
 @dataclass(frozen=True)
 class Stack:
     project: str
@@ -64,10 +62,10 @@ class Stack:
         return docker("compose", "--project-name", self.project, *arguments, env=self.env)
 
     def containers(self, service: str) -> list[dict[str, Any]]:
-        """As `docker inspect` says, in the order of their numbers."""
+        """The service's containers as `docker inspect` describes them, in their numbers' order."""
         ids = self.compose("ps", "--all", "--quiet", service).split()
-        found: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
-        return sorted(found, key=lambda container: str(container["Name"]))
+        containers: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
+        return sorted(containers, key=lambda container: str(container["Name"]))
 
     def healthy(self, service: str) -> bool:
         return all(
@@ -76,8 +74,10 @@ class Stack:
         )
 
     def signal(self, service: str, name: str) -> None:
-        """To the container's main process, from a container that sees all processes of the engine's machine: no signal that kills
-        or stops reaches it from inside, and what `docker kill` does is an operator's wish, after which nothing is restarted.
+        """Signal the container's main process, from a container that sees the whole machine.
+
+        From inside, no signal kills or stops a main process. After `docker kill` the engine does
+        not restart a container, since that is an operator's wish.
         """
         (container,) = self.containers(service)
         kill = f"kill -{name} {container['State']['Pid']}"
@@ -93,28 +93,33 @@ class Stack:
         )
 
     @contextmanager
-    def held(self, service: str) -> Iterator[None]:
-        """It does nothing meanwhile. `docker pause` fails now and then where the machine is busy."""
+    def stopped(self, service: str) -> Iterator[None]:
+        """Stop a service's process for a while; `docker pause` can fail on a busy machine."""
         self.signal(service, "STOP")
         try:
             yield
         finally:
             self.signal(service, "CONT")
-        until(lambda: self.healthy(service))
+        self.until(lambda: self.healthy(service))
+
+    @staticmethod
+    def until(condition: Callable[[], object]) -> None:
+        """Wait for a container, which may take two minutes."""
+        until(condition, 120, every_s=0.2)
 
     def crash(self, service: str) -> None:
-        """It dies, and the engine starts it anew."""
+        """Kill a service's process, and wait until the engine has restarted it."""
         (before,) = self.containers(service)
         since = time.monotonic()
         self.signal(service, "KILL")
-        until(lambda: self.containers(service)[0]["RestartCount"] > before["RestartCount"])
-        until(lambda: self.healthy(service))
+        self.until(lambda: self.containers(service)[0]["RestartCount"] > before["RestartCount"])
+        self.until(lambda: self.healthy(service))
         log.info("%s: killed, and healthy again after %.1f s", service, time.monotonic() - since)
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Built, and up with quick settings and one worker; taken down with its volumes and its images."""
+    """A stack that is built here, with quick settings and one worker; removed with its images."""
     if not shutil.which("docker"):
         pytest.skip("docker is not installed")
     for command in (
@@ -157,11 +162,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @dataclass
 class Load:
-    """Clients that submit one image again and again; `accepted` has the ids that were answered with 202."""
+    """Clients that submit one image again and again."""
 
     client: Client
     accepted: list[str] = field(default_factory=list)
+    """The ids of accepted predictions."""
     refused: int = 0
+    """The number of refused submissions."""
 
     @contextmanager
     def flowing(self, every_s: float = 0.1) -> Iterator[None]:
@@ -195,11 +202,11 @@ class Load:
         return True
 
     def count(self, status: str) -> int:
-        """How many are `status` now."""
+        """The number of accepted predictions with this status."""
         return sum(self.client.get(name)["status"] == status for name in self.accepted)
 
     def all_succeed(self) -> None:
-        """Every prediction that was accepted, and with the same result."""
+        """Check that every accepted prediction succeeds, with the same result."""
         ended = [self.client.wait(name, timeout_s=300) for name in self.accepted]
         assert {prediction["status"] for prediction in ended} == {"succeeded"}
         assert (

@@ -1,4 +1,4 @@
-"""What the images are made of."""
+"""The contents of the container images."""
 
 import json
 from typing import Any
@@ -9,16 +9,16 @@ from tests.e2e.conftest import Stack, docker
 
 pytestmark = pytest.mark.integration
 
-MAX_BYTES = {"api": 180_000_000, "worker": 350_000_000}  # above the base
+MAX_BYTES = {"api": 180_000_000, "worker": 350_000_000}  # above the base image
 
 
 def _image(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(docker("image", "inspect", name))[0]
-    return found
+    image: dict[str, Any] = json.loads(docker("image", "inspect", name))[0]
+    return image
 
 
 @pytest.mark.parametrize("target", MAX_BYTES)
-def test_an_image_is_small_and_without_rights(stack: Stack, target: str) -> None:
+def test_an_image_is_small_and_runs_without_privileges(stack: Stack, target: str) -> None:
     image = _image(f"sluice-{target}:{stack.tag}")
     assert image["Size"] - _image("python:3.13-slim-trixie")["Size"] <= MAX_BYTES[target]
     config = image["Config"]
@@ -29,8 +29,12 @@ def test_an_image_is_small_and_without_rights(stack: Stack, target: str) -> None
 
 
 @pytest.mark.parametrize("target", MAX_BYTES)
-def test_an_image_has_no_compiler_and_no_cache(stack: Stack, target: str) -> None:
-    look = f"! command -v gcc cc g++ make && ! find /opt/{target} / -xdev -path '*/.cache/*' -type f 2>/dev/null | grep . && id -u"
+def test_an_image_has_no_compiler_and_no_package_cache(stack: Stack, target: str) -> None:
+    look = (
+        "! command -v gcc cc g++ make"
+        f" && ! find /opt/{target} / -xdev -path '*/.cache/*' -type f 2>/dev/null | grep ."
+        " && id -u"
+    )
     run = [
         "run",
         "--rm",
@@ -42,8 +46,11 @@ def test_an_image_has_no_compiler_and_no_cache(stack: Stack, target: str) -> Non
     assert docker(*run, "-c", look).strip() == "10001"
 
 
-def test_the_api_has_no_pixels(stack: Stack) -> None:
-    look = "import importlib.util as u; print([name for name in ('numpy', 'cv2', 'tritonclient') if u.find_spec(name)])"
+def test_the_api_image_has_no_pixel_libraries(stack: Stack) -> None:
+    look = (
+        "import importlib.util as u;"
+        " print([name for name in ('numpy', 'cv2', 'tritonclient') if u.find_spec(name)])"
+    )
     assert (
         docker("run", "--rm", "--entrypoint=python", f"sluice-api:{stack.tag}", "-c", look).strip()
         == "[]"

@@ -1,4 +1,4 @@
-"""Damage to the containers while predictions flow: what was accepted succeeds."""
+"""Accepted predictions succeed, whatever happens to the containers meanwhile."""
 
 import json
 import re
@@ -10,34 +10,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Load, Stack, log, until
+from tests.e2e.conftest import Load, Stack, log
 
 pytestmark = pytest.mark.integration
 
 SERVICES = ["worker", "keeper", "webhooks", "triton", "redis", "redis-blobs", "api"]
 
 
-def test_the_demo(stack: Stack, tmp_path: Path) -> None:
+def test_the_demo_command_writes_its_pictures(stack: Stack, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sluice", "demo", "--url", stack.url, "--out", str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert len(list(tmp_path.glob("*.jpg"))) == 6
 
 
-def test_each_container_is_killed_in_turn(stack: Stack, load: Load) -> None:
+def test_accepted_predictions_succeed_although_each_container_is_killed(
+    stack: Stack, load: Load
+) -> None:
     with load.flowing():
         for service in SERVICES:
-            load.burst(20)  # so that some wait and some run
+            load.burst(20)  # some are queued and some run
             stack.crash(service)
     load.all_succeed()
 
 
-def test_a_worker_that_is_told_to_stop_loses_nothing(stack: Stack, load: Load) -> None:
-    """Triton is held while the signal is sent, so that some predictions run then for certain, and others wait."""
+def test_a_worker_that_is_stopped_loses_no_prediction(stack: Stack, load: Load) -> None:
+    """Triton is stopped when the signal comes, so that some predictions run and others wait."""
     with load.flowing(), ThreadPoolExecutor() as pool:
-        with stack.held("triton"):
+        with stack.stopped("triton"):
             load.burst(30)
-            until(lambda: load.count("processing"))
+            stack.until(lambda: load.count("processing"))
             since = time.monotonic()
             stopped = pool.submit(stack.compose, "stop", "worker")
             time.sleep(2)
@@ -56,33 +58,33 @@ def test_a_worker_that_is_told_to_stop_loses_nothing(stack: Stack, load: Load) -
     load.all_succeed()
 
 
-def test_the_keeper_keeps_while_there_is_no_worker(stack: Stack, load: Load) -> None:
-    with stack.held("triton"):
+def test_the_keeper_requeues_predictions_while_no_worker_runs(stack: Stack, load: Load) -> None:
+    with stack.stopped("triton"):
         load.burst(3)
-        until(lambda: load.count("processing"))
-        stack.compose("kill", "worker")  # which leaves it down
-        until(lambda: load.count("starting") == 3)
+        stack.until(lambda: load.count("processing"))
+        stack.compose("kill", "worker")  # the engine does not restart it
+        stack.until(lambda: load.count("starting") == 3)
     stack.compose("start", "worker")
     load.all_succeed()
 
 
-def test_four_workers_and_one_again(stack: Stack, load: Load) -> None:
+def test_scaling_to_four_workers_and_back_loses_no_prediction(stack: Stack, load: Load) -> None:
     stack.compose("up", "--detach", "--wait", "--scale", "worker=4")
     with load.flowing():
         load.burst(200)
-        until(lambda: len(_who_succeeded(stack)) == 4)
+        stack.until(lambda: len(_succeeding_workers(stack)) == 4)
         stack.compose("up", "--detach", "--wait", "--scale", "worker=1")
     assert len(stack.containers("worker")) == 1
     load.all_succeed()
 
 
-def _who_succeeded(stack: Stack) -> set[str]:
+def _succeeding_workers(stack: Stack) -> set[str]:
     return set(
         re.findall(r"(worker-\d+) .* succeeded in ", stack.compose("logs", "--no-color", "worker"))
     )
 
 
-def test_no_password_can_be_seen_from_outside(stack: Stack) -> None:
+def test_the_password_is_in_no_output_of_docker(stack: Stack) -> None:
     secret = stack.compose(
         "exec", "-T", "redis", "cut", "-d ", "-f2", "/run/sluice/redis.conf"
     ).strip()

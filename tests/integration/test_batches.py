@@ -52,23 +52,23 @@ def _ready(http: httpx.Client) -> bool:
 
 
 def _ended(http: httpx.Client, batch_id: str) -> dict[str, Any]:
-    until = time.monotonic() + 120
+    deadline = time.monotonic() + 120
     while True:
         body: dict[str, Any] = (
             http.get(f"/v1/batches/{batch_id}", params={"wait": 30}).raise_for_status().json()
         )
         if body["completed_at"]:
             return body
-        assert time.monotonic() < until, body
+        assert time.monotonic() < deadline, body
 
 
 def _all(http: httpx.Client, batch: dict[str, Any]) -> list[dict[str, Any]]:
-    found, url = [], f"{batch['urls']['predictions']}?limit=90"
+    predictions, url = [], f"{batch['urls']['predictions']}?limit=90"
     while url:
         page = http.get(url).raise_for_status().json()
-        found += page["results"]
+        predictions += page["results"]
         url = page["next"]
-    return found
+    return predictions
 
 
 def test_a_batch_of_two_hundred_with_bad_images_counts_and_reports_them_all(
@@ -84,13 +84,13 @@ def test_a_batch_of_two_hundred_with_bad_images_counts_and_reports_them_all(
         handler.reply()
 
     with serving(hear) as receiver:
-        asked = {
+        fields = {
             "webhook": f"http://127.0.0.1:{receiver.port}/hook",
             "confidence": "0.1",
             "metadata": '{"run": 7}',
         }
         with stopped(stack.pids["worker-1"]):
-            answer = http.post("/v1/batches", files=files, data=asked)
+            answer = http.post("/v1/batches", files=files, data=fields)
             assert answer.status_code == 202, answer.text
             batch = answer.json()
             assert [error["index"] for error in batch["errors"]] == sorted(bad)
@@ -107,19 +107,22 @@ def test_a_batch_of_two_hundred_with_bad_images_counts_and_reports_them_all(
             0,
         )
         until(lambda: receiver.seen)
-        found = _all(http, body)
+        predictions = _all(http, body)
         time.sleep(1)
         assert receiver.seen == ["/hook"], "one event for the whole batch"
-    assert [one["metadata"]["index"] for one in found] == [
+    assert [prediction["metadata"]["index"] for prediction in predictions] == [
         number for number in range(200) if number not in bad
     ]
-    assert all(one["status"] == "succeeded" and one["input"]["confidence"] == 0.1 for one in found)
-    assert found[-1]["metadata"]["name"] == "199.jpg"
+    assert all(
+        prediction["status"] == "succeeded" and prediction["input"]["confidence"] == 0.1
+        for prediction in predictions
+    )
+    assert predictions[-1]["metadata"]["name"] == "199.jpg"
     assert http.post(body["urls"]["cancel"]).status_code == 409
     assert not [
-        one
-        for one in http.get("/v1/predictions").json()["results"]
-        if one["id"].startswith(body["id"])
+        prediction
+        for prediction in http.get("/v1/predictions").json()["results"]
+        if prediction["id"].startswith(body["id"])
     ]
 
 
@@ -131,15 +134,15 @@ def test_a_batch_may_be_a_zip_file_or_a_list_of_urls(http: httpx.Client, sample:
     answer = http.post(
         "/v1/batches", content=packed.getvalue(), headers={"Content-Type": "application/zip"}
     )
-    (one,) = _all(http, _ended(http, answer.json()["id"]))
-    assert one["output"]["predictions"]
+    (prediction,) = _all(http, _ended(http, answer.json()["id"]))
+    assert prediction["output"]["predictions"]
     with serving(lambda handler: handler.reply(200, sample)) as server:
         urls = [f"http://127.0.0.1:{server.port}/{number}.jpg" for number in range(3)]
         answer = http.post("/v1/batches", json={"images": [*urls, "http://127.0.0.2/x.jpg"]})
         assert [error["code"] for error in answer.json()["errors"]] == ["address_not_allowed"]
-        found = _all(http, _ended(http, answer.json()["id"]))
-    assert [len(one["output"]["predictions"]) for one in found] == [
-        len(found[0]["output"]["predictions"])
+        predictions = _all(http, _ended(http, answer.json()["id"]))
+    assert [len(prediction["output"]["predictions"]) for prediction in predictions] == [
+        len(predictions[0]["output"]["predictions"])
     ] * 3
 
 
@@ -156,11 +159,15 @@ def test_canceling_a_running_batch_cancels_the_rest_of_it(stack: Stack, http: ht
     assert canceled["status"] == "canceled"
     assert canceled["counts"]["canceled"] > 0
     assert canceled["counts"]["succeeded"] + canceled["counts"]["canceled"] == 300
-    found = _all(http, canceled)
-    assert len(found) == 300
-    waited = [one for one in found if one["canceled_from"] == "starting"]
+    predictions = _all(http, canceled)
+    assert len(predictions) == 300
+    waited = [prediction for prediction in predictions if prediction["canceled_from"] == "starting"]
     assert waited
-    assert all(one["output"] is None for one in found if one["status"] == "canceled")
+    assert all(
+        prediction["output"] is None
+        for prediction in predictions
+        if prediction["status"] == "canceled"
+    )
     time.sleep(1)
     assert http.get(batch["urls"]["get"]).json() == canceled, "a terminal status is final"
     assert http.get("/v1/queue").json()["backlog"] == 0

@@ -242,9 +242,9 @@ def test_a_prediction_that_kills_its_workers_is_a_dead_letter_and_its_neighbours
         poison = client.submit(IMAGE, confidence=0.9)["id"]
         neighbours = [client.submit(IMAGE)["id"] for _ in range(3)]
         deaths = 0
-        until = time.monotonic() + 300
+        deadline = time.monotonic() + 300
         while not client.get(poison)["completed_at"]:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
             if pid := runs_in():
                 _kill(pid)
                 deaths += runs_in() == pid  # unless the worker had requeued it just before

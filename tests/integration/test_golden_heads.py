@@ -42,15 +42,15 @@ def session_of(name: str) -> Any:
 @cache
 def model_of(name: str) -> Model:
     session = session_of(name)
-    said = session.get_modelmeta().custom_metadata_map
+    metadata = session.get_modelmeta().custom_metadata_map
     unsuppressed = Layout.ANCHORS if name.startswith("v5") else Layout.ANCHOR_FREE
-    layout = Layout.END_TO_END if said["end2end"] == "True" else unsuppressed
+    layout = Layout.END_TO_END if metadata["end2end"] == "True" else unsuppressed
     side = RESULTS[name]["imgsz"]
     return Model(
         name=name,
-        task=Task(said["task"]),
+        task=Task(metadata["task"]),
         layout=layout,
-        names=tuple(ast.literal_eval(said["names"]).values()),
+        names=tuple(ast.literal_eval(metadata["names"]).values()),
         imgsz=(side, side),
         input=Tensor("images", "FP32", (3, side, side)),
         outputs=tuple(Tensor(output.name, "FP32", ()) for output in session.get_outputs()),
@@ -105,22 +105,26 @@ def convex_iou(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
 
 
 def pair(
-    found: Detections, wanted: list[Any]
+    decoded: Detections, wanted: list[Any]
 ) -> tuple[list[tuple[int, int, float]], list[int], list[int]]:
-    """Pairs (found, wanted, iou), the best overlap first; then the unpaired ones of each side."""
-    mine = found.corners if found.corners is not None else [corners_of(box) for box in found.boxes]
+    """Pairs (decoded, wanted, iou), the best overlap first; then the unpaired ones of each side."""
+    mine = (
+        decoded.corners
+        if decoded.corners is not None
+        else [corners_of(box) for box in decoded.boxes]
+    )
     theirs = [
         np.array(each["corners"]) if "corners" in each else corners_of(each["xyxy"])
         for each in wanted
     ]
     overlaps = [
         (convex_iou(mine[i], theirs[j]), i, j)
-        for i in range(len(found))
+        for i in range(len(decoded))
         for j in range(len(wanted))
-        if found.class_ids[i] == wanted[j]["class_id"]
+        if decoded.class_ids[i] == wanted[j]["class_id"]
     ]
     pairs: list[tuple[int, int, float]] = []
-    left, right = set(range(len(found))), set(range(len(wanted)))
+    left, right = set(range(len(decoded))), set(range(len(wanted)))
     for iou, i, j in sorted(overlaps, reverse=True):
         if i in left and j in right and iou > 0.5:
             pairs.append((i, j, iou))
@@ -129,33 +133,33 @@ def pair(
     return pairs, sorted(left), sorted(right)
 
 
-def disagreements(found: Detections, wanted: list[Any], threshold: float) -> Iterator[str]:
+def disagreements(decoded: Detections, wanted: list[Any], threshold: float) -> Iterator[str]:
     """A line for each difference."""
-    pairs, extra, missing = pair(found, wanted)
+    pairs, extra, missing = pair(decoded, wanted)
     for i in extra:
-        if found.scores[i] > threshold + AT_THRESHOLD:
-            yield f"too many: class {found.class_ids[i]} {found.scores[i]:.5f} at {found.boxes[i]}"
+        if decoded.scores[i] > threshold + AT_THRESHOLD:
+            yield f"too many: class {decoded.class_ids[i]} {decoded.scores[i]:.5f} at {decoded.boxes[i]}"
     for j in missing:
         if wanted[j]["confidence"] > threshold + AT_THRESHOLD:
             yield f"missing: {wanted[j]['class']} {wanted[j]['confidence']:.5f}"
     for i, j, iou in pairs:
         want = wanted[j]
-        what = f"{want['class']} {want['confidence']:.5f} at {found.boxes[i]}"
+        what = f"{want['class']} {want['confidence']:.5f} at {decoded.boxes[i]}"
         if iou < (SHAPE_IOU if "corners" in want else BOX_IOU):
             yield f"{what}: IoU {iou:.4f}"
-        if abs(found.scores[i] - want["confidence"]) > CONFIDENCE:
-            yield f"{what}: confidence {found.scores[i]:.5f}"
+        if abs(decoded.scores[i] - want["confidence"]) > CONFIDENCE:
+            yield f"{what}: confidence {decoded.scores[i]:.5f}"
         if "keypoints" in want:
-            assert found.keypoints is not None
-            off = np.abs(found.keypoints[i] - np.array(want["keypoints"])).max(axis=0)
+            assert decoded.keypoints is not None
+            off = np.abs(decoded.keypoints[i] - np.array(want["keypoints"])).max(axis=0)
             if max(off[:2]) > KEYPOINT_PX or off[2] > CONFIDENCE:
                 yield (
                     f"{what}: keypoints off by {off[0]:.3f}, {off[1]:.3f} px"
                     f" and {off[2]:.5f} in confidence"
                 )
         if "points" in want:
-            assert found.polygons is not None
-            mask_iou = polygon_iou(found.polygons[i], np.array(want["points"]))
+            assert decoded.polygons is not None
+            mask_iou = polygon_iou(decoded.polygons[i], np.array(want["points"]))
             if mask_iou < SHAPE_IOU:
                 yield f"{what}: mask IoU {mask_iou:.4f}"
 
@@ -167,11 +171,11 @@ def test_detections_agree_with_the_reference(name: str, case: str) -> None:
     for image, wanted in RESULTS[name]["cases"][case]["images"].items():
         outputs, view = run(name, image)
         assert view.source_hw == (wanted["height"], wanted["width"])
-        found = heads.decode(model_of(name), outputs, parameters_of(settings), view)
-        assert isinstance(found, Detections)
+        decoded = heads.decode(model_of(name), outputs, parameters_of(settings), view)
+        assert isinstance(decoded, Detections)
         problems += [
             f"{image}: {line}"
-            for line in disagreements(found, wanted["detections"], settings["conf"])
+            for line in disagreements(decoded, wanted["detections"], settings["conf"])
         ]
     assert not problems, "\n".join([f"{name}, {case}, {settings}:", *problems])
 
@@ -181,12 +185,12 @@ def test_classes_agree_with_the_reference(name: str, case: str) -> None:
     model = model_of(name)
     for image, wanted in RESULTS[name]["cases"][case]["images"].items():
         outputs, view = run(name, image)
-        found = heads.decode(model, outputs, DecodeParameters(max_detections=5), view)
-        assert isinstance(found, Classification)
-        assert [model.names[i] for i in found.class_ids] == [
+        decoded = heads.decode(model, outputs, DecodeParameters(max_detections=5), view)
+        assert isinstance(decoded, Classification)
+        assert [model.names[i] for i in decoded.class_ids] == [
             each["class"] for each in wanted["top5"]
         ], image
-        assert found.scores == pytest.approx(
+        assert decoded.scores == pytest.approx(
             [each["confidence"] for each in wanted["top5"]], abs=CONFIDENCE
         ), image
 
@@ -199,9 +203,9 @@ def test_masks_are_as_large_as_the_references() -> None:
             outputs, view = run(name, image)
             parameters = parameters_of(case["settings"])
             rows = select(model_of(name), outputs["output0"], parameters, extras=32)
-            found = heads.decode(model_of(name), outputs, parameters, view)
-            assert isinstance(found, Detections)
-            for i, j, _ in pair(found, wanted["detections"])[0]:
+            decoded = heads.decode(model_of(name), outputs, parameters, view)
+            assert isinstance(decoded, Detections)
+            for i, j, _ in pair(decoded, wanted["detections"])[0]:
                 mask, _, _ = segment.draw_mask(
                     outputs["output1"], rows.extras[i], rows.boxes[i], view.network_hw
                 )
@@ -228,7 +232,7 @@ def test_end_to_end_rows_agree_with_the_reference() -> None:
         rows[: len(kept)] = np.column_stack(
             (corners[kept], corners[kept] + table[kept, 2:4], scores[kept], class_ids[kept])
         )
-        found = heads.decode(model, {"output0": rows}, parameters_of(settings), view)
-        assert isinstance(found, Detections)
-        problems = list(disagreements(found, wanted["detections"], settings["conf"]))
+        decoded = heads.decode(model, {"output0": rows}, parameters_of(settings), view)
+        assert isinstance(decoded, Detections)
+        problems = list(disagreements(decoded, wanted["detections"], settings["conf"]))
         assert not problems, "\n".join([f"{image}:", *problems])

@@ -58,14 +58,14 @@ class Names:
                 labels.append(query[end + 1 : end + 1 + length].decode())
                 end += 1 + length
             (kind,) = struct.unpack_from("!H", query, end + 1)
-            found = self.addresses.get(".".join(labels), [])
+            addresses = self.addresses.get(".".join(labels), [])
             records = [
                 b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + socket.inet_aton(address)
-                for address in found
+                for address in addresses
             ]
             answers = records if kind == 1 else []
             header = query[:2] + struct.pack(
-                "!HHHHH", 0x8180 if found else 0x8183, 1, len(answers), 0, 0
+                "!HHHHH", 0x8180 if addresses else 0x8183, 1, len(answers), 0, 0
             )
             self._socket.sendto(header + query[12 : end + 5] + b"".join(answers), peer)
 
@@ -119,12 +119,12 @@ class Servers:
         return httpx.get(f"http://{host}:{self.ports.metrics}/metrics").text
 
     def inferences(self, host: str) -> int:
-        found = re.search(
+        match = re.search(
             r'^nv_inference_request_success\{model="codes",[^}]*\} (\d+)',
             self.metrics(host),
             re.MULTILINE,
         )
-        return int(found[1]) if found else 0
+        return int(match[1]) if match else 0
 
     def _answers(self, host: str) -> bool:
         assert self._running[host].poll() is None, (self._directory / f"{host}.log").read_text()
@@ -135,14 +135,14 @@ class Servers:
 
 def _ports(count: int) -> list[int]:
     """Ports below Linux's ephemeral ones that are free at each of HOSTS."""
-    found: list[int] = []
-    while len(found) < count:
+    free_ports: list[int] = []
+    while len(free_ports) < count:
         port = random.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for host in HOSTS:
                 stack.enter_context(socket.create_server((host, port)))
-            found.append(port)
-    return found
+            free_ports.append(port)
+    return free_ports
 
 
 @pytest.fixture(scope="module")

@@ -80,12 +80,12 @@ def test_submitted_predictions_are_listed_newest_first(
         client.wait(client.submit(sample, priority=priority)["id"])["id"]
         for priority in ("low", "normal", "high")
     ]
-    found = http.get(
+    page = http.get(
         "/v1/predictions", params={"limit": 3, "status": "succeeded", "model": "codes"}
     ).json()
-    assert [entry["id"] for entry in found["results"]] == names[::-1]
-    assert [entry["priority"] for entry in found["results"]] == ["high", "normal", "low"]
-    assert http.get(found["next"]).json()["previous"] is not None
+    assert [entry["id"] for entry in page["results"]] == names[::-1]
+    assert [entry["priority"] for entry in page["results"]] == ["high", "normal", "low"]
+    assert http.get(page["next"]).json()["previous"] is not None
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ STACK_ENV = {
 
 def _patiently(http: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:
     """The first answer that is neither a fault nor "too busy"; Redis may be down for a while."""
-    until = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while True:
         try:
             answer = http.request(method, path, **options)
@@ -65,7 +65,7 @@ def _patiently(http: httpx.Client, method: str, path: str, **options: Any) -> ht
                 return answer
         except httpx.TransportError:
             pass
-        assert time.monotonic() < until, "no such answer within a minute"
+        assert time.monotonic() < deadline, "no such answer within a minute"
         time.sleep(0.1)
 
 

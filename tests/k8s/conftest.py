@@ -1,9 +1,9 @@
-"""Every rendering, once a session."""
+"""Every rendering of k8s/, made once a session."""
 
 import pytest
 
 from tests.k8s import rendering
-from tests.k8s.policies import World
+from tests.k8s.world import World
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,27 @@
-"""What k8s/ promises beyond its schemas, as checks over the objects of one rendering. Each check yields what is wrong."""
+"""Promises of k8s/ beyond its schemas, as checks of one rendering that yield each problem."""
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from sluice.settings import QueueSettings, variables
-from tests.k8s.rendering import Objects
+from tests.k8s.world import (
+    NAME,
+    World,
+    containers,
+    edges,
+    environment,
+    label,
+    lasting,
+    pod,
+    ports,
+    references,
+)
 
-Object: TypeAlias = dict[str, Any]
-Check: TypeAlias = Callable[["World"], Iterator[str]]
+Check: TypeAlias = Callable[[World], Iterator[str]]
 
-NAME = "app.kubernetes.io/name"
-# Of the restricted Pod Security Standard: kubernetes.io/docs/concepts/security/pod-security-standards
+# The kinds of volumes that the restricted Pod Security Standard allows.
+# https://kubernetes.io/docs/concepts/security/pod-security-standards
 VOLUMES = {
     "configMap",
     "csi",
@@ -22,7 +32,8 @@ VOLUMES = {
     "projected",
     "secret",
 }
-ONE_ONLY = {"keeper", "prometheus"}  # beside the stores: a second would only do the same again
+# Workloads beside the stores that need no second pod, which would only do the same work again.
+ONE_ONLY = {"keeper", "prometheus"}
 OTHERS = {
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -33,62 +44,6 @@ OTHERS = {
     "AWS_SECRET_ACCESS_KEY",
 }
 SETTINGS = {variable.name for variable in variables()}
-
-
-class World(NamedTuple):
-    """One rendering. `known` holds the workloads' names of all renderings: a policy may name one that is not in this."""
-
-    objects: Objects
-    known: frozenset[str]
-
-    def all(self, *kinds: str) -> Iterator[Object]:
-        return (item for item in self.objects if item["kind"] in kinds)
-
-    def one(self, kind: str, name: str) -> Object | None:
-        return next((item for item in self.all(kind) if item["metadata"]["name"] == name), None)
-
-    @property
-    def workloads(self) -> Objects:
-        return list(self.all("Deployment", "StatefulSet"))
-
-    def behind(self, selector: dict[str, str]) -> Objects:
-        """The workloads whose pods have these labels."""
-        return [
-            item
-            for item in self.workloads
-            if selector.items() <= item["spec"]["template"]["metadata"]["labels"].items()
-        ]
-
-
-def pod(workload: Object) -> Object:
-    found: Object = workload["spec"]["template"]["spec"]
-    return found
-
-
-def containers(workload: Object) -> Objects:
-    """Also those that run once before the others."""
-    return [*pod(workload).get("initContainers", []), *pod(workload)["containers"]]
-
-
-def lasting(workload: Object) -> Objects:
-    sidecars = [
-        item
-        for item in pod(workload).get("initContainers", [])
-        if item.get("restartPolicy") == "Always"
-    ]
-    return [*sidecars, *pod(workload)["containers"]]
-
-
-def ports(workload: Object) -> dict[str, int]:
-    return {
-        port["name"]: port["containerPort"]
-        for item in lasting(workload)
-        for port in item.get("ports", [])
-    }
-
-
-def label(item: Object) -> str:
-    return f"{item['kind']} {item['metadata']['name']}"
 
 
 def secure(world: World) -> Iterator[str]:
@@ -162,7 +117,10 @@ def bounded(world: World) -> Iterator[str]:
             if not {"cpu", "memory"} <= resources.get(
                 "requests", {}
             ).keys() or "memory" not in resources.get("limits", {}):
-                yield f"{label(item)}, {container['name']} lacks requests of cpu and memory, or a limit of memory"
+                yield (
+                    f"{label(item)}, {container['name']} lacks requests of cpu and memory,"
+                    " or a limit of memory"
+                )
         for volume in pod(item).get("volumes", []):
             if (
                 "emptyDir" in volume
@@ -184,7 +142,7 @@ def disrupted_gently(world: World) -> Iterator[str]:
             yield f"{label(item)} is not spread over nodes and zones"
     for budget in world.all("PodDisruptionBudget"):
         if not world.behind(budget["spec"]["selector"]["matchLabels"]):
-            yield f"{label(budget)} is for nobody"
+            yield f"{label(budget)} selects no pod"
 
 
 def scaled(world: World) -> Iterator[str]:
@@ -198,7 +156,7 @@ def scaled(world: World) -> Iterator[str]:
         if target is None:
             yield f"{label(scaler)} scales {name}, which is not there"
         elif "replicas" in target["spec"]:
-            yield f"{label(target)} has replicas, and each apply would undo what {label(scaler)} does"
+            yield f"{label(target)} has replicas: each apply would undo the work of {label(scaler)}"
         if scaler["kind"] == "ScaledObject" and "fallback" not in scaler["spec"]:
             yield f"{label(scaler)} has no fallback"
     for trigger in (
@@ -214,7 +172,7 @@ def scaled(world: World) -> Iterator[str]:
 
 
 def joined(world: World) -> Iterator[str]:
-    """Every name that one object has for another leads somewhere."""
+    """Every name in one object leads to another object."""
     for item in world.workloads:
         labels = item["spec"]["template"]["metadata"]["labels"]
         if (
@@ -229,17 +187,18 @@ def joined(world: World) -> Iterator[str]:
         for container in containers(item):
             for mount in container.get("volumeMounts", []):
                 if mount["name"] not in volumes.keys() | claims:
-                    yield f"{label(item)}, {container['name']} mounts {mount['name']}, which is not there"
+                    where = f"{label(item)}, {container['name']}"
+                    yield f"{where} mounts {mount['name']}, which is not there"
         used = {
             mount["name"]
             for container in containers(item)
             for mount in container.get("volumeMounts", [])
         }
         for name in (volumes.keys() | claims) - used:
-            yield f"{label(item)} has a volume {name} that nobody mounts"
-        for kind, name, key in _references(item):
-            found = world.one(kind, name)
-            if found is None or (key and key not in found.get("data", {})):
+            yield f"{label(item)} has a volume {name} that no container mounts"
+        for kind, name, key in references(item):
+            target = world.one(kind, name)
+            if target is None or (key and key not in target.get("data", {})):
                 yield f"{label(item)} needs {kind} {name} {key or ''}, which is not there"
     for authentication in world.all("TriggerAuthentication"):
         for entry in authentication["spec"]["secretTargetRef"]:
@@ -247,38 +206,12 @@ def joined(world: World) -> Iterator[str]:
             if secret is None or entry["key"] not in secret["data"]:
                 yield f"{label(authentication)} needs Secret {entry['name']}, which is not there"
     for service in world.all("Service"):
-        found = world.behind(service["spec"]["selector"])
-        if len(found) != 1:
-            yield f"{label(service)} leads to {len(found)} workloads"
+        workloads = world.behind(service["spec"]["selector"])
+        if len(workloads) != 1:
+            yield f"{label(service)} leads to {len(workloads)} workloads"
         for port in service["spec"]["ports"]:
-            if found and port["targetPort"] not in ports(found[0]):
-                yield f"{label(service)} leads to a port {port['targetPort']} that nobody has"
-
-
-def _references(item: Object) -> Iterator[tuple[str, str, str | None]]:
-    for volume in pod(item).get("volumes", []):
-        if "configMap" in volume:
-            yield "ConfigMap", volume["configMap"]["name"], None
-        if "secret" in volume:
-            yield "Secret", volume["secret"]["secretName"], None
-    for container in containers(item):
-        for source in container.get("envFrom", []):
-            yield "ConfigMap", source["configMapRef"]["name"], None
-        for entry in container.get("env", []):
-            if "valueFrom" in entry:
-                reference = entry["valueFrom"]["secretKeyRef"]
-                if not reference.get("optional"):
-                    yield "Secret", reference["name"], reference["key"]
-
-
-def environment(world: World, container: Object) -> dict[str, str]:
-    """What the container's process finds; `x` for what is secret."""
-    maps = [
-        world.one("ConfigMap", source["configMapRef"]["name"])
-        for source in container.get("envFrom", [])
-    ]
-    given = {name: value for found in maps if found for name, value in found["data"].items()}
-    return given | {entry["name"]: entry.get("value", "x") for entry in container.get("env", [])}
+            if workloads and port["targetPort"] not in ports(workloads[0]):
+                yield f"{label(service)} leads to a port {port['targetPort']} that no pod has"
 
 
 def configured(world: World) -> Iterator[str]:
@@ -289,7 +222,7 @@ def configured(world: World) -> Iterator[str]:
 
 
 def connected(world: World) -> Iterator[str]:
-    """With policies: whom one may call lets itself be called, at a port that it has, and the other way round."""
+    """Every policy for a call has its counterpart at the other end, and a port that is open."""
     policies = {
         item["metadata"]["name"]: item
         for item in world.all("NetworkPolicy")
@@ -300,7 +233,7 @@ def connected(world: World) -> Iterator[str]:
     for item in world.workloads:
         if item["metadata"]["name"] not in policies:
             yield f"{label(item)} has no NetworkPolicy"
-    out, into = set(_edges(policies, "egress")), set(_edges(policies, "ingress"))
+    out, into = set(edges(policies, "egress")), set(edges(policies, "ingress"))
     for name in policies.keys() | {name for edge in out | into for name in edge[:2]}:
         if name not in world.known:
             yield f"a NetworkPolicy names {name}, which is no workload"
@@ -314,29 +247,18 @@ def connected(world: World) -> Iterator[str]:
             yield f"{caller} may call {callee} at {port}, where it does not listen"
 
 
-def _edges(policies: dict[str, Object], way: str) -> Iterator[tuple[str, str, int]]:
-    """Who, whom, at which port; for peers that are pods of ours."""
-    for name, policy in policies.items():
-        for rule in policy["spec"].get(way, []):
-            for peer in rule.get("to" if way == "egress" else "from", []):
-                other = peer.get("podSelector", {}).get("matchLabels", {}).get(NAME)
-                for port in rule["ports"] if other else []:
-                    yield (
-                        (name, other, port["port"])
-                        if way == "egress"
-                        else (other, name, port["port"])
-                    )
-
-
 def addressed(world: World) -> Iterator[str]:
-    """The hosts in settings and in scalers are services, with that port; KEDA's with their namespace, as it has one of its own."""
+    """Every host in settings and scalers is a service with that port.
+
+    KEDA runs in another namespace, so its hosts name theirs.
+    """
     spaces = [item["metadata"]["name"] for item in world.all("Namespace")]
     urls = [
         (value, "")
         for item in world.workloads
         for container in lasting(item)
         for name, value in environment(world, container).items()
-        if name.endswith("_URL") and not value.startswith("s3://")  # which is no host
+        if name.endswith("_URL") and not value.startswith("s3://")  # a bucket is no host
     ]
     urls += [
         (trigger["metadata"][key], f".{spaces[0]}.svc")
@@ -345,38 +267,41 @@ def addressed(world: World) -> Iterator[str]:
         for key in trigger["metadata"].keys() & {"address", "serverAddress"}
     ]
     for url, suffix in urls:
-        found = re.fullmatch(
+        parts = re.fullmatch(
             rf"(?:\w+:/{{2,3}})?(?:[^@]*@)?([^:/]+?){re.escape(suffix)}:(\d+)(?:/\d+)?", url
         )
-        service = world.one("Service", found[1]) if found else None
+        service = world.one("Service", parts[1]) if parts else None
         open_ports = {port["port"] for port in service["spec"]["ports"]} if service else set()
-        if found is None or (found[1] != "127.0.0.1" and int(found[2]) not in open_ports):
+        if parts is None or (parts[1] != "127.0.0.1" and int(parts[2]) not in open_ports):
             yield f"{url} leads to no service"
 
 
 def patient(world: World) -> Iterator[str]:
-    """The longest work, then the process's own grace, then the pod's; a worker gives back in between, for 5 s at most."""
+    """The longest work is shorter than the process's grace, and that is shorter than the pod's.
+
+    A worker needs up to 5 s in between, to requeue its predictions.
+    """
     for item in world.workloads:
         for container in pod(item)["containers"]:
-            given = environment(world, container)
+            settings = environment(world, container)
             grace_s = pod(item).get("terminationGracePeriodSeconds", 30)
             pause_s = (
                 container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             )
             if item["metadata"]["name"] == "worker" and not (
-                float(given["SLUICE_WORKER_MAX_RUN_S"])
-                < float(given["SLUICE_WORKER_GRACE_S"])
+                float(settings["SLUICE_WORKER_MAX_RUN_S"])
+                < float(settings["SLUICE_WORKER_GRACE_S"])
                 < grace_s - pause_s - 10
             ):
                 yield f"{label(item)} may be killed while a prediction still runs"
             if (
                 item["metadata"]["name"] == "webhooks"
-                and not float(given["SLUICE_WEBHOOKS_GRACE_S"]) < grace_s - pause_s
+                and not float(settings["SLUICE_WEBHOOKS_GRACE_S"]) < grace_s - pause_s
             ):
                 yield f"{label(item)} may be killed while a delivery is still sent"
             if (
                 item["metadata"]["name"] == "api"
-                and not float(given["SLUICE_API_DRAIN_S"]) < grace_s - pause_s
+                and not float(settings["SLUICE_API_DRAIN_S"]) < grace_s - pause_s
             ):
                 yield f"{label(item)} may be killed while a request is still answered"
             for argument in container.get("args", []):
@@ -386,27 +311,27 @@ def patient(world: World) -> Iterator[str]:
 
 
 def remembered(world: World) -> Iterator[str]:
-    """The stores write what they hold to a disk of their own, forget nothing, and have room to write it anew."""
+    """The stores keep everything on a disk of their own, with room to rewrite the file."""
     for item in world.all("StatefulSet"):
         config = world.one("ConfigMap", pod(item)["volumes"][0]["configMap"]["name"])
         lines = config["data"]["redis.conf"].splitlines() if config else []
-        given = dict(line.split(maxsplit=1) for line in lines if line and not line.startswith("#"))
-        if given.get("appendonly") != "yes" or given.get("maxmemory-policy") != "noeviction":
+        options = dict(
+            line.split(maxsplit=1) for line in lines if line and not line.startswith("#")
+        )
+        if options.get("appendonly") != "yes" or options.get("maxmemory-policy") != "noeviction":
             yield f"{label(item)} may forget"
         limit = pod(item)["containers"][0]["resources"]["limits"]["memory"]
-        if _mebibytes(limit) < 2 * _mebibytes(given.get("maxmemory", "")) or not item["spec"].get(
+        if _mebibytes(limit) < 2 * _mebibytes(options.get("maxmemory", "")) or not item["spec"].get(
             "volumeClaimTemplates"
         ):
             yield f"{label(item)} has not the room for twice its maxmemory, or no disk"
 
 
 def _mebibytes(text: str) -> float:
-    found = re.fullmatch(r"(\d+)(mb|gb|Mi|Gi)", text)
-    return (
-        float(found[1]) * (1024 if found[2].startswith(("g", "G")) else 1)
-        if found
-        else float("inf")
-    )
+    parts = re.fullmatch(r"(\d+)(mb|gb|Mi|Gi)", text)
+    if parts is None:
+        return float("inf")
+    return float(parts[1]) * (1024 if parts[2].startswith(("g", "G")) else 1)
 
 
 def pinned(world: World) -> Iterator[str]:
@@ -414,7 +339,7 @@ def pinned(world: World) -> Iterator[str]:
         for container in containers(item):
             _, _, tag = container["image"].rpartition("/")[2].partition(":")
             if tag in {"", "latest"}:
-                yield f"{label(item)}, {container['name']} takes whatever {container['image']} is today"
+                yield f"{label(item)}, {container['name']} has no version in {container['image']}"
 
 
 def housed(world: World) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The overlays and combinations of components, rendered by `kubectl kustomize` in a copy of k8s/, with secrets that are none."""
+"""Overlays and combinations of components, rendered by `kubectl kustomize` with made-up secrets."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 Objects: TypeAlias = list[dict[str, Any]]
 
 OVERLAYS = ("kind", "cpu", "gpu", "prod")
-# Each component alone, where it can stand alone, and those that touch the same objects together.
+# Each component alone, where possible, and components that change the same objects together.
 COMBINATIONS = {
     "base": [],
     "queue": ["keda"],
@@ -49,15 +49,15 @@ secretGenerator:
 
 
 def kubectl() -> str | None:
-    """The kubectl of this environment's own wheel, or the one on the path."""
+    """The kubectl of this environment's wheel, or the one on the path."""
     own = Path(sys.executable).with_name("kubectl")
     return str(own) if own.exists() else shutil.which("kubectl")
 
 
 def copy(directory: Path) -> Path:
-    """A copy of k8s/ in `directory`, whose overlays have their secrets, and which has the combinations too."""
+    """A copy of k8s/ in `directory`, with the combinations and a secret in every overlay."""
     target = directory / "k8s"
-    # A developer's own secrets stay where they are.
+    # A developer's own secrets are not copied.
     shutil.copytree(ROOT / "k8s", target, ignore=shutil.ignore_patterns("redis.env", "keys.json"))
     for name, components in COMBINATIONS.items():
         folder = target / "overlays" / name
@@ -74,12 +74,12 @@ def copy(directory: Path) -> Path:
 
 
 def render(folder: Path) -> Objects:
-    """What `kubectl apply -k` would send. Raises CalledProcessError, with kubectl's words, where it can't be built."""
+    """The objects that `kubectl apply -k` would send. Raises CalledProcessError."""
     command = [kubectl() or "kubectl", "kustomize", str(folder)]
-    # Its own home, lest it read somebody's cluster or plugins.
+    # With an empty home, kubectl reads no developer's cluster or plugins.
     env = {"PATH": os.defpath, "HOME": str(folder)}
-    found = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
-    assert found.stderr == "", found.stderr  # a warning is a field that is about to go
-    import yaml  # it comes with what only these tests need
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
+    assert done.stderr == "", done.stderr  # a warning names a deprecated field
+    import yaml  # a package of the extra `k8s`
 
-    return [item for item in yaml.safe_load_all(found.stdout) if item]
+    return [item for item in yaml.safe_load_all(done.stdout) if item]

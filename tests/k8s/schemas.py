@@ -1,29 +1,30 @@
-"""Objects against the schemas of Kubernetes, from the package kubernetes-validate, and of custom resources, from crds.yaml."""
+"""Schemas of Kubernetes, from kubernetes-validate, and of custom resources, from crds.yaml."""
 
 import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-# What the manifests are written for, and the newest that the package knows, so that what is about to go is noticed.
+# The version that the manifests are written for, and the newest that the package knows: the newest
+# shows fields that will be removed.
 KUBERNETES = ("1.34", "1.37")
-# What is imported below comes with the extra `k8s`, which not every developer has.
+# The packages imported below belong to the extra `k8s`, which not every developer has.
 
 
 def problems(item: dict[str, Any]) -> list[str]:
-    """What is wrong with one object; unknown fields and kinds are."""
+    """The problems of one object; an unknown field or kind is one."""
     from jsonschema import Draft202012Validator
 
     custom = _custom().get(f"{item['apiVersion']}/{item['kind']}")
     if custom is None:
-        return list(_of_kubernetes(json.dumps(item)))
+        return list(_kubernetes_problems(json.dumps(item)))
     errors = Draft202012Validator(custom).iter_errors(item["spec"])
     found = [f"{'/'.join(map(str, error.path))}: {error.message}" for error in errors]
     behavior = (
         item["spec"].get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior")
     )
     if behavior:
-        found += _of_kubernetes(json.dumps(_autoscaler(behavior)))
+        found += _kubernetes_problems(json.dumps(_autoscaler(behavior)))
     return found
 
 
@@ -42,12 +43,12 @@ def _autoscaler(behavior: dict[str, Any]) -> dict[str, Any]:
 def _custom() -> dict[str, Any]:
     import yaml
 
-    found: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("crds.yaml").read_text())
-    return found
+    crds: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("crds.yaml").read_text())
+    return crds
 
 
 @cache  # most objects are the same in every combination
-def _of_kubernetes(text: str) -> tuple[str, ...]:
+def _kubernetes_problems(text: str) -> tuple[str, ...]:
     import kubernetes_validate
 
     found = []

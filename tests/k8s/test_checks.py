@@ -1,4 +1,4 @@
-"""That the checks find what they are for: each of these faults, planted in a good rendering, is found."""
+"""The checks of k8s/ find each of these faults, planted in a good rendering."""
 
 import copy
 from collections.abc import Callable
@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.k8s import policies, schemas
-from tests.k8s.policies import Check, World
+from tests.k8s.policies import Check
+from tests.k8s.world import NAME, World, pod
 
 Fault: TypeAlias = Callable[[World], None]
 
@@ -19,7 +20,7 @@ def _get(world: World, kind: str, name: str) -> dict[str, Any]:
 
 
 def _pod(world: World, name: str = "api") -> dict[str, Any]:
-    return policies.pod(_get(world, "Deployment", name))
+    return pod(_get(world, "Deployment", name))
 
 
 def _main(world: World, name: str = "api") -> dict[str, Any]:
@@ -112,7 +113,7 @@ FAULTS: dict[str, tuple[Check, Fault]] = {
     ),
     "selector": (
         policies.joined,
-        lambda world: _spec(world, "Service", "api")["selector"].update({policies.NAME: "apy"}),
+        lambda world: _spec(world, "Service", "api")["selector"].update({NAME: "apy"}),
     ),
     "target port": (
         policies.joined,
@@ -159,7 +160,7 @@ FAULTS: dict[str, tuple[Check, Fault]] = {
         policies.connected,
         lambda world: _spec(world, "NetworkPolicy", "keeper")["egress"][0]["to"][0][
             "podSelector"
-        ].update(matchLabels={policies.NAME: "reddis"}),
+        ].update(matchLabels={NAME: "reddis"}),
     ),
     "host": (
         policies.addressed,
@@ -194,9 +195,9 @@ FAULTS: dict[str, tuple[Check, Fault]] = {
     ),
     "no room": (
         policies.remembered,
-        lambda world: policies.pod(_get(world, "StatefulSet", "redis"))["containers"][0][
-            "resources"
-        ]["limits"].update(memory="600Mi"),
+        lambda world: pod(_get(world, "StatefulSet", "redis"))["containers"][0]["resources"][
+            "limits"
+        ].update(memory="600Mi"),
     ),
     "latest": (
         policies.pinned,
@@ -215,14 +216,14 @@ def good(worlds: dict[str, World]) -> World:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found(good: World, fault: str) -> None:
+def test_a_check_finds_its_planted_fault(good: World, fault: str) -> None:
     check, plant = FAULTS[fault]
     assert list(check(good)) == []
     plant(good)
     assert list(check(good)) != []
 
 
-def test_every_check_is_tried() -> None:
+def test_every_check_has_a_planted_fault() -> None:
     assert {check for check, _ in FAULTS.values()} == {*policies.CHECKS, policies.pinned}
 
 
@@ -253,7 +254,7 @@ def test_every_check_is_tried() -> None:
         ("IngressRoute", "api", {"entryPoint": ["web"]}),
     ],
 )
-def test_a_field_that_is_not_there_is_found(
+def test_an_unknown_or_wrong_field_is_a_problem(
     good: World, kind: str, name: str, change: dict[str, Any]
 ) -> None:
     item = _get(good, kind, name)
@@ -262,7 +263,7 @@ def test_a_field_that_is_not_there_is_found(
     assert schemas.problems(item) != []
 
 
-def test_a_kind_that_is_not_there_is_found() -> None:
+def test_an_unknown_kind_is_a_problem() -> None:
     pytest.importorskip(
         "kubernetes_validate",
         reason="kubernetes_validate is not installed; `make check` installs it",

@@ -1,4 +1,4 @@
-"""Every overlay and combination of k8s/: it builds, it is valid, and it keeps what k8s/ promises."""
+"""Every overlay and combination of k8s/ is valid and keeps the promises."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from sluice.settings import Settings
 from tests.k8s import policies, rendering, schemas
-from tests.k8s.policies import World
+from tests.k8s.world import World, environment, label, pod
 
 
 @pytest.fixture
@@ -17,27 +17,27 @@ def world(worlds: dict[str, World], request: pytest.FixtureRequest) -> World:
 
 
 @pytest.mark.parametrize("world", rendering.NAMES, indirect=True)
-def test_the_schemas_know_every_field(world: World) -> None:
+def test_every_object_is_valid_by_its_schema(world: World) -> None:
     found = [
-        f"{policies.label(item)}: {problem}"
-        for item in world.objects
-        for problem in schemas.problems(item)
+        f"{label(item)}: {problem}" for item in world.objects for problem in schemas.problems(item)
     ]
     assert found == []
 
 
 @pytest.mark.parametrize("world", rendering.NAMES, indirect=True)
-def test_the_promises_are_kept(world: World) -> None:
+def test_every_promise_of_the_manifests_is_kept(world: World) -> None:
     assert [problem for check in policies.CHECKS for problem in check(world)] == []
 
 
 @pytest.mark.parametrize("world", rendering.OVERLAYS, indirect=True)
-def test_an_overlay_names_every_image_s_version(world: World) -> None:
+def test_an_overlay_names_every_images_version(world: World) -> None:
     assert list(policies.pinned(world)) == []
 
 
 @pytest.mark.parametrize("world", rendering.NAMES, indirect=True)
-def test_sluice_takes_the_environment(world: World, environ: dict[str, str]) -> None:
+def test_sluice_accepts_the_environment_of_every_container(
+    world: World, environ: dict[str, str]
+) -> None:
     ours = [
         item
         for item in world.workloads
@@ -48,7 +48,7 @@ def test_sluice_takes_the_environment(world: World, environ: dict[str, str]) -> 
     for item in ours:
         environ.clear()
         environ.update(before)
-        environ.update(policies.environment(world, policies.pod(item)["containers"][0]))
+        environ.update(environment(world, pod(item)["containers"][0]))
         settings = Settings.from_env()
         assert settings.redis_url.endswith("@redis:6379/0")
         if item["metadata"]["name"] != "webhooks":
@@ -62,7 +62,7 @@ def test_sluice_takes_the_environment(world: World, environ: dict[str, str]) -> 
 
 @pytest.fixture
 def environ() -> Iterator[dict[str, str]]:
-    """The process's environment, without settings, and as it was afterwards."""
+    """The process's environment without settings; restored afterwards."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("SLUICE_")]:
         del os.environ[name]
@@ -71,7 +71,7 @@ def environ() -> Iterator[dict[str, str]]:
     os.environ.update(before)
 
 
-def test_no_secret_is_kept_here() -> None:
+def test_the_folder_of_manifests_holds_no_secret() -> None:
     ignored = {"redis.env", "keys.json"}
     assert "k8s/overlays/*/redis.env" in (rendering.ROOT / ".gitignore").read_text()
     for path in Path(rendering.ROOT / "k8s").rglob("*"):
@@ -80,7 +80,7 @@ def test_no_secret_is_kept_here() -> None:
             assert "kind: Secret" not in path.read_text().splitlines(), path
 
 
-def test_the_pod_that_restores_a_backup_is_allowed_too() -> None:
+def test_the_pod_that_restores_a_backup_is_secure() -> None:
     yaml = pytest.importorskip("yaml", reason="yaml is not installed; `make check` installs it")
     pytest.importorskip(
         "kubernetes_validate",
@@ -96,8 +96,10 @@ def test_the_pod_that_restores_a_backup_is_allowed_too() -> None:
     assert list(policies.secure(World([deployment], frozenset()))) == []
 
 
-def test_with_a_bucket_there_is_no_second_redis(worlds: dict[str, World]) -> None:
-    """And those that use it, and only those, may reach it; the node's metadata stay out of reach."""
+def test_with_a_bucket_there_is_no_second_redis_and_only_its_users_reach_it(
+    worlds: dict[str, World],
+) -> None:
+    """The node's metadata stay out of reach."""
     world = worlds["s3-policies-keda"]
     assert not [
         item for item in world.objects if item["metadata"]["name"].startswith("redis-blobs")
@@ -105,7 +107,7 @@ def test_with_a_bucket_there_is_no_second_redis(worlds: dict[str, World]) -> Non
     for item in world.all("NetworkPolicy"):
         rules = [rule for rule in item["spec"].get("egress", []) if {"port": 443} in rule["ports"]]
         public = [peer["ipBlock"] for rule in rules for peer in rule["to"] if "ipBlock" in peer]
-        users = {"api", "worker", "keeper", "webhooks"}  # webhooks for what clients name
+        users = {"api", "worker", "keeper", "webhooks"}  # webhooks go to clients' URLs
         assert bool(public) == (item["metadata"]["name"] in users), item["metadata"]["name"]
         for block in public:
             assert block["cidr"] != "0.0.0.0/0" or "169.254.0.0/16" in block["except"]
