@@ -1,6 +1,8 @@
-"""Chaos: clients that use the live stack while its parts are killed, frozen and cut off, and a checker that reads their log.
+"""Chaos: clients use a live stack while its processes are killed, frozen and cut off.
 
-python -m tests.chaos --seconds 300 --seed 1     the harness; exits 1 on any breach
-python -m tests.chaos.checker LOG                the checker alone, on a log that a run has left
-python -m tests.chaos.bugs                       ten planted bugs, each of which the harness must find
+A checker then reads the clients' log.
+
+    python -m tests.chaos --seconds 300 --seed 1     the harness; exits 1 on any breach
+    python -m tests.chaos.checker LOG                the checker alone, on the log of a run
+    python -m tests.chaos.bugs                       ten planted bugs that the harness must find
 """

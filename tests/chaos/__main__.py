@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: run it, print what was done and what was found, exit 1 on any breach."""
+"""`python -m tests.chaos`: run the harness, print faults and breaches, exit 1 on any breach."""
 
 import argparse
 import asyncio
@@ -16,7 +16,7 @@ _SHOWN = 5  # breaches of one kind that are printed
 
 
 def main() -> int:
-    """0: nothing was broken; 1: something was; 2: the run itself failed."""
+    """0: no breach; 1: some breach; 2: the run itself failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="how long faults happen (300)")
     parser.add_argument("--seed", type=int, default=1, help="draws the clients and the faults (1)")
@@ -88,7 +88,8 @@ def _print(report: checker.Report, options: Options) -> None:
     for name, count in sorted(report.counts.items()):
         _say(f"  {name:<28} {count:>7}")
     _say(
-        f"the last end came {report.slowest_s:.1f} s after the last fault; the bound is {options.bound_s:.0f} s"
+        f"the last prediction ended {report.slowest_s:.1f} s after the last fault;"
+        f" the bound is {options.bound_s:.0f} s"
     )
     kinds = defaultdict(list)
     for breach in report.breaches:

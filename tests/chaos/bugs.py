@@ -1,7 +1,9 @@
-"""Ten bugs, each planted into a copy of the checkout, and each of which the harness must find there.
+"""Ten bugs, each planted into a copy of the checkout, where the harness must find it.
 
-python -m tests.chaos.bugs [NAME ...]     plants them one after another; exits 1 when one is not found
-python -m tests.chaos.bugs --control      the same faults on an unharmed copy, where nothing may be found
+    python -m tests.chaos.bugs [NAME ...]     plants one after another
+    python -m tests.chaos.bugs --control      the same faults on an unharmed copy
+
+The exit status is 1 when a bug was not found, or when the unharmed copy had a breach.
 """
 
 import argparse
@@ -27,27 +29,32 @@ COPIED = (
     "tests/chaos",
 )
 TIMEOUT_S = 420.0
-HUNG = -1  # the exit status of a harness that was ended by its time-out
+HUNG = -1
+"""The exit status of a harness that was killed after TIMEOUT_S."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """`old` occurs exactly once in the file."""
+    """A change of one file."""
 
     file: str
     old: str
+    """A text that occurs exactly once in the file."""
     new: str
 
 
 @dataclass(frozen=True)
 class Bug:
-    """`kinds`: it is found when the checker reports one of these; `only`: the faults that bring it out."""
+    """A planted bug, and the run that must find it."""
 
     name: str
     says: str
+    """The bug and its effect, in a sentence."""
     edits: Sequence[Edit]
     kinds: frozenset[str]
+    """Kinds of breaches; the checker must report one of them."""
     only: Sequence[str]
+    """The faults that bring the bug out."""
     seconds: float = 25.0
     every_s: float = 3.0
 
@@ -55,7 +62,7 @@ class Bug:
 BUGS = [
     Bug(
         "keeper-asleep",
-        "the sweep does not look for lapsed leases: what a killed worker ran stays processing",
+        "the sweep finds no lapsed lease: the predictions of a killed worker stay processing",
         [
             Edit(
                 "sluice/ledger/lua/sweep.lua",
@@ -68,7 +75,7 @@ BUGS = [
     ),
     Bug(
         "retry-in-milliseconds",
-        "a delay in seconds is taken for another unit: what is tried again after an outage waits for hours",
+        "a delay in seconds is taken for another unit: a retry after an outage waits for hours",
         [
             Edit(
                 "sluice/ledger/lua/requeue.lua",
@@ -82,7 +89,7 @@ BUGS = [
     ),
     Bug(
         "redis-forgets",
-        "Redis keeps nothing on disk: a restart forgets what was accepted",
+        "Redis keeps nothing on disk: a restart forgets accepted predictions",
         [Edit("sluice/local/servers/redis.py", '"appendonly": "yes"', '"appendonly": "no"')],
         frozenset({"lost"}),
         ["kill:redis"],
@@ -90,7 +97,7 @@ BUGS = [
     ),
     Bug(
         "retry-overwrites",
-        "an id that is taken is recorded anew: of two submissions under one key, each starts the prediction",
+        "a known id is recorded again: two submissions under one id both start the prediction",
         [
             Edit(
                 "sluice/ledger/lua/create.lua",
@@ -114,7 +121,7 @@ BUGS = [
     ),
     Bug(
         "image-removed-early",
-        "the image is removed once it has been read, and not once the end is on record: a second attempt has none",
+        "the image is removed when it is read, not at the recorded end: a second attempt has none",
         [
             Edit(
                 "worker/pipeline.py",
@@ -128,11 +135,12 @@ BUGS = [
     ),
     Bug(
         "stale-owner-wins",
-        "whoever finishes writes the end: an attempt that was canceled, or lost its lease in a frozen worker, too",
+        "every attempt may write the end, also a canceled one or one that lost its lease",
         [
             Edit(
                 "sluice/ledger/lua/finish.lua",
-                "if not owned(prediction_id, owner) or not move(prediction_id, status) then return 0 end\n"
+                "if not owned(prediction_id, owner) or not move(prediction_id, status)"
+                " then return 0 end\n"
                 "note(prediction_id, logs)\n",
                 "redis.call('HSET', prediction_key(prediction_id), 'status', status)\n",
             )
@@ -142,7 +150,7 @@ BUGS = [
     ),
     Bug(
         "no-timeouts",
-        "Redis is waited for without end: a connection that a black hole took holds its thread for ever",
+        "calls to Redis have no time-out: a silent connection holds its thread for ever",
         [
             Edit(
                 "sluice/redisio/connection.py",
@@ -165,12 +173,13 @@ BUGS = [
     ),
     Bug(
         "timeout-ignored",
-        "an inference that timed out is taken for done: the shared region still holds the result of the picture before",
+        "a timed-out inference counts as done: the region holds the previous picture's result",
         [
             Edit(
                 "sluice/vision/triton.py",
                 "        except _RegionLost:  #",
-                "        except DeadlineExceeded:\n            answer = None\n        except _RegionLost:  #",
+                "        except DeadlineExceeded:\n            answer = None\n"
+                "        except _RegionLost:  #",
             )
         ],
         frozenset({"wrong"}),
@@ -179,7 +188,7 @@ BUGS = [
     ),
     Bug(
         "records-for-ever",
-        "what has ended gets no time to live: Redis fills up",
+        "ended predictions get no time to live: Redis fills up",
         [
             Edit(
                 "sluice/ledger/lua/include/finish.lua",
@@ -195,7 +204,7 @@ BUGS = [
 
 
 def plant(bug: Bug, checkout: Path) -> None:
-    """Raises ValueError where the code is no longer what the bug was made for."""
+    """Edit the checkout. Raises ValueError where an edit does not fit the code any more."""
     for edit in bug.edits:
         path = checkout / edit.file
         text = path.read_text()
@@ -217,7 +226,7 @@ def copy(target: Path) -> None:
 
 
 def run(bug: Bug, seed: int, workdir: Path, *, planted: bool = True) -> tuple[int, Counter[str]]:
-    """The harness's exit status, and how many breaches of each kind it reported."""
+    """The harness's exit status, and its breaches by kind."""
     checkout = workdir / "checkout"
     copy(checkout)
     if planted:
@@ -246,7 +255,7 @@ def run(bug: Bug, seed: int, workdir: Path, *, planted: bool = True) -> tuple[in
             status = subprocess.run(
                 command, cwd=checkout, stdout=output, stderr=output, timeout=TIMEOUT_S, check=False
             ).returncode
-        except subprocess.TimeoutExpired:  # the stack's reaper ends what the harness had started
+        except subprocess.TimeoutExpired:  # the stack's reaper ends the harness's processes
             status = HUNG
     report = workdir / "run" / "report.json"
     breaches = json.loads(report.read_text())["breaches"] if report.exists() else []
@@ -276,14 +285,15 @@ def main() -> int:
         status, kinds = run(bug, asked.seed, workdir, planted=not asked.control)
         right = status == 0 if asked.control else status == 1 and bool(bug.kinds & set(kinds))
         good = good and right
-        found = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "nothing"
+        breaches = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "nothing"
         verdict = (
             ("unharmed" if right else "FALSE ALARM")
             if asked.control
             else ("found" if right else "NOT FOUND")
         )
         sys.stdout.write(
-            f"{bug.name:<22} {verdict:<11} in {time.monotonic() - started:4.0f} s, exit {status}: {found}\n"
+            f"{bug.name:<22} {verdict:<11} in {time.monotonic() - started:4.0f} s,"
+            f" exit {status}: {breaches}\n"
         )
         sys.stdout.flush()
     sys.stdout.write(f"the runs are in {base}\n")

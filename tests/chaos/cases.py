@@ -1,4 +1,4 @@
-"""What the clients submit: pictures drawn here, with some sets of parameters, and pictures that only a decoder finds bad."""
+"""The clients' submissions: drawn pictures with parameters, and pictures with damaged pixels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,16 @@ Picture = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Case:
-    """One image with its parameters, and how a prediction of it must end whatever happens meanwhile."""
+    """One image with its parameters, and the end that its predictions must have."""
 
     name: str
     image: bytes
     content_type: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     ends: str = "succeeded"
+    """The terminal status of every prediction of this case."""
     code: str | None = None
+    """The error's code, where the status is not `succeeded`."""
 
     @property
     def visualize(self) -> bool:
@@ -27,14 +29,12 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """The same on every call, on every machine."""
+    """All cases, the same on every call and every machine."""
     rng = np.random.default_rng(20)
     pictures = [_picture(rng, number) for number in range(5)]
     jpegs = [_encoded(".jpg", picture) for picture in pictures]
-    low = {
-        "confidence": "0.05",
-        "max_detections": "12",
-    }  # so that even a young model finds something to compare
+    # A low confidence gives detections to compare even from a weak model.
+    low = {"confidence": "0.05", "max_detections": "12"}
     good = [Case(f"plain-{number}", jpeg, "image/jpeg", low) for number, jpeg in enumerate(jpegs)]
     good += [
         Case("drawn-0", jpegs[0], "image/jpeg", {**low, "visualize": "true"}),

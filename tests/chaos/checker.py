@@ -1,39 +1,40 @@
-"""Reads a run's log and says what was broken. It knows the service's promises, and nothing of its code.
+"""Reads a run's log and reports breaches. The checker knows promises and no code.
 
-    lost          accepted, and later not known
+    lost          accepted, and later unknown
     stuck         accepted, and not seen terminal within the bound after the last fault
     changed       seen terminal in two ways: another status, time, result or reason
     revived       seen running after its end was seen or told
-    uncanceled    the cancel was confirmed, and it ended otherwise
-    unasked       canceled, though nobody asked for that by then
-    failed        failed or aborted, though the same work succeeds without faults; or for another reason than it must
-    wrong         another result than without faults, or a result for what can't be read
+    uncanceled    the cancel was confirmed, and the prediction ended otherwise
+    unasked       canceled before any client had asked for a cancel
+    failed        failed or aborted, although the same case succeeds without faults; or failed for
+                  another reason than the case's
+    wrong         another result than without faults, or a result for a damaged image
     recreated     one id with two creation times
-    mixed_up      one id for two submissions: two payloads under one id, or one id given out twice; or the same payload refused
+    mixed_up      one id for two payloads, one id given to two submissions, or a refusal of the same
+                  payload
     malformed     an answer that contradicts itself, or that no client could expect
-    fault         500, or an error that is no problem document: a fault of the service's own
-    unanswered    no answer, or 503, though the last fault is long over; or a submission that was never accepted
-    down          a part of the stack that is not running at the end
-    left_over     in Redis past its time
+    fault         status 500, or an error that is no problem document
+    unanswered    no answer, or 503, long after the last fault; a submission that was never
+                  accepted; or predictions that could not be looked at in time
+    down          a process of the stack does not run at the end
+    left_over     a key is in Redis past its time
 
-Any of them is one too many; what may be left in Redis, and for how long, is in `leftovers.py`; what webhooks must
-have told, with its own kinds, is in `told.py`.
+A single breach is one too many. `leftovers.py` says which keys may be left in Redis, and for how
+long. `told.py` has the promises of webhooks, with its own kinds of breaches.
 """
 
 import json
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from tests.chaos.history import RUNNING, TERMINAL, Exchange, Record, Run, first_end, sort
 from tests.chaos.leftovers import left_over
 from tests.chaos.outputs import difference
 from tests.chaos.told import mistakes
 
-TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
-RUNNING = {"starting", "processing"}
 EXPECTED = {
     "put": {202, 422, 429, 503},
     "post": {202, 429, 503},
@@ -41,8 +42,6 @@ EXPECTED = {
     "cancel": {200, 404, 409, 503},
     "image": {200, 404, 409, 503},
 }
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -55,64 +54,18 @@ class Breach:
         return f"{self.kind:<11} {self.id or '-'}: {self.text}"
 
 
-@dataclass(frozen=True)
-class Exchange:
-    """One request and its answer; `status` is None where there was none."""
-
-    op: str
-    id: str | None
-    case: str | None
-    asked: float
-    answered: float
-    status: int | None
-    code: str | None
-    prediction: Record | None
-    sha: str | None
-
-    @property
-    def state(self) -> str | None:
-        return self.prediction["status"] if self.prediction else None
-
-    @property
-    def terminal(self) -> bool:
-        return self.state in TERMINAL
-
-
 @dataclass
 class Report:
     breaches: list[Breach] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    slowest_s: float = (
-        0.0  # from the last fault to the last end of a prediction that a client then saw
-    )
-
-
-@dataclass
-class _Run:
-    """The log, sorted into what the rules ask for."""
-
-    exchanges: list[Exchange]
-    of: dict[str, list[Exchange]]
-    cases: dict[str, Record]
-    calm: float
-    bound_s: float
-    recovery_s: float
-    ends: list[Record]
-
-    @property
-    def accepted(self) -> dict[str, Exchange]:
-        """By id, the first answer that took it on."""
-        found: dict[str, Exchange] = {}
-        for exchange in sorted(self.exchanges, key=lambda one: one.answered):
-            if exchange.op in ("put", "post") and exchange.status == 202 and exchange.id:
-                found.setdefault(exchange.id, exchange)
-        return found
+    slowest_s: float = 0.0
+    """The time from the last fault to the last end that a client saw."""
 
 
 def check(records: Iterable[Record]) -> Report:
-    """Every breach in a whole log, in the rules' order."""
+    """All breaches in a whole log, in the order of the rules."""
     records = list(records)
-    run = _sort(records)
+    run = sort(records)
     report = Report(counts=_counts(records, run))
     for rule in (_answers, _never_accepted, _identity, _histories, _endings, _images):
         report.breaches += rule(run)
@@ -121,7 +74,7 @@ def check(records: Iterable[Record]) -> Report:
         found = {
             name: end.state
             for name in run.accepted
-            if (end := _first_end(run.of[name])) and end.state
+            if (end := first_end(run.by_id[name])) and end.state
         }
         report.breaches += [Breach(*one) for one in mistakes(messages, found)]
     report.counts["webhook messages"] = len(messages)
@@ -129,7 +82,7 @@ def check(records: Iterable[Record]) -> Report:
         Breach(
             "unanswered",
             None,
-            f"{record['count']} predictions could not be looked at within {record['within_s']:.0f} s",
+            f"{record['count']} predictions without a last look after {record['within_s']:.0f} s",
         )
         for record in records
         if record["what"] == "unseen"
@@ -148,55 +101,17 @@ def check(records: Iterable[Record]) -> Report:
         )
         report.breaches += [
             Breach("left_over", None, text)
-            for text in left_over(audit, set(run.of), doubtful, done)
+            for text in left_over(audit, set(run.by_id), doubtful, done)
         ]
     last = max(
-        (e.answered for es in run.of.values() for e in [_first_end(es)] if e), default=run.calm
+        (e.answered for es in run.by_id.values() for e in [first_end(es)] if e), default=run.calm
     )
     report.slowest_s = max(0.0, last - run.calm)
     return report
 
 
-def _sort(records: Sequence[Record]) -> _Run:
-    start = next(record for record in records if record["what"] == "start")
-    calm = next((record["t"] for record in records if record["what"] == "calm"), float("inf"))
-    asks = {record["n"]: record for record in records if record["what"] == "ask"}
-    exchanges = []
-    for record in records:
-        if record["what"] not in ("answer", "silence"):
-            continue
-        ask = asks[record["n"]]
-        prediction = record.get("prediction")
-        exchanges.append(
-            Exchange(
-                op=ask["op"],
-                id=ask.get("id") or (prediction or {}).get("id"),
-                case=ask.get("case"),
-                asked=ask["t"],
-                answered=record["t"],
-                status=record.get("status"),
-                code=record.get("code") if record["what"] == "answer" else record["error"],
-                prediction=prediction,
-                sha=record.get("sha"),
-            )
-        )
-    of: dict[str, list[Exchange]] = defaultdict(list)
-    for exchange in exchanges:
-        if exchange.id:
-            of[exchange.id].append(exchange)
-    return _Run(
-        exchanges,
-        of,
-        cases={record["case"]: record for record in records if record["what"] == "case"},
-        calm=calm,
-        bound_s=start["bound_s"],
-        recovery_s=start["recovery_s"],
-        ends=[record for record in records if record["what"] == "end"],
-    )
-
-
-def _answers(run: _Run) -> Iterator[Breach]:
-    """Each answer by itself."""
+def _answers(run: Run) -> Iterator[Breach]:
+    """Rules about single answers."""
     late = run.calm + run.recovery_s
     accepted = run.accepted
     for one in run.exchanges:
@@ -252,9 +167,9 @@ def _contradiction(one: Exchange) -> str | None:
     return None
 
 
-def _never_accepted(run: _Run) -> Iterator[Breach]:
+def _never_accepted(run: Run) -> Iterator[Breach]:
     accepted = run.accepted
-    for prediction_id, exchanges in run.of.items():
+    for prediction_id, exchanges in run.by_id.items():
         if any(one.op == "put" for one in exchanges) and prediction_id not in accepted:
             last = max(exchanges, key=lambda one: one.answered)
             yield Breach(
@@ -264,10 +179,10 @@ def _never_accepted(run: _Run) -> Iterator[Breach]:
             )
 
 
-def _identity(run: _Run) -> Iterator[Breach]:
-    """One id, one payload, one creation."""
+def _identity(run: Run) -> Iterator[Breach]:
+    """An id has one payload and one time of creation."""
     accepted = run.accepted
-    for prediction_id, exchanges in run.of.items():
+    for prediction_id, exchanges in run.by_id.items():
         created = {one.prediction["created_at"] for one in exchanges if one.prediction}
         if len(created) > 1:
             yield Breach(
@@ -289,16 +204,10 @@ def _identity(run: _Run) -> Iterator[Breach]:
                 yield Breach("mixed_up", prediction_id, f"the same payload was refused: {one.code}")
 
 
-def _first_end(exchanges: Iterable[Exchange]) -> Exchange | None:
-    return min(
-        (one for one in exchanges if one.terminal), key=lambda one: one.answered, default=None
-    )
-
-
-def _histories(run: _Run) -> Iterator[Breach]:
-    """One end for each that was accepted, within the bound, and never another."""
-    for prediction_id, exchanges in run.of.items():
-        end = _first_end(exchanges)
+def _histories(run: Run) -> Iterator[Breach]:
+    """Every accepted prediction has one end within the bound, and never another."""
+    for prediction_id, exchanges in run.by_id.items():
+        end = first_end(exchanges)
         if prediction_id in run.accepted and (end is None or end.answered > run.calm + run.bound_s):
             last = max((one for one in exchanges if one.prediction), key=lambda one: one.answered)
             when = (
@@ -348,11 +257,11 @@ def _differs(one: Record, other: Record) -> str | None:
     return None
 
 
-def _endings(run: _Run) -> Iterator[Breach]:
-    """What it ended as, against what it must end as."""
+def _endings(run: Run) -> Iterator[Breach]:
+    """Every prediction ends as its case must end."""
     accepted = run.accepted
-    for prediction_id, exchanges in run.of.items():
-        end = _first_end(exchanges)
+    for prediction_id, exchanges in run.by_id.items():
+        end = first_end(exchanges)
         if end is None or end.prediction is None or prediction_id not in accepted:
             continue
         case = run.cases[str(accepted[prediction_id].case)]
@@ -382,7 +291,7 @@ def _endings(run: _Run) -> Iterator[Breach]:
             yield Breach("wrong", prediction_id, f"{case['case']}: {what}")
 
 
-def _images(run: _Run) -> Iterator[Breach]:
+def _images(run: Run) -> Iterator[Breach]:
     accepted = run.accepted
     for one in run.exchanges:
         if one.op == "image" and one.status == 200 and one.id in accepted:
@@ -397,12 +306,12 @@ def _images(run: _Run) -> Iterator[Breach]:
             )
 
 
-def _counts(records: Sequence[Record], run: _Run) -> Counter[str]:
+def _counts(records: Sequence[Record], run: Run) -> Counter[str]:
     counts: Counter[str] = Counter()
     for one in run.exchanges:
         counts[f"{one.op} {one.status or one.code}"] += 1
     ends = Counter(
-        (_first_end(run.of[prediction_id]) or run.of[prediction_id][0]).state or "?"
+        (first_end(run.by_id[prediction_id]) or run.by_id[prediction_id][0]).state or "?"
         for prediction_id in run.accepted
     )
     counts.update({f"ended {state}": count for state, count in ends.items()})

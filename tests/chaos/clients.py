@@ -1,4 +1,4 @@
-"""The clients: what each does is drawn from the seed; what they asked and were answered goes on the log, and nothing else."""
+"""The clients: their plans are drawn from the seed, and their requests and answers are logged."""
 
 import asyncio
 import hashlib
@@ -15,29 +15,35 @@ from tests.chaos.cases import Case
 from tests.chaos.log import Log
 
 TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
-PATIENCE_S = 10.0  # for any answer, beyond what a request asks to wait
-AT_ONCE = 150  # predictions that are followed side by side; beyond that, none are submitted
+# The time-out of a request, beyond the `wait` that the request asks for.
+PATIENCE_S = 10.0
+# Predictions that are followed at the same time; further plans are skipped.
+AT_ONCE = 150
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One prediction's life as its client wants it."""
+    """The requests of one client about one prediction."""
 
     at_s: float
-    id: str | None  # None: the service names it
+    id: str | None
+    """None: the service names the prediction."""
     case: str
-    give_up_s: tuple[
-        float, ...
-    ]  # how long the first tries wait before they try again under the same id
-    twin: bool  # submit twice at the same time
+    give_up_s: tuple[float, ...]
+    """The time-outs of the first tries; each is repeated under the same id."""
+    twin: bool
+    """Submit twice at the same time."""
     cancel_after_s: float | None
-    other_case: str | None  # submitted under the same id once it is taken: must be refused
-    again_after_s: float | None  # submitted once more, however far it is by then
-    wait_s: float  # of each long poll; 0 polls plainly
+    other_case: str | None
+    """A case to submit under the same id, which must be refused."""
+    again_after_s: float | None
+    """Submit the same case once more, at any status."""
+    wait_s: float
+    """The `wait` of each long poll; 0 polls plainly."""
 
 
 def draw(seed: int, seconds: float, rate: float, cases: Sequence[Case]) -> list[Plan]:
-    """Submissions at random times, `rate` a second on average."""
+    """Plans at random times, `rate` a second on average."""
     rng = random.Random(f"clients {seed}")
     plans: list[Plan] = []
     at_s = 0.0
@@ -76,12 +82,14 @@ def draw(seed: int, seconds: float, rate: float, cases: Sequence[Case]) -> list[
 class Answer:
     status: int
     body: Mapping[str, Any]
-    sha: str | None  # of a body that is not JSON
+    """The JSON body, or an empty one."""
+    sha: str | None
+    """The SHA-256 of a body that is not JSON."""
     retry_after_s: float
 
 
 class Caller:
-    """Sends one request at a time for anyone, and logs it: `ask`, then `answer` or `silence`, with the same number."""
+    """Sends requests and logs each: `ask`, then `answer` or `silence`, with the same number."""
 
     def __init__(
         self, http: httpx.AsyncClient, log: Log, cases: Sequence[Case], webhook: str
@@ -91,7 +99,8 @@ class Caller:
         self._log = log
         self._cases = {case.name: case for case in cases}
         self._numbers = itertools.count(1)
-        self.accepted: dict[str, str] = {}  # ids and their cases
+        #: The case of each accepted prediction.
+        self.accepted: dict[str, str] = {}
 
     async def submit(
         self, prediction_id: str | None, name: str, timeout_s: float = PATIENCE_S
@@ -130,9 +139,8 @@ class Caller:
         self._log.write("ask", n=number, **about)
         request.extensions["timeout"] = httpx.Timeout(timeout_s).as_dict()
         try:
-            async with asyncio.timeout(
-                timeout_s + 5.0
-            ):  # httpx times each read and write, not the whole
+            # httpx bounds each read and write, and not the whole request.
+            async with asyncio.timeout(timeout_s + 5.0):
                 response = await self._http.send(request)
         except (httpx.HTTPError, TimeoutError) as error:
             self._log.write("silence", n=number, error=type(error).__name__)
@@ -164,7 +172,7 @@ _KEPT = ("id", "status", "created_at", "completed_at", "output", "error_code")
 
 
 class Crowd:
-    """All clients. `until` is when they lose patience (monotonic); it is set once the chaos is over."""
+    """All clients; each gives up at `until` (monotonic), which is set after the last fault."""
 
     def __init__(self, caller: Caller, seed: int) -> None:
         self._caller = caller
@@ -173,7 +181,7 @@ class Crowd:
         self.skipped = 0
 
     async def run(self, plans: Sequence[Plan], start: float) -> None:
-        """Each plan at its time after `start`; returns when all have ended or patience is over."""
+        """Start each plan at its time after `start`, and return once all have ended."""
         running: set[asyncio.Task[None]] = set()
         for plan in plans:
             await asyncio.sleep(max(0.0, start + plan.at_s - time.monotonic()))
@@ -199,7 +207,7 @@ class Crowd:
                 group.create_task(self._again(prediction_id, plan.other_case, 0.0))
 
     async def _submit(self, plan: Plan) -> str | None:
-        """Until it is accepted; the id, or None when patience is over or the answer is a refusal."""
+        """Submit until accepted; the id, or None after a refusal or at `until`."""
         for attempt in itertools.count():
             timeout_s = plan.give_up_s[attempt] if attempt < len(plan.give_up_s) else PATIENCE_S
             tries = [
@@ -217,7 +225,7 @@ class Crowd:
         return None
 
     async def follow(self, prediction_id: str, wait_s: float = 5.0) -> Mapping[str, Any] | None:
-        """Until it has ended; the prediction, or None when patience is over or it is not known."""
+        """Poll a prediction until its end; None where it is unknown, or at `until`."""
         while True:
             answer = await self._caller.get(prediction_id, wait_s)
             if answer and answer.status == 200 and answer.body["status"] in TERMINAL:
@@ -242,7 +250,7 @@ class Crowd:
                 return
 
     async def _pause(self, answer: Answer | None) -> bool:
-        """Before the next try; False when patience is over."""
+        """Sleep before the next try; False at `until`."""
         await asyncio.sleep(
             max(min(answer.retry_after_s, 2.0) if answer else 0.0, self._rng.uniform(0.2, 0.8))
         )

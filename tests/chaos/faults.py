@@ -1,4 +1,4 @@
-"""The faults: drawn from the seed before anything runs, then done to the processes that the stack itself names."""
+"""Faults: drawn from the seed before the run, then done to the processes that the stack names."""
 
 import asyncio
 import json
@@ -14,8 +14,9 @@ from pathlib import Path
 from tests.chaos.proxy import Proxy
 
 LINKS = ("front", "api-redis", "api-triton", "worker-redis", "worker-triton")
-# Each is dealt once before any is dealt again. `workers` is all of them at once, and with them every keeper. An ambush freezes
-# Triton and then kills: a prediction takes so few milliseconds that a kill alone mostly finds a worker idle.
+# Each card is dealt once before any is dealt again. `workers` means all workers at once, with every
+# keeper. An ambush freezes Triton and then kills: a prediction takes few milliseconds, so a kill
+# alone mostly finds an idle worker.
 DECK = (
     *(("ambush", part) for part in ("worker", "worker", "workers")),
     *(
@@ -41,19 +42,22 @@ DECK = (
 _LONGEST_S = {"freeze": 7.0, "hole": 6.0, "stall": 5.0}
 _SHORTEST_S = 1.5
 _AMBUSH_S = 2.0
-_SPARED = {"supervisor", "reaper"}  # who start the others again
+_SPARED = {"supervisor", "reaper"}  # these restart or end the other processes
 
 
 @dataclass(frozen=True)
 class Fault:
-    """`at_s` counts from the start of the chaos; `pick`, from 0 to 1, says which of several; `share`, how many connections."""
+    """One fault of the schedule."""
 
     at_s: float
+    """Seconds since the start of the chaos."""
     kind: str
     target: str
     lasts_s: float = 0.0
     pick: float = 0.0
+    """Chooses one of several processes: from 0 for the first to 1 for the last."""
     share: float = 1.0
+    """The share of a link's connections."""
 
     def __str__(self) -> str:
         lasts = f" for {self.lasts_s:.1f} s" if self.lasts_s else ""
@@ -66,9 +70,9 @@ class Fault:
 
 
 def draw(seed: int, seconds: float, every_s: float, only: Collection[str] = ()) -> list[Fault]:
-    """The schedule: one fault each `every_s` on average, some at the same time; all are over before `seconds`.
+    """A schedule of faults, one each `every_s` on average, that are all over before `seconds`.
 
-    `only` names the cards to deal, as `kill:worker`; all where empty.
+    `only` names the cards to deal, such as `kill:worker`; all where it is empty.
     """
     rng = random.Random(f"faults {seed}")
     deck: list[tuple[str, str]] = []
@@ -94,7 +98,7 @@ def draw(seed: int, seconds: float, every_s: float, only: Collection[str] = ()) 
 
 
 class Damage:
-    """Does the faults. `note` hears what was done, for the log."""
+    """Does the faults, and describes each to `note`, for the log."""
 
     def __init__(
         self, state: Path, proxies: Mapping[str, Proxy], seed: int, note: Callable[[str], None]
@@ -105,7 +109,7 @@ class Damage:
         self._note = note
 
     async def run(self, faults: Sequence[Fault], start: float) -> None:
-        """All of them, at their times after `start` (monotonic); returns when the last is over and everything is healed."""
+        """Do all faults, at their times after `start` (monotonic); returns once all are healed."""
         lasting = set()
         for fault in faults:
             await asyncio.sleep(max(0.0, start + fault.at_s - time.monotonic()))
@@ -124,7 +128,7 @@ class Damage:
     def _do(self, fault: Fault) -> Callable[[], None] | None:
         if fault.kind in ("kill", "freeze"):
             held = self._processes(fault)
-            names = ", ".join(held.values()) or "nobody, it is between two lives"
+            names = ", ".join(held.values()) or "no process, it is just being restarted"
             self._note(f"{fault.kind} {fault.target}: {names}")
             return self._kill(held) if fault.kind == "kill" else self._freeze(held)
         proxy = self._proxies[fault.target]
@@ -155,7 +159,10 @@ class Damage:
         return thaw
 
     def _processes(self, fault: Fault) -> dict[int, str]:
-        """Descriptors of the processes that are meant, with their names. They can't come to mean another process later."""
+        """The fault's processes: a descriptor of each, with its name.
+
+        Unlike a pid, a descriptor can't mean another process later.
+        """
         pids = self._pids()
         prefix = "worker" if fault.target == "workers" else fault.target
         names = sorted(name for name in pids if name.startswith(prefix))
@@ -174,6 +181,6 @@ class Damage:
         return held
 
     def _pids(self) -> dict[str, int]:
-        """The stack's processes as it reports them now."""
-        found: dict[str, int] = json.loads((self._state / "stack.json").read_text())["pids"]
-        return {name: pid for name, pid in found.items() if name not in _SPARED}
+        """The processes that the stack reports now."""
+        pids: dict[str, int] = json.loads((self._state / "stack.json").read_text())["pids"]
+        return {name: pid for name, pid in pids.items() if name not in _SPARED}

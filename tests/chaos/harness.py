@@ -1,4 +1,4 @@
-"""One run: the stack behind proxies, the reference results, the chaos, the calm, and the looks at what is left."""
+"""One run: a stack behind proxies, the reference results, the chaos, the calm, and the audit."""
 
 import asyncio
 import hashlib
@@ -24,16 +24,18 @@ from tests.chaos.proxy import Proxy
 from tests.support.bad_receiver import BadReceiver, Message
 
 QUEUE = "default"
-TAIL_S = 10.0  # the clients go on submitting for so long after the last fault
-QUIET_S = 5.0  # between the two last looks at every prediction
-# What is slow by default is quick here, so that a minute holds many recoveries. Nothing else is changed.
+# The clients submit for so long after the last fault.
+TAIL_S = 10.0
+# The pause between the two last looks at every prediction.
+QUIET_S = 5.0
+# Slow defaults are quick here, so that a minute holds many recoveries. Nothing else is changed.
 QUICK = {
     "SLUICE_QUEUE_NAME": QUEUE,
     "SLUICE_QUEUE_LEASE_S": "3",
     "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5",
     "SLUICE_QUEUE_RETENTION_S": "7200",
     "SLUICE_QUEUE_TOMBSTONE_S": "3600",
-    # The harness kills workers whatever they run: it runs alone then, but no prediction is to be blamed for that.
+    # The harness kills workers at random, so a prediction that runs alone is not to blame.
     "SLUICE_QUEUE_MAX_LONE_LAPSES": "1000",
     "SLUICE_BLOBS_TTL_S": "3600",
     "SLUICE_BLOBS_ORPHAN_TTL_S": "60",
@@ -50,9 +52,8 @@ QUICK = {
     "SLUICE_WEBHOOKS_LONGEST_PAUSE_S": "1",
     "SLUICE_WEBHOOKS_SWEEP_INTERVAL_S": "0.5",
 }
-_UNSEEN_S = (
-    3 * 24 * 3600
-)  # how long a delivery may wait for its first attempt, and its prediction's record with it
+# A delivery may wait so long for its first attempt, and its prediction's record with it.
+_UNSEEN_S = 3 * 24 * 3600
 LONGEST_S = {
     **{
         "prediction": 7200,
@@ -67,15 +68,20 @@ LONGEST_S = {
 
 @dataclass(frozen=True)
 class Options:
-    """`bound_s`: everything accepted is terminal so long after the last fault. `recovery_s`: every request is answered."""
+    """The options of one run."""
 
     workdir: Path
     seconds: float
+    """The time during which faults happen."""
     seed: int
     rate: float = 6.0
+    """Submissions a second."""
     every_s: float = 4.0
+    """The average time from fault to fault."""
     bound_s: float = 60.0
+    """Every accepted prediction must be terminal so long after the last fault."""
     recovery_s: float = 20.0
+    """Every request must be answered from so long after the last fault."""
     workers: int = 2
     concurrency: int = 2
     only: Sequence[str] = ()
@@ -83,7 +89,10 @@ class Options:
 
 
 class Harness:
-    """`say` hears a line for people now and then. The log is `workdir/log.jsonl`; the stack's own logs are in `workdir/state`."""
+    """One run; `say` is given lines for people.
+
+    The clients' log is `workdir/log.jsonl`, and the stack's own logs are in `workdir/state`.
+    """
 
     def __init__(self, options: Options, say: Callable[[str], None]) -> None:
         self._options = options
@@ -92,7 +101,8 @@ class Harness:
         self._state = options.workdir / "state"
         self._stack: Stack
         self._loop: asyncio.AbstractEventLoop
-        self._start = 0.0  # of the chaos
+        #: The start of the chaos (monotonic).
+        self._start = 0.0
         self._proxies = {
             "front": Proxy("front", lambda: self._at("api")),
             "api-redis": Proxy("api-redis", lambda: self._at("redis")),
@@ -102,7 +112,7 @@ class Harness:
         }
 
     async def run(self) -> Path:
-        """The whole run; returns the log's path. Raises LocalStackError when the stack can't start."""
+        """Do the whole run; returns the log's path. Raises LocalStackError."""
         options = self._options
         self._loop = asyncio.get_running_loop()
         bounds = {"bound_s": options.bound_s, "recovery_s": options.recovery_s}
@@ -150,13 +160,13 @@ class Harness:
         )
 
     def _at(self, part: str) -> tuple[str, int]:
-        """Where a part of the stack listens."""
+        """The address at which a part of the stack listens."""
         address = getattr(self._stack.addresses, part)
         url = urlsplit(address if "//" in address else f"//{address}")
         return str(url.hostname), int(url.port or 0)
 
     async def _drive(self, caller: Caller) -> None:
-        """References, chaos, calm, the last looks."""
+        """Do the references, the chaos, the calm, and the last looks."""
         options = self._options
         crowd = Crowd(caller, options.seed)
         self._say("reference: each image with its parameters, without faults")
@@ -165,7 +175,8 @@ class Harness:
         plans = clients.draw(options.seed, options.seconds + TAIL_S, options.rate, cases())
         schedule = faults.draw(options.seed, options.seconds, options.every_s, options.only)
         self._say(
-            f"chaos: {len(plans)} predictions, {len(schedule)} faults in {options.seconds:.0f} s; the seed is {options.seed}"
+            f"chaos: {len(plans)} predictions, {len(schedule)} faults in {options.seconds:.0f} s;"
+            f" the seed is {options.seed}"
         )
         for fault in schedule:
             self._say(f"  drawn {fault}")
@@ -177,18 +188,19 @@ class Harness:
         self._log.write("calm")
         crowd.until = time.monotonic() + options.bound_s
         self._say(
-            f"{options.seconds:8.1f}  calm: everything must have ended within {options.bound_s:.0f} s"
+            f"{options.seconds:8.1f}  calm: all predictions must end within {options.bound_s:.0f} s"
         )
         await living
         self._say(
-            f"{time.monotonic() - start:8.1f}  the clients are done; too busy for {crowd.skipped} of their plans"
+            f"{time.monotonic() - start:8.1f}  the clients are done;"
+            f" {crowd.skipped} plans were skipped, as too many predictions were open"
         )
         if await self._look_at_all(caller):
             await asyncio.sleep(QUIET_S)
             await self._look_at_all(caller)
 
     async def _reference(self, caller: Caller, crowd: Crowd, case: Case) -> None:
-        """Its result, and its annotated image's digest, on the log. Raises RuntimeError where it does not end as it must."""
+        """Log a case's result without faults. Raises RuntimeError where its end is wrong."""
         prediction_id = f"reference-{case.name}"
         accepted = await caller.submit(prediction_id, case.name)
         if accepted is None or accepted.status != 202:
@@ -211,8 +223,8 @@ class Harness:
     async def _look_at_all(self, caller: Caller) -> bool:
         """Ask for every prediction once more, and for the annotated images of those that succeeded.
 
-        False when that took longer than `bound_s`: a service that answers nothing would hold a
-        look for each prediction's patience. The log then says how many predictions were left.
+        False when that took longer than `bound_s`; the log then has the number of predictions left.
+        Without the bound, a service that answers nothing would cost PATIENCE_S for each of them.
         """
         gate = asyncio.Semaphore(10)
         drawn = {case.name for case in cases() if case.visualize}
@@ -237,7 +249,7 @@ class Harness:
         return not unseen
 
     async def _until_told(self) -> None:
-        """Until no delivery is open, or patience is over."""
+        """Wait until no delivery is open, or for `bound_s`."""
         async with redis.asyncio.Redis.from_url(
             self._stack.addresses.redis, socket_timeout=10
         ) as client:
@@ -246,14 +258,14 @@ class Harness:
                 await asyncio.sleep(0.2)
 
     async def _audit(self) -> None:
-        """What is in Redis, asked directly."""
+        """Log every key in Redis with its time to live."""
         client = redis.asyncio.Redis.from_url(self._stack.addresses.redis, socket_timeout=10)
         keys = []
         async with client:
             async for name in client.scan_iter(count=1000):
                 async with client.pipeline(transaction=False) as pipe:
                     kind = (await client.type(name)).decode()
-                    if kind == "none":  # its time has just come
+                    if kind == "none":  # the key has just expired
                         continue
                     size = {
                         "string": "strlen",
@@ -300,7 +312,7 @@ def _told(message: Message) -> dict[str, Any]:
 
 
 class _Proxied(Stack):
-    """The embedded stack with a proxy on each of its links: the api's processes and the workers' have their own to Redis."""
+    """The embedded stack with a proxy on each link; the api and the workers reach Redis by two."""
 
     def __init__(
         self, config: StackConfig, links: Mapping[str, int], tell: Callable[[SupervisorEvent], None]
@@ -324,6 +336,6 @@ class _Proxied(Stack):
             "SLUICE_REDIS_URL": redis_url,
             "SLUICE_BLOBS_URL": redis_url,
             "SLUICE_TRITON_HTTP_URL": f"http://127.0.0.1:{self._links['api-triton']}",
-            # On loopback, so that the tensors still go through shared memory.
+            # A proxy on loopback, so that the tensors still go through shared memory.
             "SLUICE_TRITON_GRPC_URL": f"127.0.0.1:{self._links['worker-triton']}",
         }

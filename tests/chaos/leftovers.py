@@ -1,14 +1,14 @@
-"""What may be in Redis when all predictions have ended, and for how long."""
+"""Keys that may be in Redis when all predictions have ended, and their times to live."""
 
 import re
 from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
-# Celery's own: the binding of its queue, and what killed workers had received, which it gives back by itself after minutes. And
-# what is configuration.
+# Celery's own keys, and configuration. Celery's are its queue's binding, and the messages that
+# killed workers had received: it delivers these again after minutes.
 WITHOUT_END = (r"_kombu\.binding.*", r"unacked(_index|_mutex)?:.*", r".*:webhook-secrets")
-# Of a queue that is idle: all empty, so not there.
+# The sets of a queue; an idle queue has none of them.
 SETS = {
     "live",
     "ready",
@@ -40,15 +40,16 @@ SLACK_S = 5
 def left_over(
     audit: Mapping[str, Any], known: Set[str], doubtful: int, faults: int
 ) -> Iterator[str]:
-    """In words, each thing that should not be there.
+    """A description of each key that should not be in Redis.
 
-    `known` are the ids that clients were given; `doubtful` is how many submissions without an id of the client's own had no
-    answer, each of which may have been recorded all the same. A fault that falls between an image and its record, or between the
-    end of a prediction and the removal of its image, leaves that to its time to live: so many as there were `faults` may be left,
-    and no more.
+    `known` are the ids that clients were given. `doubtful` is the number of submissions without an
+    id and without an answer: each may have a record all the same. A fault can leave an image
+    without a use: it comes between the image and its record, or between a prediction's end and
+    the image's removal. At most one image for each of the `faults` may be left.
 
-    The audit holds `queue`, `longest_s` (a kind of key → its longest time to live, `orphan` that of an image without a record)
-    and `keys`: name, type, ttl_s (-1: none), size, and the status of a record.
+    The audit holds `queue`, `longest_s` and `keys`. `longest_s` has the longest time to live of
+    each kind of key; `orphan` is an image without a record. A key has `name`, `type`, `ttl_s` (-1:
+    none), `size`, and the status of a record.
     """
     tag, longest = "{" + audit["queue"] + "}", audit["longest_s"]
     records = {
@@ -57,7 +58,10 @@ def left_over(
         if (name := key["name"]).startswith(f"{tag}:prediction:")
     }
     if len(strangers := set(records) - known) > doubtful:
-        yield f"{len(strangers)} records that no client knows of, and {doubtful} submissions without an answer"
+        yield (
+            f"{len(strangers)} records that no client knows of,"
+            f" and {doubtful} submissions without an answer"
+        )
     images = []
     for key in audit["keys"]:
         name, ttl_s = key["name"], key["ttl_s"]
@@ -71,21 +75,23 @@ def left_over(
             kind = "input" if record else "orphan"
             if record:
                 images.append(f"{name}, whose prediction is {record.get('status')}")
-            elif (
-                ttl_s > longest["orphan"] + SLACK_S
-            ):  # whoever had stored it died before it came to the record
+            elif ttl_s > longest["orphan"] + SLACK_S:
+                # The process that stored the image died before it wrote the record.
                 images.append(f"{name}, which belongs to nothing")
                 kind = "input"
         if ttl_s < 0 and not any(re.fullmatch(pattern, name) for pattern in WITHOUT_END):
             yield f"{name} has no time to live"
         if ttl_s > longest.get(kind, ttl_s) + SLACK_S:
-            yield f"{name} lives for {ttl_s} s more, and {longest[kind]} s is the longest for its kind ({kind})"
+            yield (
+                f"{name} lives for {ttl_s} s more,"
+                f" and {longest[kind]} s is the longest for its kind ({kind})"
+            )
     if len(images) > faults:
-        yield f"{len(images)} images that nobody needs, after {faults} faults: {images[0]}"
+        yield f"{len(images)} images without a use, after {faults} faults: {images[0]}"
 
 
 def _kind(name: str, tag: str) -> str:
-    """`prediction`, `gone`, `input`, `annotated`, or what else the name says."""
+    """The kind of a key, such as `prediction`, `gone`, `input` or `annotated`."""
     if name.startswith(f"{tag}:"):
         return name.split(":")[1]
     return name.rpartition("/")[2].split("-")[0] if name.startswith("blob:") else name

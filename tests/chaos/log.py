@@ -1,4 +1,7 @@
-"""The clients' log: one JSON object a line, with seconds since the log began. What is asked is on it before it is sent."""
+"""The clients' log: one JSON object a line, with seconds since the log began.
+
+A request is logged before it is sent.
+"""
 
 import json
 import time
@@ -18,7 +21,7 @@ class Log:
         return time.monotonic() - self._began
 
     def write(self, what: str, **fields: Any) -> float:
-        """Returns the time that the line carries."""
+        """Append a line; returns its time."""
         at = round(self.now(), 4)
         self._file.write(
             json.dumps({"what": what, "t": at, **fields}, separators=(",", ":")) + "\n"

@@ -1,11 +1,11 @@
-"""Whether two results are the same. A detection's id is the prediction's with its rank, so that is left out."""
+"""Comparison of two results. A detection's id contains the prediction's, so it is left out."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def difference(expected: Mapping[str, Any] | None, found: Mapping[str, Any] | None) -> str | None:
-    """In words, or None when they are the same to the last digit."""
+    """A description of the difference, or None for results that agree to the last digit."""
     if expected is None or found is None:
         return None if expected is found else "there is a result only with or only without faults"
     if expected.get("image") != found.get("image"):

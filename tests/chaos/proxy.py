@@ -1,9 +1,9 @@
 """A TCP proxy on loopback that can harm what passes through it, in three ways.
 
 - cut: connections end at once, with a reset.
-- hole: connections go silent. What is sent is swallowed, no end is ever told, and a heal does not bring them back, as when a
-  firewall forgets them; connections made meanwhile are silent too.
-- stall: nothing passes, and all of it arrives later, so that what a client has given up on still happens.
+- hole: connections go silent for good, as when a firewall forgets them. Bytes are swallowed, and no
+  side learns of an end. New connections are silent until the heal.
+- stall: bytes arrive later, so that a request may still be done after its client gave up.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ _CHUNK_BYTES = 65_536
 
 
 class Proxy:
-    """One link of the system. `target` is asked for each connection; an error there refuses it."""
+    """One link. `target` gives each connection's address; an error there refuses the connection."""
 
     def __init__(self, name: str, target: Callable[[], Address]) -> None:
         self.name = name
@@ -109,7 +109,7 @@ class Proxy:
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            if link.silent:  # the end of one side is not told to the other
+            if link.silent:  # neither side learns that the other has ended
                 await asyncio.wait(pumps)
         finally:
             for pump in pumps:

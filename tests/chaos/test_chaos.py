@@ -1,4 +1,4 @@
-"""The harness for a minute, on the live stack; and what can be tried of it without one."""
+"""The chaos harness for a minute on a live stack, and its parts without one."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ SECONDS, SEED = 60, 7
 
 
 @pytest.mark.integration
-def test_a_minute_of_chaos(tmp_path: Path) -> None:
+def test_a_minute_of_chaos_has_no_breach(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -39,7 +39,7 @@ def test_a_minute_of_chaos(tmp_path: Path) -> None:
     assert done.returncode == 0, (tmp_path / "output").read_text()
 
 
-def test_the_seed_draws_everything() -> None:
+def test_equal_seeds_draw_equal_plans_and_faults() -> None:
     assert faults.draw(3, 300, 4) == faults.draw(3, 300, 4) != faults.draw(4, 300, 4)
     assert (
         clients.draw(3, 60, 6, cases())
@@ -49,7 +49,7 @@ def test_the_seed_draws_everything() -> None:
     assert cases() == cases()
 
 
-def test_every_fault_is_drawn_before_the_end_and_is_over_by_then() -> None:
+def test_every_kind_of_fault_is_drawn_and_ends_in_time() -> None:
     drawn = faults.draw(1, 300, 4)
     assert {(fault.kind, fault.target) for fault in drawn} == {
         card for card in faults.DECK if card[0] != "ambush"
@@ -57,7 +57,7 @@ def test_every_fault_is_drawn_before_the_end_and_is_over_by_then() -> None:
     assert all(fault.at_s + fault.lasts_s <= 300.01 for fault in drawn)
 
 
-def test_the_clients_do_all_that_they_can() -> None:
+def test_the_drawn_plans_contain_every_kind_of_request() -> None:
     drawn = clients.draw(1, 300, 6, cases())
     assert {plan.case for plan in drawn} == {case.name for case in cases()}
     for does in ("give_up_s", "twin", "cancel_after_s", "other_case", "again_after_s", "wait_s"):
@@ -66,8 +66,8 @@ def test_the_clients_do_all_that_they_can() -> None:
     assert any(plan.cancel_after_s == 0 for plan in drawn)
 
 
-def test_ten_bugs_can_be_planted(tmp_path: Path) -> None:
-    """They still fit the code. `python -m tests.chaos.bugs` runs the harness on each."""
+def test_all_ten_bugs_still_fit_the_code(tmp_path: Path) -> None:
+    """`python -m tests.chaos.bugs` runs the harness on each bug."""
     assert len({bug.name for bug in BUGS}) == 10
     copy(tmp_path)
     for bug in BUGS:

@@ -1,4 +1,4 @@
-"""The checker on logs made by hand: a good one, and one for each way in which it can be broken."""
+"""The checker on logs made by hand: a good one, and one for each breach."""
 
 import copy
 from collections.abc import Callable
@@ -19,7 +19,7 @@ CALM, BOUND_S, RECOVERY_S = 100.0, 60.0, 20.0
 
 
 class Script:
-    """A log, line by line. The first lines are a run's usual ones, and one prediction `a` that does well."""
+    """A log, line by line; the first lines are usual ones and a good prediction, `a`."""
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = [
@@ -160,21 +160,21 @@ def told(
         ([told("a", genuine=False), told("a")], ["forged"]),
     ],
 )
-def test_webhooks(messages: list[dict[str, Any]], kinds: list[str]) -> None:
+def test_the_webhooks_breaches_are_found(messages: list[dict[str, Any]], kinds: list[str]) -> None:
     script = Script()
     script.records[0]["webhooks"] = True
     assert [breach.kind for breach in check([*script.records, *messages]).breaches] == kinds
 
 
-def test_a_good_run() -> None:
+def test_a_good_run_has_no_breach() -> None:
     script = Script()
-    script.say(10.0, "put", "b", case="good", error="ReadTimeout")  # gave up, and tried again
+    script.say(10.0, "put", "b", case="good", error="ReadTimeout")  # and a second try
     script.say(11.0, "put", "b", case="good", status=503, code="redis_unavailable")
     script.put("b", 12.0)
     script.say(13.0, "put", "b", case="other", status=422, code="id_reused")
-    script.get("b", 14.0, "starting", took=20.0)  # asked before its end was told, answered after
+    script.get("b", 14.0, "starting", took=20.0)  # the answer comes after the end was told
     script.get("b", 15.0, "processing")
-    script.get("b", 16.0, "starting")  # its worker died
+    script.get("b", 16.0, "starting")  # after its worker's death
     script.get("b", 17.0, "succeeded")
     script.say(18.0, "cancel", "b", status=409, code="conflict")
     script.say(19.0, "image", "b", status=200, sha="abc")
@@ -182,9 +182,9 @@ def test_a_good_run() -> None:
     script.get("c", 22.0, "failed")
     script.put("d", 23.0)
     script.cancel("d", 24.0)
-    script.put("d", 26.0, "canceled")  # the same again: as it is now
+    script.put("d", 26.0, "canceled")  # a repeated submission is answered with the current status
     script.put("e", 27.0)
-    script.say(28.0, "cancel", "e", error="ReadError")  # unknown; it was done
+    script.say(28.0, "cancel", "e", error="ReadError")  # done all the same
     script.get("e", 30.0, "canceled")
     script.say(
         31.0,
@@ -360,6 +360,10 @@ def unanswered_for_ever(s: Script) -> None:
     s.say(10.0, "put", "b", case="good", error="ReadTimeout")
 
 
+def unanswered_at_the_last_look(s: Script) -> None:
+    s.records.append({"what": "unseen", "t": 170.0, "count": 3, "within_s": BOUND_S})
+
+
 def down(s: Script) -> None:
     s.records.append({"what": "end", "t": 170.0, "down": ["worker-2"]})
 
@@ -400,6 +404,7 @@ BREACHES: list[tuple[str, Callable[[Script], None]]] = [
     ("unanswered", unanswered),
     ("unanswered", unanswered_with_503),
     ("unanswered", unanswered_for_ever),
+    ("unanswered", unanswered_at_the_last_look),
     ("down", down),
     ("left_over", left_over_in_redis),
 ]
@@ -408,15 +413,15 @@ BREACHES: list[tuple[str, Callable[[Script], None]]] = [
 @pytest.mark.parametrize(
     ("kind", "break_it"), BREACHES, ids=[break_it.__name__ for _, break_it in BREACHES]
 )
-def test_it_finds(kind: str, break_it: Callable[[Script], None]) -> None:
+def test_the_checker_finds_each_breach(kind: str, break_it: Callable[[Script], None]) -> None:
     script = Script()
     break_it(script)
     kinds = {breach.kind for breach in check(script.records).breaches}
     assert kind in kinds
-    assert kinds <= {kind, "changed"}, "nothing else is blamed; another end is also a change"
+    assert kinds <= {kind, "changed"}, "no other kind, except that another end is also a change"
 
 
-def test_every_kind_is_tried_and_told_of() -> None:
+def test_every_kind_of_breach_is_tried_and_documented() -> None:
     kinds = {kind for kind, _ in BREACHES}
     assert checker.__doc__ is not None
     assert kinds == {
@@ -439,24 +444,23 @@ def test_every_kind_is_tried_and_told_of() -> None:
         (key("something", ttl_s=-1), "no time to live"),
     ],
 )
-def test_left_over(found: dict[str, Any], words: str) -> None:
+def test_each_left_over_key_is_found(found: dict[str, Any], words: str) -> None:
     texts = list(left_over(audit(found), {"a"}, doubtful=0, faults=0))
     assert len(texts) == 1
     assert words in texts[0]
 
 
-def test_left_over_images() -> None:
-    """One for each fault at most."""
+def test_more_left_over_images_than_faults_are_a_breach() -> None:
     keys = [key("{default}:prediction:a", status="canceled"), key("blob:a/input-0123")]
     assert not list(left_over(audit(*keys), {"a"}, doubtful=0, faults=1))
     (text,) = left_over(audit(*keys), {"a"}, doubtful=0, faults=0)
     assert "whose prediction is canceled" in text
 
 
-def test_nothing_is_left_over() -> None:
+def test_the_keys_of_a_good_run_are_no_breach() -> None:
     keys = [
         key("{default}:prediction:a", status="succeeded"),
-        key("{default}:prediction:b", status="succeeded"),  # of a submission whose answer was lost
+        key("{default}:prediction:b", status="succeeded"),  # the submission's answer was lost
         key("{default}:gone:a", ttl_s=70),
         key("blob:a/annotated"),
         key("blob:c/input-0123", ttl_s=20),  # never recorded
@@ -466,11 +470,11 @@ def test_nothing_is_left_over() -> None:
     assert list(left_over(audit(*keys), {"a"}, doubtful=1, faults=0)) == []
 
 
-def test_it_knows_nothing_of_the_service() -> None:
+def test_the_checker_imports_nothing_of_the_service() -> None:
     import ast
     from pathlib import Path
 
-    for module in ("checker", "leftovers", "outputs"):
+    for module in ("checker", "history", "leftovers", "outputs", "told"):
         tree = ast.parse(Path(__file__).with_name(f"{module}.py").read_text())
         names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         names |= {

@@ -1,8 +1,11 @@
-"""What webhooks must have told by the end of a run: the log's `told` lines, one for each message that the receiver heard, in order.
+"""Breaches of the webhooks' promises.
 
-untold        it ended, and its end was never told
-mistold       told something else than clients saw, or one event in two ways, or the start after the end
-forged        a message whose signature is wrong
+    untold        a prediction ended, and no message said so
+    mistold       a message differs from what clients saw, one event came in two ways, or the start
+                  came after the end
+    forged        a message with a wrong signature
+
+The log has a `told` line for each message that the receiver heard, in order.
 """
 
 from collections import defaultdict
@@ -13,7 +16,10 @@ Record = Mapping[str, Any]
 
 
 def mistakes(messages: Sequence[Record], ends: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """A kind of breach, a prediction's id and words, for each. `ends` are the statuses that clients saw, by prediction."""
+    """Each breach: its kind, a prediction's id and a description.
+
+    `ends` are the final statuses that clients saw, by prediction.
+    """
     of: dict[str, list[Record]] = defaultdict(list)
     ways: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
     for message in messages:

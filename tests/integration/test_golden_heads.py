@@ -138,7 +138,8 @@ def disagreements(decoded: Detections, wanted: list[Any], threshold: float) -> I
     pairs, extra, missing = pair(decoded, wanted)
     for i in extra:
         if decoded.scores[i] > threshold + AT_THRESHOLD:
-            yield f"too many: class {decoded.class_ids[i]} {decoded.scores[i]:.5f} at {decoded.boxes[i]}"
+            detection = f"class {decoded.class_ids[i]} {decoded.scores[i]:.5f}"
+            yield f"too many: {detection} at {decoded.boxes[i]}"
     for j in missing:
         if wanted[j]["confidence"] > threshold + AT_THRESHOLD:
             yield f"missing: {wanted[j]['class']} {wanted[j]['confidence']:.5f}"

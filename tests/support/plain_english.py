@@ -7,7 +7,6 @@ headings are left out. A code span, or a list of them, counts as one word.
 """
 
 import ast
-import inspect
 import io
 import re
 import subprocess
@@ -129,8 +128,8 @@ def _string(node: ast.expr) -> Iterator[tuple[int, str]]:
 def _prose(node: ast.expr) -> Iterator[tuple[int, str]]:
     """A docstring without its indented blocks, which are code, tables or diagrams."""
     for line, text in _string(node):
-        lines = inspect.cleandoc(text).splitlines()
-        yield line, "\n".join("" if row.startswith("    ") else row for row in lines)
+        rows = [row.removeprefix(" " * node.col_offset) for row in text.splitlines()]
+        yield line, "\n".join("" if row.startswith("    ") else row for row in rows)
 
 
 def _comments(source: str) -> Iterator[tuple[int, str]]:

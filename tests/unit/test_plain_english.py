@@ -96,6 +96,8 @@ def test_headings_code_tables_and_html_of_markdown_are_left_out(tmp_path: Path, 
     "text",
     [
         f'"""A diagram:\n\n    {LONG}\n\nText.\n"""\n',
+        f'"""A diagram:\n\n    {LONG}\n"""\n',
+        f'def f():\n    """A diagram:\n\n        {LONG}\n    """\n',
         f'x = "{LONG}"\n',
         f'f(name="{LONG}")\n',
         f"x = 1  # noqa: E501 {LONG}\n",
