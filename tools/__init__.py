@@ -1,1 +1,1 @@
-"""What is used to build this repository and is not part of the service."""
+"""Programs that made files of this repository. The service does not use them."""

@@ -1,6 +1,6 @@
-"""Command line: `python -m tools.codes all --seed 7` does everything; each step can be run alone."""
+"""Command line: `python -m tools.codes all --seed 7` runs all steps; each can be run alone."""
 
-# ruff: noqa: PLC0415 - torch is imported by the steps that need it only
+# ruff: noqa: PLC0415 - only the steps that need torch import it
 
 import argparse
 import json
@@ -12,45 +12,56 @@ STEPS = ("render", "train", "export", "evaluate", "samples")
 
 
 def parser() -> argparse.ArgumentParser:
-    """Arguments."""
+    """The command line's arguments."""
     out = argparse.ArgumentParser(prog="python -m tools.codes", description=__doc__)
     out.add_argument("step", choices=("all", *STEPS))
     out.add_argument(
-        "--seed", type=int, default=7, help="of scenes, weights and order (default %(default)s)"
+        "--seed",
+        type=int,
+        default=7,
+        help="seed of scenes, weights and order (default %(default)s)",
     )
     out.add_argument(
         "--work",
         type=Path,
         default=ROOT / "build" / "codes",
-        help="cache of some 12 GB (default build/codes)",
-    )
-    out.add_argument("--scenes", type=int, default=20000, help="to train on (default %(default)s)")
-    out.add_argument(
-        "--test-scenes", type=int, default=1500, help="to measure on (default %(default)s)"
+        help="folder for about 12 GB of scenes and weights (default build/codes)",
     )
     out.add_argument(
-        "--split", choices=("check", "test"), default="test", help="to measure on (default test)"
+        "--scenes", type=int, default=20000, help="training scenes (default %(default)s)"
     )
     out.add_argument(
-        "--jobs", type=int, default=2, help="processes that render (default %(default)s)"
+        "--test-scenes", type=int, default=1500, help="test scenes (default %(default)s)"
     )
     out.add_argument(
-        "--steps", type=int, help="of training; by default those of the delivered file"
+        "--split",
+        choices=("check", "test"),
+        default="test",
+        help="split to measure on (default test)",
     )
     out.add_argument(
-        "--repository", type=Path, default=ROOT / "model_repository", help="where codes/ is written"
+        "--jobs", type=int, default=2, help="rendering processes (default %(default)s)"
+    )
+    out.add_argument(
+        "--steps", type=int, help="training steps (default: those of the shipped file)"
+    )
+    out.add_argument(
+        "--repository",
+        type=Path,
+        default=ROOT / "model_repository",
+        help="folder to write codes/ into",
     )
     out.add_argument(
         "--samples",
         type=Path,
         default=ROOT / "samples",
-        help="where the sample pictures are written",
+        help="folder to write the sample pictures into",
     )
     return out
 
 
 def main() -> None:
-    """Run the steps that were asked for."""
+    """Run the steps of the command line."""
     args = parser().parse_args()
     for step in STEPS if args.step == "all" else (args.step,):
         began = time.monotonic()
@@ -59,7 +70,7 @@ def main() -> None:
 
 
 def run(step: str, args: argparse.Namespace) -> None:
-    """One step. Torch is imported only where it is needed."""
+    """Run one step."""
     from tools.codes.dataset import build
 
     weights = args.work / "run"

@@ -1,4 +1,4 @@
-"""Cheap changes to cached scenes, so that no two epochs show the same picture."""
+"""Cheap changes to cached scenes: no two epochs show the same picture."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +16,13 @@ Image = NDArray[np.uint8]
 Rows = NDArray[np.float32]
 
 MOSAIC = 0.5
-"""Share of mosaics among the pictures, until they end."""
+"""The share of mosaics among the pictures, before batch `plain`."""
 
 
 def place(image: Image, rows: Rows, scale: float, x: float, y: float, out: Image) -> Rows:
-    """Draw `image` scaled, its corner at x, y, into `out` in place; gives its labels there, ignoring what
-    is now too small or cut to less than half.
+    """Draw `image`, scaled, with its corner at x, y, into `out` in place.
+
+    Returns the labels in `out`. A box that is now too small, or cut to less than half, is ignored.
     """
     h, w = out.shape[:2]
     matrix = np.array([[scale, 0, x], [0, scale, y]], np.float32)
@@ -46,7 +47,7 @@ def place(image: Image, rows: Rows, scale: float, x: float, y: float, out: Image
 
 
 def tone(rng: Rng, image: Image) -> Image:
-    """Other gain and offset a channel; at times grey or inverted channels order."""
+    """Change each channel's gain and offset; at times to grey, or to inverted channel order."""
     gain = rng.uniform(0.75, 1.25) * rng.uniform(0.88, 1.12, 3)
     image = cv2.LUT(
         image,
@@ -60,7 +61,9 @@ def tone(rng: Rng, image: Image) -> Image:
 
 
 def sample(rng: Rng, data: Dataset, index: int, mosaic: float) -> tuple[Image, Rows]:
-    """One training picture (S, S, 3) and its labels: a scene, moved and scaled, or (`mosaic`) four at
+    """One training picture (S, S, 3) and its labels.
+
+    The picture is a scene, moved and scaled, or, with the probability `mosaic`, four scenes at
     about half size.
     """
     out = np.full((SIZE, SIZE, 3), PAD_VALUE, np.uint8)
@@ -90,7 +93,7 @@ def sample(rng: Rng, data: Dataset, index: int, mosaic: float) -> tuple[Image, R
         labels = place(data.images[index], data.labels(index), scale, x, y, out)
     else:
         out[:], labels = data.images[index], data.labels(index).copy()
-    # Codes are codes in a mirror too; a detector need not read them.
+    # A mirrored code is still a code: a detector need not read it.
     if rng.random() < 0.5:
         out = out[:, ::-1]
         labels[:, [0, 2]] = SIZE - labels[:, [2, 0]]
@@ -122,10 +125,11 @@ def batches(
     part: int = 0,
     parts: int = 1,
 ) -> Iterator[tuple[Image, Rows]]:
-    """Batches `start` to `stop` of a run: of `size` pictures each every `parts`-th, as `pad` gives them.
+    """Batches `start` to `stop` of a run, in the form that `pad` returns.
 
-    From batch `plain` on there are no mosaics, so that the last ones look like what is to come. A batch
-    depends on its number and the seed alone. A thread prepares the next ones.
+    Of each batch of `size` pictures, this is every `parts`-th. From batch `plain` on there are no
+    mosaics: the last batches look like real scenes. A batch depends only on its number and the
+    seed. A thread prepares the next batches.
     """
     cv2.setNumThreads(1)
 

@@ -1,4 +1,7 @@
-"""Procedural surfaces, one function a family: (rng, height, width) to an RGB uint8 image of that size."""
+"""Procedural surfaces, one function for each family.
+
+A family maps (rng, height, width) to an RGB uint8 image of that size.
+"""
 
 from collections.abc import Callable
 
@@ -19,7 +22,7 @@ def colour(rng: Rng, low: int = 20, high: int = 235, saturation: float = 0.5) ->
 
 
 def noise(rng: Rng, h: int, w: int, cell_y: float, cell_x: float | None = None) -> Field:
-    """Smooth noise in about -1..1, (h, w) float32, that changes over `cell` pixels."""
+    """Smooth noise in about -1..1, (h, w) float32, which changes over `cell` pixels."""
     cell_x = cell_y if cell_x is None else cell_x
     grid = (
         rng.standard_normal(

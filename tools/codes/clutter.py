@@ -1,5 +1,6 @@
-"""Things without codes which resemble them: (rng, size) to a `Thing` whose long side is about `size`
-pixels.
+"""Things without codes that look like codes.
+
+Each function maps (rng, size) to a `Thing` whose long side is about `size` pixels.
 """
 
 import cv2
@@ -33,7 +34,10 @@ def page(rng: Rng, size: float) -> Thing:
 
 
 def stripes(rng: Rng, size: float) -> Thing:
-    """Parallel bars: even ones, or a few of unlike widths and colours, as on scarves, crossings and vents."""
+    """Parallel bars, as on scarves, crossings and vents.
+
+    The bars are even, or a few of different widths and colours.
+    """
     dark, light = inks(rng)
     image = sheet(size * rng.uniform(0.3, 1), size, light)
     h, w = image.shape[:2]
@@ -70,7 +74,7 @@ def cells_of(bits: np.ndarray, size: float, dark: np.ndarray, light: np.ndarray)
 
 
 def confetti(rng: Rng, size: float) -> Thing:
-    """Random bits without any finder pattern or border: matrices of other kinds, pixel art, camouflage."""
+    """Random bits without finder pattern or border: other matrices, pixel art, camouflage."""
     dark, light = inks(rng)
     count = int(rng.integers(8, 26))
     bits = (rng.random((count, count)) < rng.uniform(0.3, 0.7)).astype(np.uint8)
@@ -104,7 +108,7 @@ def table(rng: Rng, size: float) -> Thing:
 
 
 def icon(rng: Rng, size: float) -> Thing:
-    """A framed sign: a dark square with one simple shape, a lone finder-like target, an app's icon."""
+    """A framed sign: a dark square with one simple shape, a finder-like target, an app's icon."""
     dark, light = inks(rng)
     image = sheet(size, size, dark)
     s = image.shape[0]
@@ -131,7 +135,7 @@ def icon(rng: Rng, size: float) -> Thing:
 
 
 def logo(rng: Rng, size: float) -> Thing:
-    """Overlapping simple shapes and a word, as brands have them."""
+    """Overlapping simple shapes and a word, such as a brand's logo."""
     image = sheet(size * rng.uniform(0.5, 1), size, colour(rng, 30, 250, 0.8))
     h, w = image.shape[:2]
     for _ in range(rng.integers(2, 5)):

@@ -11,13 +11,15 @@ from tools.codes import SIZE
 from tools.codes.scenes import letterbox, network_labels, render
 
 SPLITS = ("train", "check", "test")
-"""Check and test have backgrounds, clutter and payloads that training never shows. The first was looked at
-while the recipe was made; the second only at the end."""
+"""The splits. Check and test have backgrounds, clutter and payloads that training never shows.
+
+Check was used while the recipe was made, test only at the end.
+"""
 CHUNK = 50
 
 
 class Dataset:
-    """A split on disk. `labels(i)` is (m, 6): box in network pixels, class, 1 where ignored."""
+    """A split on disk."""
 
     def __init__(self, folder: Path) -> None:
         self.images: NDArray[np.uint8] = np.load(folder / "images.npy", mmap_mode="r")
@@ -28,16 +30,16 @@ class Dataset:
         return len(self.images)
 
     def labels(self, index: int) -> NDArray[np.float32]:
-        """Labels of one image."""
+        """Labels of one image (m, 6): box in network pixels, class, 1 if ignored."""
         return self.rows[self.ends[index - 1] if index else 0 : self.ends[index]]
 
 
 def chunk(path: Path, seed: int, split: str, start: int, stop: int) -> list[NDArray[np.float32]]:
-    """Render scenes start..stop into the open array at `path`; gives their labels."""
+    """Render scenes start..stop into the open array at `path`; returns their labels."""
     cv2.setNumThreads(1)
     images, out = np.load(path, mmap_mode="r+"), []
     for index in range(start, stop):
-        # One stream a scene: the same whatever the number of processes.
+        # One random stream for each scene: the number of processes changes nothing.
         rng = np.random.default_rng([seed, SPLITS.index(split), index])
         scene = render(rng, held_out=split != "train")
         images[index], scale, pad = letterbox(scene.image)
@@ -46,7 +48,7 @@ def chunk(path: Path, seed: int, split: str, start: int, stop: int) -> list[NDAr
 
 
 def build(folder: Path, split: str, count: int, seed: int, jobs: int = 2) -> Dataset:
-    """Render `count` scenes of a split into `folder`, unless they are there."""
+    """Render `count` scenes of a split into `folder`, unless the scenes are there already."""
     if not (folder / "labels.npz").exists():
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "images.npy"

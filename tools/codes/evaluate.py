@@ -15,15 +15,15 @@ from tools.codes.precision import class_precision, iou, match, suppress
 
 NMS_IOU = 0.45
 FLOOR = 0.001
-"""Scores below this are left out; it bounds the time, not the AP."""
+"""Detections with a lower score are left out. The bound limits the time, not the AP."""
 CONFIDENCE = 0.25
-"""Where recall and false alarms are counted."""
+"""The confidence at which recall and false alarms are counted."""
 SIZES = (("10-16 px", 10, 16), ("16-32 px", 16, 32), ("32-96 px", 32, 96), ("over 96 px", 96, 1e9))
-"""By the square root of the box's area, in network pixels."""
+"""Ranges of the square root of a box's area, in network pixels."""
 
 
 def session(path: Path, threads: int = 2) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU."""
+    """A session of ONNX Runtime on the CPU."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -32,9 +32,10 @@ def session(path: Path, threads: int = 2) -> onnxruntime.InferenceSession:
 def detect(
     model: onnxruntime.InferenceSession, images: NDArray[np.uint8], floor: float = FLOOR
 ) -> list[NDArray[np.float32]]:
-    """(N, S, S, 3) to, for each image, (n, 6): x1, y1, x2, y2 in network pixels, score, class; after
-    suppression per class, best first. A class is judged on its own score, so that one box may be two
-    classes.
+    """Detections in images (N, S, S, 3), after suppression per class, best first.
+
+    For each image (n, 6): x1, y1, x2, y2 in network pixels, score, class. Each class is judged by
+    its own score: one box may have two classes.
     """
     out = []
     for rows in model.run(None, {"images": images})[0]:
@@ -53,7 +54,7 @@ def detect(
 
 
 def evaluate(path: Path, data: Dataset, batch: int = 16) -> dict[str, Any]:
-    """All figures for one file on one split; see tools/README.md for what they mean."""
+    """All figures for one file on one split. `tools/README.md` explains the figures."""
     model = session(path)
     parts: list[list] = [[] for _ in CLASSES]
     totals = np.zeros(len(CLASSES), int)

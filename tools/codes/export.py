@@ -1,4 +1,4 @@
-"""The trained network as an ONNX file, and what a Triton repository needs around it."""
+"""The trained network as an ONNX file, in a folder of a Triton model repository."""
 
 import json
 import warnings
@@ -23,7 +23,8 @@ input [ {{ name: "images" data_type: TYPE_UINT8 dims: [ {size}, {size}, 3 ] }} ]
 output [ {{ name: "output0" data_type: TYPE_FP32 dims: [ {rows}, {top} ] }} ]
 dynamic_batching {{ max_queue_delay_microseconds: 1000 }}
 instance_group [ {{ count: 1 }} ]
-optimization {{ execution_accelerators {{ cpu_execution_accelerator : [ {{ name : "openvino" }} ] }} }}
+optimization {{ execution_accelerators {{ cpu_execution_accelerator \
+: [ {{ name : "openvino" }} ] }} }}
 parameters {{ key: "sluice.task" value: {{ string_value: "detect" }} }}
 parameters {{ key: "sluice.layout" value: {{ string_value: "anchor-free" }} }}
 parameters {{ key: "sluice.names" value: {{ string_value: "{names}" }} }}
@@ -32,10 +33,10 @@ parameters {{ key: "sluice.imgsz" value: {{ string_value: "[{size}, {size}]" }} 
 
 
 class Served(nn.Module):
-    """What Triton serves: (N, S, S, 3) uint8 RGB to (N, 4 + C, K) float32.
+    """The graph that Triton serves: (N, S, S, 3) uint8 RGB to (N, 4 + C, K) float32.
 
-    Rows: cx, cy, w, h in network pixels, then a probability per class. Columns: the K anchors with the
-    highest best-class score, best first. Nothing is suppressed.
+    Rows: cx, cy, w, h in network pixels, then a probability per class. Columns: the K anchors with
+    the highest best-class score, best first. Nothing is suppressed.
     """
 
     def __init__(self, network: Network) -> None:
@@ -52,7 +53,10 @@ class Served(nn.Module):
 
 
 def export(weights: Path, repository: Path) -> Path:
-    """Write `repository`/codes: 1/model.onnx, labels.txt and config.pbtxt. Gives the ONNX file's path."""
+    """Write `repository`/codes: 1/model.onnx, labels.txt and config.pbtxt.
+
+    Returns the ONNX file's path.
+    """
     network = Network()
     network.load_state_dict(torch.load(weights, weights_only=True))
     model = Served(folded(network.eval())).eval()
@@ -61,7 +65,7 @@ def export(weights: Path, repository: Path) -> Path:
     path, draft = folder / "1" / "model.onnx", folder / "1" / "model.tmp"
     example = torch.zeros(2, SIZE, SIZE, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
-        # The anchors are traced as constants, which is what we want.
+        # The anchors are traced as constants, on purpose.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             model,

@@ -1,4 +1,4 @@
-"""What the network is trained towards: task-aligned assignment (TOOD, Feng et al. 2021) and its loss."""
+"""The training loss, on a task-aligned assignment (TOOD, Feng et al. 2021)."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 TOP_ANCHORS = 10
-"""How many anchors at most learn one box."""
+"""The most anchors that learn one box."""
 ALPHA, BETA = 0.5, 6.0
 """Exponents of score and overlap in the alignment metric."""
 BOX_WEIGHT = 2.5
@@ -24,7 +24,10 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
 
 
 def complete_overlap(a: Tensor, b: Tensor) -> Tensor:
-    """CIoU (Zheng et al. 2020) of boxes (M, 4) and (M, 4): IoU less centre distance and aspect difference."""
+    """CIoU (Zheng et al. 2020) of boxes (M, 4) and (M, 4).
+
+    CIoU is the IoU less the centre distance and the aspect difference.
+    """
     iou = overlap(a, b)
     hull = torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])
     gap = ((a[:, :2] + a[:, 2:] - b[:, :2] - b[:, 2:]) / 2).square().sum(-1) / (
@@ -42,23 +45,24 @@ def complete_overlap(a: Tensor, b: Tensor) -> Tensor:
 def assign(
     boxes: Tensor, scores: Tensor, centres: Tensor, image: Tensor, truth: Tensor, kinds: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Which anchor learns which box.
+    """Assign boxes to anchors.
 
-    `boxes` (N, A, 4), `scores` (N, A, C) in 0..1, `centres` (A, 2) and, for the M boxes of all images
-    together, their `image` (M,) int64, `truth` (M, 4) in network pixels and `kinds` (M,) int64. Gives the
-    index of the box for each anchor (N, A), -1 for none, and the score it should reach (N, A): the
-    alignment, scaled so that each box's best anchor reaches that box's best overlap.
+    Predictions are `boxes` (N, A, 4), `scores` (N, A, C) in 0..1 and `centres` (A, 2). All images
+    together have M boxes: `image` (M,) int64, `truth` (M, 4) in network pixels, `kinds` (M,) int64.
+
+    Returns for each anchor the index of its box (N, A), -1 for none, and its target score (N, A).
+    The target is the alignment, scaled: each box's best anchor reaches that box's best overlap.
     """
     count = len(image)
     side = torch.cat([centres - truth[:, None, :2], truth[:, None, 2:] - centres], -1)
     inside = side.amin(-1) > 1e-3
     iou = overlap(truth[:, None], boxes[image]) * inside
     metric = scores.transpose(1, 2)[image, kinds].pow(ALPHA) * iou.pow(BETA)
-    # A box that no anchor meets yet still gets those nearest its centre; 1e-9 is below any real metric.
+    # A box without a matching anchor gets those nearest to its centre. 1e-9 is below any metric.
     distance = (centres - (truth[:, None, :2] + truth[:, None, 2:]) / 2).square().sum(-1)
     best = ((metric + 1e-9 / (1 + distance)) * inside).topk(TOP_ANCHORS, -1)
     chosen = torch.zeros_like(inside).scatter_(1, best.indices, best.values > 0)
-    # An anchor that several boxes chose goes to the one it overlaps most; ties to the last.
+    # An anchor that several boxes chose goes to the box with the most overlap; ties to the last.
     value = (iou + 1e-9) * chosen
     rows = image[:, None].expand_as(value)
     most = torch.zeros(scores.shape[:2]).scatter_reduce_(0, rows, value, "amax")
@@ -77,13 +81,13 @@ def loss(
 ) -> tuple[Tensor, Tensor]:
     """Class and box loss of a batch, scalars to be added.
 
-    Predictions (N, A, 4) and (N, A, C), anchor `centres` (A, 2), `labels` (N, G, 6) as box, class (-1 for
-    padding), and 1 where ignored. An ignored box is not learnt, and no anchor within it is taught to be
-    background.
+    Predictions are (N, A, 4) and (N, A, C); anchor `centres` are (A, 2). `labels` (N, G, 6) hold
+    the box, the class (-1 for padding), and 1 if ignored. An ignored box is not learnt, and no
+    anchor within it is taught to be background.
 
-    `focal` weighs background by the square of its score (varifocal, Zhang et al. 2021). That learns fast from
-    few objects, but an anchor that is right one time in ten comes to say 0.4: plain cross-entropy has the
-    last word.
+    `focal` weighs background by the square of its score (varifocal, Zhang et al. 2021). The network
+    then learns fast from few objects. But an anchor that is right one time in ten says 0.4: the
+    last steps use plain cross-entropy.
     """
     image, slot = ((labels[..., 4] >= 0) & (labels[..., 5] == 0)).nonzero(as_tuple=True)
     truth, kinds = labels[image, slot, :4], labels[image, slot, 4].long()

@@ -1,5 +1,6 @@
-"""A compact anchor-free YOLO: convolution and CSP backbone, additive PAN at strides 8, 16, 32, decoupled
-head.
+"""A compact anchor-free YOLO.
+
+A backbone of convolutions and CSP blocks, an additive PAN at strides 8, 16, 32, a decoupled head.
 """
 
 import math
@@ -18,8 +19,9 @@ NECK = 48
 
 
 class Conv(nn.Sequential):
-    """Convolution, batch norm and ReLU; `groups=channels` makes it depthwise. (N, i, H, W) to (N, o, H/s,
-    W/s).
+    """Convolution, batch norm and ReLU: (N, i, H, W) to (N, o, H/s, W/s).
+
+    `groups=channels` makes the convolution depthwise.
     """
 
     def __init__(self, i: int, o: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> None:
@@ -31,8 +33,9 @@ class Conv(nn.Sequential):
 
 
 class Csp(nn.Module):
-    """Cross-stage partial block (Wang et al. 2019): half the channels pass by, half go through residual
-    pairs.
+    """Cross-stage partial block (Wang et al. 2019).
+
+    Half the channels pass by, half go through residual pairs.
     """
 
     def __init__(self, channels: int, depth: int = 1) -> None:
@@ -52,8 +55,9 @@ class Csp(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Max pooling over 5, 9 and 13 pixels by one 5-pixel pool thrice (He et al. 2014): context for large
-    codes.
+    """Max pooling over 5, 9 and 13 pixels: context for large codes (He et al. 2014).
+
+    One pool of 5 pixels is applied three times.
     """
 
     def __init__(self, channels: int) -> None:
@@ -71,7 +75,10 @@ class Pyramid(nn.Module):
 
 
 class Head(nn.Module):
-    """Two branches for one level. Gives (N, 4, H, W) distances in strides and (N, C, H, W) class logits."""
+    """Two branches for one level.
+
+    Returns distances in strides (N, 4, H, W) and class logits (N, C, H, W).
+    """
 
     def __init__(self, channels: int, classes: int, prior: float) -> None:
         super().__init__()
@@ -79,7 +86,7 @@ class Head(nn.Module):
         deep = Conv(channels, channels, groups=channels), Conv(channels, channels, 1)
         self.cls = nn.Sequential(*deep, nn.Conv2d(channels, classes, 1))
         nn.init.constant_(self.box[-1].bias, 1.5)
-        # So that the first steps need not push thousands of background anchors down (RetinaNet's prior).
+        # RetinaNet's prior: the first steps need not push thousands of background anchors down.
         nn.init.constant_(self.cls[-1].bias, math.log(prior / (1 - prior)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,8 +94,9 @@ class Head(nn.Module):
 
 
 class Network(nn.Module):
-    """(N, 3, S, S) RGB in 0..1 to (N, A, 4) boxes x1, y1, x2, y2 in network pixels and (N, A, C) class
-    logits.
+    """The whole network: (N, 3, S, S) RGB in 0..1 to boxes and class logits.
+
+    Boxes (N, A, 4) are x1, y1, x2, y2 in network pixels; class logits are (N, A, C).
     """
 
     def __init__(self, widths: Sequence[int] = WIDTHS, neck: int = NECK) -> None:
@@ -118,7 +126,7 @@ class Network(nn.Module):
         boxes, logits = [], []
         for head, level, stride in zip(self.heads, (p3, p4, p5), STRIDES, strict=True):
             distance, cls = head(level)
-            # Plain numbers, so that the exported graph holds the anchors as constants and needs no shapes.
+            # With plain numbers, the exported graph holds the anchors as constants.
             centre, count = anchors(stride), (SIZE // stride) ** 2
             distance = distance.reshape(-1, 4, count).transpose(1, 2).float() * stride
             boxes.append(torch.cat([centre - distance[..., :2], centre + distance[..., 2:]], -1))
@@ -134,7 +142,10 @@ def anchors(stride: int) -> Tensor:
 
 
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """A convolution and a frozen batch norm as one convolution: w g / s and b - m g / s, s the deviation."""
+    """A convolution and a frozen batch norm as one convolution.
+
+    The new weights are w g / s, the new bias b - m g / s; s is the standard deviation.
+    """
     out = nn.Conv2d(
         conv.in_channels,
         conv.out_channels,
@@ -150,7 +161,7 @@ def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 
 def folded(network: Network) -> Network:
-    """Fold every batch norm of `network`, in place, and give it back."""
+    """Fold every batch norm of `network`, in place, and return the network."""
     for module in network.modules():
         if isinstance(module, Conv) and isinstance(module[1], nn.BatchNorm2d):
             module[0], module[1] = fold(module[0], module[1]), nn.Identity()

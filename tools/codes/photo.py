@@ -1,4 +1,4 @@
-"""What a camera and the light do to a flat picture: shadows, glare, blur, noise, JPEG."""
+"""Effects of light and camera on a flat picture: shadows, glare, blur, noise, JPEG."""
 
 import cv2
 import numpy as np
@@ -49,9 +49,10 @@ def light(rng: Rng, image: Image) -> Image:
 
 
 def blur(rng: Rng, image: Image, scale: float) -> tuple[Image, float]:
-    """Out of focus, moving, or sharp. Gives the image and the blur's standard deviation in network pixels.
+    """Blur an image: out of focus, moving, or sharp.
 
-    `scale` is network pixels per pixel of `image`.
+    Returns the image and the blur's standard deviation in network pixels. `scale` is network pixels
+    per pixel of `image`.
     """
     pick = rng.random()
     if pick < 0.4:
@@ -67,7 +68,7 @@ def blur(rng: Rng, image: Image, scale: float) -> tuple[Image, float]:
             np.float32
         )
         return cv2.filter2D(image, -1, disc / disc.sum()), sigma
-    # A uniform line of length L has L / sqrt(12); half of it counts, as it acts along one axis only.
+    # A uniform line of length L has L / sqrt(12). Half counts: the line acts along one axis.
     length = max(2, round(sigma * 3.46 / scale))
     kernel = np.zeros((length, length), np.float32)
     angle = rng.uniform(0, 3.14)

@@ -1,9 +1,14 @@
-"""Average precision as COCO counts it: 101 recall points, IoU from 0.50 to 0.95 in steps of 0.05. Pure numpy.
+"""Average precision by COCO's rules, in pure numpy.
 
-Per class, detections in falling order of score each take the free, unignored truth they overlap most; those
-that take none are dropped where at least half of their area lies within an ignored truth of the class (as
-COCO does with crowds), and are false positives otherwise. Precision is made monotone and read at recalls 0,
-0.01 … 1, with 0 beyond the highest recall reached.
+There are 101 recall points, and IoU thresholds from 0.50 to 0.95 in steps of 0.05.
+
+For each class, the detections are taken in falling order of score. A detection takes the free,
+unignored truth of the largest overlap. A detection without a truth is a false positive, with one
+exception: at least half of its area lies within an ignored truth of the class. Then the detection
+is dropped, like COCO's crowds.
+
+Precision is made monotone, and read at recalls 0, 0.01 … 1. Beyond the highest recall reached,
+precision is 0.
 """
 
 import numpy as np
@@ -20,7 +25,7 @@ def intersection(a: Array, b: Array) -> Array:
 
 
 def area(boxes: Array) -> Array:
-    """(n, 4) to (n,)."""
+    """Areas of boxes: (n, 4) to (n,)."""
     return np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1)
 
 
@@ -31,7 +36,7 @@ def iou(a: Array, b: Array) -> Array:
 
 
 def suppress(boxes: Array, scores: Array, threshold: float) -> NDArray[np.int64]:
-    """Greedy suppression within one class: indices of those kept, best first."""
+    """Greedy suppression within one class: the indices of the kept boxes, best first."""
     order, keep = np.argsort(-scores, kind="stable"), []
     overlaps = iou(boxes, boxes)
     while len(order):
@@ -43,8 +48,10 @@ def suppress(boxes: Array, scores: Array, threshold: float) -> NDArray[np.int64]
 def match(
     boxes: Array, scores: Array, truth: Array, ignored: NDArray[np.bool_]
 ) -> tuple[Array, NDArray[np.int8]]:
-    """Judge one image's detections of one class. Gives their scores in falling order (n,) and the verdicts
-    (10, n): 1 right, 0 wrong, -1 not counted, for each of `IOUS`.
+    """Judge one image's detections of one class.
+
+    Returns the scores in falling order (n,), and verdicts (10, n) for each of `IOUS`: 1 right,
+    0 wrong, -1 not counted.
     """
     order = np.argsort(-scores, kind="stable")
     boxes, scores = boxes[order], scores[order]
@@ -66,7 +73,7 @@ def match(
 
 
 def average_precision(scores: Array, right: NDArray[np.bool_], total: int) -> float:
-    """AP of detections of all images: (n,) scores, (n,) whether right, and the number of truths."""
+    """AP of the detections of all images: scores (n,), verdicts (n,), the number of truths."""
     if total == 0:
         return float("nan")
     right = right[np.argsort(-scores, kind="stable")]

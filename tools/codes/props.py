@@ -1,4 +1,4 @@
-"""Props for the sample pictures: faces of boxes, labels, packets, tins, till slips and table tops."""
+"""Props of the sample pictures: boxes, labels, packets, tins, till slips and table tops."""
 
 import cv2
 import numpy as np
@@ -22,8 +22,9 @@ def put(
     lean: float = 0.12,
     shadow: float = 0.5,
 ) -> None:
-    """Lay a thing so that its middle is at x, y and it is `width` wide (shares of the picture's width and
-    height).
+    """Lay a thing with its middle at x, y and the given `width`.
+
+    All three are shares of the picture's width or height.
     """
     h, w = image.shape[:2]
     th, tw = thing.alpha.shape
@@ -47,7 +48,10 @@ def face(
     gain: float = 1.0,
     shadow: float = 0.0,
 ) -> None:
-    """Draw one face of a box on its four corners (shares of width and height, clockwise from top left)."""
+    """Draw one face of a box on its four corners.
+
+    Corners are shares of width and height, clockwise from the top left.
+    """
     h, w = image.shape[:2]
     target = (np.array(corners) * (w, h)).astype(np.float32)
     fh, fw = flat.shape[:2]
@@ -116,7 +120,9 @@ def box(
     deep: float,
     lift: float,
 ) -> None:
-    """A box seen from the front and above: front face at x, y of w by h; top and right side run back by
+    """A box seen from the front and above.
+
+    The front face is at x, y and has the size w by h. The top and the right side run back by
     `deep`, `lift`.
     """
     face(
@@ -131,7 +137,7 @@ def box(
 
 
 def paste(flat: Image, part: Image, x: float, y: float) -> Image:
-    """Glue a picture onto another at a share of its size; gives the latter."""
+    """Glue a picture onto another at a share of its size; returns the other picture."""
     top, left = int(y * flat.shape[0]), int(x * flat.shape[1])
     view = flat[top : top + part.shape[0], left : left + part.shape[1]]
     view[:] = part[: view.shape[0], : view.shape[1]]
@@ -139,7 +145,7 @@ def paste(flat: Image, part: Image, x: float, y: float) -> Image:
 
 
 def goods(rng: Rng, w: int, h: int, kind: int) -> Image:
-    """The front of a packet: two colours, a name, a motif, an EAN-13 or a QR code in a white field."""
+    """The front of a packet: two colours, a name, a motif, and a code in a white field."""
     fill = colour(rng, 60, 190, 1)
     fade = np.repeat(np.linspace(0, 1, h, dtype=np.float32)[:, None], w, 1)
     image = backgrounds.mix(fill, fill * 0.7, fade)
@@ -159,7 +165,10 @@ def goods(rng: Rng, w: int, h: int, kind: int) -> Image:
 
 
 def can(rng: Rng, image: Image, x: float, foot: float, wide: float, tall: float, kind: int) -> None:
-    """A tin with a wrapped label, its foot at x, `foot`; all in shares of the picture's width and height."""
+    """A tin with a wrapped label, its foot at x, `foot`.
+
+    All lengths are shares of the picture's width or height.
+    """
     h, w = image.shape[:2]
     thing, rise = whole(goods(rng, 900, int(900 * tall * h / (wide * w)), kind)), 0.07
     bend(thing, rise, 1.1)

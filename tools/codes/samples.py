@@ -33,7 +33,7 @@ EXIF_TURNED = (
     + b"\x12\x01\x03\0\x01\0\0\0\x06\0\0\0"
     + b"\0\0\0\0"
 )
-"""An APP1 segment that says: turn me by 90 degrees clockwise (orientation 6)."""
+"""An APP1 segment with orientation 6: to be turned by 90 degrees clockwise."""
 
 
 def desk(rng: Rng, h: int, w: int) -> Image:
@@ -239,7 +239,7 @@ def cans(rng: Rng, h: int, w: int) -> Image:
 
 
 def develop(rng: Rng, image: Image, warm: float, glare: bool) -> Image:
-    """Light from one side, a soft shadow, vignetting, a lens not quite sharp, fine grain."""
+    """Light from one side, a soft shadow, vignetting, a slight blur, fine grain."""
     h, w = image.shape[:2]
     y, x = np.mgrid[-1 : 1 : h * 1j, -1 : 1 : w * 1j].astype(np.float32)
     gain = 1.0 - 0.16 * x - 0.13 * y - 0.15 * (x * x + y * y) / 2
@@ -269,7 +269,10 @@ SAMPLES: tuple[tuple[str, Painter, int, int, float, bool], ...] = (
 
 
 def encode(image: Image, turned: bool) -> bytes:
-    """RGB to JPEG under `MAX_BYTES`; `turned` stores it on its side and says so in EXIF."""
+    """Encode RGB as a JPEG under `MAX_BYTES`.
+
+    With `turned`, the picture lies on its side, and EXIF holds the orientation.
+    """
     if turned:
         image = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
     for quality in range(90, 30, -4):

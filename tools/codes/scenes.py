@@ -1,14 +1,18 @@
 """Whole scenes with their labels, and the letterbox that brings them to the network.
 
-What is labelled: the tight axis-aligned box of a code's projected corners, without quiet zone and without the
-human-readable digits, clipped to the frame. A code is marked *ignored* (neither wanted nor punished, in
-training and in evaluation) where nobody could be asked to find it:
+A label is the tight axis-aligned box of a code's projected corners, clipped to the frame. Quiet
+zone and human-readable digits are left out.
 
-- its box is under `MIN_SIDE` network pixels on the short side;
-- less than `MIN_VISIBLE` of it is seen, the rest being covered or outside the frame;
-- what is left of its contrast after blur and scaling is under `MIN_CONTRAST`: light minus dark (0..1) times
-  exp(-2 (pi s / P)^2), the response of a Gaussian of s network pixels at the period P of the code's coarse
-  structure (6 modules for a QR code, as its finder patterns; 4 for bars and markers).
+A code that is too hard to find is marked *ignored*: neither wanted nor punished, in training and in
+evaluation. The reasons are:
+
+- The box is under `MIN_SIDE` network pixels on the short side.
+- Less than `MIN_VISIBLE` of the code is seen; the rest is covered or outside the frame.
+- The contrast after blur and scaling is under `MIN_CONTRAST`.
+
+The contrast is light minus dark (0..1), times exp(-2 (pi s / P)^2). The factor is the response of a
+Gaussian of s network pixels at the period P. P is the period of the code's coarse structure: 6
+modules for a QR code, by its finder patterns, and 4 for bars and markers.
 
 A code of which less than `MIN_TRACE` is seen does not count at all.
 """
@@ -26,7 +30,7 @@ from tools.codes.things import Code, Image, Points, Rng, Thing
 
 MIN_SIDE, MIN_VISIBLE, MIN_TRACE, MIN_CONTRAST = 10.0, 0.5, 0.1, 0.06
 PIXEL_SIGMA = 0.35
-"""Blur by the network pixel itself, in network pixels."""
+"""The blur of a network pixel itself, in network pixels."""
 ASPECTS = ((3, 4), (4, 3), (9, 16), (16, 9), (1, 1), (2, 3), (3, 2))
 """Height to width of scenes."""
 
@@ -37,19 +41,20 @@ class Placed:
 
     code: Code
     outline: Points
-    """(n, 2) points along its border, scene pixels."""
+    """Points along the border (n, 2), in scene pixels."""
     seen: Image
-    """Its visible part as a mask at a quarter of the scene's resolution."""
+    """The visible part, as a mask at a quarter of the scene's resolution."""
     area: float
-    """Pixels of that mask when nothing covers or crops it."""
+    """Pixels of that mask when nothing covers or crops the code."""
     shrink: float
-    """Scene pixels per pixel of the thing it is on."""
+    """Scene pixels per pixel of the code's thing."""
 
 
 @dataclass
 class Scene:
-    """An RGB photo (h, w, 3) uint8 with `boxes` (m, 4) in scene pixels, `kinds` (m,) int64, `ignored` (m,)
-    bool.
+    """An RGB photo (h, w, 3) uint8 with its labels.
+
+    `boxes` (m, 4) are in scene pixels; `kinds` are (m,) int64; `ignored` are (m,) bool.
     """
 
     image: Image
@@ -61,9 +66,10 @@ class Scene:
 def tilt(
     rng: Rng, h: int, w: int, centre: Points, size: float, spin: float, lean: float, turn: float
 ) -> NDArray[np.float64]:
-    """Homography from a thing of (h, w) to the scene: turned in its plane by `spin`, then leant about x
-    and turned about y (radians) before a pinhole camera; `size` is scene pixels per thing pixel at its
-    centre, `centre` (2,) is where its middle lands.
+    """The homography from a thing of (h, w) to the scene, before a pinhole camera.
+
+    The thing is turned in its plane by `spin`, then leant about x and turned about y, in radians.
+    `size` is scene pixels per thing pixel at the thing's centre. The centre lands at `centre` (2,).
     """
     cx, sx, cy, sy, cz, sz = (
         np.cos(lean),
@@ -83,7 +89,7 @@ def tilt(
 
 
 def border(corners: Points, per_side: int = 6) -> Points:
-    """Points along a polygon (n, 2): more than its corners, as bending makes its sides curves."""
+    """Points along a polygon (n, 2). More than the corners: bending turns sides into curves."""
     t = np.arange(per_side, dtype=np.float32)[:, None] / per_side
     return np.concatenate(
         [a + (b - a) * t for a, b in zip(corners, np.roll(corners, -1, 0), strict=True)]
@@ -91,8 +97,10 @@ def border(corners: Points, per_side: int = 6) -> Points:
 
 
 def bend(thing: Thing, bow: float, wrap: float) -> None:
-    """Roll a thing around an upright cylinder, in place: `wrap` is half its angle in radians, `bow` the
-    rise of its middle as seen from above, as a share of its width. Outlines become `border` points.
+    """Roll a thing around an upright cylinder, in place.
+
+    `wrap` is half the angle in radians. `bow` is the rise of the middle, seen from above, as a
+    share of the width. Outlines become `border` points.
     """
     h, w = thing.image.shape[:2]
     middle, radius, rise = w / 2, w / 2 / np.sin(wrap), bow * w
@@ -123,7 +131,7 @@ def lay(
     shadow: float,
     scale: float,
 ) -> None:
-    """Draw a thing into the scene, in place, note its codes, and cover those below it."""
+    """Draw a thing into the scene, in place; record its codes, and cover those below."""
     h, w = image.shape[:2]
     th, tw = thing.alpha.shape
     hull = cv2.perspectiveTransform(
@@ -167,7 +175,10 @@ def lay(
 def label(
     placed: list[Placed], h: int, w: int, sigma: float
 ) -> tuple[Points, NDArray[np.int64], NDArray[np.bool_]]:
-    """Boxes, classes and ignore flags by the rules of this module; `sigma` is the blur in network pixels."""
+    """Boxes, classes and ignore flags by the rules of this module.
+
+    `sigma` is the blur in network pixels.
+    """
     scale, rows = SIZE / max(h, w), []
     for item in placed:
         seen = (
@@ -190,8 +201,9 @@ def label(
 
 
 def render(rng: Rng, held_out: bool = False) -> Scene:
-    """A random scene. `held_out` takes backgrounds and clutter from the families that training never
-    shows.
+    """A random scene.
+
+    `held_out` takes backgrounds and clutter from the families that training never shows.
     """
     tall, wide = ASPECTS[rng.integers(len(ASPECTS))]
     side = SIZE * rng.uniform(0.9, 1.9)
@@ -213,7 +225,7 @@ def render(rng: Rng, held_out: bool = False) -> Scene:
         if carries:
             maker = CARRIERS[rng.choice(len(CARRIERS), p=WEIGHTS)]
         else:
-            # Half of a held-out scene's clutter is of held-out kinds; a scene of nothing else would look odd.
+            # Half of a held-out scene's clutter is of held-out kinds. All of it would look odd.
             makers = clutter.HELD_OUT if held_out and rng.random() < 0.5 else clutter.TRAIN
             maker, size = makers[rng.integers(len(makers))], size * rng.uniform(1, 2)
         thing = maker(rng, max(8.0, size * over))
@@ -230,8 +242,9 @@ def render(rng: Rng, held_out: bool = False) -> Scene:
 def pose(
     rng: Rng, thing: Thing, h: int, w: int, size: float, taken: list[Points]
 ) -> NDArray[np.float64]:
-    """A random homography, of some tries the one that covers the least of the boxes in `taken`, which
-    grows.
+    """A random homography: of some tries, the one that covers the least of the boxes in `taken`.
+
+    The new box is added to `taken`.
     """
     th, tw = thing.alpha.shape
     hull = np.array([[[0, 0], [tw, 0], [tw, th], [0, th]]], np.float32)
@@ -262,8 +275,9 @@ def pose(
 
 
 def letterbox(image: Image, size: int = SIZE) -> tuple[Image, float, tuple[int, int]]:
-    """Scale to fit `size` (bilinear), centre on grey. Gives (size, size, 3), the scale, and the left and
-    top pad.
+    """Scale to fit `size` (bilinear), centred on grey.
+
+    Returns the image (size, size, 3), the scale, and the left and top pad.
     """
     h, w = image.shape[:2]
     scale = size / max(h, w)
@@ -277,7 +291,7 @@ def letterbox(image: Image, size: int = SIZE) -> tuple[Image, float, tuple[int, 
 
 
 def network_labels(scene: Scene, scale: float, pad: tuple[int, int]) -> Points:
-    """Labels as (m, 6) float32: box in network pixels, class, 1 where ignored."""
+    """Labels as (m, 6) float32: box in network pixels, class, 1 if ignored."""
     boxes = scene.boxes * scale + np.tile(np.array(pad, np.float32), 2)
     return np.concatenate([boxes, scene.kinds[:, None], scene.ignored[:, None]], 1).astype(
         np.float32

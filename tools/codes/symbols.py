@@ -1,4 +1,7 @@
-"""Codes as bitmaps of one pixel a module: QR, four kinds of bar code, ArUco and AprilTag markers."""
+"""Codes as bitmaps with one pixel for each module.
+
+QR codes, four kinds of bar code, ArUco and AprilTag markers.
+"""
 
 # ruff: noqa: SIM905 - tables of bar patterns are easier to check against the standard as words
 
@@ -17,25 +20,29 @@ QR, BARCODE, MARKER = range(3)
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ-. $/+%"
 
-# Code 128 (ISO/IEC 15417), values 0 to 105: widths of bar, space, bar, space, bar, space; then the stop.
+# Code 128 (ISO/IEC 15417), values 0 to 105, then the stop.
+# Each entry holds the widths of bar, space, bar, space, bar, space.
 CODE_128 = (
-    "212222 222122 222221 121223 121322 131222 122213 122312 132212 221213 221312 231212 112232 122132 "
-    "122231 113222 123122 123221 223211 221132 221231 213212 223112 312131 311222 321122 321221 312212 "
-    "322112 322211 212123 212321 232121 111323 131123 131321 112313 132113 132311 211313 231113 231311 "
-    "112133 112331 132131 113123 113321 133121 313121 211331 231131 213113 213311 213131 311123 311321 "
-    "331121 312113 312311 332111 314111 221411 431111 111224 111422 121124 121421 141122 141221 112214 "
-    "112412 122114 122411 142112 142211 241211 221114 413111 241112 134111 111242 121142 121241 114212 "
-    "124112 124211 411212 421112 421211 212141 214121 412121 111143 111341 131141 114113 114311 411113 "
-    "411311 113141 114131 311141 411131 211412 211214 211232 2331112"
+    "212222 222122 222221 121223 121322 131222 122213 122312 132212 221213 221312 231212 "
+    "112232 122132 122231 113222 123122 123221 223211 221132 221231 213212 223112 312131 "
+    "311222 321122 321221 312212 322112 322211 212123 212321 232121 111323 131123 131321 "
+    "112313 132113 132311 211313 231113 231311 112133 112331 132131 113123 113321 133121 "
+    "313121 211331 231131 213113 213311 213131 311123 311321 331121 312113 312311 332111 "
+    "314111 221411 431111 111224 111422 121124 121421 141122 141221 112214 112412 122114 "
+    "122411 142112 142211 241211 221114 413111 241112 134111 111242 121142 121241 114212 "
+    "124112 124211 411212 421112 421211 212141 214121 412121 111143 111341 131141 114113 "
+    "114311 411113 411311 113141 114131 311141 411131 211412 211214 211232 2331112"
 ).split()
 START_B, START_C, STOP = 104, 105, 106
 
-# EAN-13 (ISO/IEC 15420): the odd-parity left digits; the even ones are these complemented and reversed.
+# EAN-13 (ISO/IEC 15420): the odd-parity left digits.
+# The even-parity digits are these, complemented and reversed.
 EAN_ODD = "0001101 0011001 0010011 0111101 0100011 0110001 0101111 0111011 0110111 0001011".split()
-# Which of the six left digits have even parity (1), by the first digit.
+# The parity of the six left digits, 1 for even, by the first digit.
 EAN_PARITY = "000000 001011 001101 001110 010011 011001 011100 010101 010110 011010".split()
 
-# Two wide of five, for the values 1 to 9 and 0: Interleaved 2 of 5 (ISO/IEC 16390) and the bars of Code 39.
+# Two wide of five, for the values 1 to 9 and 0.
+# Used by Interleaved 2 of 5 (ISO/IEC 16390), and by the bars of Code 39.
 TWO_OF_FIVE = dict(
     zip(
         "1234567890",
@@ -43,7 +50,8 @@ TWO_OF_FIVE = dict(
         strict=True,
     )
 )
-# Code 39 (ISO/IEC 16388): ten characters share one wide space; their bars are those of the digits 1 to 0.
+# Code 39 (ISO/IEC 16388): ten characters share one wide space.
+# The bars of the ten are those of the digits 1 to 0.
 CODE_39_ROWS = (
     ("1234567890", "0100"),
     ("ABCDEFGHIJ", "0010"),
@@ -61,13 +69,13 @@ class Symbol:
     modules: Image
     """(rows, columns), 0 for dark and 255 for light; a bar code has one row."""
     quiet: int
-    """Width of the quiet zone its standard asks for, in modules."""
+    """The width of the standard's quiet zone, in modules."""
     text: str
-    """What it carries."""
+    """The payload."""
 
 
 def qr(text: str, error: str = "m", version: int | None = None) -> Symbol:
-    """A QR code (ISO/IEC 18004) by segno; `version` is raised where the text needs it."""
+    """A QR code (ISO/IEC 18004) by segno. A long text raises `version`."""
     code = segno.make_qr(text, error=error)
     if version is not None and version > code.version:
         code = segno.make_qr(text, error=error, version=version)
@@ -76,13 +84,16 @@ def qr(text: str, error: str = "m", version: int | None = None) -> Symbol:
 
 
 def bars(text: str, widths: str) -> Symbol:
-    """A bar code from its element widths in modules, the first being a bar."""
+    """A bar code from its element widths in modules. The first element is a bar."""
     row = np.repeat(np.arange(len(widths)) % 2, [int(w) for w in widths])
     return Symbol(BARCODE, (row * 255).astype(np.uint8)[None], 10, text)
 
 
 def code_128(text: str) -> Symbol:
-    """Code 128: set C for an even number of digits, set B for other printable ASCII; modulo-103 check."""
+    """Code 128 with its modulo-103 check.
+
+    Set C for an even number of digits, set B for other printable ASCII.
+    """
     if text.isdigit() and len(text) % 2 == 0:
         values = [START_C] + [int(text[i : i + 2]) for i in range(0, len(text), 2)]
     else:
@@ -92,7 +103,7 @@ def code_128(text: str) -> Symbol:
 
 
 def ean_13(text: str) -> Symbol:
-    """EAN-13 of twelve digits, the check digit is added; with a leading 0 it is UPC-A."""
+    """EAN-13 of twelve digits and a check digit, which is added. With a leading 0: UPC-A."""
     odd, even = (sum(int(c) for c in text[i:12:2]) for i in (0, 1))
     text = text[:12] + str(-(odd + 3 * even) % 10)
     left = [
@@ -105,7 +116,7 @@ def ean_13(text: str) -> Symbol:
 
 
 def complement(pattern: str) -> str:
-    """Bars for spaces and spaces for bars."""
+    """Exchange bars and spaces."""
     return "".join("10"[int(c)] for c in pattern)
 
 
@@ -126,7 +137,10 @@ def code_39(text: str, wide: int = 3) -> Symbol:
 
 
 def itf(text: str, wide: int = 3) -> Symbol:
-    """Interleaved 2 of 5 of an even number of digits: one digit in the bars, the next in the spaces."""
+    """Interleaved 2 of 5 of an even number of digits.
+
+    One digit is in the bars, the next in the spaces.
+    """
     out = ["1111"]
     for a, b in zip(text[::2], text[1::2], strict=True):
         pair = "".join(x + y for x, y in zip(TWO_OF_FIVE[a], TWO_OF_FIVE[b], strict=True))
@@ -145,7 +159,10 @@ DICTIONARIES = tuple(
 
 
 def marker(name: str, number: int) -> Symbol:
-    """Marker `number` of a predefined ArUco or AprilTag dictionary, with its black border of one module."""
+    """Marker `number` of a predefined ArUco or AprilTag dictionary.
+
+    The black border of one module is included.
+    """
     dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, name))
     side = dictionary.markerSize + 2
     return Symbol(

@@ -1,4 +1,4 @@
-"""Flat things that lie about in a scene, and what is drawn on them: text and codes."""
+"""Flat things of a scene, with text and codes on them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -60,11 +60,11 @@ class Code:
 
     symbol: Symbol
     outline: Points
-    """(4, 2) corners, without quiet zone and human-readable digits."""
+    """Corners (4, 2), without quiet zone and human-readable digits."""
     module: float
-    """Pixels a module."""
+    """Pixels per module."""
     contrast: float
-    """Difference of its light and dark in 0..1."""
+    """The difference of light and dark, in 0..1."""
 
 
 @dataclass
@@ -103,7 +103,7 @@ def write(
     ink: Points | tuple[int, ...],
     bold: bool = False,
 ) -> None:
-    """Text whose capitals are `height` pixels tall, its baseline starting at x, y."""
+    """Text whose capitals are `height` pixels tall, with its baseline from x, y."""
     if height >= 3:
         scale = height / 21
         cv2.putText(
@@ -121,7 +121,7 @@ def write(
 def text_block(
     rng: Rng, image: Image, x: float, y: float, w: float, h: float, line: float, ink: Points
 ) -> None:
-    """Lines of text within a rectangle; below 5 pixels dashes do."""
+    """Lines of text within a rectangle. Below 5 pixels, dashes take the place of text."""
     at = y + line
     while at < y + h:
         end = x + w * rng.uniform(0.4, 1)
@@ -157,7 +157,7 @@ def inks(rng: Rng) -> tuple[Points, Points]:
 
 
 def draw_modules(rng: Rng, symbol: Symbol, w: int, h: int) -> Image:
-    """A symbol as grey (h, w): filtered down, or blown up with square, rarely round, modules."""
+    """A symbol as grey (h, w): filtered down, or scaled up with square, rarely round, modules."""
     rows, columns = symbol.modules.shape
     times = int(np.ceil(w / columns))
     if times <= 1:
@@ -193,8 +193,9 @@ def paint(
     dark: Points | None = None,
     light: Points | None = None,
 ) -> Code:
-    """Draw a symbol `size` pixels wide with its corner at x, y; `tall` is a bar code's height over its
-    width.
+    """Draw a symbol `size` pixels wide with its corner at x, y.
+
+    `tall` is a bar code's height over its width.
     """
     if dark is None or light is None:
         dark, light = inks(rng)
@@ -245,4 +246,7 @@ def plain_alphabet(rng: Rng, count: int) -> str:
 
 
 Maker = Callable[[Rng, float], Thing]
-"""From the size in pixels of its code, or of itself where it has none."""
+"""A function from a size in pixels to a thing.
+
+The size is that of the code, or of the thing without a code.
+"""

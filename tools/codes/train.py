@@ -1,7 +1,9 @@
-"""Training on a CPU: AdamW, a warm-up, a plateau and a cosine at its end, bfloat16, averaged weights.
+"""Training on a CPU: AdamW in bfloat16, with averaged weights.
 
-One process a core, which meet once a step to average their gradients: on a shared machine that is faster
-than threads, which meet in every layer.
+The learning rate has a warm-up, a plateau, and a cosine at its end.
+
+There is one process for each core. The processes meet once a step, to average their gradients.
+Threads would meet in every layer, and be slower on a shared machine.
 """
 
 import copy
@@ -27,16 +29,16 @@ SAVE_EVERY = 100
 
 @dataclass
 class Recipe:
-    """What a run is made of; the defaults are those of the delivered file."""
+    """The settings of a run. The defaults are those of the shipped file."""
 
     steps: int = 8650
     batch: int = 24
     rate: float = 3e-3
     """Learning rate on the plateau."""
     final: float = 0.01
-    """Last learning rate, as a share of that."""
+    """Last learning rate, as a share of `rate`."""
     warm_up: int = 150
-    """Steps."""
+    """Length of the warm-up, in steps."""
     knots: tuple[tuple[float, float], ...] = (
         (1800, 0.0),
         (2400, 0.5),
@@ -53,12 +55,15 @@ class Recipe:
         (7880, 0.62),
         (8650, 1.0),
     )
-    """Steps, and how far down the cosine the rate then is: a plateau, a fall that was slowed as the time allowed
-    more steps, two shorter falls, and three restarts. Mosaics and focal weights last as long as the plateau."""
+    """Steps, and the rate's place on the cosine at each, from 0 to 1.
+
+    A plateau comes first, then a fall, which was slowed when there was time for more steps. Two
+    shorter falls and three restarts follow. Mosaics and focal weights last as long as the plateau.
+    """
     decay: float = 0.02
     ema: float = 0.998
     jobs: int = 2
-    """Processes, of one thread each."""
+    """The number of processes, of one thread each."""
 
 
 def plateau_end(recipe: Recipe) -> int:
@@ -184,9 +189,10 @@ def work(part: int, folder: Path, out: Path, recipe: Recipe, seed: int) -> None:
 
 
 def train(folder: Path, out: Path, recipe: Recipe, seed: int) -> None:
-    """Train on the split in `folder`; writes `weights.pt`, the averaged weights, and `train.json` into `out`.
+    """Train on the split in `folder`.
 
-    An interrupted run goes on from its last save, as if it had not been interrupted.
+    Writes `weights.pt`, the averaged weights, and `train.json` into `out`. An interrupted run goes
+    on from its last save, with the same result.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / "meeting").unlink(missing_ok=True)

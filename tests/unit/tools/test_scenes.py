@@ -13,13 +13,13 @@ from tools.codes import SIZE, backgrounds, scenes, symbols, things
 
 
 @pytest.mark.parametrize("held_out", [False, True])
-def test_same_seed_same_scene(held_out: bool) -> None:
-    one, two = (scenes.render(np.random.default_rng([1, 2]), held_out) for _ in range(2))
-    assert np.array_equal(one.image, two.image)
-    assert np.array_equal(one.boxes, two.boxes)
+def test_the_same_seed_gives_the_same_scene(held_out: bool) -> None:
+    first, second = (scenes.render(np.random.default_rng([1, 2]), held_out) for _ in range(2))
+    assert np.array_equal(first.image, second.image)
+    assert np.array_equal(first.boxes, second.boxes)
 
 
-def test_labels_lie_inside() -> None:
+def test_labels_lie_inside_the_picture() -> None:
     for index in range(12):
         scene = scenes.render(np.random.default_rng([2, index]))
         image, scale, pad = scenes.letterbox(scene.image)
@@ -34,7 +34,7 @@ def test_labels_lie_inside() -> None:
         assert set(rows[:, 4]) <= {0, 1, 2}
 
 
-def test_box_is_tight_and_without_quiet_zone() -> None:
+def test_a_box_is_tight_and_without_quiet_zone() -> None:
     """A marker laid flat on grey: its label is its black square."""
     rng = np.random.default_rng(0)
     flat = things.sheet(300, 300, np.full(3, 240, np.float32))
@@ -59,7 +59,7 @@ def test_box_is_tight_and_without_quiet_zone() -> None:
 
 
 @pytest.mark.parametrize(("cover", "flag"), [(40, False), (130, True)])
-def test_what_is_covered_is_ignored(cover: int, flag: bool) -> None:
+def test_a_code_that_is_mostly_covered_is_ignored(cover: int, flag: bool) -> None:
     rng = np.random.default_rng(0)
     flat = things.sheet(200, 200, np.full(3, 250, np.float32))
     code = things.paint(
@@ -73,7 +73,7 @@ def test_what_is_covered_is_ignored(cover: int, flag: bool) -> None:
     assert scenes.label(placed, 200, 200, 0.0)[2].tolist() == [flag]
 
 
-def test_families_are_apart() -> None:
+def test_training_and_held_out_backgrounds_differ() -> None:
     assert not set(backgrounds.TRAIN) & set(backgrounds.HELD_OUT)
     assert len(backgrounds.TRAIN) >= 14
     assert len(backgrounds.HELD_OUT) >= 4
@@ -83,7 +83,7 @@ def test_families_are_apart() -> None:
         assert image.dtype == np.uint8
 
 
-def test_turned_sample_is_upright_when_exif_is_read() -> None:
+def test_a_turned_sample_is_upright_after_exif() -> None:
     from tools.codes.samples import encode
 
     image = np.zeros((80, 60, 3), np.uint8)
