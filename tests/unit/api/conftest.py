@@ -75,7 +75,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def upload_s() -> tuple[str, str]:
-    """How long a body may stall, and take: short only where a test is about that, by a parameter of this name."""
+    """The idle limit and the total limit of an upload; a parameter of this name sets others."""
     return "60", "120"
 
 

@@ -1,4 +1,4 @@
-"""Who calls, and how often: what a request without a key, and one too many, are answered."""
+"""Authentication and the rate: the answers without a valid key, and beyond the rate."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,10 +30,10 @@ class Clock:
         return self.now_us
 
 
-def _app(found: Keys, limiter: MemoryRateLimiter | Away) -> FastAPI:
+def _app(keys: Keys, limiter: MemoryRateLimiter | Away) -> FastAPI:
     app = FastAPI()
     errors.install(app)
-    app.state.services = SimpleNamespace(keys=found, limiter=limiter)
+    app.state.services = SimpleNamespace(keys=keys, limiter=limiter)
 
     @app.get("/whoami")
     async def whoami(caller: CallerDep) -> Caller:
@@ -81,14 +81,16 @@ def _with(key: str, scheme: str = "Bearer") -> dict[str, str]:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "Token", "token", "Bearer "])
-async def test_a_key(http: httpx.AsyncClient, slow: str, scheme: str) -> None:
+async def test_a_valid_key_names_its_caller(
+    http: httpx.AsyncClient, slow: str, scheme: str
+) -> None:
     answer = await http.get("/whoami", headers=_with(slow, scheme))
     assert answer.status_code == 200
     assert answer.json() == {"name": "slow", "max_backlog": 500, "rate": [0.25, 2]}
 
 
 @pytest.mark.anyio
-async def test_no_key_and_a_wrong_one_are_answered_alike(
+async def test_a_missing_key_and_a_wrong_key_get_the_same_401(
     http: httpx.AsyncClient, slow: str
 ) -> None:
     wrong = [
@@ -112,14 +114,16 @@ async def test_no_key_and_a_wrong_one_are_answered_alike(
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("headers", [{}, _with("r8_any"), _with("x", "Basic")])
-async def test_keys_off(headers: dict[str, str]) -> None:
+async def test_without_keys_every_caller_is_default(headers: dict[str, str]) -> None:
     async with _client(_app(Keys(None), Away())) as http:
         assert (await http.get("/whoami", headers=headers)).json()["name"] == "default"
         assert (await http.post("/submit", headers=headers)).json() == "default"
 
 
 @pytest.mark.anyio
-async def test_too_fast(http: httpx.AsyncClient, slow: str, clock: Clock) -> None:
+async def test_a_submission_over_the_rate_gets_429_with_retry_after(
+    http: httpx.AsyncClient, slow: str, clock: Clock
+) -> None:
     for _ in range(2):
         assert (await http.post("/submit", headers=_with(slow))).status_code == 200
     clock.now_us += 900_000
@@ -127,20 +131,20 @@ async def test_too_fast(http: httpx.AsyncClient, slow: str, clock: Clock) -> Non
     assert answer.status_code == 429
     assert answer.json()["code"] == "rate_limited"
     assert "3.100 s" in answer.json()["detail"]
-    assert answer.headers["retry-after"] == "4"  # whole seconds are all that HTTP has
+    assert answer.headers["retry-after"] == "4"  # HTTP has whole seconds only
     clock.now_us += 3_100_000
     assert (await http.post("/submit", headers=_with(slow))).status_code == 200
 
 
 @pytest.mark.anyio
-async def test_only_submissions_count(http: httpx.AsyncClient, slow: str) -> None:
+async def test_only_submissions_count_for_the_rate(http: httpx.AsyncClient, slow: str) -> None:
     for _ in range(5):
         assert (await http.get("/whoami", headers=_with(slow))).status_code == 200
     assert (await http.post("/submit", headers=_with(slow))).status_code == 200
 
 
 @pytest.mark.anyio
-async def test_names_do_not_share_a_rate_and_keys_of_one_name_do(
+async def test_keys_of_one_name_share_a_rate_and_names_do_not(
     path: Path, slow: str, clock: Clock
 ) -> None:
     newer, other = (
@@ -148,8 +152,10 @@ async def test_names_do_not_share_a_rate_and_keys_of_one_name_do(
         KeysFile(path).create("other", 0.25, 1, None),
     )
     async with _client(_app(Keys(path), MemoryRateLimiter(clock))) as http:
-        asked = [slow, newer, slow, newer, other, other]
-        assert [(await http.post("/submit", headers=_with(key))).status_code for key in asked] == [
+        api_keys = [slow, newer, slow, newer, other, other]
+        assert [
+            (await http.post("/submit", headers=_with(key))).status_code for key in api_keys
+        ] == [
             200,
             200,
             429,
@@ -160,7 +166,9 @@ async def test_names_do_not_share_a_rate_and_keys_of_one_name_do(
 
 
 @pytest.mark.anyio
-async def test_who_is_refused_sent_the_body_for_nothing(http: httpx.AsyncClient, slow: str) -> None:
+async def test_the_body_of_a_refused_request_is_not_read(
+    http: httpx.AsyncClient, slow: str
+) -> None:
     read = []
 
     async def body() -> AsyncIterator[bytes]:
@@ -176,8 +184,8 @@ async def test_who_is_refused_sent_the_body_for_nothing(http: httpx.AsyncClient,
 
 
 @pytest.mark.anyio
-async def test_a_submission_counts_once(slow: str, path: Path, clock: Clock) -> None:
-    """Also where a route and its router both ask for it."""
+async def test_a_submission_counts_once_for_the_rate(slow: str, path: Path, clock: Clock) -> None:
+    """Even where a route and its router both have the dependency."""
     app = _app(Keys(path), MemoryRateLimiter(clock))
 
     @app.post("/both", dependencies=[Depends(submitter)])
@@ -192,7 +200,7 @@ async def test_a_submission_counts_once(slow: str, path: Path, clock: Clock) -> 
 
 
 @pytest.mark.anyio
-async def test_redis_away(slow: str, path: Path) -> None:
+async def test_without_redis_a_rate_can_not_be_checked(slow: str, path: Path) -> None:
     async with _client(_app(Keys(path), Away())) as http:
         assert (await http.get("/whoami", headers=_with(slow))).status_code == 200
         answer = await http.post("/submit", headers=_with(slow))
@@ -200,9 +208,9 @@ async def test_redis_away(slow: str, path: Path) -> None:
     assert answer.json()["code"] == "redis_unavailable"
 
 
-def test_openapi_says_who_asks_for_a_key() -> None:
-    found = _app(Keys(None), Away()).openapi()
-    assert found["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
-    assert found["paths"]["/whoami"]["get"]["security"] == [{"key": []}]
-    assert found["paths"]["/submit"]["post"]["security"] == [{"key": []}]
-    assert "security" not in found["paths"]["/healthz"]["get"]
+def test_openapi_names_the_routes_that_need_a_key() -> None:
+    schema = _app(Keys(None), Away()).openapi()
+    assert schema["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert schema["paths"]["/whoami"]["get"]["security"] == [{"key": []}]
+    assert schema["paths"]["/submit"]["post"]["security"] == [{"key": []}]
+    assert "security" not in schema["paths"]["/healthz"]["get"]

@@ -1,4 +1,4 @@
-"""Batches over the in-memory systems: taken in item by item, in three forms; followed, paged, canceled."""
+"""Batches over the in-memory systems: their three forms, their images, pages and canceling."""
 
 import asyncio
 import base64
@@ -31,7 +31,7 @@ URI = "data:image/jpeg;base64," + base64.b64encode(JPEG).decode()
 
 
 class Blobs(MemoryBlobs):
-    """Does what a test says before it stores anything."""
+    """Calls a test's function before it stores a blob."""
 
     before_put: Callable[[str], object] = staticmethod(lambda key: None)
 
@@ -83,7 +83,7 @@ def _finish(world: World, count: int) -> None:
         world.ledger.succeed(claim, {"predictions": []}, {})
 
 
-async def test_files_are_taken_in_one_by_one(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_form_of_files_becomes_a_batch(http: httpx.AsyncClient, world: World) -> None:
     files = [
         _part("image", JPEG, "a.jpg"),
         _part("images", b"text", "b/../é.txt"),
@@ -95,13 +95,13 @@ async def test_files_are_taken_in_one_by_one(http: httpx.AsyncClient, world: Wor
         _part("image", URI),
         _part("image", b"", "i.jpg"),
     ]
-    asked = {
+    options = {
         "confidence": "0.5",
         "classes": ["a", "2"],
         "priority": "low",
         "metadata": '{"run": 7}',
     }
-    answer = await http.post("/v1/batches", files=files, data=asked)
+    answer = await http.post("/v1/batches", files=files, data=options)
     assert answer.status_code == 202, answer.text
     body = answer.json()
     assert (
@@ -143,13 +143,13 @@ async def test_files_are_taken_in_one_by_one(http: httpx.AsyncClient, world: Wor
     assert (await http.get("/v1/predictions")).json()["results"] == []
 
 
-async def test_as_json(http: httpx.AsyncClient, world: World) -> None:
-    asked = {
+async def test_json_becomes_a_batch(http: httpx.AsyncClient, world: World) -> None:
+    options = {
         "model": "codes",
         "input": {"confidence": 0.5, "visualize": True},
         "images": [URI, "https://example.com/a.jpg", "", "x"],
     }
-    answer = await http.post("/v1/batches", json=asked)
+    answer = await http.post("/v1/batches", json=options)
     assert answer.status_code == 202, answer.text
     assert _errors(answer) == [(2, "", "invalid_input"), (3, "x", "invalid_input")]
     batch_id = answer.json()["id"]
@@ -159,7 +159,7 @@ async def test_as_json(http: httpx.AsyncClient, world: World) -> None:
     assert world.ledger.get(f"{batch_id}-1").image_url == "https://example.com/a.jpg"
 
 
-async def test_a_zip_without_what_hides_in_it(http: httpx.AsyncClient, world: World) -> None:
+async def test_hidden_entries_of_a_zip_are_skipped(http: httpx.AsyncClient, world: World) -> None:
     entries = {
         "desk/": b"",
         "desk/1.jpg": JPEG,
@@ -175,9 +175,13 @@ async def test_a_zip_without_what_hides_in_it(http: httpx.AsyncClient, world: Wo
     )
     assert answer.status_code == 202, answer.text
     assert _errors(answer) == [(3, "notes.txt", "not_an_image")]
-    found = world.batches.predictions(world.batches.get(answer.json()["id"]), 0, 9)
-    assert [one.metadata["name"] for one in found] == ["desk/1.jpg", "../3.jpg", "/etc/4.jpg"]
-    assert found[0].parameters == Parameters(confidence=0.5, classes=("a", 2))
+    recorded = world.batches.predictions(world.batches.get(answer.json()["id"]), 0, 9)
+    assert [prediction.metadata["name"] for prediction in recorded] == [
+        "desk/1.jpg",
+        "../3.jpg",
+        "/etc/4.jpg",
+    ]
+    assert recorded[0].parameters == Parameters(confidence=0.5, classes=("a", 2))
 
 
 async def test_bombs_and_damage_in_a_zip_are_errors_of_their_entries(
@@ -210,8 +214,8 @@ async def test_bombs_and_damage_in_a_zip_are_errors_of_their_entries(
     assert "Deflate" in answer.json()["errors"][0]["detail"]
 
 
-async def test_what_inflates_to_more_than_it_says_is_not_inflated(http: httpx.AsyncClient) -> None:
-    """The bytes behind a short size are a bomb: a megabyte, for which the directory promises a hundred bytes."""
+async def test_an_entry_is_not_inflated_beyond_its_declared_size(http: httpx.AsyncClient) -> None:
+    """The directory declares a hundred bytes, and the entry inflates to a megabyte."""
     body = bytearray(_zip({"a.jpg": bytes(1_000_000)}))
     directory = body.index(b"PK\1\2")
     struct.pack_into("<I", body, directory + 24, 100)
@@ -223,7 +227,7 @@ async def test_what_inflates_to_more_than_it_says_is_not_inflated(http: httpx.As
 
 
 def _large_directory() -> bytes:
-    """A ZIP of a few bytes each in entries that are too many to be listed."""
+    """A ZIP with too many entries of a few bytes each."""
     return _zip({f"{number:06}/": b"" for number in range(2000)})
 
 
@@ -232,7 +236,7 @@ HEAD = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "status", "said"),
+    ("body", "headers", "status", "word"),
     [
         pytest.param(b"", {"Content-Type": "text/plain"}, 415, "application/zip", id="kind"),
         pytest.param(b"", {}, 415, "(none)", id="no kind"),
@@ -323,22 +327,22 @@ HEAD = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r
         ),
     ],
 )
-async def test_what_is_wrong_as_a_whole(
+async def test_a_wrong_body_refuses_the_whole_batch(
     http: httpx.AsyncClient,
     world: World,
     body: bytes,
     headers: dict[str, str],
     status: int,
-    said: str,
+    word: str,
 ) -> None:
     answer = await http.post("/v1/batches", content=body, headers=headers)
-    assert (answer.status_code, said in answer.text) == (status, True), answer.text
+    assert (answer.status_code, word in answer.text) == (status, True), answer.text
     assert world.ledger.backlog() == len(world.blobs._blobs) == 0
     assert len(world.batches.ids()) == (status == 202)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "word"),
     [
         ({"model": "other"}, "unknown_model"),
         ({"webhook": "http://127.0.0.1/"}, "address_not_allowed"),
@@ -346,21 +350,21 @@ async def test_what_is_wrong_as_a_whole(
         ({"input": {"confidence": 7}}, "invalid_input"),
     ],
 )
-async def test_what_is_wrong_for_every_image_is_said_once(
-    http: httpx.AsyncClient, world: World, options: dict[str, Any], said: str
+async def test_an_error_of_the_options_refuses_the_whole_batch(
+    http: httpx.AsyncClient, world: World, options: dict[str, Any], word: str
 ) -> None:
     answer = await http.post("/v1/batches", json={"images": [URI], **options})
-    assert (answer.status_code, answer.json()["code"]) == (422, said)
+    assert (answer.status_code, answer.json()["code"]) == (422, word)
     assert not world.batches.ids()
 
 
 async def test_only_the_batch_has_a_webhook(http: httpx.AsyncClient, world: World) -> None:
-    asked = {
+    options = {
         "images": [URI],
         "webhook": "https://example.com/hook",
         "webhook_events_filter": ["completed"],
     }
-    batch_id = (await http.post("/v1/batches", json=asked)).json()["id"]
+    batch_id = (await http.post("/v1/batches", json=options)).json()["id"]
     batch = world.batches.get(batch_id)
     assert (batch.webhook, batch.webhook_events, batch.base_url) == (
         "https://example.com/hook",
@@ -370,7 +374,7 @@ async def test_only_the_batch_has_a_webhook(http: httpx.AsyncClient, world: Worl
     assert world.ledger.get(f"{batch_id}-0").webhook is None
 
 
-async def test_the_queue_fills_up_midway(http: httpx.AsyncClient, world: World) -> None:
+async def test_images_after_a_full_queue_are_refused(http: httpx.AsyncClient, world: World) -> None:
     for number in range(47):
         await http.put(
             f"/v1/predictions/p{number}", content=JPEG, headers={"Content-Type": "image/jpeg"}
@@ -390,7 +394,9 @@ async def test_the_queue_fills_up_midway(http: httpx.AsyncClient, world: World) 
     assert again.json()["counts"] == {**answer.json()["counts"], "starting": 6}
 
 
-async def test_a_store_that_goes_away_midway(http: httpx.AsyncClient, world: World) -> None:
+async def test_images_after_a_failed_store_are_refused(
+    http: httpx.AsyncClient, world: World
+) -> None:
     tried: set[str] = set()
 
     def away(key: str) -> None:
@@ -406,7 +412,7 @@ async def test_a_store_that_goes_away_midway(http: httpx.AsyncClient, world: Wor
     assert (nothing.status_code, nothing.json()["code"]) == (503, "blobs_unavailable")
 
 
-async def test_the_same_call_again_changes_nothing(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_repeated_batch_changes_nothing(http: httpx.AsyncClient, world: World) -> None:
     key = {"Idempotency-Key": "order-17"}
     files = [_part("image", JPEG, "a.jpg"), _part("image", b"text", "b.txt")]
     first = await http.post("/v1/batches", files=files, headers=key)
@@ -430,7 +436,7 @@ async def test_the_same_call_again_changes_nothing(http: httpx.AsyncClient, worl
     assert "retry-after" not in ended.headers
 
 
-async def test_all_bad_ends_at_once(http: httpx.AsyncClient) -> None:
+async def test_a_batch_of_bad_images_ends_at_once(http: httpx.AsyncClient) -> None:
     answer = await http.post("/v1/batches", json={"images": ["x", "y"]})
     assert (answer.status_code, answer.json()["status"], len(answer.json()["errors"])) == (
         202,
@@ -440,7 +446,7 @@ async def test_all_bad_ends_at_once(http: httpx.AsyncClient) -> None:
     assert answer.json()["completed_at"]
 
 
-async def test_following(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_batch_is_followed_to_its_end(http: httpx.AsyncClient, world: World) -> None:
     batch_id = (await http.post("/v1/batches", json={"images": [URI] * 3})).json()["id"]
     _finish(world, 2)
     now = await http.get(f"/v1/batches/{batch_id}?wait=0.01")
@@ -457,25 +463,27 @@ async def test_following(http: httpx.AsyncClient, world: World) -> None:
     assert "retry-after" not in ended.headers
 
 
-async def test_pages(http: httpx.AsyncClient) -> None:
+async def test_the_predictions_of_a_batch_come_in_pages(http: httpx.AsyncClient) -> None:
     images = [URI if number % 3 else "bad" for number in range(10)]
     urls = (await http.post("/v1/batches", json={"images": images})).json()["urls"]
     page = (await http.get(urls["predictions"], params={"limit": 4})).json()
     assert page["previous"] is None
-    found, back = [page], []
+    pages, back = [page], []
     while page["next"]:
         page = (await http.get(page["next"])).json()
-        found.append(page)
+        pages.append(page)
     while page["previous"]:
         page = (await http.get(page["previous"])).json()
         back.append(page)
-    indexes = [[one["metadata"]["index"] for one in page["results"]] for page in found]
+    indexes = [
+        [prediction["metadata"]["index"] for prediction in page["results"]] for page in pages
+    ]
     assert indexes == [[1, 2], [4, 5, 7], [8]]
-    assert back == found[-2::-1]
-    assert found[0]["results"][0]["urls"]["get"].endswith("-1")
+    assert back == pages[-2::-1]
+    assert pages[0]["results"][0]["urls"]["get"].endswith("-1")
 
 
-async def test_cancel_the_rest(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_cancel_ends_only_what_has_not_ended(http: httpx.AsyncClient, world: World) -> None:
     urls = (await http.post("/v1/batches", json={"images": [URI] * 4})).json()["urls"]
     _finish(world, 1)
     assert world.ledger.claim("w", 10) is not None
@@ -489,13 +497,15 @@ async def test_cancel_the_rest(http: httpx.AsyncClient, world: World) -> None:
     }
     assert world.ledger.claim("w2", 10) is None
     assert len(world.blobs._blobs) == 1, (
-        "their images are forgotten; a worker deletes that of what has succeeded"
+        "the canceled predictions' images are deleted; a worker deletes the succeeded one's"
     )
     again = await http.post(urls["cancel"])
     assert (again.status_code, again.json()["code"]) == (409, "conflict")
 
 
-async def test_a_cancel_while_it_is_taken_in(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_batch_can_be_canceled_while_its_images_are_accepted(
+    http: httpx.AsyncClient, world: World
+) -> None:
     def cancel(key: str) -> None:
         if key not in world.blobs._blobs and len(world.blobs._blobs) == 2:
             world.batches.cancel(key.partition("-")[0])
@@ -507,26 +517,28 @@ async def test_a_cancel_while_it_is_taken_in(http: httpx.AsyncClient, world: Wor
     assert answer.json()["counts"]["canceled"] == 2
 
 
-async def test_only_so_many_at_once(http: httpx.AsyncClient) -> None:
-    going_on, refused_one = asyncio.Event(), asyncio.Event()
+async def test_the_number_of_batches_at_once_is_bounded(http: httpx.AsyncClient) -> None:
+    started, may_end = asyncio.Event(), asyncio.Event()
 
     async def slow():
         yield json.dumps({"images": [URI]}).encode()
-        going_on.set()
-        await refused_one.wait()
+        started.set()
+        await may_end.wait()
 
     first = asyncio.create_task(
         http.post("/v1/batches", content=slow(), headers={"Content-Type": "application/json"})
     )
-    await going_on.wait()
+    await started.wait()
     refused = await http.post("/v1/batches", json={"images": [URI]})
     assert (refused.status_code, refused.json()["code"]) == (429, "queue_full")
-    refused_one.set()
+    may_end.set()
     assert (await first).status_code == 202
     assert (await http.post("/v1/batches", json={"images": [URI]})).status_code == 202
 
 
-async def test_what_is_not_there(http: httpx.AsyncClient, world: World) -> None:
+async def test_unknown_batches_and_another_keys_batches_get_404(
+    http: httpx.AsyncClient, world: World
+) -> None:
     for path in ("a" * 26, "a" * 26 + "/predictions"):
         assert (await http.get(f"/v1/batches/{path}")).status_code == 404
     assert (await http.post(f"/v1/batches/{'a' * 26}/cancel")).status_code == 404
@@ -538,10 +550,8 @@ async def test_what_is_not_there(http: httpx.AsyncClient, world: World) -> None:
 
 
 @pytest.mark.parametrize("upload_s", [("0.5", "1")])
-async def test_a_body_that_drips_is_cut_off_wherever_it_is(
-    http: httpx.AsyncClient, world: World
-) -> None:
-    """Most of the time goes into writing the bytes, which the timeout may not interrupt."""
+async def test_a_form_that_drips_is_cut_off(http: httpx.AsyncClient, world: World) -> None:
+    """Most of the time goes into writing the bytes, which no timeout may interrupt."""
 
     async def drip():
         yield HEAD
@@ -553,7 +563,7 @@ async def test_a_body_that_drips_is_cut_off_wherever_it_is(
     assert not world.batches.ids()
 
 
-async def test_no_room_to_spool(
+async def test_a_full_temporary_directory_gets_503(
     http: httpx.AsyncClient, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
@@ -562,7 +572,9 @@ async def test_no_room_to_spool(
     assert not world.batches.ids()
 
 
-async def test_a_stopping_process_takes_in_no_more(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_stopping_process_accepts_no_more_images(
+    http: httpx.AsyncClient, world: World
+) -> None:
     world.events.closing = True
     answer = await http.post("/v1/batches", json={"images": [URI] * 2})
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")

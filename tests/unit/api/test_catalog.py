@@ -16,7 +16,7 @@ def _catalog(triton: FakeTriton, ttl_s: float = 60) -> TritonCatalog:
     return TritonCatalog(triton.client(), ttl_s=ttl_s)
 
 
-async def test_known_and_unknown() -> None:
+async def test_a_check_passes_for_a_loaded_model_only() -> None:
     triton = FakeTriton()
     catalog = _catalog(triton)
     await catalog.check("codes", Parameters(classes=("qr_code",)))
@@ -29,7 +29,7 @@ async def test_known_and_unknown() -> None:
     assert triton.asked.count("/v2/repository/index") == 1
 
 
-async def test_what_was_seen_is_kept_while_triton_is_away() -> None:
+async def test_the_last_list_serves_while_triton_is_unavailable() -> None:
     triton = FakeTriton()
     catalog = _catalog(triton, ttl_s=0)
     await catalog.check("codes", Parameters())
@@ -41,7 +41,7 @@ async def test_what_was_seen_is_kept_while_triton_is_away() -> None:
         await catalog.ready()
 
 
-async def test_nobody_waits_for_a_triton_that_hangs() -> None:
+async def test_checks_do_not_wait_for_a_triton_that_hangs() -> None:
     triton = FakeTriton()
     catalog = _catalog(triton, ttl_s=0)
     await catalog.check("codes", Parameters())
@@ -51,11 +51,11 @@ async def test_nobody_waits_for_a_triton_that_hangs() -> None:
             await catalog.check("codes", Parameters())
             await asyncio.sleep(0)
     assert triton.asked.count("/v2/repository/index") == 2, (
-        "one is asking, and the others do not ask too"
+        "one check asks Triton, and the others do not ask too"
     )
 
 
-async def test_nothing_is_refused_before_anything_was_seen() -> None:
+async def test_checks_pass_until_the_first_list_arrives() -> None:
     triton = FakeTriton(away=True)
     catalog = _catalog(triton, ttl_s=0)
     await catalog.check("cats", Parameters())
@@ -65,7 +65,7 @@ async def test_nothing_is_refused_before_anything_was_seen() -> None:
         await catalog.check("cats", Parameters())
 
 
-async def test_a_new_model_is_seen() -> None:
+async def test_a_new_model_is_found_at_once() -> None:
     triton = FakeTriton(models={})
     catalog = _catalog(triton, ttl_s=0)
     with pytest.raises(UnknownModel, match="none at all"):
@@ -74,7 +74,7 @@ async def test_a_new_model_is_seen() -> None:
     await catalog.check("codes", Parameters())
 
 
-async def test_what_is_not_ready_says_why() -> None:
+async def test_a_model_that_is_not_loaded_has_a_reason() -> None:
     triton = FakeTriton(models={"codes": CODES})
     triton.not_ready = [
         {
@@ -86,9 +86,9 @@ async def test_what_is_not_ready_says_why() -> None:
         {"name": "codes", "version": "2", "state": "LOADING"},
         {"name": "never"},
     ]
-    found, current = await _catalog(triton).models()
+    models, current = await _catalog(triton).models()
     assert current
-    assert [(one.name, one.version, one.reason, one.runs) for one in found] == [
+    assert [(model.name, model.version, model.reason, model.runs) for model in models] == [
         ("broken", None, "no such file", 0),
         ("codes", "1", "", 7),
         ("never", None, "not loaded", 0),
@@ -97,7 +97,7 @@ async def test_what_is_not_ready_says_why() -> None:
         await _catalog(triton).check("broken", Parameters())
 
 
-async def test_the_list_is_what_was_last_seen_while_triton_is_away() -> None:
+async def test_the_list_is_outdated_while_triton_is_unavailable() -> None:
     triton = FakeTriton(away=True)
     catalog = _catalog(triton, ttl_s=0)
     with pytest.raises(TritonUnavailable):
@@ -106,9 +106,11 @@ async def test_the_list_is_what_was_last_seen_while_triton_is_away() -> None:
     before, current = await catalog.models()
     assert current
     triton.away = True
-    found, current = await catalog.models()
+    models, current = await catalog.models()
     assert not current
-    assert [one.name for one in found] == [one.name for one in before] == ["codes", "silent"]
+    assert (
+        [model.name for model in models] == [model.name for model in before] == ["codes", "silent"]
+    )
     triton.away = False
     again, current = await catalog.models()
     assert current

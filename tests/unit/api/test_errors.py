@@ -1,4 +1,4 @@
-"""The one table is total, and every error has the one shape."""
+"""Every error class has a status, and every answer to an error has the same shape."""
 
 import httpx
 import pytest
@@ -14,9 +14,9 @@ def test_the_table_is_total() -> None:
     assert set(STATUSES) == set(tree())
 
 
-def test_what_may_pass_is_503_or_429_and_nothing_else_is() -> None:
-    assert {found for found, status in STATUSES.items() if status in (429, 503)} == {
-        found for found in tree() if found.retryable
+def test_only_retryable_errors_get_503_or_429() -> None:
+    assert {error_class for error_class, status in STATUSES.items() if status in (429, 503)} == {
+        error_class for error_class in tree() if error_class.retryable
     }
 
 
@@ -34,18 +34,20 @@ async def _ask(error: Exception) -> httpx.Response:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("found", list(tree()))
-async def test_ours(found: type[errors.SluiceError]) -> None:
-    answer = await _ask(found("say what to change"))
-    assert answer.status_code == STATUSES[found]
+@pytest.mark.parametrize("error_class", list(tree()))
+async def test_every_error_of_the_tree_becomes_a_problem(
+    error_class: type[errors.SluiceError],
+) -> None:
+    answer = await _ask(error_class("say what to change"))
+    assert answer.status_code == STATUSES[error_class]
     assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == found.code
+    assert answer.json()["code"] == error_class.code
     assert answer.json()["detail"] == "say what to change"
-    assert ("retry-after" in answer.headers) is found.retryable
+    assert ("retry-after" in answer.headers) is error_class.retryable
 
 
 @pytest.mark.anyio
-async def test_a_fault_of_ours_tells_nothing() -> None:
+async def test_an_unexpected_error_hides_its_details() -> None:
     answer = await _ask(RuntimeError("the password is hunter2"))
     assert answer.status_code == 500
     assert answer.json()["code"] == "internal"
@@ -53,7 +55,7 @@ async def test_a_fault_of_ours_tells_nothing() -> None:
 
 
 @pytest.mark.anyio
-async def test_headers_of_the_frameworks_errors_are_kept() -> None:
+async def test_the_headers_of_the_frameworks_errors_are_kept() -> None:
     answer = await _ask(HTTPException(405, headers={"Allow": "GET"}))
     assert answer.headers["allow"] == "GET"
     assert answer.json()["code"] == "method_not_allowed"

@@ -1,4 +1,4 @@
-"""What is answered before FastAPI sees it is answered as FastAPI would."""
+"""The fast path and the declared route of `POST /v1/predictions` give the same answers."""
 
 import httpx
 import pytest
@@ -23,22 +23,22 @@ pytestmark = pytest.mark.anyio
         ({"content": JPEG + bytes(60_000), "headers": RAW}, 413),
     ],
 )
-async def test_it_answers_as_the_app_does(
+async def test_the_fast_path_answers_like_the_declared_route(
     http: httpx.AsyncClient, world: World, options: dict[str, object], status: int
 ) -> None:
     transport = http._transport
     assert isinstance(transport, httpx.ASGITransport)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(FastPath(transport.app)), base_url="http://test"
-    ) as front:  # type: ignore[arg-type]
-        found = [await client.post("/v1/predictions", **options) for client in (http, front)]  # type: ignore[arg-type]
-        assert [answer.status_code for answer in found] == [status] * 2
-        assert found[0].headers.keys() == found[1].headers.keys()
-        assert found[0].json().keys() == found[1].json().keys()
+    ) as fast_path:  # type: ignore[arg-type]
+        answers = [await client.post("/v1/predictions", **options) for client in (http, fast_path)]  # type: ignore[arg-type]
+        assert [answer.status_code for answer in answers] == [status] * 2
+        assert answers[0].headers.keys() == answers[1].headers.keys()
+        assert answers[0].json().keys() == answers[1].json().keys()
         if status != 202:
-            assert found[0].json() == found[1].json()
-        assert (await front.get("/v1/predictions")).status_code == 200
-        metrics = (await front.get("/metrics")).text
+            assert answers[0].json() == answers[1].json()
+        assert (await fast_path.get("/v1/predictions")).status_code == 200
+        metrics = (await fast_path.get("/metrics")).text
     assert (
         f'sluice_http_requests_total{{method="POST",route="/v1/predictions",status="{status}"}} 2.0'
         in metrics

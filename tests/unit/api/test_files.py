@@ -15,7 +15,7 @@ from tests.unit.api.test_predictions import JPEG, RAW
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_file(http: httpx.AsyncClient) -> None:
+async def test_a_file_is_uploaded_listed_and_deleted(http: httpx.AsyncClient) -> None:
     answer = await http.post(
         "/v1/files",
         files={"content": ("a.jpg", JPEG, "image/jpeg")},
@@ -41,8 +41,8 @@ async def test_a_file(http: httpx.AsyncClient) -> None:
         assert (again.status_code, again.json()["code"]) == (404, "not_found")
 
 
-async def test_what_clients_say_of_it(http: httpx.AsyncClient) -> None:
-    """Fields of their own, and metadata as a file, as Replicate's JavaScript client sends it."""
+async def test_the_forms_of_replicates_clients_are_accepted(http: httpx.AsyncClient) -> None:
+    """Replicate's JavaScript client sends fields, and the metadata as a file."""
     metadata = ("blob", json.dumps({"a": ["b"]}).encode(), "application/json")
     fields = {"filename": "b.png", "type": "image/png"}
     file = (
@@ -86,7 +86,7 @@ async def test_what_clients_say_of_it(http: httpx.AsyncClient) -> None:
         "not-a-form",
     ],
 )
-async def test_what_is_wrong_is_refused(
+async def test_a_wrong_form_is_refused(
     http: httpx.AsyncClient, world: World, form: dict, status: int, word: str
 ) -> None:
     answer = await http.post("/v1/files", **form)
@@ -108,7 +108,7 @@ async def test_a_file_is_submitted_by_its_url(http: httpx.AsyncClient, world: Wo
     )
 
 
-async def test_a_file_that_is_no_image_or_not_there_is_refused(
+async def test_a_submission_of_a_missing_file_or_of_no_image_is_refused(
     http: httpx.AsyncClient, world: World
 ) -> None:
     text = (await http.post("/v1/files", files={"content": b"text"})).json()["urls"]["get"]
@@ -123,7 +123,7 @@ async def test_a_file_that_is_no_image_or_not_there_is_refused(
     assert world.ledger.backlog() == 0
 
 
-async def test_no_more_than_are_allowed(http: httpx.AsyncClient, world: World) -> None:
+async def test_the_number_of_files_is_bounded(http: httpx.AsyncClient, world: World) -> None:
     world.files.settings = BlobsSettings(files_per_key=1)
     assert (await http.post("/v1/files", files={"content": JPEG})).status_code == 201
     full = await http.post("/v1/files", files={"content": JPEG})
@@ -131,7 +131,7 @@ async def test_no_more_than_are_allowed(http: httpx.AsyncClient, world: World) -
     assert int(full.headers["retry-after"]) > 1000
 
 
-async def test_a_full_queue_takes_no_files_either(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_full_queue_refuses_files_too(http: httpx.AsyncClient, world: World) -> None:
     for number in range(world.settings.max_backlog):
         world.ledger.create(f"p{number}", Submission(model="codes"))
     answer = await http.post("/v1/files", files={"content": JPEG})

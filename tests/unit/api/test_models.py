@@ -32,12 +32,12 @@ def listed(world: World) -> None:
     ]
 
 
-async def test_the_list(http: httpx.AsyncClient) -> None:
+async def test_the_list_has_every_model(http: httpx.AsyncClient) -> None:
     page = (await http.get("/v1/models")).json()
     assert page["previous"] is page["next"] is None
     told = [
-        (one["name"], one["default"], one["ready"], one["reason"], one["version"])
-        for one in page["results"]
+        (model["name"], model["default"], model["ready"], model["reason"], model["version"])
+        for model in page["results"]
     ]
     assert told == [
         ("broken", False, False, "no such file", None),
@@ -46,7 +46,7 @@ async def test_the_list(http: httpx.AsyncClient) -> None:
     ]
 
 
-async def test_one_model(http: httpx.AsyncClient) -> None:
+async def test_one_model_by_name(http: httpx.AsyncClient) -> None:
     codes = (await http.get("/v1/models/codes")).json()
     assert codes["input"] == {"width": 640, "height": 480}
     assert (codes["task"], codes["layout"], codes["classes"]) == (
@@ -61,7 +61,7 @@ async def test_one_model(http: httpx.AsyncClient) -> None:
     assert broken["task"] is broken["input"] is broken["latest_version"] is None
 
 
-async def test_its_version_can_be_submitted_to(http: httpx.AsyncClient) -> None:
+async def test_a_version_of_a_model_can_be_submitted_to(http: httpx.AsyncClient) -> None:
     page = (await http.get("/v1/models/sluice/codes/versions")).json()
     (version,) = page["results"]
     assert version["id"] == "codes"
@@ -77,7 +77,7 @@ async def test_its_version_can_be_submitted_to(http: httpx.AsyncClient) -> None:
     assert (await http.get("/v1/models/sluice/broken/versions")).json()["results"] == []
 
 
-async def test_an_unknown_one_names_the_known(http: httpx.AsyncClient) -> None:
+async def test_an_unknown_model_gets_404_with_the_known_names(http: httpx.AsyncClient) -> None:
     for path in ("/v1/models/cats", "/v1/models/sluice/cats", "/v1/models/sluice/cats/versions"):
         answer = await http.get(path)
         assert answer.status_code == 404
@@ -85,7 +85,9 @@ async def test_an_unknown_one_names_the_known(http: httpx.AsyncClient) -> None:
         assert answer.json()["detail"] == "no model 'cats' is known; there is broken, codes, silent"
 
 
-async def test_while_triton_is_away_nothing_is_ready(http: httpx.AsyncClient, world: World) -> None:
+async def test_no_model_is_ready_while_triton_is_unavailable(
+    http: httpx.AsyncClient, world: World
+) -> None:
     world.catalog.available = False
     codes = (await http.get("/v1/models/codes")).json()
     assert not codes["ready"]

@@ -1,4 +1,4 @@
-"""OpenAPI as it is served; that the api does what it says is tested by schemathesis on the live stack."""
+"""The served OpenAPI document. Schemathesis tests the live stack against it."""
 
 import re
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from path.values()
 
 
-async def test_what_is_referred_to_is_there(http: httpx.AsyncClient) -> None:
+async def test_every_reference_has_its_schema(http: httpx.AsyncClient) -> None:
     schema = (await http.get("/openapi.json")).json()
     names = {node["$ref"] for node in _all(schema["paths"]) if "$ref" in node}
     names |= {node["$ref"] for node in _all(schema["components"]) if "$ref" in node}
@@ -38,12 +38,12 @@ async def test_what_is_referred_to_is_there(http: httpx.AsyncClient) -> None:
 
 async def test_links_lead_to_operations_that_take_their_parameters(http: httpx.AsyncClient) -> None:
     schema = (await http.get("/openapi.json")).json()
-    operations = {one["operationId"]: one for one in _operations(schema)}
+    operations = {operation["operationId"]: operation for operation in _operations(schema)}
     assert len(operations) == len(list(_operations(schema)))
     links = [
         link
-        for one in operations.values()
-        for answer in one["responses"].values()
+        for operation in operations.values()
+        for answer in operation["responses"].values()
         for link in answer.get("links", {}).values()
     ]
     assert len(links) > 10
@@ -52,16 +52,16 @@ async def test_links_lead_to_operations_that_take_their_parameters(http: httpx.A
         assert set(link["parameters"]) <= taken
 
 
-async def test_an_error_is_a_problem_and_nothing_else(http: httpx.AsyncClient) -> None:
+async def test_every_error_has_the_one_content_type(http: httpx.AsyncClient) -> None:
     schema = (await http.get("/openapi.json")).json()
-    for one in _operations(schema):
-        for status, answer in one["responses"].items():
-            if status >= "400" and one["tags"] != ["health"]:
+    for operation in _operations(schema):
+        for status, answer in operation["responses"].items():
+            if status >= "400" and operation["tags"] != ["health"]:
                 assert list(answer["content"]) == ["application/problem+json"], (
-                    one["operationId"],
+                    operation["operationId"],
                     status,
                 )
-            if status in ("429", "503") and one["tags"] != ["health"]:
+            if status in ("429", "503") and operation["tags"] != ["health"]:
                 assert "Retry-After" in answer["headers"]
 
 
@@ -69,17 +69,19 @@ async def test_a_parameter_is_never_null(http: httpx.AsyncClient) -> None:
     schema = (await http.get("/openapi.json")).json()
     parameters = [
         parameter["schema"]
-        for one in _operations(schema)
-        for parameter in one.get("parameters", [])
+        for operation in _operations(schema)
+        for parameter in operation.get("parameters", [])
     ]
     assert {"type": "null"} not in [node for parameter in parameters for node in _all(parameter)]
 
 
-async def test_no_key_is_asked_for_while_keys_are_off(http: httpx.AsyncClient) -> None:
+async def test_without_keys_no_route_asks_for_a_key(http: httpx.AsyncClient) -> None:
     schema = (await http.get("/openapi.json")).json()
     assert "securitySchemes" not in schema["components"]
     assert not [
-        one for one in _operations(schema) if "security" in one or "401" in one["responses"]
+        operation
+        for operation in _operations(schema)
+        if "security" in operation or "401" in operation["responses"]
     ]
 
 
@@ -89,16 +91,18 @@ def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SLUICE_API_KEYS_FILE", str(tmp_path / "keys"))
 
 
-async def test_keys_are_asked_for_where_they_are_on(keys: None, http: httpx.AsyncClient) -> None:
+async def test_with_keys_every_route_asks_for_a_key(keys: None, http: httpx.AsyncClient) -> None:
     schema = (await http.get("/openapi.json")).json()
     assert list(schema["components"]["securitySchemes"]) == ["key"]
-    for one in _operations(schema):
-        assert ("security" in one) is ("401" in one["responses"]) is (one["tags"] != ["health"]), (
-            one["operationId"]
-        )
+    for operation in _operations(schema):
+        assert (
+            ("security" in operation)
+            is ("401" in operation["responses"])
+            is (operation["tags"] != ["health"])
+        ), operation["operationId"]
 
 
-async def test_a_wrong_method_is_told_all_the_right_ones(http: httpx.AsyncClient) -> None:
+async def test_a_wrong_method_gets_405_with_all_allowed_methods(http: httpx.AsyncClient) -> None:
     for path, allowed in {
         "/v1/predictions": "GET, POST",
         "/v1/files/a": "DELETE, GET",
@@ -119,7 +123,7 @@ async def test_a_time_is_rfc_3339(http: httpx.AsyncClient, since: str) -> None:
     assert "since" in answer.json()["detail"]
 
 
-async def test_any_time_will_do(http: httpx.AsyncClient) -> None:
+async def test_any_valid_time_is_accepted(http: httpx.AsyncClient) -> None:
     for since in (
         "0001-01-01T00:00:00",
         "9999-12-31T23:59:59.999999-23:59",

@@ -1,4 +1,4 @@
-"""What a submission may ask for beside its parameters, over the in-memory systems."""
+"""The options of a submission, and following it, over the in-memory systems."""
 
 import asyncio
 import base64
@@ -17,29 +17,29 @@ URL = "https://images.example.com/a.jpg?signature=1"
 
 
 async def test_options_are_the_same_in_every_form(http: httpx.AsyncClient, world: World) -> None:
-    asked = {
+    options = {
         "priority": "low",
         "metadata": {"line": 4},
         "webhook": "https://hooks.example.com/",
         "webhook_events_filter": ["start", "completed"],
     }
-    fields = {**asked, "metadata": json.dumps(asked["metadata"])}
+    fields = {**options, "metadata": json.dumps(options["metadata"])}
     answers = [
-        await http.post("/v1/predictions", json={"input": {"image": URL}, **asked}),
+        await http.post("/v1/predictions", json={"input": {"image": URL}, **options}),
         await http.post("/v1/predictions", files={"image": JPEG}, data=fields),
         await http.post("/v1/predictions", data=fields | {"image": URL}, files={"x": b""}),
         await http.post("/v1/predictions", content=JPEG, headers=RAW, params=fields),
     ]
     assert [answer.status_code for answer in answers] == [202, 202, 422, 202], answers[2].text
     for answer in (answers[0], answers[1], answers[3]):
-        found = world.ledger.get(answer.json()["id"])
-        assert (found.priority, found.metadata, found.webhook) == (
+        recorded = world.ledger.get(answer.json()["id"])
+        assert (recorded.priority, recorded.metadata, recorded.webhook) == (
             Priority.LOW,
             {"line": 4},
             "https://hooks.example.com/",
         )
-        assert found.webhook_events == ("start", "completed")
-        assert found.base_url == "http://test"
+        assert recorded.webhook_events == ("start", "completed")
+        assert recorded.base_url == "http://test"
         assert answer.json()["metadata"] == {"line": 4}
 
 
@@ -54,7 +54,7 @@ async def test_an_image_by_url_is_not_fetched_by_the_api(
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "word"),
     [
         ({"input": {"image": "ftp://example.com/a"}}, "input.image"),
         ({"input": {"image": "data:image/jpeg;base64,é"}}, "base64"),
@@ -72,12 +72,12 @@ async def test_an_image_by_url_is_not_fetched_by_the_api(
         ({"input": {"image": URL}, "colour": "red"}, "colour"),
     ],
 )
-async def test_what_will_not_do_is_named(
-    http: httpx.AsyncClient, world: World, body: object, said: str
+async def test_a_refusal_names_the_wrong_field(
+    http: httpx.AsyncClient, world: World, body: object, word: str
 ) -> None:
     answer = await http.post("/v1/predictions", json=body)
     assert answer.status_code == 422
-    assert said in answer.json()["detail"]
+    assert word in answer.json()["detail"]
     assert world.ledger.backlog() == 0
 
 
@@ -94,19 +94,20 @@ async def test_what_will_not_do_is_named(
         ("x" * 2000, "1"),
     ],
 )
-async def test_what_python_reads_and_others_do_not_is_refused(
+async def test_json_that_only_python_can_read_is_refused(
     http: httpx.AsyncClient, world: World, name: str, value: str
 ) -> None:
-    """Once on record, half a character would break every list that it is in."""
+    """A lone surrogate on record would break every list with that prediction."""
     answer = await http.post("/v1/predictions", files={"image": JPEG}, data={name: value})
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
     assert name[:100] in answer.json()["detail"]
     assert world.ledger.backlog() == 0
 
 
-async def test_a_name_of_a_codec_chooses_none(http: httpx.AsyncClient) -> None:
+async def test_a_charset_in_the_content_type_is_ignored(http: httpx.AsyncClient) -> None:
     body = b'--X\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + JPEG
-    body += b'\r\n--X\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n{"a": "\xc3\xa9"}\r\n--X--\r\n'
+    body += b'\r\n--X\r\nContent-Disposition: form-data; name="metadata"\r\n\r\n'
+    body += b'{"a": "\xc3\xa9"}\r\n--X--\r\n'
     for codec in ("undefined", "punycode", "unicode_escape"):
         headers = {"Content-Type": f"multipart/form-data; boundary=X; charset={codec}"}
         answer = await http.post("/v1/predictions", content=body, headers=headers)
@@ -114,14 +115,14 @@ async def test_a_name_of_a_codec_chooses_none(http: httpx.AsyncClient) -> None:
         assert answer.json()["metadata"] == {"a": "é"}
 
 
-async def test_a_problem_is_short_however_much_is_wrong(http: httpx.AsyncClient) -> None:
+async def test_a_problem_is_short_for_any_number_of_errors(http: httpx.AsyncClient) -> None:
     for body in ({f"field-{number}": 1 for number in range(3000)}, {"x" * 30_000: 1}):
         answer = await http.post("/v1/predictions", json=body)
         assert answer.status_code == 422
         assert len(answer.content) < 5000
 
 
-async def test_schemes_are_of_either_case(http: httpx.AsyncClient) -> None:
+async def test_url_schemes_are_of_either_case(http: httpx.AsyncClient) -> None:
     uri = "DATA:image/jpeg;BASE64," + base64.b64encode(JPEG).decode()
     for image in (uri, "HTTPS://images.example.com/a.jpg"):
         answer = await http.post("/v1/predictions", json={"input": {"image": image}})
@@ -154,7 +155,7 @@ async def test_an_idempotency_key_makes_one_prediction(
     )
 
 
-async def test_a_deadline_of_ones_own(http: httpx.AsyncClient, world: World) -> None:
+async def test_cancel_after_sets_the_deadline(http: httpx.AsyncClient, world: World) -> None:
     for text, seconds in (("90", 90), ("90s", 90), ("5m", 300), ("1h30m", 5400)):
         answer = await http.post(
             "/v1/predictions", content=JPEG, headers={**RAW, "Cancel-After": text}
@@ -226,7 +227,9 @@ async def test_a_body_that_stalls_or_drips_is_cut_off(
     assert (answer.status_code, answer.json()["code"]) == (408, "upload_too_slow")
 
 
-async def test_a_list_in_pages(http: httpx.AsyncClient, world: World) -> None:
+async def test_the_list_of_predictions_comes_in_pages(
+    http: httpx.AsyncClient, world: World
+) -> None:
     for number in range(4):
         await http.put(f"/v1/predictions/p{number}", content=JPEG, headers=RAW)
     world.ledger.cancel("p0")
@@ -248,24 +251,24 @@ async def test_a_list_in_pages(http: httpx.AsyncClient, world: World) -> None:
         assert (await http.get(f"/v1/predictions?{wrong}")).status_code == 422, wrong
 
 
-async def test_an_answer_that_is_known_is_not_sent_again(
-    http: httpx.AsyncClient, world: World
-) -> None:
+async def test_an_unchanged_prediction_gets_304(http: httpx.AsyncClient, world: World) -> None:
     await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
     first = await http.get("/v1/predictions/a")
     assert first.json()["queue_position"] == 1
-    known = {"If-None-Match": f'"other", {first.headers["etag"]}'}
-    again = await http.get("/v1/predictions/a", headers=known)
+    headers = {"If-None-Match": f'"other", {first.headers["etag"]}'}
+    again = await http.get("/v1/predictions/a", headers=headers)
     assert (again.status_code, again.content, again.headers["etag"]) == (
         304,
         b"",
         first.headers["etag"],
     )
     world.ledger.claim("w", 10)
-    assert (await http.get("/v1/predictions/a", headers=known)).json()["status"] == "processing"
+    assert (await http.get("/v1/predictions/a", headers=headers)).json()["status"] == "processing"
 
 
-async def test_a_cancellation_says_from_what(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_cancellation_tells_the_status_before(
+    http: httpx.AsyncClient, world: World
+) -> None:
     for name in "ab":
         await http.put(f"/v1/predictions/{name}", content=JPEG, headers=RAW)
         if name == "a":
@@ -274,7 +277,9 @@ async def test_a_cancellation_says_from_what(http: httpx.AsyncClient, world: Wor
     assert (await http.post("/v1/predictions/b/cancel")).json()["canceled_from"] == "starting"
 
 
-async def test_a_stream_of_events(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_stream_sends_status_logs_output_and_done(
+    http: httpx.AsyncClient, world: World
+) -> None:
     await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
     reading = asyncio.create_task(http.get("/v1/predictions/a/stream"))
     while not world.events.waiting:
@@ -288,19 +293,19 @@ async def test_a_stream_of_events(http: httpx.AsyncClient, world: World) -> None
     world.events.waiting[0].set()
     answer = await asyncio.wait_for(reading, 30)
     assert answer.headers["content-type"].startswith("text/event-stream")
-    found = [
+    events = [
         dict(line.split(": ", 1) for line in entry.splitlines()[:3])
         for entry in answer.text.strip().split("\n\n")
     ]
-    kinds = [entry["event"] for entry in found]
+    kinds = [entry["event"] for entry in events]
     assert kinds[0] == "status"
     assert kinds[-4:] == ["status", "logs", "output", "done"]
     statuses = [
-        json.loads(entry["data"])["status"] for entry in found if entry["event"] == "status"
+        json.loads(entry["data"])["status"] for entry in events if entry["event"] == "status"
     ]
     assert statuses[0] == Status.STARTING
     assert statuses[-1] == Status.SUCCEEDED
-    assert json.loads(found[-2]["data"]) == {"predictions": []}
+    assert json.loads(events[-2]["data"]) == {"predictions": []}
     chosen = await http.get("/v1/predictions/a/stream?events=output,done")
     assert [line for line in chosen.text.splitlines() if line.startswith("event")] == [
         "event: output",
@@ -310,9 +315,7 @@ async def test_a_stream_of_events(http: httpx.AsyncClient, world: World) -> None
     assert (await http.get("/v1/predictions/b/stream")).status_code == 404
 
 
-async def test_a_stream_that_broke_goes_on_where_it_was(
-    http: httpx.AsyncClient, world: World
-) -> None:
+async def test_a_resumed_stream_continues_the_logs(http: httpx.AsyncClient, world: World) -> None:
     await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
     claim = world.ledger.claim("w", 10)
     assert claim is not None
@@ -338,7 +341,7 @@ async def test_a_stream_that_broke_goes_on_where_it_was(
         assert last_id not in text
 
 
-async def test_how_busy_the_queue_is(http: httpx.AsyncClient, world: World) -> None:
+async def test_the_queue_tells_its_load(http: httpx.AsyncClient, world: World) -> None:
     world.ledger.heartbeat("w", 60)
     await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
     assert (await http.get("/v1/queue")).json() | {"oldest_s": 0} == {
@@ -351,7 +354,7 @@ async def test_how_busy_the_queue_is(http: httpx.AsyncClient, world: World) -> N
     }
 
 
-async def test_metrics_count_by_route_and_know_the_queue(http: httpx.AsyncClient) -> None:
+async def test_metrics_count_requests_by_route_and_show_the_queue(http: httpx.AsyncClient) -> None:
     await http.put("/v1/predictions/a", content=JPEG, headers=RAW)
     for name in ("a", "b", "c"):
         await http.get(f"/v1/predictions/{name}")

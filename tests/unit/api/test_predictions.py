@@ -27,7 +27,7 @@ JPEG = _jpeg()
 RAW = {"Content-Type": "image/jpeg"}
 
 
-async def test_what_is_accepted_is_stored_recorded_and_rung(
+async def test_an_accepted_image_is_stored_recorded_and_rung_for(
     http: httpx.AsyncClient, world: World
 ) -> None:
     answer = await http.post("/v1/predictions", content=JPEG, headers=RAW)
@@ -42,7 +42,7 @@ async def test_what_is_accepted_is_stored_recorded_and_rung(
     assert body["output"] is body["error"] is body["completed_at"] is None
 
 
-async def test_a_bell_that_fails_does_not_refuse_what_is_on_record(
+async def test_a_failed_doorbell_does_not_refuse_a_recorded_prediction(
     http: httpx.AsyncClient, world: World
 ) -> None:
     world.doorbell.errors = [RedisUnavailable("away")]
@@ -53,7 +53,12 @@ async def test_a_bell_that_fails_does_not_refuse_what_is_on_record(
 
 async def test_parameters_are_the_same_in_every_form(http: httpx.AsyncClient, world: World) -> None:
     uri = "data:image/png;base64," + base64.b64encode(JPEG).decode()
-    asked = {"confidence": 0.5, "max_detections": 7, "visualize": True, "class_agnostic": False}
+    parameters = {
+        "confidence": 0.5,
+        "max_detections": 7,
+        "visualize": True,
+        "class_agnostic": False,
+    }
     fields = {
         "confidence": "0.5",
         "max_detections": "7",
@@ -63,7 +68,7 @@ async def test_parameters_are_the_same_in_every_form(http: httpx.AsyncClient, wo
     answers = [
         await http.post(
             "/v1/predictions",
-            json={"model": "codes", "input": {"image": uri, "classes": ["a", 2], **asked}},
+            json={"model": "codes", "input": {"image": uri, "classes": ["a", 2], **parameters}},
         ),
         await http.post(
             "/v1/predictions", files={"image": JPEG}, data={**fields, "classes": ["a", "2"]}
@@ -78,14 +83,16 @@ async def test_parameters_are_the_same_in_every_form(http: httpx.AsyncClient, wo
             params=fields,
         ),
     ]
-    found = [world.ledger.get(answer.json()["id"]).parameters for answer in answers]
+    recorded = [world.ledger.get(answer.json()["id"]).parameters for answer in answers]
     expected = Parameters(confidence=0.5, max_detections=7, visualize=True, classes=("a", 2))
-    assert found[:3] == [expected] * 3
-    assert found[3] == expected.model_copy(update={"classes": None})
+    assert recorded[:3] == [expected] * 3
+    assert recorded[3] == expected.model_copy(update={"classes": None})
 
 
-async def test_an_image_is_as_large_as_allowed_in_every_form(http: httpx.AsyncClient) -> None:
-    """The bound is on the image, not on what a form adds to it."""
+async def test_an_image_of_the_maximum_size_is_accepted_in_every_form(
+    http: httpx.AsyncClient,
+) -> None:
+    """The limit counts the image only, without the form around it."""
     padded = JPEG + bytes(50_000 - len(JPEG))
     for data, status in ((padded, 202), (padded + b"x", 413)):
         uri = "data:image/jpeg;base64," + base64.b64encode(data).decode()
@@ -96,8 +103,8 @@ async def test_an_image_is_as_large_as_allowed_in_every_form(http: httpx.AsyncCl
         ).status_code == status
 
 
-async def test_a_client_that_asks_first_is_told_before_it_sends(http: httpx.AsyncClient) -> None:
-    """The body would never end; that there is an answer shows that it was not read."""
+async def test_a_client_that_asks_first_is_refused_before_it_sends(http: httpx.AsyncClient) -> None:
+    """The body never ends, so an answer proves that the api did not read it."""
 
     async def endless():
         while True:
@@ -109,7 +116,7 @@ async def test_a_client_that_asks_first_is_told_before_it_sends(http: httpx.Asyn
     assert answer.status_code == 413
 
 
-async def test_a_refusal_leaves_nothing(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_refused_image_leaves_no_trace(http: httpx.AsyncClient, world: World) -> None:
     for content in (b"", b"text", JPEG[:-40]):
         assert (await http.post("/v1/predictions", content=content, headers=RAW)).status_code in (
             415,
@@ -124,7 +131,7 @@ async def test_a_refusal_leaves_nothing(http: httpx.AsyncClient, world: World) -
     assert world.ledger.backlog() == world.doorbell.rings == len(world.blobs._blobs) == 0
 
 
-async def test_an_id_of_ones_own_may_come_again(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_chosen_id_may_be_submitted_again(http: httpx.AsyncClient, world: World) -> None:
     first = await http.put("/v1/predictions/mine-1?confidence=0.5", content=JPEG, headers=RAW)
     assert first.status_code == 202
     assert first.json()["id"] == "mine-1"
@@ -157,7 +164,7 @@ async def test_cancel(http: httpx.AsyncClient, world: World) -> None:
     assert (await http.post("/v1/predictions/b/cancel")).status_code == 404
 
 
-async def test_a_full_queue_says_so_and_takes_nothing(
+async def test_a_full_queue_gets_429_with_retry_after(
     http: httpx.AsyncClient, world: World
 ) -> None:
     for number in range(world.settings.max_backlog):
@@ -168,7 +175,7 @@ async def test_a_full_queue_says_so_and_takes_nothing(
     assert not world.blobs._blobs
 
 
-async def test_nobody_waits_in_a_process_that_ends(http: httpx.AsyncClient, world: World) -> None:
+async def test_long_polls_end_when_the_process_stops(http: httpx.AsyncClient, world: World) -> None:
     world.ledger.create("a", Submission(model="codes"))
     waiting = asyncio.create_task(http.get("/v1/predictions/a?wait=60"))
     while not world.events.waiting:
@@ -198,7 +205,7 @@ async def test_get_tells_every_status(http: httpx.AsyncClient, world: World) -> 
 
 
 @pytest.mark.parametrize("heard", [True, False])
-async def test_a_wait_ends_with_the_prediction_though_the_event_gets_lost(
+async def test_a_wait_ends_with_the_prediction_even_without_the_event(
     http: httpx.AsyncClient, world: World, heard: bool
 ) -> None:
     world.ledger.create("a", Submission(model="codes"))
@@ -214,7 +221,9 @@ async def test_a_wait_ends_with_the_prediction_though_the_event_gets_lost(
     assert not world.events.waiting
 
 
-async def test_a_wait_that_runs_out_tells_the_status(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_wait_that_runs_out_returns_the_present_status(
+    http: httpx.AsyncClient, world: World
+) -> None:
     world.ledger.create("a", Submission(model="codes"))
     start = time.monotonic()
     answer = await http.get("/v1/predictions/a?wait=0.2")
@@ -223,7 +232,9 @@ async def test_a_wait_that_runs_out_tells_the_status(http: httpx.AsyncClient, wo
     assert answer.json()["status"] == "starting"
 
 
-async def test_the_annotated_image(http: httpx.AsyncClient, world: World) -> None:
+async def test_the_annotated_image_is_served_once_the_prediction_succeeded(
+    http: httpx.AsyncClient, world: World
+) -> None:
     world.ledger.create("a", Submission(model="codes", parameters=Parameters(visualize=True)))
     assert (await http.get("/v1/predictions/a/image")).status_code == 409
     claim = world.ledger.claim("w", 10)
@@ -243,7 +254,9 @@ async def test_the_annotated_image(http: httpx.AsyncClient, world: World) -> Non
     assert (await http.get("/v1/predictions/a/image")).status_code == 410
 
 
-async def test_readiness_names_the_part(http: httpx.AsyncClient, world: World) -> None:
+async def test_readiness_names_the_unavailable_service(
+    http: httpx.AsyncClient, world: World
+) -> None:
     assert (await http.get("/readyz")).status_code == 200
     world.catalog.available = False
     answer = await http.get("/readyz")

@@ -1,4 +1,7 @@
-"""The URL of a stream opens that stream without a key, and nothing else: Replicate's JavaScript client sends none to it."""
+"""The ticket in a stream's URL opens that stream only, without a key.
+
+Replicate's JavaScript client sends no key to the URL of a stream.
+"""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,30 +18,29 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """As a header. Comes before `http` in a test's arguments, which reads the setting."""
-    monkeypatch.setenv("SLUICE_API_KEYS_FILE", str(tmp_path / "keys.json"))
-    return {
-        "Authorization": f"Bearer {KeysFile(tmp_path / 'keys.json').create('mine', None, None, None)}"
-    }
+    """A key as a header. In a test's arguments, this fixture comes before `http`."""
+    path = tmp_path / "keys.json"
+    monkeypatch.setenv("SLUICE_API_KEYS_FILE", str(path))
+    return {"Authorization": f"Bearer {KeysFile(path).create('mine', None, None, None)}"}
 
 
-async def _submitted(http: httpx.AsyncClient, name: str, key: dict[str, str]) -> str:
+async def _submit(http: httpx.AsyncClient, name: str, key: dict[str, str]) -> str:
     answer = await http.put(f"/v1/predictions/{name}", content=JPEG, headers={**RAW, **key})
     assert answer.status_code == 202
     stream: str = answer.json()["urls"]["stream"]
     return stream
 
 
-async def test_it_opens_its_stream_and_no_other(
+async def test_a_ticket_opens_its_stream_and_no_other(
     key: dict[str, str], http: httpx.AsyncClient, world: World
 ) -> None:
-    mine, other = await _submitted(http, "a", key), await _submitted(http, "b", key)
+    mine, other = await _submit(http, "a", key), await _submit(http, "b", key)
     world.ledger.cancel("a")
     world.ledger.cancel("b")
     answer = await http.get(mine)
     assert (answer.status_code, "event: done" in answer.text) == (200, True)
     assert (await http.get(mine, headers={"Authorization": "Bearer wrong"})).status_code == 401, (
-        "a key that is given counts"
+        "a wrong key is refused, even with a ticket"
     )
     parts = urlsplit(mine)
     for path in (
@@ -54,21 +56,19 @@ async def test_it_opens_its_stream_and_no_other(
         f"{parts.path}?ticket=x",
     )
     assert {
-        (await http.get(one)).status_code for one in (*wrong, parts.path, f"{parts.path}?ticket=")
+        (await http.get(url)).status_code for url in (*wrong, parts.path, f"{parts.path}?ticket=")
     } == {401}
     assert (await http.get(other)).status_code == 200
 
 
-async def test_it_stays_as_it_is(key: dict[str, str], http: httpx.AsyncClient) -> None:
-    made = await _submitted(http, "a", key)
-    assert await _submitted(http, "a", key) == made, (
-        "a repetition is the same submission, whatever ticket it would have had"
-    )
+async def test_a_ticket_stays_the_same(key: dict[str, str], http: httpx.AsyncClient) -> None:
+    made = await _submit(http, "a", key)
+    assert await _submit(http, "a", key) == made, "the ticket is no part of the submission"
     assert (await http.get("/v1/predictions/a", headers=key)).json()["urls"]["stream"] == made
 
 
-async def test_keys_off(http: httpx.AsyncClient, world: World) -> None:
-    stream = await _submitted(http, "a", {})
+async def test_without_keys_there_is_no_ticket(http: httpx.AsyncClient, world: World) -> None:
+    stream = await _submit(http, "a", {})
     assert "ticket" not in stream
     world.ledger.cancel("a")
     assert (await http.get(f"{stream}&ticket=of-another-day")).status_code == 200

@@ -19,29 +19,36 @@ URL = "https://a.example/hook"
 
 def _fail(world: World) -> None:
     (outgoing,) = world.deliveries.claim("w", 10).outgoing
-    said = DeliveryAttempt(at=0, duration_s=0.5, status=500, answer="no")
-    world.deliveries.settle([AttemptOutcome(outgoing, AttemptResult.FAILED, said, b"{}", None)])
+    attempt = DeliveryAttempt(at=0, duration_s=0.5, status=500, answer="no")
+    world.deliveries.settle([AttemptOutcome(outgoing, AttemptResult.FAILED, attempt, b"{}", None)])
 
 
-async def test_the_log_and_once_more(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_delivery_is_logged_and_sent_again_on_demand(
+    http: httpx.AsyncClient, world: World
+) -> None:
     world.ledger.create("a", Submission(model="codes", webhook=URL))
     assert (await http.get("/v1/predictions/a/deliveries")).json() == {"results": []}
     world.deliveries.records["a"] = {}
     world.deliveries.file("a", "completed", URL)
     _fail(world)
-    (found,) = (await http.get("/v1/predictions/a/deliveries")).json()["results"]
-    assert (found["id"], found["type"], found["url"]) == (
+    (delivery,) = (await http.get("/v1/predictions/a/deliveries")).json()["results"]
+    assert (delivery["id"], delivery["type"], delivery["url"]) == (
         "a_completed",
         "prediction.completed",
         URL,
     )
-    assert (found["status"], found["reason"], found["attempts"], found["next_attempt_at"]) == (
+    assert (
+        delivery["status"],
+        delivery["reason"],
+        delivery["attempts"],
+        delivery["next_attempt_at"],
+    ) == (
         "dead",
         "attempts",
         1,
         None,
     )
-    assert found["log"] == [
+    assert delivery["log"] == [
         {
             "at": "1970-01-01T00:00:00.000000Z",
             "duration_s": 0.5,
@@ -60,7 +67,7 @@ async def test_the_log_and_once_more(http: httpx.AsyncClient, world: World) -> N
     assert (await http.get("/v1/predictions/b/deliveries")).status_code == 404
 
 
-async def test_a_key_sees_only_its_own(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_key_sees_only_its_own_deliveries(http: httpx.AsyncClient, world: World) -> None:
     world.ledger.create("a", Submission(model="codes", webhook=URL, key="camera"))
     world.deliveries.records["a"] = {}
     world.deliveries.file("a", "completed", URL, key="camera")
@@ -68,18 +75,20 @@ async def test_a_key_sees_only_its_own(http: httpx.AsyncClient, world: World) ->
     assert (await http.post("/v1/deliveries/a_completed/redeliver")).status_code == 404
 
 
-async def test_a_batch_has_its_own(http: httpx.AsyncClient, world: World) -> None:
+async def test_a_batch_has_its_own_delivery(http: httpx.AsyncClient, world: World) -> None:
     world.deliveries.records["b"] = {}
     world.deliveries.file("b", "completed", URL, kind="batch")
     _fail(world)
-    (found,) = (await http.get("/v1/batches/b/deliveries")).json()["results"]
-    assert (found["id"], found["type"]) == ("b_batch_completed", "batch.completed")
+    (delivery,) = (await http.get("/v1/batches/b/deliveries")).json()["results"]
+    assert (delivery["id"], delivery["type"]) == ("b_batch_completed", "batch.completed")
     assert (await http.post("/v1/deliveries/b_batch_completed/redeliver")).status_code == 202
     assert (await http.get("/v1/predictions/b/deliveries")).status_code == 404
     assert (await http.get("/v1/batches/c/deliveries")).status_code == 404
 
 
-async def test_the_secret_is_the_callers_newest(http: httpx.AsyncClient, world: World) -> None:
+async def test_the_secret_is_the_newest_of_the_caller(
+    http: httpx.AsyncClient, world: World
+) -> None:
     world.secrets.by_key["camera"] = ("whsec_other",)
     first = (await http.get("/v1/webhooks/default/secret")).json()
     assert first == {"key": world.secrets.for_key("default")[0]}
@@ -91,9 +100,9 @@ async def test_the_secret_is_the_callers_newest(http: httpx.AsyncClient, world: 
     )
 
 
-async def test_openapi_says_what_receivers_are_sent(http: httpx.AsyncClient) -> None:
-    said = (await http.get("/openapi.json")).json()
-    assert set(said["webhooks"]) == {"prediction", "batch"}
+async def test_openapi_describes_the_events_of_webhooks(http: httpx.AsyncClient) -> None:
+    schema = (await http.get("/openapi.json")).json()
+    assert set(schema["webhooks"]) == {"prediction", "batch"}
     fields = {
         "id": "a_completed",
         "kind": "prediction",

@@ -66,7 +66,7 @@ async def test_a_reader_may_take_longer_for_a_part_than_the_sender_may_pause() -
     assert b"".join(chunk for part in parts for chunk in part) == b"x" * 40
 
 
-async def test_the_reader_s_own_timeout_stays_the_reader_s() -> None:
+async def test_the_timeout_of_the_reader_works_as_usual() -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(read_slowly(SHORT_IDLE, pause_s=60), 0.1)
 

@@ -1,4 +1,4 @@
-"""Those who wait do not each wait out a Redis that hangs."""
+"""While Redis hangs, waiting calls do not wait one timeout after another."""
 
 import asyncio
 import threading
@@ -12,18 +12,18 @@ from sluice.errors import BlobsUnavailable, QueueFull, RedisUnavailable
 pytestmark = pytest.mark.anyio
 
 
-async def test_who_was_in_line_fails_with_the_first() -> None:
+async def test_waiting_calls_fail_with_the_first() -> None:
     hangs, calls, away = threading.Event(), [], True
 
-    def get(followed_id: str, key: str) -> str:
-        calls.append(followed_id)
+    def get(subject_id: str, key: str) -> str:
+        calls.append(subject_id)
         if away:
             hangs.wait(10)
             raise RedisUnavailable("away")
-        return followed_id
+        return subject_id
 
-    looks = Bulkhead(16)
-    waiting = [asyncio.create_task(looks.run(get, str(number), "k")) for number in range(500)]
+    bulkhead = Bulkhead(16)
+    waiting = [asyncio.create_task(bulkhead.run(get, str(number), "k")) for number in range(500)]
     while not calls:
         await asyncio.sleep(0.01)
     assert await anyio.to_thread.run_sync(lambda: "others have threads") == "others have threads"
@@ -32,10 +32,10 @@ async def test_who_was_in_line_fails_with_the_first() -> None:
     assert all(isinstance(end, RedisUnavailable) for end in ends)
     assert len(calls) < 40
     away = False
-    assert await looks.run(get, "later", "k") == "later"
+    assert await bulkhead.run(get, "later", "k") == "later"
 
 
-async def test_what_is_one_callers_own_is_no_others() -> None:
+async def test_only_a_failed_store_fails_the_waiting_calls() -> None:
     begun, go = threading.Event(), threading.Event()
 
     def refuse(error: Exception) -> None:
@@ -44,10 +44,10 @@ async def test_what_is_one_callers_own_is_no_others() -> None:
         raise error
 
     for error, others in ((QueueFull("full"), None), (BlobsUnavailable("away"), BlobsUnavailable)):
-        line = Bulkhead(1)
-        first = asyncio.create_task(line.run(refuse, error))
+        bulkhead = Bulkhead(1)
+        first = asyncio.create_task(bulkhead.run(refuse, error))
         await asyncio.to_thread(begun.wait, 10)
-        second = asyncio.create_task(line.run(lambda: "mine"))
+        second = asyncio.create_task(bulkhead.run(lambda: "mine"))
         await asyncio.sleep(0)
         go.set()
         ends = await asyncio.gather(first, second, return_exceptions=True)

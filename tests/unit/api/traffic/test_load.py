@@ -18,28 +18,28 @@ class Slow(MemoryLedger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked, self.go, self.away = 0, threading.Event(), True
+        self.calls, self.go, self.away = 0, threading.Event(), True
 
     def load(self) -> QueueLoad:
-        self.asked += 1
+        self.calls += 1
         assert self.go.wait(10)
         if self.away:
             raise RedisUnavailable("away")
         return super().load()
 
 
-async def test_many_who_ask_at_once_are_one_question() -> None:
+async def test_concurrent_reads_of_the_load_share_one_call() -> None:
     ledger = Slow()
     queue_load = QueueLoadCache(ledger)
     asking = [asyncio.create_task(queue_load.load()) for _ in range(50)]
     await asyncio.sleep(0.05)
-    asking[0].cancel()  # whoever asked first may be gone: the others' answer still comes
+    asking[0].cancel()  # the other callers still get their answer
     ledger.go.set()
     ends = await asyncio.gather(*asking, return_exceptions=True)
     assert isinstance(ends[0], asyncio.CancelledError)
     assert all(isinstance(end, RedisUnavailable) for end in ends[1:])
-    assert ledger.asked == 1
+    assert ledger.calls == 1
     ledger.away = False
     assert (await queue_load.load()).live == 0
     await queue_load.load()
-    assert ledger.asked == 2, "an answer is believed for a while, a failure is not"
+    assert ledger.calls == 2, "a load is cached, a failure is not"
