@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import hypothesis
 import pytest
@@ -13,8 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from sluice.batch import Batch, BatchSubmission, ItemError
-from sluice.errors import Conflict, Gone, IdReused, NotFound, SluiceError
-from sluice.ledger import batches
+from sluice.errors import Conflict, Gone, IdReused, NotFound, RedisUnavailable, SluiceError
 from sluice.ledger.batches import Batches, RedisBatches
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.ledger.predictions import Ledger, RedisLedger
@@ -27,6 +27,19 @@ from tests.fakes.ledger import MemoryLedger
 
 SETTINGS = QueueSettings(batch_idle_s=1000, retention_s=100, tombstone_s=50)
 REFUSED = ItemError(index=1, name="b.jpg", code="not_an_image", detail="it is none")
+
+
+class DyingRedis(redis.Redis):
+    """The client of a process that dies after its first script."""
+
+    _dead = False
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        if self._dead:
+            raise redis.exceptions.ConnectionError("the process is dead")
+        answer = super().execute_command(*args, **options)
+        self._dead = args[0] == "EVALSHA"
+        return answer
 
 
 @dataclass
@@ -467,8 +480,9 @@ def test_the_sweep_finishes_a_cancel_that_broke_off(
 ) -> None:
     real.open(251)
     real.add(*range(250))
-    # An api process cancels the first hundred, and dies.
-    real.batches._run(batches._CANCEL, "b", 1)  # type: ignore[attr-defined]
+    dying = DyingRedis(connection_pool=redis_client.connection_pool)
+    with pytest.raises(RedisUnavailable):
+        RedisBatches(dying, SETTINGS).cancel("b")
     assert real.counts() == {"starting": 151, "canceled": 99}
     with pytest.raises(Conflict):
         real.add(250)

@@ -1,6 +1,7 @@
 """The contract of `History`, in Redis and in memory."""
 
 import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -18,14 +19,30 @@ from tests.fakes.ledger import MemoryLedger
 Both = tuple[Ledger, History]
 
 
+@dataclass
+class World:
+    ledger: Ledger
+    history: History
+    batches: Batches
+
+
 @pytest.fixture(params=["redis", "memory"])
-def both(request: pytest.FixtureRequest) -> Both:
-    """A ledger, and the history of what is in it."""
+def world(request: pytest.FixtureRequest) -> World:
     if request.param == "memory":
         ledger = MemoryLedger()
-        return ledger, MemoryHistory(ledger)
-    client = request.getfixturevalue("redis_client")
-    return RedisLedger(client, QueueSettings()), RedisHistory(client, "default")
+        return World(ledger, MemoryHistory(ledger), MemoryBatches(ledger))
+    client, settings = request.getfixturevalue("redis_client"), QueueSettings()
+    return World(
+        RedisLedger(client, settings),
+        RedisHistory(client, "default"),
+        RedisBatches(client, settings),
+    )
+
+
+@pytest.fixture
+def both(world: World) -> Both:
+    """A ledger, and the history of its predictions."""
+    return world.ledger, world.history
 
 
 def _fill(ledger: Ledger, prefix: str, count: int, **fields: str) -> list[str]:
@@ -87,13 +104,11 @@ def test_the_history_is_filtered_by_status_model_and_time(both: Both) -> None:
     ]
 
 
-def test_the_history_of_a_key_leaves_out_other_keys_and_batches(both: Both) -> None:
-    ledger, history = both
+def test_the_history_of_a_key_leaves_out_other_keys_and_batches(world: World) -> None:
+    ledger, history = world.ledger, world.history
     _fill(ledger, "p", 2)
     mine = _fill(ledger, "m", 2, key="mine")
-    client = getattr(ledger, "_redis", None)
-    batches: Batches = RedisBatches(client, QueueSettings()) if client else MemoryBatches(ledger)  # type: ignore[arg-type]
-    batches.open("b", BatchSubmission(model="codes", total=2, key="batches"))
+    world.batches.open("b", BatchSubmission(model="codes", total=2, key="batches"))
     _fill(ledger, "b", 2, key="batches", batch="b")
     assert _ids(history.page("mine")) == mine
     assert _ids(history.page("batches")) == []

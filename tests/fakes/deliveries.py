@@ -75,7 +75,7 @@ class MemoryDeliveries:
 
     def file(
         self,
-        of: str,
+        subject_id: str,
         event: str,
         url: str,
         events: str = "",
@@ -85,9 +85,11 @@ class MemoryDeliveries:
         """Record a delivery for an event, as the ledger's scripts do."""
         if events and event not in events.split(","):
             return
-        name = f"{of}_{event}" if kind == "prediction" else f"{of}_{kind}_{event}"
+        name = f"{subject_id}_{event}" if kind == "prediction" else f"{subject_id}_{kind}_{event}"
         before = (
-            self._rows.get(f"{of}_start") if kind == "prediction" and event == "completed" else None
+            self._rows.get(f"{subject_id}_start")
+            if kind == "prediction" and event == "completed"
+            else None
         )
         if before and before.delivery.status is DeliveryStatus.WAITING:
             self._set(before, status=DeliveryStatus.SUPERSEDED, due=None)
@@ -95,7 +97,7 @@ class MemoryDeliveries:
         fields = {
             "id": name,
             "kind": kind,
-            "subject_id": of,
+            "subject_id": subject_id,
             "event": event,
             "url": url,
             "key": key,
@@ -165,11 +167,11 @@ class MemoryDeliveries:
                 given_up.append(name)
         return SweptDeliveries(tuple(lost), tuple(given_up))
 
-    def deliveries_for(self, kind: str, of: str) -> list[Delivery]:
+    def deliveries_for(self, kind: str, subject_id: str) -> list[Delivery]:
         return [
             row.delivery
             for row in self._rows.values()
-            if (row.delivery.kind, row.delivery.subject_id) == (kind, of)
+            if (row.delivery.kind, row.delivery.subject_id) == (kind, subject_id)
         ]
 
     def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
