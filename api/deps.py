@@ -23,7 +23,7 @@ from sluice.access.keys import Keys
 from sluice.access.ratelimit import RateLimiter, RedisRateLimiter
 from sluice.blobs.files import Files, RedisFiles
 from sluice.blobs.store import Blobs
-from sluice.intake.fast import AsyncIntake
+from sluice.intake.fast import FastIntake
 from sluice.intake.intake import Intake
 from sluice.ledger.batches import Batches, RedisBatches
 from sluice.ledger.deliveries import Deliveries, RedisDeliveries
@@ -56,7 +56,7 @@ class Services:
     history: History
     guard: Guard
     queue_load: QueueLoadCache
-    fast_intake: AsyncIntake | None
+    fast_intake: FastIntake | None
     """None with S3 and in tests: the fast intake needs images in a real Redis."""
     deliveries: Deliveries
     secrets: Secrets
@@ -139,7 +139,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         )
 
 
-def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> AsyncIntake:
+def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> FastIntake:
     threads = stack.enter_context(
         ThreadPoolExecutor(_SUBMISSIONS_AT_ONCE, thread_name_prefix="intake")
     )
@@ -153,13 +153,13 @@ def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> A
     }
     for connection in connections.values():
         stack.callback(connection.close)
-    return AsyncIntake(
+    return FastIntake(
         stores.ledger,
         connections[settings.redis_url],
         connections[settings.blobs_url] if len(connections) > 1 else None,
         blob_ttl_s=settings.blobs.ttl_s,
         ring=Coalescer(stores.intake.ring, threads),
-        drop=lambda blob_key: threads.submit(stores.intake.orphan, blob_key),
+        expire_orphan=lambda blob_key: threads.submit(stores.intake.expire_orphan, blob_key),
     )
 
 

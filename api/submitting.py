@@ -13,7 +13,7 @@ from sluice.access.keys import Caller
 from sluice.blobs.files import Files
 from sluice.errors import InvalidInput, NotFound
 from sluice.images import inspect
-from sluice.intake.fast import AsyncIntake
+from sluice.intake.fast import FastIntake
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import Ledger
 from sluice.outbound.guard import Guard
@@ -29,7 +29,7 @@ class Submitting:
 
     ledger: Ledger
     intake: Intake
-    fast_intake: AsyncIntake | None
+    fast_intake: FastIntake | None
     """Accepts on the event loop; None where the images' store can't."""
     files: Files
     guard: Guard
@@ -129,7 +129,7 @@ class Submitting:
     ) -> Prediction:
         """Check the image or its URL, and put the submission on record.
 
-        Raises InvalidInput and the errors of `Intake.accept`.
+        Raises InvalidInput and the errors of `Intake.accept_named`.
         """
         if isinstance(image, str):
             self.guard.check_url(image)
@@ -142,7 +142,9 @@ class Submitting:
         ):
             inspect(image, self.limits.max_pixels)
             self.queue_load.accepted()
-            return await self.fast_intake.accept(image, submission, caller.max_backlog)
+            return await self.fast_intake.accept_new(
+                image, submission, max_backlog=caller.max_backlog
+            )
         prediction = await self.bulkhead.run(
             self._accept_blocking, image, submission, caller, prediction_id
         )
@@ -161,7 +163,11 @@ class Submitting:
             image = b""
         else:
             inspect(image, self.limits.max_pixels)
-        return self.intake.accept(image, submission, prediction_id, max_backlog=caller.max_backlog)
+        if prediction_id is None:
+            return self.intake.accept_new(image, submission, max_backlog=caller.max_backlog)
+        return self.intake.accept_named(
+            prediction_id, image, submission, max_backlog=caller.max_backlog
+        )
 
 
 def _is_inspected_quickly(image: bytes) -> bool:

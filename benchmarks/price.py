@@ -50,7 +50,7 @@ def _speed(running: Any, mode: str, work: str, count: int) -> float:
     stores = _stores(running.addresses.redis, QueueSettings(name=QUEUE, max_bytes=10**10))
     for number in range(count):
         if mode == "ledger":
-            stores.intake.accept(IMAGE if work == "pipeline" else b"x", Submission(model="codes"))
+            stores.intake.accept_new(IMAGE if work == "pipeline" else b"x", Submission(model="codes"))
         else:
             stores.blobs.put(
                 input_key(str(number), ""), IMAGE if work == "pipeline" else b"x", 3600

@@ -42,7 +42,7 @@ class DeadLetters:
         submission = Submission(
             **{name: getattr(letter, name) for name in Submission.model_fields if name != "batch"}
         )
-        return self._stores.intake.accept(image or b"", submission)
+        return self._stores.intake.accept_new(image or b"", submission)
 
 
 class WebhookTools:

@@ -1,1 +1,1 @@
-"""Accepting predictions, canceling them, and waking workers."""
+"""Accepts predictions, cancels them, and wakes workers."""

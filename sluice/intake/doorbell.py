@@ -1,8 +1,8 @@
-"""The Celery app, and the doorbell: a message that says "something is queued", never what.
+"""The Celery app, and the doorbell: a message without content that wakes one worker.
 
-The ledger holds which predictions wait; a worker that hears the bell claims the next one there. So a message that Celery loses
-delays a prediction until the next sweep rings again, and one delivered twice finds nothing to do. The settings follow from what
-was measured of Celery on Redis; the reasons are in docs/decisions/0002-doorbell.md.
+The ledger holds the queue. A worker that gets the message claims the next predictions there, until
+none is due. A lost message delays a prediction until the keeper rings. A message that arrives twice
+does no harm. The reasons for Celery's settings are in docs/decisions/0002-doorbell.md.
 """
 
 from typing import Protocol
@@ -15,17 +15,18 @@ from sluice.errors import RedisUnavailable
 from sluice.redisio.connection import translated
 
 TASK = "sluice.predict"
-MAX_WAITING_RINGS = (
-    64  # whoever is woken goes on until nothing is due, so that more would find nothing
-)
+#: With so many messages waiting, more are of no use: a woken worker runs until none is due.
+MAX_WAITING_RINGS = 64
 
 
 class Doorbell(Protocol):
+    """Wakes workers."""
+
     def ring(self) -> None:
-        """Wake one worker, unless `ENOUGH` rings wait already. Raises RedisUnavailable."""
+        """Wake one worker, unless MAX_WAITING_RINGS rings wait. Raises RedisUnavailable."""
 
     def waiting(self) -> int:
-        """How many rings no worker has heard yet. Raises RedisUnavailable."""
+        """Return the number of rings that no worker has received. Raises RedisUnavailable."""
 
 
 def make_app(
@@ -36,19 +37,19 @@ def make_app(
     timeout_s: float,
     visibility_timeout_s: float = 60.0,
 ) -> Celery:
-    """The Celery app of one process; connects on first use."""
+    """Return the Celery app of one process. The app connects on first use."""
     app = Celery("sluice", broker=redis_url)
     app.conf.update(
         task_default_queue=queue,
         task_ignore_result=True,
-        # Early: nobody needs the message once it is heard. Neither this nor the prefetch goes with `worker_disable_prefetch`; the
-        # decision says what happened.
+        # Early: a received message has done its work. Neither early acknowledgement nor the
+        # prefetch works with `worker_disable_prefetch`; see the decision.
         task_acks_late=False,
         task_publish_retry_policy={"max_retries": 0},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={
-            # What a killed worker had in hand comes again after so long: one ring too many.
+            # The messages of a killed worker come again after this time, and do no harm.
             "visibility_timeout": visibility_timeout_s,
             "unacked_restore_interval": 5,
             "unacked_restore_throttle": 1,
@@ -60,7 +61,7 @@ def make_app(
             "socket_keepalive": True,
             "health_check_interval": 5,
         },
-        worker_pool="threads",  # gRPC does not survive a fork, and threads were faster
+        worker_pool="threads",  # gRPC does not survive a fork
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_send_task_events=False,
@@ -72,7 +73,7 @@ def make_app(
 
 
 class CeleryDoorbell:
-    """`client` reads the list in which Celery keeps the messages of `queue`."""
+    """Rings by a Celery message. `client` reads the length of Celery's list `queue`."""
 
     def __init__(self, app: Celery, client: "redis.Redis", queue: str) -> None:
         self._app = app

@@ -1,6 +1,7 @@
-"""Taking in what comes most often with no change of threads, which costs more than all that is done. See `Intake` for the promise.
+"""`Intake.accept_new` on the event loop. A change of threads would cost more than the work itself.
 
-Where the images are in the ledger's Redis, both commands go in one message. Redis runs them in order: the image, then the record.
+Both commands travel in one message where the ledger's Redis also has the images. Redis runs them
+in order: first the image is stored, then the prediction is on record.
 """
 
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from redis.exceptions import ConnectionError
 from sluice.blobs.store import input_key, stored_key
 from sluice.errors import BlobsUnavailable, QueueFull, Unavailable
 from sluice.ids import new_id
-from sluice.intake.doorbell import MAX_WAITING_RINGS
+from sluice.intake.intake import needs_ring
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Prediction, Submission
 from sluice.redisio.connection import translated
@@ -19,68 +20,82 @@ from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.redisio.scripts import ScriptCall, run_async
 
 
-class AsyncIntake:
-    """Of one event loop. `blobs` is None where the images are in the ledger's Redis. `ring` and `drop` must not block: they are
-    told of a prediction that nobody was woken for, and of the key of an image that belongs to nothing.
+class FastIntake:
+    """Accepts new predictions on one event loop.
+
+    `blobs` is the connection to the images' Redis, None where the ledger's Redis has them.
+    `ring` wakes a worker for a prediction's id. `expire_orphan` gets the blob key of an image that
+    may belong to no prediction. Neither may block.
     """
 
     def __init__(
         self,
         ledger: RedisLedger,
-        pipe: MultiplexedConnection,
+        connection: MultiplexedConnection,
         blobs: MultiplexedConnection | None,
         *,
         blob_ttl_s: int,
         ring: Callable[[str], object],
-        drop: Callable[[str], object],
+        expire_orphan: Callable[[str], object],
     ) -> None:
         self._ledger = ledger
-        self._pipe = pipe
+        self._connection = connection
         self._blobs = blobs
         self._blob_ttl_s = blob_ttl_s
         self._ring = ring
-        self._drop = drop
+        self._expire_orphan = expire_orphan
 
-    async def accept(
-        self, image: bytes, submission: Submission, max_backlog: int | None = None
+    async def accept_new(
+        self, image: bytes, submission: Submission, *, max_backlog: int | None = None
     ) -> Prediction:
-        """What `Intake.accept` does for an image without an id of the caller's. Raises QueueFull or another Unavailable."""
-        chosen = new_id()
-        key = input_key(chosen, "")
-        put = ("SET", stored_key(key), image, "EX", self._blob_ttl_s)
-        create = self._ledger.creation(chosen, submission, "", len(image), max_backlog)
+        """Accept a submission under a new id; see `Intake.accept_new`.
+
+        Raises QueueFull or another Unavailable.
+        """
+        prediction_id = new_id()
+        blob_key = input_key(prediction_id, "")
+        store = ("SET", stored_key(blob_key), image, "EX", self._blob_ttl_s)
+        create = self._ledger.creation(prediction_id, submission, "", len(image), max_backlog)
         try:
-            try:
-                answer = await self._store(put, create)
-            except Unavailable as error:
-                if not isinstance(error.__cause__, ConnectionError):
-                    raise
-                # Redis has been away, and the connection did not notice. Once more on a new one: the id makes it the same.
-                answer = await self._store(put, create)
-            created = self._ledger.read_created(answer, chosen, submission, "")
+            answer = await self._send_with_retry(store, create)
+            created = self._ledger.read_created(answer, prediction_id, submission, "")
         except (QueueFull, Unavailable):
-            self._drop(key)
+            self._expire_orphan(blob_key)
             raise
-        if created.waiting <= MAX_WAITING_RINGS:
-            self._ring(chosen)
+        if needs_ring(created):
+            self._ring(prediction_id)
         return created.prediction
 
-    async def _store(self, put: tuple[Any, ...], create: ScriptCall) -> Any:
+    async def _send_with_retry(self, store: tuple[Any, ...], create: ScriptCall) -> Any:
+        """Send the commands, and once more where the connection had broken unnoticed.
+
+        The second time is safe: the id is the same, and is recorded at most once.
+        """
+        try:
+            return await self._send(store, create)
+        except Unavailable as error:
+            if not isinstance(error.__cause__, ConnectionError):
+                raise
+            return await self._send(store, create)
+
+    async def _send(self, store: tuple[Any, ...], create: ScriptCall) -> Any:
+        """Store the image and record the prediction. Returns Redis's answer to `create`."""
         if self._blobs is None:
             with translated():
-                stored, answer = await run_async(self._pipe, create, before=[put])
+                stored, answer = await run_async(self._connection, create, before=[store])
             with translated(BlobsUnavailable):
-                _raised(stored)
+                _raise_error(stored)
         else:
             with translated(BlobsUnavailable):
-                _raised(*await self._blobs.send(put))
+                _raise_error(*await self._blobs.send(store))
             with translated():
-                (answer,) = await run_async(self._pipe, create)
+                (answer,) = await run_async(self._connection, create)
         with translated():
-            _raised(answer)
+            _raise_error(answer)
         return answer
 
 
-def _raised(answer: object) -> None:
+def _raise_error(answer: object) -> None:
+    """Raise an answer that is an error."""
     if isinstance(answer, Exception):
         raise answer

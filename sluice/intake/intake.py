@@ -1,4 +1,8 @@
-"""Taking a prediction in, or back. The order is the promise: what was answered with 202 is stored and on record."""
+"""Accept and cancel predictions.
+
+The order of the steps is the promise: first the image is stored, then the prediction is on record,
+then a worker is woken. Only then the client gets 202.
+"""
 
 import logging
 
@@ -6,13 +10,15 @@ from sluice.blobs.store import Blobs, input_key
 from sluice.errors import Conflict, Gone, IdReused, NotFound, QueueFull, Unavailable
 from sluice.ids import new_id
 from sluice.intake.doorbell import MAX_WAITING_RINGS, Doorbell
-from sluice.ledger.predictions import Ledger
+from sluice.ledger.predictions import Created, Ledger
 from sluice.prediction import Prediction, Submission, digest
 
 log = logging.getLogger(__name__)
 
 
 class Intake:
+    """Accepts and cancels predictions. Thread-safe; each call blocks for a few milliseconds."""
+
     def __init__(
         self,
         ledger: Ledger,
@@ -28,107 +34,161 @@ class Intake:
         self._blob_ttl_s = blob_ttl_s
         self._orphan_ttl_s = orphan_ttl_s
 
-    def accept(
+    def accept_new(
+        self, image: bytes, submission: Submission, *, max_backlog: int | None = None
+    ) -> Prediction:
+        """Accept a submission under a new id.
+
+        `image` is empty where the submission has an `image_url`. `max_backlog` bounds the live
+        predictions of the submission's API key.
+
+        Raises Conflict where the batch has ended, QueueFull, or another Unavailable. After another
+        Unavailable the prediction may still be on record.
+        """
+        prediction_id = new_id()
+        blob_key = input_key(prediction_id, "")
+        self._store(blob_key, image)
+        try:
+            created = self._ledger.create(
+                prediction_id, submission, "", len(image), max_backlog=max_backlog
+            )
+        except (Conflict, QueueFull):
+            self._delete(blob_key)
+            raise
+        except Unavailable:
+            self.expire_orphan(blob_key)
+            raise
+        self._ring_for(created)
+        return created.prediction
+
+    def accept_named(
         self,
+        prediction_id: str,
         image: bytes,
         submission: Submission,
-        prediction_id: str | None = None,
         *,
         max_backlog: int | None = None,
     ) -> Prediction:
-        """Store the image, record the prediction, ring. Blocks for a few milliseconds. With an `image_url`, `image` is empty.
+        """Accept a submission under the caller's id, once.
 
-        `max_backlog` bounds what is live of the submission's key. An id that the caller chose may come again: the same submission
-        changes nothing and is answered with the prediction as it is now. Raises IdReused, Gone, QueueFull or another Unavailable;
-        then it is not accepted, but it may be on record where Redis did not answer in time.
+        A repetition of the same submission changes nothing. The result is the prediction as it is.
+
+        Raises IdReused, Gone, and the errors of `accept_new`.
         """
-        chosen = prediction_id or new_id()
-        mark = (
-            digest(image, submission) if prediction_id else ""
-        )  # nobody can repeat an id that they do not know
-        key = input_key(chosen, mark)
-        if prediction_id and (known := self._known(prediction_id, mark)):
-            if not known.status.terminal:
-                self._blobs.keep(
-                    key, self._blob_ttl_s
-                )  # whoever put it on record may have died before it came to this
-            return known
-        if image:
-            self._blobs.put(key, image, self._blob_ttl_s)
+        submission_digest = digest(image, submission)
+        blob_key = input_key(prediction_id, submission_digest)
+        if prediction := self._recorded(prediction_id, submission_digest):
+            return self._repeat(prediction, blob_key)
+        self._store(blob_key, image)
+        # After an Unavailable other than QueueFull the image stays: a repetition may need it.
         try:
             created = self._ledger.create(
-                chosen, submission, mark, len(image), max_backlog=max_backlog
+                prediction_id, submission, submission_digest, len(image), max_backlog=max_backlog
             )
         except (Conflict, Gone):
-            self._forget(key)
+            self._delete(blob_key)
             raise
         except QueueFull:
-            if not prediction_id or not self._is_known(prediction_id):
-                self._forget(key)
-            raise
-        except Unavailable:
-            if not prediction_id:  # it may be on record all the same; one that has an id may by now be its repetition's too
-                self.orphan(key)
+            self._delete_unless_a_repetition_was_recorded(prediction_id, blob_key)
             raise
         if created.prediction.status.terminal:
-            self._forget(key)  # it ended between our look and our put, and took its image with it
-            return created.prediction
-        if prediction_id and image and not self._blobs.keep(key, self._blob_ttl_s):
-            # A repetition that was refused meanwhile took it away; or else a worker, who has ended it already.
-            self._blobs.put(key, image, self._blob_ttl_s)
-            if self._ledger.get(chosen).status.terminal:
-                self._forget(key)
-        if (
-            created.made and created.waiting <= MAX_WAITING_RINGS
-        ):  # else somebody was rung for those before it
-            self.ring(chosen)
+            self._delete_image_stored_after_the_end(blob_key)
+        elif image:
+            self._restore_image_deleted_by_a_refused_repetition(prediction_id, blob_key, image)
+        if created.made:
+            self._ring_for(created)
         return created.prediction
 
     def cancel(self, prediction_id: str, key: str | None = None) -> Prediction:
-        """Cancel what waits or runs, and forget its image. With `key`, another key's prediction is unknown.
+        """Cancel a queued or running prediction, and delete its image.
 
-        Raises Conflict when it has ended, NotFound, Gone, RedisUnavailable.
+        With `key`, the predictions of other API keys are unknown.
+        Raises Conflict where the prediction has ended, NotFound, Gone or RedisUnavailable.
         """
         prediction = self._ledger.cancel(prediction_id, key)
-        self._forget(input_key(prediction_id, prediction.digest))
+        self._delete(input_key(prediction_id, prediction.digest))
         return prediction
 
-    def orphan(self, key: str) -> None:
-        """Keep an image only as long as one may that belongs to nothing."""
+    def expire_orphan(self, blob_key: str) -> None:
+        """Let an image expire soon that may belong to no prediction."""
         try:
-            self._blobs.keep(key, self._orphan_ttl_s)
+            self._blobs.keep(blob_key, self._orphan_ttl_s)
         except Unavailable as error:
-            log.warning("an image that may belong to nothing stays for as long as any: %s", error)
-
-    def _forget(self, key: str) -> None:
-        try:
-            self._blobs.delete(key)
-        except Unavailable as error:
-            log.warning("an image that nobody needs stays until it expires: %s", error)
-
-    def _known(self, prediction_id: str, mark: str) -> Prediction | None:
-        """The prediction that has this id already. Raises IdReused, Gone."""
-        try:
-            found = self._ledger.get(prediction_id)
-        except NotFound:
-            return None
-        if found.digest != mark:
-            raise IdReused(
-                f"the id {prediction_id!r} belongs to another submission; choose a new one"
-            )
-        return found
-
-    def _is_known(self, prediction_id: str) -> bool:
-        try:
-            self._ledger.get(prediction_id)
-        except (NotFound, Gone):
-            return False
-        return True
+            log.warning("an image that may belong to no prediction keeps its full time: %s", error)
 
     def ring(self, prediction_id: str) -> None:
-        """Wake a worker, if that can be done now."""
+        """Wake a worker, if the broker can be reached."""
         try:
             self._doorbell.ring()
         except Unavailable as error:
-            # It is on record, so it is accepted; the keeper rings for what nobody was told of.
-            log.warning("nobody was told of prediction %s yet: %s", prediction_id, error)
+            # The prediction is on record, and therefore accepted.
+            log.warning(
+                "prediction %s is queued, but no worker was woken; the keeper will ring: %s",
+                prediction_id,
+                error,
+            )
+
+    def _ring_for(self, created: Created) -> None:
+        if needs_ring(created):
+            self.ring(created.prediction.id)
+
+    def _store(self, blob_key: str, image: bytes) -> None:
+        if image:
+            self._blobs.put(blob_key, image, self._blob_ttl_s)
+
+    def _delete(self, blob_key: str) -> None:
+        try:
+            self._blobs.delete(blob_key)
+        except Unavailable as error:
+            log.warning("an image that is no longer needed stays until it expires: %s", error)
+
+    def _recorded(self, prediction_id: str, submission_digest: str) -> Prediction | None:
+        """Return the prediction that has this id already. Raises IdReused, Gone."""
+        try:
+            prediction = self._ledger.get(prediction_id)
+        except NotFound:
+            return None
+        if prediction.digest != submission_digest:
+            raise IdReused(
+                f"the id {prediction_id!r} belongs to another submission; choose a new one"
+            )
+        return prediction
+
+    def _repeat(self, prediction: Prediction, blob_key: str) -> Prediction:
+        """Finish the first call, which may have died before: renew the image's time to live."""
+        if not prediction.status.terminal:
+            self._blobs.keep(blob_key, self._blob_ttl_s)
+        return prediction
+
+    def _delete_unless_a_repetition_was_recorded(self, prediction_id: str, blob_key: str) -> None:
+        """Handle a race: the queue had room for the same submission just before it was full."""
+        try:
+            self._ledger.get(prediction_id)
+        except (NotFound, Gone):
+            self._delete(blob_key)
+
+    def _delete_image_stored_after_the_end(self, blob_key: str) -> None:
+        """Handle a race: since `_recorded`, the same submission was recorded and has ended.
+
+        The image was deleted at that end, and stored again by this call.
+        """
+        self._delete(blob_key)
+
+    def _restore_image_deleted_by_a_refused_repetition(
+        self, prediction_id: str, blob_key: str, image: bytes
+    ) -> None:
+        """Handle a race: the same submission, refused before this one was recorded, deleted the
+        image.
+
+        A worker that has ended the prediction deletes the image too. Then it is not restored.
+        """
+        if self._blobs.keep(blob_key, self._blob_ttl_s):
+            return
+        self._blobs.put(blob_key, image, self._blob_ttl_s)
+        if self._ledger.get(prediction_id).status.terminal:
+            self._delete(blob_key)
+
+
+def needs_ring(created: Created) -> bool:
+    """Return whether to wake a worker. Woken workers run predictions until none is due."""
+    return created.waiting <= MAX_WAITING_RINGS

@@ -10,7 +10,7 @@ import redis
 from sluice.blobs.store import RedisBlobs, input_key
 from sluice.errors import QueueFull, Unavailable
 from sluice.intake.doorbell import MAX_WAITING_RINGS
-from sluice.intake.fast import AsyncIntake
+from sluice.intake.fast import FastIntake
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Priority, Status, Submission
 from sluice.redisio.multiplexed import MultiplexedConnection
@@ -30,7 +30,7 @@ def anyio_backend() -> str:
 
 @dataclass
 class World:
-    intake: AsyncIntake
+    intake: FastIntake
     ledger: RedisLedger
     blobs: RedisBlobs
     rung: list[str] = field(default_factory=list)
@@ -46,8 +46,8 @@ async def world(
     blobs = MultiplexedConnection(redis_url, **FEW) if request.param == "apart" else None
     rung: list[str] = []
     dropped: list[str] = []
-    intake = AsyncIntake(
-        ledger, client, blobs, blob_ttl_s=60, ring=rung.append, drop=dropped.append
+    intake = FastIntake(
+        ledger, client, blobs, blob_ttl_s=60, ring=rung.append, expire_orphan=dropped.append
     )
     yield World(intake, ledger, RedisBlobs(redis_client), rung, dropped)
     client.close()
@@ -58,7 +58,7 @@ async def world(
 async def test_an_accepted_submission_is_stored_recorded_and_can_be_claimed(
     world: World, redis_client: "redis.Redis"
 ) -> None:
-    prediction = await world.intake.accept(b"image", SUBMISSION)
+    prediction = await world.intake.accept_new(b"image", SUBMISSION)
     assert prediction == world.ledger.get(prediction.id, "mine")
     assert {name: getattr(prediction, name) for name in dict(SUBMISSION)} == dict(SUBMISSION)
     key = input_key(prediction.id, prediction.digest)
@@ -74,26 +74,28 @@ async def test_a_restarted_redis_is_given_the_script_again(
     world: World, redis_client: "redis.Redis"
 ) -> None:
     redis_client.script_flush()
-    prediction = await world.intake.accept(b"image", SUBMISSION)
+    prediction = await world.intake.accept_new(b"image", SUBMISSION)
     assert world.ledger.get(prediction.id).status is Status.STARTING
     assert world.dropped == []
 
 
 async def test_a_full_queue_refuses_a_submission_and_its_image_is_dropped(world: World) -> None:
-    first = await world.intake.accept(b"image", SUBMISSION, max_backlog=1)
+    first = await world.intake.accept_new(b"image", SUBMISSION, max_backlog=1)
     with pytest.raises(QueueFull, match="key"):
-        await world.intake.accept(b"image", SUBMISSION, max_backlog=1)
+        await world.intake.accept_new(b"image", SUBMISSION, max_backlog=1)
     assert len(world.dropped) == 1
     assert world.dropped != [input_key(first.id, "")]
     assert world.ledger.backlog() == 1
 
 
 async def test_a_hundred_submissions_at_once_share_one_connection(world: World) -> None:
-    many = await asyncio.gather(*(world.intake.accept(b"image", SUBMISSION) for _ in range(100)))
+    many = await asyncio.gather(
+        *(world.intake.accept_new(b"image", SUBMISSION) for _ in range(100))
+    )
     assert len({prediction.id for prediction in many}) == world.ledger.backlog() == 100
     assert len(world.rung) == MAX_WAITING_RINGS, "a ring waits for every worker already"
     with pytest.raises(QueueFull):
-        await world.intake.accept(b"image", SUBMISSION)
+        await world.intake.accept_new(b"image", SUBMISSION)
 
 
 @pytest.mark.parametrize("unavailable", ["ledger", "blobs"])
@@ -105,11 +107,11 @@ async def test_an_unavailable_ledger_or_blob_store_refuses_the_submission_and_dr
     dropped: list[str] = []
     ledger = RedisLedger(redis_client, QueueSettings())
     client, blobs = (nowhere, somewhere) if unavailable == "ledger" else (somewhere, nowhere)
-    intake = AsyncIntake(
-        ledger, client, blobs, blob_ttl_s=60, ring=dropped.append, drop=dropped.append
+    intake = FastIntake(
+        ledger, client, blobs, blob_ttl_s=60, ring=dropped.append, expire_orphan=dropped.append
     )
     with pytest.raises(Unavailable):
-        await intake.accept(b"image", SUBMISSION)
+        await intake.accept_new(b"image", SUBMISSION)
     assert len(dropped) == 1
     assert ledger.backlog() == 0
     nowhere.close()
@@ -119,11 +121,11 @@ async def test_an_unavailable_ledger_or_blob_store_refuses_the_submission_and_dr
 async def test_a_connection_that_broke_unnoticed_is_replaced_and_the_submission_accepted(
     world: World, redis_client: "redis.Redis"
 ) -> None:
-    await asyncio.gather(*(world.intake.accept(b"image", SUBMISSION) for _ in range(8)))
+    await asyncio.gather(*(world.intake.accept_new(b"image", SUBMISSION) for _ in range(8)))
     for client in redis_client.client_list():
         if int(client["id"]) != redis_client.client_id():
             # The event loop hears of the closed connection later, as when Redis is killed.
             redis_client.client_kill_filter(_id=client["id"])
-    prediction = await world.intake.accept(b"image", SUBMISSION)
+    prediction = await world.intake.accept_new(b"image", SUBMISSION)
     assert world.ledger.get(prediction.id).status is Status.STARTING
     assert world.ledger.backlog() == 9

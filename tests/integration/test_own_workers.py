@@ -55,7 +55,7 @@ class Bench:
         self._started = 0
 
     def submit(self) -> str:
-        return self._intake.accept(IMAGE, Submission(model="codes")).id
+        return self._intake.accept_new(IMAGE, Submission(model="codes")).id
 
     @contextmanager
     def workers(self, count: int = 1, **settings: str) -> Iterator[list["subprocess.Popen[bytes]"]]:

@@ -1,4 +1,4 @@
-"""The order of taking in is the promise."""
+"""The order of the steps of accepting is the promise."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from sluice.blobs.store import input_key
-from sluice.errors import BlobsUnavailable, IdReused, QueueFull, RedisUnavailable
+from sluice.errors import BlobsUnavailable, IdReused, NotFound, QueueFull, RedisUnavailable
 from sluice.ids import new_id
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import Created
-from sluice.prediction import Status, Submission, digest
+from sluice.prediction import Prediction, Status, Submission, digest
 from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
@@ -20,94 +20,22 @@ PLAIN = Submission(model="codes")
 KEY = input_key("a", digest(b"image", PLAIN))
 
 
-def _intake(ledger: MemoryLedger, blobs: MemoryBlobs) -> Intake:
-    return Intake(ledger, blobs, CountingDoorbell(), blob_ttl_s=1000, orphan_ttl_s=10)
+def _intake(
+    ledger: MemoryLedger, blobs: MemoryBlobs, doorbell: CountingDoorbell | None = None
+) -> Intake:
+    return Intake(ledger, blobs, doorbell or CountingDoorbell(), blob_ttl_s=1000, orphan_ttl_s=10)
 
 
 class Lost(MemoryLedger):
-    """Records, and then does not answer in time."""
+    """Records a prediction, and then does not answer in time."""
 
     def create(self, *args: Any, **options: Any) -> Created:
         super().create(*args, **options)
         raise RedisUnavailable("Redis did not answer in time")
 
 
-def test_an_image_without_a_record_goes_soon_and_one_with_a_record_stays() -> None:
-    now = [0.0]
-    blobs = MemoryBlobs(lambda: now[0])
-    with pytest.raises(RedisUnavailable):
-        _intake(Lost(), blobs).accept(b"image", PLAIN)
-    assert [data for data, _ in blobs._blobs.values()] == [b"image"], "it may be on record"
-    now[0] = 11
-    assert not any(map(blobs.get, blobs._blobs))
-    _intake(MemoryLedger(), blobs).accept(b"image", PLAIN, "a")
-    now[0] = 900
-    assert blobs.get(KEY) == b"image"
-
-
-def test_whoever_comes_again_makes_up_for_an_answer_that_was_lost() -> None:
-    now = [0.0]
-    ledger, blobs = Lost(), MemoryBlobs(lambda: now[0])
-    with pytest.raises(RedisUnavailable):
-        _intake(ledger, blobs).accept(b"image", PLAIN, "a")
-    assert _intake(ledger, blobs).accept(b"image", PLAIN, "a").id == "a"
-    now[0] = 900
-    assert blobs.get(KEY) == b"image"
-    assert ledger.backlog() == 1
-
-
-def test_an_image_that_can_not_be_kept_is_not_accepted() -> None:
-    class Flaky(MemoryBlobs):
-        def put(self, key: str, data: bytes, ttl_s: int) -> None:
-            raise BlobsUnavailable("away")
-
-    with pytest.raises(BlobsUnavailable):
-        _intake(MemoryLedger(), Flaky()).accept(b"image", PLAIN)
-
-
-def test_a_race_for_an_id_keeps_the_winners_image() -> None:
-    """The loser has looked before the winner was on record."""
-    ledger, blobs = MemoryLedger(), MemoryBlobs()
-    intake = _intake(ledger, blobs)
-    intake.accept(b"image", PLAIN, None)
-    (winner,) = (prediction.id for prediction in ledger.predictions())
-    intake._known = lambda *_: None  # type: ignore[method-assign]  # as if it had not been there yet
-    with pytest.raises(IdReused):
-        intake.accept(b"another", PLAIN, winner)
-    assert [data for data, _ in blobs._blobs.values()] == [b"image"]
-
-
-def test_a_repetition_that_overtakes_the_end_leaves_no_image() -> None:
-    """The prediction is not there when it looks, and has ended by the time that it has put the image."""
-    ledger, blobs = MemoryLedger(), MemoryBlobs()
-    intake = _intake(ledger, blobs)
-    intake.accept(b"image", PLAIN, "a")
-    intake.cancel("a")
-    assert not blobs._blobs
-    intake._known = lambda *_: None  # type: ignore[method-assign]
-    assert intake.accept(b"image", PLAIN, "a").status is Status.CANCELED
-    assert not blobs._blobs
-
-
-def test_a_refusal_leaves_nothing() -> None:
-    blobs = MemoryBlobs()
-    intake = _intake(MemoryLedger(QueueSettings(max_backlog=1)), blobs)
-    intake.accept(b"image", PLAIN)
-    with pytest.raises(QueueFull):
-        intake.accept(b"image", PLAIN)
-    assert len(blobs._blobs) == 1
-
-
-def test_ids_are_in_the_form_of_the_interface() -> None:
-    ids = {new_id() for _ in range(100)}
-    assert len(ids) == 100
-    assert all(
-        len(name) == 26 and set(name) <= set("abcdefghijklmnopqrstuvwxyz234567") for name in ids
-    )
-
-
 class Overtaken(MemoryLedger):
-    """While it records, or refuses, something else happens first."""
+    """Calls `meanwhile` after a prediction is recorded and before the answer."""
 
     def __init__(
         self, meanwhile: Callable[[], object], settings: QueueSettings | None = None
@@ -121,14 +49,133 @@ class Overtaken(MemoryLedger):
         return created
 
 
-def test_an_image_that_a_refused_repetition_took_away_is_put_back() -> None:
-    blobs = MemoryBlobs()
-    ledger = Overtaken(lambda: blobs.delete(KEY))
-    assert _intake(ledger, blobs).accept(b"image", PLAIN, "a").status is Status.STARTING
+class Hiding(MemoryLedger):
+    """Has no record for the next `hidden` looks, as if the prediction were recorded later."""
+
+    hidden = 0
+    full = False
+    """Refuse every new record, also one of a prediction that is recorded."""
+
+    def get(self, prediction_id: str, key: str | None = None) -> Prediction:
+        if self.hidden:
+            self.hidden -= 1
+            raise NotFound("hidden")
+        return super().get(prediction_id, key)
+
+    def create(self, *args: Any, **options: Any) -> Created:
+        if self.full:
+            raise QueueFull("full")
+        return super().create(*args, **options)
+
+
+def test_an_accepted_prediction_is_stored_recorded_and_rung_for() -> None:
+    ledger, blobs, doorbell = MemoryLedger(), MemoryBlobs(), CountingDoorbell()
+    intake = _intake(ledger, blobs, doorbell)
+    new = intake.accept_new(b"image", PLAIN)
+    assert ledger.get(new.id) == new
+    assert blobs.get(input_key(new.id, "")) == b"image"
+    assert doorbell.rings == 1
+    named = intake.accept_named("a", b"image", PLAIN)
+    assert ledger.get("a") == named
+    assert blobs.get(KEY) == b"image"
+    assert doorbell.rings == 2
+    assert intake.accept_named("a", b"image", PLAIN) == named
+    assert doorbell.rings == 2, "a repetition changes nothing"
+
+
+def test_a_broker_that_is_unavailable_does_not_refuse_a_prediction() -> None:
+    ledger = MemoryLedger()
+    doorbell = CountingDoorbell(errors=[RedisUnavailable("away")])
+    prediction = _intake(ledger, MemoryBlobs(), doorbell).accept_new(b"image", PLAIN)
+    assert ledger.get(prediction.id).status is Status.STARTING
+    assert doorbell.rings == 0
+
+
+def test_an_image_without_a_record_expires_soon_and_one_with_a_record_stays() -> None:
+    now = [0.0]
+    blobs = MemoryBlobs(lambda: now[0])
+    with pytest.raises(RedisUnavailable):
+        _intake(Lost(), blobs).accept_new(b"image", PLAIN)
+    assert [data for data, _ in blobs._blobs.values()] == [b"image"], "it may be on record"
+    now[0] = 11
+    assert not any(map(blobs.get, blobs._blobs))
+    _intake(MemoryLedger(), blobs).accept_named("a", b"image", PLAIN)
+    now[0] = 900
     assert blobs.get(KEY) == b"image"
 
 
-def test_an_image_that_its_worker_took_away_is_not() -> None:
+def test_a_repetition_repairs_a_call_whose_answer_was_lost() -> None:
+    now = [0.0]
+    ledger, blobs = Lost(), MemoryBlobs(lambda: now[0])
+    with pytest.raises(RedisUnavailable):
+        _intake(ledger, blobs).accept_named("a", b"image", PLAIN)
+    assert _intake(ledger, blobs).accept_named("a", b"image", PLAIN).id == "a"
+    now[0] = 900
+    assert blobs.get(KEY) == b"image"
+    assert ledger.backlog() == 1
+
+
+def test_a_prediction_whose_image_can_not_be_stored_is_not_accepted() -> None:
+    class Flaky(MemoryBlobs):
+        def put(self, key: str, data: bytes, ttl_s: int) -> None:
+            raise BlobsUnavailable("away")
+
+    ledger = MemoryLedger()
+    with pytest.raises(BlobsUnavailable):
+        _intake(ledger, Flaky()).accept_new(b"image", PLAIN)
+    with pytest.raises(BlobsUnavailable):
+        _intake(ledger, Flaky()).accept_named("a", b"image", PLAIN)
+    assert ledger.backlog() == 0
+
+
+def test_a_race_for_an_id_keeps_the_winners_image() -> None:
+    """The loser has looked before the winner was on record."""
+    ledger, blobs = Hiding(), MemoryBlobs()
+    intake = _intake(ledger, blobs)
+    winner = intake.accept_new(b"image", PLAIN).id
+    ledger.hidden = 1
+    with pytest.raises(IdReused):
+        intake.accept_named(winner, b"another", PLAIN)
+    assert [data for data, _ in blobs._blobs.values()] == [b"image"]
+
+
+def test_an_image_that_a_repetition_stores_after_the_end_is_deleted() -> None:
+    """The repetition looks before the record, and stores its image after the end."""
+    ledger, blobs = Hiding(), MemoryBlobs()
+    intake = _intake(ledger, blobs)
+    intake.accept_named("a", b"image", PLAIN)
+    intake.cancel("a")
+    assert not blobs._blobs
+    ledger.hidden = 1
+    assert intake.accept_named("a", b"image", PLAIN).status is Status.CANCELED
+    assert not blobs._blobs
+
+
+def test_a_refusal_leaves_no_image() -> None:
+    blobs = MemoryBlobs()
+    intake = _intake(MemoryLedger(QueueSettings(max_backlog=1)), blobs)
+    intake.accept_new(b"image", PLAIN)
+    with pytest.raises(QueueFull):
+        intake.accept_new(b"image", PLAIN)
+    assert len(blobs._blobs) == 1
+
+
+def test_ids_are_in_the_form_of_the_interface() -> None:
+    ids = {new_id() for _ in range(100)}
+    assert len(ids) == 100
+    assert all(
+        len(name) == 26 and set(name) <= set("abcdefghijklmnopqrstuvwxyz234567") for name in ids
+    )
+
+
+def test_an_image_that_a_refused_repetition_deleted_is_restored() -> None:
+    blobs = MemoryBlobs()
+    ledger = Overtaken(lambda: blobs.delete(KEY))
+    assert _intake(ledger, blobs).accept_named("a", b"image", PLAIN).status is Status.STARTING
+    assert blobs.get(KEY) == b"image"
+
+
+def test_an_image_that_its_worker_deleted_is_not_restored() -> None:
     blobs = MemoryBlobs()
 
     def end() -> None:
@@ -138,24 +185,19 @@ def test_an_image_that_its_worker_took_away_is_not() -> None:
         blobs.delete(KEY)
 
     ledger = Overtaken(end)
-    _intake(ledger, blobs).accept(b"image", PLAIN, "a")
+    _intake(ledger, blobs).accept_named("a", b"image", PLAIN)
     assert blobs.get(KEY) is None
 
 
-def test_a_repetition_that_is_refused_leaves_the_image_of_what_is_on_record() -> None:
-    ledger, blobs = MemoryLedger(QueueSettings(max_backlog=1)), MemoryBlobs()
+def test_a_refused_repetition_leaves_the_image_of_a_recorded_prediction() -> None:
+    ledger, blobs = Hiding(), MemoryBlobs()
     intake = _intake(ledger, blobs)
-    intake.accept(b"image", PLAIN, "a")
-    known, intake._known = intake._known, lambda *_: None  # type: ignore[method-assign]  # it had not been there yet
-
-    def full(*_: Any, **__: Any) -> Created:
-        raise QueueFull("full")
-
-    ledger.create = full  # type: ignore[method-assign]  # nor was there room
+    intake.accept_named("a", b"image", PLAIN)
+    ledger.hidden, ledger.full = 1, True
     with pytest.raises(QueueFull):
-        intake.accept(b"image", PLAIN, "a")
+        intake.accept_named("a", b"image", PLAIN)
     assert blobs.get(KEY) == b"image"
     with pytest.raises(QueueFull):
-        intake.accept(b"another", PLAIN, "b")
+        intake.accept_named("b", b"another", PLAIN)
     assert len(blobs._blobs) == 1
-    assert known("a", digest(b"image", PLAIN))
+    assert ledger.get("a").id == "a"
