@@ -2,28 +2,23 @@
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import hypothesis
 import pytest
 import redis
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from sluice.batch import Batch, BatchSubmission, ItemError
-from sluice.errors import Conflict, Gone, IdReused, NotFound, RedisUnavailable, SluiceError
-from sluice.ledger.batches import Batches, RedisBatches
+from sluice.errors import Conflict, Gone, IdReused, NotFound, RedisUnavailable
+from sluice.ledger.batches import RedisBatches
 from sluice.ledger.deliveries import RedisDeliveries
-from sluice.ledger.predictions import Ledger, RedisLedger
-from sluice.prediction import Claim, Problem, Status, Submission
+from sluice.ledger.predictions import RedisLedger
+from sluice.prediction import Problem, Status, Submission
 from sluice.resources import BatchAnswer
 from sluice.settings import QueueSettings, WebhooksSettings
 from sluice.webhooks.payload import event_body
 from tests.fakes.batches import MemoryBatches
 from tests.fakes.ledger import MemoryLedger
+from tests.support.batches import Both
 
 SETTINGS = QueueSettings(batch_idle_s=1000, retention_s=100, tombstone_s=50)
 REFUSED = ItemError(index=1, name="b.jpg", code="not_an_image", detail="it is none")
@@ -40,39 +35,6 @@ class DyingRedis(redis.Redis):
         answer = super().execute_command(*args, **options)
         self._dead = args[0] == "EVALSHA"
         return answer
-
-
-@dataclass
-class Both:
-    ledger: Ledger
-    batches: Batches
-
-    def open(self, total: int, batch_id: str = "b", **fields: str) -> Batch:
-        return self.batches.open(
-            batch_id, BatchSubmission(**{"model": "codes", "total": total, **fields}), "d"
-        )
-
-    def add(self, *indexes: int, batch_id: str = "b", **fields: str) -> None:
-        for index in indexes:
-            self.ledger.create(
-                f"{batch_id}-{index}",
-                Submission(**{"model": "codes", "batch": batch_id, **fields}),
-                "d",
-                10,
-            )
-
-    def finish(self, count: int) -> None:
-        for _ in range(count):
-            claim = self.ledger.claim(f"w{time.monotonic_ns()}", 10)
-            assert claim is not None
-            self.ledger.succeed(claim, {}, {})
-
-    def counts(self, batch_id: str = "b") -> dict[str, int]:
-        return {
-            status.value: count
-            for status, count in self.batches.get(batch_id).counts.items()
-            if count
-        }
 
 
 @pytest.fixture(params=["redis", "memory"])
@@ -299,111 +261,6 @@ def test_a_single_prediction_with_an_id_like_an_items_is_no_part_of_the_batch(bo
     assert batch.errors == (REFUSED,)
     both.batches.cancel("b")
     assert both.ledger.get("b-1").status is Status.STARTING
-
-
-class _BatchMachine(RuleBasedStateMachine):
-    """Random calls to both stores. The answers agree, and the counts are the predictions' own."""
-
-    names = st.sampled_from(["x", "y"])
-    indexes = st.integers(0, 3)
-    client: "redis.Redis"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.client.flushall()
-        settings = QueueSettings(max_shared_lapses=1)
-        memory = MemoryLedger(settings)
-        self.both = (
-            Both(RedisLedger(self.client, settings), RedisBatches(self.client, settings)),
-            Both(memory, MemoryBatches(memory)),
-        )
-        self.claims: tuple[list[Claim], list[Claim]] = ([], [])
-        self.number = 0
-
-    def _same(self, call: Callable[[int, Both], object]) -> None:
-        answers = []
-        for at, both in enumerate(self.both):
-            try:
-                answers.append(call(at, both))
-            except SluiceError as error:
-                answers.append(type(error))
-        assert answers[0] == answers[1]
-
-    @rule(name=names)
-    def open(self, name: str) -> None:
-        self._same(lambda _, both: both.open(4, name).status)
-
-    @rule(name=names, index=indexes)
-    def add(self, name: str, index: int) -> None:
-        self._same(lambda _, both: both.add(index, batch_id=name))
-
-    @rule(name=names, index=indexes)
-    def seal(self, name: str, index: int) -> None:
-        errors = [ItemError(index=index, code="x", detail="x")]
-        self._same(lambda _, both: both.batches.seal(name, errors).errors)
-
-    @rule(name=names)
-    def cancel_batch(self, name: str) -> None:
-        self._same(lambda _, both: sorted(both.batches.cancel(name)))
-
-    @rule(name=names, index=indexes)
-    def cancel_one(self, name: str, index: int) -> None:
-        self._same(lambda _, both: both.ledger.cancel(f"{name}-{index}").status)
-
-    @rule(lease_s=st.sampled_from([-1.0, 100.0]), alone=st.booleans())
-    def claim(self, lease_s: float, alone: bool) -> None:
-        self.number += 1
-
-        def call(at: int, both: Both) -> object:
-            claim = both.ledger.claim(f"w{self.number}", lease_s, alone=alone)
-            if claim:
-                self.claims[at].append(claim)
-            return claim and claim.prediction.id
-
-        self._same(call)
-
-    @rule(which=st.integers(0, 5), succeeds=st.booleans())
-    def end(self, which: int, succeeds: bool) -> None:
-        def call(at: int, both: Both) -> None:
-            if which < len(self.claims[at]):
-                claim = self.claims[at][which]
-                both.ledger.succeed(claim, {}, {}) if succeeds else both.ledger.requeue(claim, 0)
-
-        self._same(call)
-
-    @rule()
-    def sweep(self) -> None:
-        self._same(lambda _, both: [sorted(ids) for ids in both.ledger.sweep()[:3]])
-
-    @invariant()
-    def they_agree(self) -> None:
-        for name in ("x", "y"):
-            self._same(partial(_look, name))
-
-
-def _look(name: str, _: int, both: Both) -> object:
-    batch = both.batches.get(name)
-    items = both.batches.predictions(batch, 0, 4)
-    assert batch.counts == {
-        status: sum(prediction.status is status for prediction in items) for status in Status
-    }
-    ended = batch.completed_at is not None
-    assert not (ended and batch.counts[Status.STARTING] + batch.counts[Status.PROCESSING])
-    return (
-        batch.status,
-        batch.counts,
-        ended,
-        batch.canceled,
-        batch.errors,
-        [prediction.id for prediction in items],
-    )
-
-
-def test_random_calls_give_the_same_answers_from_both_stores(redis_client: "redis.Redis") -> None:
-    machine = type("Machine", (_BatchMachine,), {"client": redis_client})
-    run_state_machine_as_test(
-        machine, settings=hypothesis.settings(max_examples=40, stateful_step_count=30)
-    )
 
 
 def test_a_batchs_end_is_published_and_delivered_once_and_its_record_expires(
