@@ -62,14 +62,12 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    confidence: float = Field(
-        0.25, ge=0, le=1, description="Detections with a lower score are left out."
-    )
+    confidence: float = Field(0.25, ge=0, le=1, description="Minimum score of a detection.")
     iou: float = Field(
         0.45,
         ge=0,
         le=1,
-        description="Of two boxes that overlap by more, the one with the lower score is left out.",
+        description="Overlap (IoU) above which the lower-scored of two boxes is left out.",
     )
     max_detections: int = Field(
         300, ge=1, le=1000, description="Maximum detections, the highest scores first."

@@ -198,7 +198,9 @@ class LimitsSettings(Group):
     max_pixels: int = Field(
         50_000_000,
         gt=0,
-        description="Maximum pixels of an image, width times height. A worker holds 3 bytes for each pixel.",
+        description=(
+            "Maximum pixels of an image, width times height. A worker holds 3 bytes for each pixel."
+        ),
     )
     upload_idle_s: float = Field(
         10.0, gt=0, description="Seconds that a request's body may stall before it is refused."
