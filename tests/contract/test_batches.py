@@ -37,11 +37,6 @@ class DyingRedis(redis.Redis):
         return answer
 
 
-@pytest.fixture(params=["redis", "memory"])
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 def _make(kind: str, request: pytest.FixtureRequest, settings: QueueSettings) -> Both:
     if kind == "memory":
         ledger = MemoryLedger(settings)

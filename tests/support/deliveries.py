@@ -1,7 +1,8 @@
 """Stores of deliveries, in Redis and in memory, with the ledger's part: filing a delivery."""
 
+import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -122,3 +123,22 @@ def make(kind: str, request: pytest.FixtureRequest, settings: WebhooksSettings) 
         lambda subject_id, event, kind: file_delivery(client, kind, subject_id, event),
         lambda subject_id: client.delete(f"{{default}}:prediction:{subject_id}"),
     )
+
+
+def names(claimed: Sequence[OutgoingDelivery]) -> list[str]:
+    """The ids of claimed deliveries."""
+    return [outgoing.delivery.id for outgoing in claimed]
+
+
+def names_of_dead(world: World) -> list[str]:
+    """The ids of dead deliveries."""
+    return [delivery.id for delivery in world.deliveries.dead()]
+
+
+def due_after(world: World, least_s: float, since: float) -> tuple[OutgoingDelivery, ...]:
+    """The next claimed deliveries, due no earlier than `least_s` after `since` (monotonic)."""
+    while not (outgoing := world.claim()):
+        assert time.monotonic() < since + 60
+        time.sleep(0.01)
+    assert time.monotonic() >= since + least_s
+    return outgoing
