@@ -63,6 +63,7 @@ def problem(
     errors: Sequence[Mapping[str, Any]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
+    """An answer for an error. `errors` has an entry for each wrong field."""
     body: dict[str, Any] = {
         "type": f"urn:sluice:error:{code}",
         "title": HTTPStatus(status).phrase,

@@ -1,4 +1,7 @@
-"""`POST /v1/predictions` without FastAPI around it, whose layers cost a fifth of a submission."""
+"""`POST /v1/predictions` without the cost of FastAPI's layers.
+
+See docs/decisions/0018-fast-path.md.
+"""
 
 import time
 

@@ -51,7 +51,8 @@ class QueueAnswer(BaseModel):
     backlog: int = Field(description="Predictions that are queued or running.")
     processing: int = Field(description="Predictions that are running.")
     oldest_s: float = Field(
-        description="Seconds since the oldest of the backlog was submitted; 0 without one."
+        description="Seconds since the oldest of the backlog was submitted."
+        " 0 while the backlog is empty."
     )
     workers: int = Field(description="Worker processes with a recent heartbeat.")
     per_s: float = Field(
@@ -88,7 +89,7 @@ class DeliveryAnswer(BaseModel):
     type: str = Field(examples=["prediction.completed"])
     url: str
     status: DeliveryStatus = Field(
-        description="`held`: waits until the `start` event before it is delivered."
+        description="`held`: waits for the delivery of the `start` event."
         " `superseded`: the prediction ended before this `start` event was delivered."
         " `stopped`: the URL has answered 410. `dead`: all attempts have failed."
     )
@@ -158,7 +159,7 @@ class FileAnswer(BaseModel):
     name: str
     content_type: str
     size: int = Field(description="In bytes.")
-    etag: str = Field(description="The same SHA-256.")
+    etag: str = Field(description="The SHA-256 of the file, in hex.")
     checksums: dict[str, str] = Field(description="`sha256`, in hex.")
     metadata: dict[str, Any] = Field(description="The metadata of the upload.")
     created_at: str
@@ -167,7 +168,7 @@ class FileAnswer(BaseModel):
 
     @classmethod
     def from_file(cls, file: File, base_url: str) -> "FileAnswer":
-        """`base_url` is where the client reaches the api, with no slash at its end."""
+        """`base_url` is where the client reaches the api, without a slash at its end."""
         return cls(
             etag=file.sha256,
             checksums={"sha256": file.sha256},

@@ -60,7 +60,7 @@ class Options(BaseModel):
     )
     priority: Priority = Field(
         Priority.NORMAL,
-        description="The share of the workers that this prediction competes for.",
+        description="Higher priorities get a larger share of the workers.",
     )
     metadata: dict[str, JsonValue] = Field(
         {},
