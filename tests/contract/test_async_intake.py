@@ -23,11 +23,6 @@ SUBMISSION = Submission(model="codes", key="mine", priority=Priority.HIGH, metad
 FEW = {"connect_timeout_s": 10.0, "timeout_s": 30.0}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class World:
     intake: FastIntake

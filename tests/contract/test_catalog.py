@@ -24,11 +24,6 @@ class World:
     set_available: Callable[[bool], None]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def _listed(config: dict[str, Any], runs: int = 0) -> ListedModel:
     try:
         model: Model | UnsupportedModel = Model.from_config(config)

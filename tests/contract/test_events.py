@@ -40,11 +40,6 @@ async def _until_subscribed(client: "redis.Redis") -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(params=["redis", "memory"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "memory":

@@ -24,11 +24,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def pipe(redis_url: str, redis_client: "redis.Redis") -> AsyncIterator[MultiplexedConnection]:
     made = MultiplexedConnection(redis_url, connect_timeout_s=5.0, timeout_s=10.0)
     yield made

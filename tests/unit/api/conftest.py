@@ -69,11 +69,6 @@ def world() -> World:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def upload_s() -> tuple[str, str]:
     """The idle limit and the total limit of an upload; a parameter of this name sets others."""
     return "60", "120"

@@ -66,11 +66,6 @@ class World:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def world() -> Iterator[World]:
     secrets = MemorySecrets()
     heard = Heard(secrets)
