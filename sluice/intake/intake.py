@@ -161,7 +161,10 @@ class Intake:
         return prediction
 
     def _delete_unless_a_repetition_was_recorded(self, prediction_id: str, blob_key: str) -> None:
-        """Handle a race: the queue had room for the same submission just before it was full."""
+        """Handle a race: another call with the same submission came just before the queue was full.
+
+        Both calls share the image.
+        """
         try:
             self._ledger.get(prediction_id)
         except (NotFound, Gone):
@@ -177,8 +180,7 @@ class Intake:
     def _restore_image_deleted_by_a_refused_repetition(
         self, prediction_id: str, blob_key: str, image: bytes
     ) -> None:
-        """Handle a race: the same submission, refused before this one was recorded, deleted the
-        image.
+        """Handle a race: a refused call with the same submission deletes the image they share.
 
         A worker that has ended the prediction deletes the image too. Then it is not restored.
         """

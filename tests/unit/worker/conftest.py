@@ -1,4 +1,4 @@
-"""A pipeline over the in-memory systems, and an engine that sees one box in every image."""
+"""A pipeline over in-memory systems, and an engine that finds one box in every image."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from worker.pipeline import Pipeline
 
 
 def model(dtype: str = "UINT8", dims: tuple[int, ...] = (64, 64, 3)) -> Model:
-    """Of two classes; its rows are [x1, y1, x2, y2, score, class]."""
+    """An end-to-end model of two classes."""
     outputs = (Tensor("output0", "FP32", (2, 6)),)
     return Model(
         "codes",
@@ -48,11 +48,13 @@ class FakeSlot:
 
 @dataclass
 class FakeEngine:
-    """`errors` are raised by the next inferences, one each; `seen` keeps the inputs."""
+    """Triton's place in the pipeline."""
 
     known: Model = field(default_factory=model)
     errors: list[Exception] = field(default_factory=list)
+    """Raised by the next inferences, one each."""
     seen: list[npt.NDArray[Any]] = field(default_factory=list)
+    """The inputs."""
 
     def model(self, name: str) -> Model:
         if name != self.known.name:

@@ -1,4 +1,4 @@
-"""Pixels come out right, whatever the file's colours and whichever way up."""
+"""Pixels are right for every format, colour mode and orientation."""
 
 from io import BytesIO
 from typing import Any
@@ -16,7 +16,7 @@ LIMIT = 1_000_000
 
 @pytest.fixture
 def scene() -> Image.Image:
-    """Smooth, so that lossy formats stay near; no two of its eight orientations look alike."""
+    """A smooth gradient, which lossy formats change little. All eight orientations differ."""
     x, y = np.meshgrid(np.linspace(0, 255, 64), np.linspace(0, 255, 48))
     return Image.fromarray(np.stack([x, y, (x + y) / 2], axis=-1).astype(np.uint8))
 
@@ -27,28 +27,28 @@ def _file(image: Image.Image, kind: str, **options: Any) -> bytes:
     return out.getvalue()
 
 
-def _near(found: np.ndarray, expected: Image.Image, tolerance: float = 0) -> None:
+def _near(pixels: np.ndarray, expected: Image.Image, tolerance: float = 0) -> None:
     wanted = np.asarray(expected.convert("RGB"), np.float64)
-    assert found.dtype == np.uint8
-    assert found.flags.c_contiguous
-    assert found.shape == wanted.shape
-    assert np.abs(found - wanted).mean() <= tolerance
+    assert pixels.dtype == np.uint8
+    assert pixels.flags.c_contiguous
+    assert pixels.shape == wanted.shape
+    assert np.abs(pixels - wanted).mean() <= tolerance
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
-def test_lossless(scene: Image.Image, kind: str) -> None:
+def test_lossless_formats_are_exact(scene: Image.Image, kind: str) -> None:
     _near(decode(_file(scene, kind), LIMIT), scene)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
-def test_lossy(scene: Image.Image, kind: str) -> None:
+def test_lossy_formats_are_close(scene: Image.Image, kind: str) -> None:
     _near(decode(_file(scene, kind, quality=95), LIMIT), scene, 3)
 
 
 @pytest.mark.parametrize(
     ("kind", "tolerance"), [("JPEG", 3), ("PNG", 0), ("WEBP", 3), ("BMP", 0), ("TIFF", 0)]
 )
-def test_grey(scene: Image.Image, kind: str, tolerance: float) -> None:
+def test_grey_becomes_three_channels(scene: Image.Image, kind: str, tolerance: float) -> None:
     grey = scene.convert("L")
     _near(decode(_file(grey, kind), LIMIT), grey, tolerance)
 
@@ -66,7 +66,7 @@ def test_16_bits_are_scaled(scene: Image.Image, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
-def test_cmyk(scene: Image.Image, kind: str) -> None:
+def test_cmyk_becomes_rgb(scene: Image.Image, kind: str) -> None:
     _near(decode(_file(scene.convert("CMYK"), kind), LIMIT), scene, 3)
 
 
@@ -81,13 +81,13 @@ def test_transparency_is_shown_on_white(scene: Image.Image, kind: str, tolerance
     _near(decode(_file(see_through, kind, **options), LIMIT), expected, tolerance)
 
 
-def test_a_transparent_palette(scene: Image.Image) -> None:
+def test_a_transparent_palette_is_shown_on_white(scene: Image.Image) -> None:
     indexed = scene.quantize(16)
-    found = decode(_file(indexed, "PNG", transparency=0), LIMIT)
+    pixels = decode(_file(indexed, "PNG", transparency=0), LIMIT)
     holes = np.asarray(indexed) == 0
     assert holes.any()
-    assert (found[holes] == 255).all()
-    assert np.array_equal(found[~holes], np.asarray(indexed.convert("RGB"))[~holes])
+    assert (pixels[holes] == 255).all()
+    assert np.array_equal(pixels[~holes], np.asarray(indexed.convert("RGB"))[~holes])
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -95,7 +95,7 @@ def test_a_transparent_palette(scene: Image.Image) -> None:
     ("kind", "mode", "tolerance"),
     [("JPEG", "RGB", 4), ("PNG", "RGB", 0), ("PNG", "RGBA", 1), ("TIFF", "RGB", 0)],
 )
-def test_every_orientation(
+def test_every_orientation_is_turned_upright(
     scene: Image.Image, turn: int, kind: str, mode: str, tolerance: float
 ) -> None:
     exif = Image.Exif()
@@ -110,7 +110,7 @@ def test_every_orientation(
     _near(decode(data, LIMIT), expected, tolerance)
 
 
-def test_damage_is_told(scene: Image.Image) -> None:
+def test_a_damaged_file_is_not_an_image(scene: Image.Image) -> None:
     noise = Image.effect_noise((200, 150), 100)
     data = bytearray(_file(noise, "PNG"))
     data[len(data) // 2 : len(data) // 2 + 100] = bytes(100)
@@ -118,10 +118,10 @@ def test_damage_is_told(scene: Image.Image) -> None:
         decode(bytes(data), LIMIT)
 
 
-def test_size_is_judged_before_pixels(scene: Image.Image) -> None:
+def test_the_size_is_checked_before_pixels_are_decoded(scene: Image.Image) -> None:
     with pytest.raises(ImageTooLarge):
         decode(_file(scene, "PNG"), 100)
 
 
-def test_the_smallest() -> None:
+def test_an_image_of_one_pixel() -> None:
     assert decode(_file(Image.new("L", (1, 1), 7), "PNG"), LIMIT).tolist() == [[[7, 7, 7]]]

@@ -1,4 +1,4 @@
-"""What a crash left is put right, and the bell is rung for what nobody was told of."""
+"""The keeper repairs what a crash left, and rings for predictions without a message."""
 
 import threading
 import time
@@ -26,17 +26,17 @@ def _sweep(
     return sweep_round(ledger, blobs or MemoryBlobs(), doorbell, dead_retention_s=1000)
 
 
-def test_it_rings_for_what_no_message_speaks_of() -> None:
+def test_the_keeper_rings_once_for_each_prediction_without_a_message() -> None:
     ledger, doorbell = MemoryLedger(), CountingDoorbell(rings=1)
     for name in "abc":
         ledger.create(name, Submission(model="codes"))
     _sweep(ledger, doorbell)
     assert doorbell.waiting() == 3
     _sweep(ledger, doorbell)
-    assert doorbell.waiting() == 3, "who has been told is not told again"
+    assert doorbell.waiting() == 3, "no second ring for the same predictions"
 
 
-def test_an_idle_service_is_not_asked_for_its_messages() -> None:
+def test_an_empty_queue_needs_no_count_of_messages() -> None:
     class Silent(CountingDoorbell):
         def waiting(self) -> int:
             raise AssertionError
@@ -145,7 +145,7 @@ def _until(condition) -> None:
         time.sleep(0.01)
 
 
-def test_a_round_that_fails_is_not_the_last(process: Process) -> None:
+def test_the_keeper_goes_on_after_a_failed_round(process: Process) -> None:
     process.doorbell.errors = [RedisUnavailable("away"), ValueError("a fault")]
     process.world.ledger.create("a", Submission(model="codes"))
     keeper = process.keeper()
@@ -155,7 +155,7 @@ def test_a_round_that_fails_is_not_the_last(process: Process) -> None:
     assert process.doorbell.rings == 1
 
 
-def test_it_runs_what_must_run_alone(process: Process) -> None:
+def test_the_keeper_runs_a_prediction_that_must_run_alone(process: Process) -> None:
     ledger = process.world.ledger
     process.world.submit("a")
     for _ in range(2):
@@ -168,23 +168,23 @@ def test_it_runs_what_must_run_alone(process: Process) -> None:
     assert ledger.get("a").status is Status.SUCCEEDED
 
 
-def test_a_process_that_hears_nothing_is_told_from_an_idle_and_a_busy_one(process: Process) -> None:
+def test_only_a_worker_that_no_message_reaches_is_stuck(process: Process) -> None:
     keeper = process.keeper(stuck_after_s=0.3)
     keeper.start()
-    assert not process.stuck.wait(0.6), "nothing waits"
-    with process.world.ledger._lock:  # the keeper looks before or after, and never between
+    assert not process.stuck.wait(0.6), "the queue is empty"
+    with process.world.ledger._lock:  # no sweep of the keeper falls in between
         process.world.submit("a")
         claim = process.world.ledger.claim("w", 100)
         assert claim is not None
         hold = process.watchdog.hold(claim)
         process.world.submit("b")
-    assert not process.stuck.wait(0.6), "it is busy"
+    assert not process.stuck.wait(0.6), "the process is busy"
     process.watchdog.release(hold)
     assert process.stuck.wait(20)
     keeper.stop()
 
 
-def test_an_outage_is_not_taken_for_it(process: Process) -> None:
+def test_an_outage_of_redis_makes_no_worker_stuck(process: Process) -> None:
     process.world.submit("a")
     process.doorbell.errors = [RedisUnavailable("away")] * 1000
     keeper = process.keeper(stuck_after_s=0.3)

@@ -1,4 +1,4 @@
-"""The keeper as a process: while no worker lives, its round goes on, whatever is away, until it is told to stop."""
+"""The keeper process runs rounds without a worker, during outages, and until a signal."""
 
 import os
 import signal
@@ -25,28 +25,28 @@ from worker.keeper import sweep_round
 from worker.keeper_process import run_forever
 
 
-class _Enough(Exception):
+class _EndOfTest(Exception):
     pass
 
 
 def _rounds(count: int) -> Callable[[float], None]:
-    """A sleep that ends the loop after `count` rounds."""
+    """Return a `sleep` that ends the loop after `count` rounds."""
     left = [count]
 
     def sleep(seconds: float) -> None:
         time.sleep(seconds)
         left[0] -= 1
         if not left[0]:
-            raise _Enough
+            raise _EndOfTest
 
     return sleep
 
 
-def test_a_round_that_fails_is_not_the_last(tmp_path: Path) -> None:
+def test_the_process_goes_on_after_a_failed_round(tmp_path: Path) -> None:
     ledger, alive = MemoryLedger(), tmp_path / "alive"
     doorbell = CountingDoorbell(errors=[RedisUnavailable("away"), ValueError("a fault")])
     ledger.create("a", Submission(model="codes"))
-    with pytest.raises(_Enough):
+    with pytest.raises(_EndOfTest):
         run_forever(
             ledger, MemoryBlobs(), doorbell, QueueSettings(sweep_interval_s=0.01), alive, _rounds(4)
         )
@@ -54,7 +54,7 @@ def test_a_round_that_fails_is_not_the_last(tmp_path: Path) -> None:
     assert alive.exists()
 
 
-def test_it_rings_though_the_blob_store_is_away() -> None:
+def test_the_process_rings_while_the_blob_store_is_unavailable() -> None:
     class Away(MemoryBlobs):
         def delete(self, *keys: str) -> None:
             raise BlobsUnavailable("away")
@@ -68,7 +68,7 @@ def test_it_rings_though_the_blob_store_is_away() -> None:
     now[0] += 49
     ledger.create("waits", Submission(model="codes"))
     now[0] += 2
-    with pytest.raises(_Enough):
+    with pytest.raises(_EndOfTest):
         run_forever(
             ledger, Away(), doorbell, QueueSettings(sweep_interval_s=0.01), sleep=_rounds(1)
         )
@@ -76,8 +76,8 @@ def test_it_rings_though_the_blob_store_is_away() -> None:
     assert doorbell.rings == 1
 
 
-def test_one_round_puts_all_right_that_is_due(redis_client: "redis.Redis") -> None:
-    """However much it is: what a long outage left would otherwise wait for one round after another."""
+def test_one_round_sweeps_everything_that_is_due(redis_client: "redis.Redis") -> None:
+    """After a long outage, more is due than one sweep handles."""
     ledger, blobs = RedisLedger(redis_client, QueueSettings(start_within_s=0.001)), MemoryBlobs()
     for number in range(250):
         blobs.put(input_key(f"p{number}", f"d{number}"), b"image", 100)
@@ -112,7 +112,7 @@ def _until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_the_process_queues_again_and_ends_when_told(
+def test_the_process_requeues_and_ends_at_sigterm(
     redis_client: "redis.Redis", redis_url: str, tmp_path: Path
 ) -> None:
     ledger = RedisLedger(redis_client, QueueSettings())
@@ -126,7 +126,7 @@ def test_the_process_queues_again_and_ends_when_told(
         assert process.wait(60) == 0
 
 
-def test_the_process_outlives_a_redis_that_is_away(tmp_path: Path) -> None:
+def test_the_process_survives_an_unavailable_redis(tmp_path: Path) -> None:
     alive = tmp_path / "alive"
     with _process(f"redis://127.0.0.1:{free_port()}/0", alive) as process:
         assert process.stderr is not None
@@ -137,7 +137,7 @@ def test_the_process_outlives_a_redis_that_is_away(tmp_path: Path) -> None:
         assert process.wait(60) == 0
 
 
-def test_a_wrong_word_is_answered_with_the_right_ones() -> None:
+def test_an_unknown_process_is_refused_with_the_known_names() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "worker", "kepeer"], capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The result schema for every kind of result, and its drawing."""
+"""The output's schema for every kind of result, and the drawing."""
 
 import cv2
 import numpy as np
@@ -26,19 +26,19 @@ def _one(**more: object) -> Detections:
     return Detections(boxes, np.array([0.8], np.float32), np.array([1]), **more)  # type: ignore[arg-type]
 
 
-def test_boxes() -> None:
+def test_a_box_has_its_centre_its_size_and_an_id() -> None:
     assert describe("p", _one(), NAMES, (60, 80)) == {
         "image": {"width": 80, "height": 60},
         "predictions": [BOX],
     }
 
 
-def test_nothing() -> None:
+def test_no_detections_give_an_empty_list() -> None:
     empty = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int64))
     assert describe("p", empty, NAMES, (60, 80))["predictions"] == []
 
 
-def test_masks_corners_and_keypoints() -> None:
+def test_masks_and_corners_become_points_and_keypoints_stay() -> None:
     triangle = np.array([[10, 10], [50, 10], [30, 40]], np.float32)
     points = [{"x": 10.0, "y": 10.0}, {"x": 50.0, "y": 10.0}, {"x": 30.0, "y": 40.0}]
     (masked,) = describe("p", _one(polygons=[triangle]), NAMES, (60, 80))["predictions"]
@@ -51,7 +51,7 @@ def test_masks_corners_and_keypoints() -> None:
     assert posed == {**BOX, "keypoints": [{"x": 1.0, "y": 2.0, "confidence": 0.5, "class_id": 0}]}
 
 
-def test_classes_of_a_whole_image() -> None:
+def test_a_classification_has_a_top_class() -> None:
     output = describe(
         "p", Classification(np.array([1, 0]), np.array([0.75, 0.25], np.float32)), NAMES, (60, 80)
     )
@@ -70,7 +70,7 @@ def test_classes_of_a_whole_image() -> None:
         Classification(np.array([1, 0]), np.array([0.75, 0.25], np.float32)),
     ],
 )
-def test_every_kind_is_drawn(result: Detections | Classification) -> None:
+def test_every_kind_of_result_is_drawn(result: Detections | Classification) -> None:
     image = np.full((60, 80, 3), 128, np.uint8)
     drawn = cv2.imdecode(
         np.frombuffer(annotate(image, describe("p", result, NAMES, (60, 80))), np.uint8),

@@ -1,4 +1,4 @@
-"""The way of one image, with an engine that sees one box in every image."""
+"""The path of one image, with an engine that finds one box in every image."""
 
 import cv2
 import numpy as np
@@ -28,17 +28,17 @@ STAGES = {
 }
 
 
-def _prediction(**asked: object) -> Prediction:
+def _prediction(**parameters: object) -> Prediction:
     return Prediction(
         id="a",
         model="codes",
         status=Status.PROCESSING,
-        parameters=Parameters(**asked),
+        parameters=Parameters(**parameters),
         created_at=0,
     )
 
 
-def test_boxes_are_where_they_are_in_the_source(world: World) -> None:
+def test_boxes_are_mapped_to_the_source(world: World) -> None:
     """128 x 64 on a canvas of 64 x 64: half the size, 16 rows of grey above."""
     world.submit()
     stages = Stages()
@@ -84,14 +84,14 @@ def test_the_canvas_is_rgb_in_the_models_own_form(
     np.testing.assert_allclose(canvas[40, 32], [0, 0, one], atol=1e-3)
 
 
-def test_another_dtype_is_not_guessed_at(world: World) -> None:
+def test_an_unsupported_dtype_is_refused(world: World) -> None:
     world.engine.known = model("INT32")
     world.submit()
     with pytest.raises(UnsupportedModel, match="INT32"):
         world.pipeline.run(_prediction(), Stages())
 
 
-def test_parameters_are_heeded(world: World) -> None:
+def test_every_parameter_has_its_effect(world: World) -> None:
     world.submit()
     run = world.pipeline.run
     assert len(run(_prediction(confidence=0.05), Stages())["predictions"]) == 2
@@ -108,7 +108,7 @@ def test_parameters_are_heeded(world: World) -> None:
         run(_prediction(classes=("cow",)), Stages())
 
 
-def test_visualize_stores_a_drawing_before_the_end_is_told(world: World) -> None:
+def test_visualize_stores_a_drawing_before_the_result_is_recorded(world: World) -> None:
     world.submit()
     stages = Stages()
     world.pipeline.run(_prediction(visualize=True), stages)
@@ -123,7 +123,7 @@ def test_visualize_stores_a_drawing_before_the_end_is_told(world: World) -> None
     assert set(stages.seconds) == STAGES | {"annotate_time"}
 
 
-def test_what_goes_wrong_has_its_name(world: World) -> None:
+def test_each_failure_has_its_own_error(world: World) -> None:
     with pytest.raises(ImageExpired):
         world.pipeline.run(_prediction(), Stages())
     world.submit(image=b"no image")

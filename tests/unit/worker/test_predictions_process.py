@@ -1,11 +1,11 @@
-"""The end of a worker process, in one of its own."""
+"""The end of a worker process, tested in a process of its own."""
 
 import subprocess
 import sys
 
 
-def test_a_redis_that_hangs_does_not_hold_a_process_that_was_told_to_end() -> None:
-    """Whoever told it kills it in the end: what could not be given back waits for its lease to lapse."""
+def test_a_hanging_redis_does_not_delay_the_end_of_the_process() -> None:
+    """Predictions that could not be queued again wait for their leases to lapse."""
     program = """
 import threading
 from sluice.prediction import Submission

@@ -1,4 +1,4 @@
-"""One attempt, and what becomes of it."""
+"""One attempt and its outcomes."""
 
 import dataclasses
 import threading
@@ -11,12 +11,14 @@ from sluice.blobs.store import input_key
 from sluice.errors import (
     BlobsUnavailable,
     DeadlineExceeded,
+    ImageUnreachable,
     InferenceFailed,
     LeaseLost,
+    RedisUnavailable,
     TritonUnavailable,
     Unavailable,
 )
-from sluice.prediction import Claim, Status
+from sluice.prediction import Claim, Status, Submission
 from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.ledger import MemoryLedger
@@ -41,11 +43,11 @@ def _runner(world: World, **changes: Any) -> Runner:
     )
 
 
-def test_nothing_to_do(world: World) -> None:
+def test_an_empty_queue_gives_no_work(world: World) -> None:
     assert not _runner(world).run_one()
 
 
-def test_success_is_recorded_and_the_image_is_forgotten(world: World) -> None:
+def test_a_success_is_recorded_and_its_image_is_deleted(world: World) -> None:
     world.submit()
     assert _runner(world).run_one()
     ended = world.ledger.get("a")
@@ -61,10 +63,10 @@ def test_success_is_recorded_and_the_image_is_forgotten(world: World) -> None:
     [
         (b"no image", "codes", [], "not_an_image"),
         (None, "codes", [InferenceFailed("the model failed")], "inference_failed"),
-        (None, "codes", [ZeroDivisionError("a fault of ours")], "internal"),
+        (None, "codes", [ZeroDivisionError("a secret")], "internal"),
     ],
 )
-def test_what_will_not_pass_fails_at_once(
+def test_an_error_that_would_repeat_fails_the_prediction_at_once(
     world: World, image: bytes | None, model: str, errors: list[Exception], code: str
 ) -> None:
     world.submit(image=image, model=model)
@@ -74,11 +76,11 @@ def test_what_will_not_pass_fails_at_once(
     assert ended.status is Status.FAILED
     assert ended.error is not None
     assert ended.error.code == code
-    assert "a fault of ours" not in ended.error.message
+    assert "a secret" not in ended.error.message
     assert world.blobs.get(input_key("a", "")) is None
 
 
-def test_too_much_found_is_a_failure_that_says_so(world: World) -> None:
+def test_an_output_that_is_too_large_fails_the_prediction(world: World) -> None:
     world.ledger = MemoryLedger(QueueSettings(max_output_bytes=1000))
     world.submit(confidence=0.0)
     world.engine.known = dataclasses.replace(world.engine.known, names=("c" * 600, "d" * 600))
@@ -88,7 +90,7 @@ def test_too_much_found_is_a_failure_that_says_so(world: World) -> None:
     assert error.code == "output_too_large"
 
 
-def test_an_image_that_expired(world: World) -> None:
+def test_a_missing_image_fails_the_prediction(world: World) -> None:
     world.submit()
     world.blobs.delete(input_key("a", ""))
     _runner(world).run_one()
@@ -100,7 +102,7 @@ def test_an_image_that_expired(world: World) -> None:
 @pytest.mark.parametrize(
     "error", [TritonUnavailable("away"), DeadlineExceeded("slow"), BlobsUnavailable("away")]
 )
-def test_what_may_pass_is_tried_again_later(world: World, error: Unavailable) -> None:
+def test_an_unavailable_part_delays_the_prediction(world: World, error: Unavailable) -> None:
     now = [1000.0]
     world.ledger = MemoryLedger(clock=lambda: now[0])
     world.submit()
@@ -119,7 +121,7 @@ def test_what_may_pass_is_tried_again_later(world: World, error: Unavailable) ->
     assert ended.attempts == 3
 
 
-def test_but_not_for_ever(world: World) -> None:
+def test_retries_end_after_retry_for_s(world: World) -> None:
     now = [1000.0]
     world.ledger = MemoryLedger(clock=lambda: now[0])
     world.submit()
@@ -136,7 +138,7 @@ def test_but_not_for_ever(world: World) -> None:
     assert ended.retries == ended.attempts - 1
 
 
-def test_a_model_may_still_be_loading(world: World) -> None:
+def test_an_unknown_model_is_retried_while_it_may_be_loading(world: World) -> None:
     now = [1000.0]
     world.ledger = MemoryLedger(clock=lambda: now[0])
     world.submit(model="other")
@@ -152,7 +154,7 @@ def test_a_model_may_still_be_loading(world: World) -> None:
     assert 1020 <= now[0] <= 1060
 
 
-def test_nor_more_often_than_is_allowed(world: World) -> None:
+def test_retries_end_after_max_retries(world: World) -> None:
     world.submit()
     runner = _runner(world, max_retries=0)
     world.engine.errors = [TritonUnavailable("Triton is unavailable")]
@@ -161,7 +163,7 @@ def test_nor_more_often_than_is_allowed(world: World) -> None:
 
 
 class _Usurped(MemoryLedger):
-    """Another worker has the prediction by the time that this one is done."""
+    """Another worker has claimed the prediction before this one succeeds."""
 
     def succeed(self, claim: Claim, *_: object) -> None:
         raise LeaseLost("no longer this attempt's")
@@ -175,8 +177,46 @@ def test_a_stale_result_is_dropped_and_the_image_is_kept(world: World) -> None:
     assert world.blobs.get(input_key("a", "")) is not None
 
 
-def test_what_was_canceled_stops_at_its_next_stage(world: World) -> None:
-    """The watchdog learns of it when it renews the lease; the inference that would come next is not asked for."""
+class _Silent(MemoryLedger):
+    """Does not answer when a success is recorded."""
+
+    def succeed(self, claim: Claim, *_: object) -> None:
+        raise RedisUnavailable("Redis did not answer in time")
+
+
+def test_a_result_that_may_not_be_on_record_is_left_to_the_lease(world: World) -> None:
+    world.ledger = _Silent()
+    world.submit()
+    with pytest.raises(RedisUnavailable):
+        _runner(world).run_one()
+    assert world.ledger.get("a").status is Status.PROCESSING
+    assert world.blobs.get(input_key("a", "")) is not None
+
+
+def test_an_unreachable_image_is_retried_and_leaves_the_breaker_closed(world: World) -> None:
+    def fetch(_: str) -> bytes:
+        raise ImageUnreachable("no answer")
+
+    world.ledger.create("far", Submission(model="codes", image_url="https://example.com/a.png"))
+    world.submit("near")
+    runner = Runner(
+        world.ledger,
+        world.blobs,
+        dataclasses.replace(world.pipeline, fetch=fetch),
+        LeaseWatchdog(world.ledger, lease_s=10),
+        QueueSettings(),
+        worker="host/1",
+        breaker=Breaker(threshold=1),
+        jitter=lambda: 1.0,
+    )
+    assert [runner.run_one() for _ in range(3)] == [True, True, False]
+    assert world.ledger.get("far").status is Status.STARTING
+    assert world.ledger.get("far").retries == 1
+    assert world.ledger.get("near").status is Status.SUCCEEDED
+
+
+def test_a_canceled_prediction_stops_at_its_next_stage(world: World) -> None:
+    """The watchdog notices at the next renewal, and no inference follows."""
 
     class Slow(MemoryBlobs):
         def get(self, key: str) -> bytes | None:
@@ -206,8 +246,8 @@ def test_what_was_canceled_stops_at_its_next_stage(world: World) -> None:
     assert world.engine.seen == []
 
 
-def test_while_a_part_is_away_predictions_wait(world: World) -> None:
-    """Three fail, and are tried again later; the rest are not even claimed, but for one now and then."""
+def test_predictions_wait_while_triton_is_unavailable(world: World) -> None:
+    """Three attempts fail and open the breaker. Then one claim an interval is a probe."""
     now = [0.0]
     for number in range(10):
         world.submit(f"p{number}")
@@ -249,7 +289,7 @@ def test_while_a_part_is_away_predictions_wait(world: World) -> None:
     )
 
 
-def test_what_tells_nothing_of_the_part_that_is_away_leaves_the_probe_to_the_next(
+def test_an_attempt_that_says_nothing_about_triton_leaves_the_probe_to_the_next(
     world: World,
 ) -> None:
     now = [0.0]
@@ -276,7 +316,7 @@ def test_what_tells_nothing_of_the_part_that_is_away_leaves_the_probe_to_the_nex
     assert world.ledger.get("good").status is Status.SUCCEEDED
 
 
-def test_what_must_run_alone_waits_for_its_neighbours(world: World) -> None:
+def test_a_prediction_that_must_run_alone_waits_for_the_others(world: World) -> None:
     world.ledger = MemoryLedger(QueueSettings(max_shared_lapses=1))
     world.submit("poison")
     world.ledger.claim("dead", -1)
@@ -310,7 +350,7 @@ def test_what_must_run_alone_waits_for_its_neighbours(world: World) -> None:
     assert world.ledger.get("poison").status is Status.SUCCEEDED
 
 
-def test_a_process_that_stops_claims_nothing_more(world: World) -> None:
+def test_a_stopping_process_claims_no_prediction(world: World) -> None:
     world.submit()
     runner = _runner(world)
     runner.stop()

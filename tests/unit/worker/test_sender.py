@@ -34,7 +34,7 @@ LOOPBACK = IPv4Network("127.0.0.1/32")
 
 @dataclass
 class Heard:
-    """A receiver; `answers` are taken one after another, and the last one stays."""
+    """A receiver. `answers` are used in turn, and the last one stays."""
 
     secrets: MemorySecrets
     answers: list[Callable[[Handler], None]] = field(
@@ -107,7 +107,7 @@ async def until(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_an_event_arrives_signed(world: World) -> None:
+async def test_a_delivered_event_is_signed(world: World) -> None:
     world.file()
     async with sending(world):
         await until(lambda: world.one().status == "delivered")
@@ -129,7 +129,7 @@ async def test_both_secrets_sign(world: World) -> None:
 
 
 def _hang(handler: Handler) -> None:
-    """No answer, until the sender has gone away or a minute is over."""
+    """Give no answer until the sender has closed the connection, or for a minute."""
     handler.connection.settimeout(60)
     handler.close_connection = not handler.rfile.read(1)
 
@@ -153,7 +153,7 @@ def _half(handler: Handler) -> None:
         (_half, 200, "connection_broken"),
     ],
 )
-async def test_what_is_no_clear_yes_is_tried_again(
+async def test_every_answer_but_a_success_is_retried(
     world: World, answer: Callable[[Handler], None], status: int | None, error: str | None
 ) -> None:
     world.heard.answers.insert(0, answer)
@@ -167,7 +167,7 @@ async def test_what_is_no_clear_yes_is_tried_again(
     assert set(world.server.seen) == {"/hook?token=hidden"}, "no redirect is followed"
 
 
-async def test_a_receiver_that_never_takes_it_makes_a_dead_delivery(world: World) -> None:
+async def test_a_delivery_is_dead_after_its_last_attempt(world: World) -> None:
     world.heard.answers = [lambda handler: handler.reply(503)]
     world.file()
     async with sending(world):
@@ -183,14 +183,14 @@ async def test_an_address_inside_the_network_is_refused_and_on_record(world: Wor
     assert world.server.connections == 0
 
 
-async def test_nobody_listens(world: World) -> None:
+async def test_a_refused_connection_is_on_record(world: World) -> None:
     world.file(url="http://127.0.0.1:1/")
     async with sending(world):
         await until(lambda: world.one().log)
     assert world.one().log[0].error == "connect_failed"
 
 
-async def test_gone_stops_the_url(world: World) -> None:
+async def test_an_answer_of_410_stops_the_url(world: World) -> None:
     world.heard.answers = [lambda handler: handler.reply(410)]
     world.file("a")
     async with sending(world):
@@ -200,7 +200,7 @@ async def test_gone_stops_the_url(world: World) -> None:
     assert len(world.heard.messages) == 1
 
 
-async def test_retry_after_is_heeded_up_to_its_bound(world: World) -> None:
+async def test_retry_after_delays_the_next_attempt_up_to_a_bound(world: World) -> None:
     world.heard.answers.insert(0, lambda handler: handler.reply(429, Retry_After="3600"))
     world.file()
     async with sending(world, max_retry_after_s=0.3):
@@ -209,7 +209,7 @@ async def test_retry_after_is_heeded_up_to_its_bound(world: World) -> None:
     assert second.at - first.at >= 0.3
 
 
-async def test_only_the_answers_beginning_is_read(world: World) -> None:
+async def test_only_the_beginning_of_an_answer_is_read(world: World) -> None:
     world.heard.answers = [lambda handler: handler.reply(200, b"x" * 1_000_000)]
     world.file()
     async with sending(world):
@@ -217,7 +217,7 @@ async def test_only_the_answers_beginning_is_read(world: World) -> None:
     assert world.one().log[0].answer == "x" * ANSWER_BYTES
 
 
-async def test_connections_are_used_again(world: World) -> None:
+async def test_connections_are_reused(world: World) -> None:
     async with sending(world) as sender:
         for name in "abcde":
             world.file(name)
@@ -244,7 +244,7 @@ async def test_a_slow_receiver_delays_no_other(world: World) -> None:
             assert world.one("slow19").status == "waiting"
 
 
-async def test_what_runs_at_the_end_is_given_back_after_the_grace(world: World) -> None:
+async def test_attempts_that_outlast_the_grace_wait_again(world: World) -> None:
     world.heard.answers = [_hang]
     world.file()
     async with sending(world, grace_s=0.05):
@@ -252,7 +252,7 @@ async def test_what_runs_at_the_end_is_given_back_after_the_grace(world: World) 
     assert (world.one().status, world.one().attempts, world.one().log) == ("waiting", 0, ())
 
 
-async def test_what_runs_at_the_end_may_end(world: World) -> None:
+async def test_running_attempts_may_end_within_the_grace(world: World) -> None:
     world.heard.answers = [lambda handler: (time.sleep(0.3), handler.reply(204))[1]]
     world.file()
     async with sending(world, grace_s=30):
@@ -261,7 +261,7 @@ async def test_what_runs_at_the_end_may_end(world: World) -> None:
 
 
 class Flaky(MemoryDeliveries):
-    """Away for its first calls of each kind."""
+    """Unavailable for the first two calls of each kind."""
 
     def __init__(self, settings: WebhooksSettings) -> None:
         super().__init__(settings)
@@ -285,7 +285,7 @@ class Flaky(MemoryDeliveries):
         return super().sweep()
 
 
-async def test_while_the_store_is_away_the_sender_waits_and_forgets_nothing(world: World) -> None:
+async def test_the_sender_keeps_outcomes_while_the_store_is_unavailable(world: World) -> None:
     world.deliveries = Flaky(WebhooksSettings(**QUICK))
     world.file()
     async with sending(world):
@@ -293,7 +293,7 @@ async def test_while_the_store_is_away_the_sender_waits_and_forgets_nothing(worl
     assert len(world.heard.messages) == 1
 
 
-async def test_a_fault_of_ours_is_a_failed_attempt(world: World) -> None:
+async def test_an_unexpected_error_is_a_failed_attempt(world: World) -> None:
     world.deliveries.records["a"] = {}
     world.deliveries.file("a", "completed", world.url)
     async with sending(world):

@@ -1,4 +1,4 @@
-"""What beats in a worker: leases, the sign of life, and the end of a process that hangs."""
+"""Renewed leases, the sign of life, and the end of a process that hangs."""
 
 import subprocess
 import sys
@@ -29,21 +29,21 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_it_keeps_what_it_holds_and_nothing_else() -> None:
+def test_only_held_leases_are_renewed() -> None:
     now = [1000.0]
     ledger = MemoryLedger(clock=lambda: now[0])
     watchdog = LeaseWatchdog(ledger, lease_s=0.6)
-    held, let_go = (
+    held, released = (
         watchdog.hold(_claim(ledger, "held", 0.6)),
-        watchdog.hold(_claim(ledger, "let-go", 0.6)),
+        watchdog.hold(_claim(ledger, "released", 0.6)),
     )
-    watchdog.release(let_go)
+    watchdog.release(released)
     now[0] += 0.5
     before = held.renewed_at
     watchdog.start()
     _until(lambda: held.renewed_at > before)
     now[0] += 0.5
-    assert ledger.sweep().requeued == ("let-go",)
+    assert ledger.sweep().requeued == ("released",)
     assert ledger.get("held").status is Status.PROCESSING
     held.check()
     assert watchdog.busy
@@ -52,7 +52,7 @@ def test_it_keeps_what_it_holds_and_nothing_else() -> None:
     watchdog.stop()
 
 
-def test_it_notices_what_is_no_longer_its_own() -> None:
+def test_a_lost_lease_is_noticed() -> None:
     ledger = MemoryLedger()
     watchdog = LeaseWatchdog(ledger, lease_s=0.3)
     hold = watchdog.hold(_claim(ledger, "a"))
@@ -65,7 +65,7 @@ def test_it_notices_what_is_no_longer_its_own() -> None:
         hold.check()
 
 
-def test_an_outage_is_not_a_loss() -> None:
+def test_an_outage_loses_no_lease() -> None:
     class Flaky(MemoryLedger):
         away = True
 
@@ -87,7 +87,7 @@ def test_an_outage_is_not_a_loss() -> None:
     watchdog.stop()
 
 
-def test_what_is_given_back_waits_again_with_no_retry_counted() -> None:
+def test_requeued_predictions_wait_again_with_no_retry_counted() -> None:
     ledger = MemoryLedger()
     watchdog = LeaseWatchdog(ledger, lease_s=10)
     holds = [watchdog.hold(_claim(ledger, name)) for name in "ab"]
@@ -104,7 +104,7 @@ def test_a_prediction_that_hangs_ends_the_process_and_spares_the_others() -> Non
     hung = threading.Event()
     watchdog = LeaseWatchdog(ledger, lease_s=300, max_run_s=100, on_hang=hung.set)
     stuck = watchdog.hold(_claim(ledger, "stuck"))
-    stuck.since -= 99.5  # as if it had begun so long ago
+    stuck.since -= 99.5  # an older start
     watchdog.hold(_claim(ledger, "innocent"))
     watchdog.start()
     assert hung.wait(20)
@@ -114,7 +114,7 @@ def test_a_prediction_that_hangs_ends_the_process_and_spares_the_others() -> Non
     assert ledger.get("stuck").status is Status.PROCESSING, "its lease lapses, and that counts"
 
 
-def test_a_sign_of_life(tmp_path: Path) -> None:
+def test_the_alive_file_is_touched_at_each_beat(tmp_path: Path) -> None:
     alive = tmp_path / "alive"
     watchdog = LeaseWatchdog(MemoryLedger(), lease_s=30, alive_file=alive)
     watchdog.start()
@@ -124,14 +124,14 @@ def test_a_sign_of_life(tmp_path: Path) -> None:
     watchdog.stop()
 
 
-def test_c_code_that_keeps_the_interpreters_lock_is_ended_too() -> None:
-    """In a process of its own: a regular expression that takes for ever runs in C and lets no other thread run."""
+def test_c_code_that_holds_the_interpreters_lock_is_ended_too() -> None:
+    """An endless regular expression runs in C, and lets no other thread run."""
     program = """
 import re, time
 from tests.fakes.ledger import MemoryLedger
 from worker.watchdog import LeaseWatchdog
 beats = []
-class Alive:  # touched at each beat, after the watch was set
+class Alive:  # touched at each beat
     touch = staticmethod(lambda: beats.append(1))
 watchdog = LeaseWatchdog(MemoryLedger(), lease_s=30, silence_s=5.0, alive_file=Alive)
 watchdog.start()
@@ -148,8 +148,8 @@ re.match("(a+)+$", "a" * 60 + "b")
     assert "re.match" in ended.stderr or "Timeout" in ended.stderr
 
 
-def test_a_redis_that_hangs_is_no_hang_of_this_process() -> None:
-    """Four renewals that wait for their time-outs take longer together than the process may be silent."""
+def test_a_hanging_redis_does_not_end_the_process() -> None:
+    """Four renewals that time out take longer together than the limit of silence."""
     program = """
 import time
 from sluice.errors import RedisUnavailable
