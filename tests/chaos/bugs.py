@@ -112,7 +112,9 @@ BUGS = [
         "payload-unchecked",
         "another payload under a known id is answered with the prediction of the first",
         [
-            Edit("sluice/intake/intake.py", "if prediction.digest != submission_digest:", "if False:"),
+            Edit(
+                "sluice/intake/intake.py", "if prediction.digest != submission_digest:", "if False:"
+            ),
             Edit("sluice/ledger/predictions.py", "if found.digest != digest:", "if False:"),
         ],
         frozenset({"mixed_up"}),

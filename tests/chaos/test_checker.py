@@ -1,6 +1,5 @@
 """The checker on logs made by hand: a good one, and one for each breach."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -8,143 +7,7 @@ import pytest
 
 from tests.chaos import checker
 from tests.chaos.checker import check
-from tests.chaos.leftovers import left_over
-
-OUTPUT = {
-    "image": {"width": 8, "height": 6},
-    "predictions": [{"x": 1.5, "confidence": 0.5, "detection_id": "reference-0"}],
-}
-LONGEST_S = {"prediction": 60, "gone": 70, "input": 80, "orphan": 20, "annotated": 60}
-CALM, BOUND_S, RECOVERY_S = 100.0, 60.0, 20.0
-
-
-class Script:
-    """A log, line by line; the first lines are usual ones and a good prediction, `a`."""
-
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = [
-            {"what": "start", "t": 0.0, "bound_s": BOUND_S, "recovery_s": RECOVERY_S},
-            {
-                "what": "case",
-                "t": 1.0,
-                "case": "good",
-                "ends": "succeeded",
-                "code": None,
-                "output": OUTPUT,
-                "sha": "abc",
-            },
-            {
-                "what": "case",
-                "t": 1.0,
-                "case": "other",
-                "ends": "succeeded",
-                "code": None,
-                "output": None,
-                "sha": None,
-            },
-            {
-                "what": "case",
-                "t": 1.0,
-                "case": "bad",
-                "ends": "failed",
-                "code": "not_an_image",
-                "output": None,
-                "sha": None,
-            },
-            {"what": "calm", "t": CALM},
-        ]
-        self.put("a", 2.0)
-        self.get("a", 4.0, "processing")
-        self.get("a", 6.0, "succeeded")
-        self.get("a", 160.0, "succeeded")
-
-    def say(
-        self,
-        t: float,
-        op: str,
-        prediction_id: str | None,
-        *,
-        case: str | None = None,
-        took: float = 1.0,
-        **answer: Any,
-    ) -> None:
-        n = len(self.records)
-        self.records.append(
-            {"what": "ask", "t": t, "n": n, "op": op, "id": prediction_id, "case": case}
-        )
-        what = "answer" if "status" in answer else "silence"
-        self.records.append({"what": what, "t": t + took, "n": n, **answer})
-
-    def put(
-        self,
-        prediction_id: str,
-        t: float,
-        status: str = "starting",
-        case: str = "good",
-        **fields: Any,
-    ) -> None:
-        self.say(
-            t,
-            "put",
-            prediction_id,
-            case=case,
-            status=202,
-            prediction=seen(prediction_id, status, **fields),
-        )
-
-    def get(
-        self, prediction_id: str, t: float, status: str, took: float = 1.0, **fields: Any
-    ) -> None:
-        self.say(
-            t,
-            "get",
-            prediction_id,
-            took=took,
-            status=200,
-            prediction=seen(prediction_id, status, **fields),
-        )
-
-    def cancel(
-        self, prediction_id: str, t: float, status: int = 200, state: str = "canceled"
-    ) -> None:
-        fields = (
-            {"prediction": seen(prediction_id, state)} if status == 200 else {"code": "conflict"}
-        )
-        self.say(t, "cancel", prediction_id, status=status, **fields)
-
-
-def seen(prediction_id: str, status: str, **fields: Any) -> dict[str, Any]:
-    output = copy.deepcopy(OUTPUT)
-    output["predictions"][0]["detection_id"] = f"{prediction_id}-0"
-    return {
-        "id": prediction_id,
-        "status": status,
-        "created_at": "2026-01-01T00:00:00Z",
-        "completed_at": "2026-01-01T00:00:05Z" if status in checker.TERMINAL else None,
-        "output": output if status == "succeeded" else None,
-        "error_code": "not_an_image" if status == "failed" else None,
-        **fields,
-    }
-
-
-def told(
-    prediction_id: str, event: str = "completed", status: str = "succeeded", **fields: Any
-) -> dict[str, Any]:
-    message = {
-        "message": f"{prediction_id}_{event}",
-        "type": f"prediction.{event}",
-        "id": prediction_id,
-        "status": status,
-    }
-    return {
-        "what": "told",
-        "t": 90.0,
-        **message,
-        "genuine": True,
-        "taken": True,
-        "sha": event,
-        **fields,
-    }
+from tests.chaos.scripts import BOUND_S, CALM, OUTPUT, RECOVERY_S, Script, audit, key, seen, told
 
 
 @pytest.mark.parametrize(
@@ -200,20 +63,6 @@ def test_a_good_run_has_no_breach() -> None:
     assert report.breaches == []
     assert report.counts["accepted"] == 6
     assert report.counts["ended canceled"] == 2
-
-
-def audit(*keys: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "what": "audit",
-        "t": 165.0,
-        "queue": "default",
-        "longest_s": LONGEST_S,
-        "keys": list(keys),
-    }
-
-
-def key(name: str, ttl_s: int = 50, size: int = 1, status: str | None = None) -> dict[str, Any]:
-    return {"name": name, "type": "hash", "ttl_s": ttl_s, "size": size, "status": status}
 
 
 def lost_by_404(s: Script) -> None:
@@ -429,45 +278,6 @@ def test_every_kind_of_breach_is_tried_and_documented() -> None:
         for line in checker.__doc__.splitlines()
         if line.startswith("    ") and line[4] != " "
     }
-
-
-@pytest.mark.parametrize(
-    ("found", "words"),
-    [
-        (key("{default}:ready:normal:default", size=2), "holds 2"),
-        (key("{default}:prediction:a", status="processing"), "is processing"),
-        (key("{default}:prediction:a", ttl_s=-1, status="failed"), "no time to live"),
-        (key("{default}:prediction:a", ttl_s=70, status="failed"), "60 s is the longest"),
-        (key("{default}:prediction:b", status="failed"), "no client knows"),
-        (key("{default}:gone:a", ttl_s=80), "70 s is the longest"),
-        (key("blob:c/input-0123", ttl_s=30), "belongs to nothing"),
-        (key("something", ttl_s=-1), "no time to live"),
-    ],
-)
-def test_each_left_over_key_is_found(found: dict[str, Any], words: str) -> None:
-    texts = list(left_over(audit(found), {"a"}, doubtful=0, faults=0))
-    assert len(texts) == 1
-    assert words in texts[0]
-
-
-def test_more_left_over_images_than_faults_are_a_breach() -> None:
-    keys = [key("{default}:prediction:a", status="canceled"), key("blob:a/input-0123")]
-    assert not list(left_over(audit(*keys), {"a"}, doubtful=0, faults=1))
-    (text,) = left_over(audit(*keys), {"a"}, doubtful=0, faults=0)
-    assert "whose prediction is canceled" in text
-
-
-def test_the_keys_of_a_good_run_are_no_breach() -> None:
-    keys = [
-        key("{default}:prediction:a", status="succeeded"),
-        key("{default}:prediction:b", status="succeeded"),  # the submission's answer was lost
-        key("{default}:gone:a", ttl_s=70),
-        key("blob:a/annotated"),
-        key("blob:c/input-0123", ttl_s=20),  # never recorded
-        key("_kombu.binding.detect", ttl_s=-1),
-        key("unacked:detect", ttl_s=-1),
-    ]
-    assert list(left_over(audit(*keys), {"a"}, doubtful=1, faults=0)) == []
 
 
 def test_the_checker_imports_nothing_of_the_service() -> None:
