@@ -82,8 +82,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
     """Return the width and height of an ordinary JPEG; None where Pillow must read the header.
 
-    An ordinary JPEG has 8 bits, one or three components, and its end mark. Most submissions do.
-    Reading their headers here is much cheaper than Pillow.
+    An ordinary JPEG has 8 bits, one or three components, and its end mark. Most submissions are
+    ordinary JPEGs, and this function costs much less than Pillow.
     """
     if data[:2] != b"\xff\xd8":
         return None

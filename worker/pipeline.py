@@ -14,6 +14,7 @@ from sluice.errors import ImageExpired, UnsupportedModel
 from sluice.models import Model
 from sluice.prediction import Parameters, Prediction
 from sluice.vision import heads
+from sluice.vision.letterbox import CentreCrop, Letterbox
 from sluice.vision.triton import Slot
 from worker.annotate import annotate
 from worker.decode import decode
@@ -117,7 +118,12 @@ def _decode_parameters(model: Model, parameters: Parameters) -> heads.DecodePara
     )
 
 
-def _fill(target: npt.NDArray[Any], view: Any, image: npt.NDArray[np.uint8], model: Model) -> None:
+def _fill(
+    target: npt.NDArray[Any],
+    view: Letterbox | CentreCrop,
+    image: npt.NDArray[np.uint8],
+    model: Model,
+) -> None:
     """Draw the canvas into the model's input: UINT8 as 0 to 255, FP16 and FP32 as 0 to 1.
 
     `image` is (height, width, 3) uint8 RGB. Raises UnsupportedModel for another dtype.

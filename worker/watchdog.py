@@ -109,7 +109,7 @@ class LeaseWatchdog:
             self._leases.pop(lease.claim.owner, None)
 
     def requeue_all(self, *, but: HeldLease | None = None) -> None:
-        """Queue every prediction that runs here again, at once, without counting a retry."""
+        """Queue again, at once, every prediction that runs here. No retry is counted."""
         for lease in self._held_leases():
             if lease is but:
                 continue

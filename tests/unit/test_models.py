@@ -17,7 +17,11 @@ CONFIGS = sorted((ROOT / "model_repository").glob("*/config.pbtxt"))
 
 
 def _config(**changes: Any) -> dict[str, Any]:
-    said = {"sluice.task": "detect", "sluice.layout": "anchors", "sluice.names": '["cat", "dog"]'}
+    parameters = {
+        "sluice.task": "detect",
+        "sluice.layout": "anchors",
+        "sluice.names": '["cat", "dog"]',
+    }
     return {
         "name": "pets",
         "max_batch_size": 4,
@@ -25,7 +29,7 @@ def _config(**changes: Any) -> dict[str, Any]:
         "output": [{"name": "output0", "data_type": "TYPE_FP32", "dims": [100, 7]}],
         "parameters": {
             key: {"string_value": value}
-            for key, value in {**said, **changes.pop("said", {})}.items()
+            for key, value in {**parameters, **changes.pop("parameters", {})}.items()
             if value
         },
         **changes,
@@ -49,7 +53,7 @@ def test_a_complete_configuration_gives_the_model() -> None:
 
 def test_an_input_of_any_size_takes_its_size_from_the_parameters() -> None:
     images = [{"name": "images", "data_type": "TYPE_FP32", "dims": ["3", "-1", "-1"]}]
-    model = Model.from_config(_config(input=images, said={"sluice.imgsz": "[640, 480]"}))
+    model = Model.from_config(_config(input=images, parameters={"sluice.imgsz": "[640, 480]"}))
     assert model.imgsz == (640, 480)
     assert not model.channels_last
     with pytest.raises(UnsupportedModel, match=r"sluice\.imgsz"):
@@ -59,11 +63,11 @@ def test_an_input_of_any_size_takes_its_size_from_the_parameters() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"said": {"sluice.names": ""}}, "sluice.names"),
-        ({"said": {"sluice.names": "cat, dog"}}, "must be a JSON list"),
-        ({"said": {"sluice.names": "[]"}}, "must be a JSON list"),
-        ({"said": {"sluice.task": "dance"}}, "dance"),
-        ({"said": {"sluice.layout": "sideways"}}, "sideways"),
+        ({"parameters": {"sluice.names": ""}}, "sluice.names"),
+        ({"parameters": {"sluice.names": "cat, dog"}}, "must be a JSON list"),
+        ({"parameters": {"sluice.names": "[]"}}, "must be a JSON list"),
+        ({"parameters": {"sluice.task": "dance"}}, "dance"),
+        ({"parameters": {"sluice.layout": "sideways"}}, "sideways"),
         ({"input": []}, "0 inputs"),
         ({"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [10]}]}, "neither"),
         ({"input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [1, 320, 320]}]}, "neither"),

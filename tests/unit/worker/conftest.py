@@ -50,16 +50,16 @@ class FakeSlot:
 class FakeEngine:
     """Triton's place in the pipeline."""
 
-    known: Model = field(default_factory=model)
+    loaded: Model = field(default_factory=model)
     errors: list[Exception] = field(default_factory=list)
     """Raised by the next inferences, one each."""
     seen: list[npt.NDArray[Any]] = field(default_factory=list)
     """The inputs."""
 
     def model(self, name: str) -> Model:
-        if name != self.known.name:
+        if name != self.loaded.name:
             raise UnknownModel(f"model {name!r} is not loaded")
-        return self.known
+        return self.loaded
 
     @contextlib.contextmanager
     def slot(self, model: Model) -> Iterator[FakeSlot]:
@@ -86,10 +86,12 @@ class World:
         prediction_id: str = "a",
         image: bytes | None = None,
         model: str = "codes",
-        **asked: Any,
+        **parameters: Any,
     ) -> None:
         self.blobs.put(input_key(prediction_id, ""), png() if image is None else image, 60)
-        self.ledger.create(prediction_id, Submission(model=model, parameters=Parameters(**asked)))
+        self.ledger.create(
+            prediction_id, Submission(model=model, parameters=Parameters(**parameters))
+        )
 
 
 def png(width: int = 128, height: int = 64) -> bytes:

@@ -74,7 +74,7 @@ def test_boxes_are_mapped_to_the_source(world: World) -> None:
 def test_the_canvas_is_rgb_in_the_models_own_form(
     world: World, dtype: str, dims: tuple[int, ...], one: float
 ) -> None:
-    world.engine.known = model(dtype, dims)
+    world.engine.loaded = model(dtype, dims)
     world.submit()
     world.pipeline.run(_prediction(), Stages())
     (seen,) = world.engine.seen
@@ -85,7 +85,7 @@ def test_the_canvas_is_rgb_in_the_models_own_form(
 
 
 def test_an_unsupported_dtype_is_refused(world: World) -> None:
-    world.engine.known = model("INT32")
+    world.engine.loaded = model("INT32")
     world.submit()
     with pytest.raises(UnsupportedModel, match="INT32"):
         world.pipeline.run(_prediction(), Stages())

@@ -83,7 +83,7 @@ def test_an_error_that_would_repeat_fails_the_prediction_at_once(
 def test_an_output_that_is_too_large_fails_the_prediction(world: World) -> None:
     world.ledger = MemoryLedger(QueueSettings(max_output_bytes=1000))
     world.submit(confidence=0.0)
-    world.engine.known = dataclasses.replace(world.engine.known, names=("c" * 600, "d" * 600))
+    world.engine.loaded = dataclasses.replace(world.engine.loaded, names=("c" * 600, "d" * 600))
     _runner(world).run_one()
     error = world.ledger.get("a").error
     assert error is not None
@@ -305,7 +305,7 @@ def test_an_attempt_that_says_nothing_about_triton_leaves_the_probe_to_the_next(
     now[0] = 10.1
     assert not runner.run_one(), "there is nothing to claim"
     world.submit("bad", image=b"no image")
-    world.submit("unknown", model="nobody's")
+    world.submit("unknown", model="missing")
     world.submit("good")
     assert [runner.run_one() for _ in range(3)] == [True, True, False], (
         "an unknown model may be one that is not loaded yet"
