@@ -17,6 +17,7 @@ from sluice.local.config import ALL_PARTS, Addresses, StackConfig
 from sluice.local.parts import Parts
 from sluice.local.servers import ports, triton, triton_env
 from sluice.local.supervision import shm
+from sluice.local.supervision.process import Spec
 from sluice.local.supervision.state import StateDirectory
 from sluice.local.supervision.supervisor import Kind, Supervisor, SupervisorEvent
 
@@ -30,14 +31,19 @@ class Stack:
     """Starts all parts, keeps them running, and stops them.
 
     Only `request_stop` is thread-safe. `tell` is called with each event, from other threads too.
+    `change` may change how a process is started, for instance to put a proxy before its servers.
     """
 
     def __init__(
-        self, config: StackConfig, tell: Callable[[SupervisorEvent], None] = lambda event: None
+        self,
+        config: StackConfig,
+        tell: Callable[[SupervisorEvent], None] = lambda event: None,
+        change: Callable[[Spec], Spec] = lambda spec: spec,
     ) -> None:
         self.config = config
         self.state = StateDirectory(config.state)
         self._tell = tell
+        self._change = change
         self._supervisor: Supervisor | None = None
         self._environment: triton_env.TritonEnv | None = None
         self._addresses: Addresses | None = None
@@ -92,7 +98,8 @@ class Stack:
                 keep_open=[lock],
             )
             parts = Parts(self.config, self.state, chosen, self._addresses)
-            self._supervisor.start(parts.specs(self._environment))
+            specs = [self._change(spec) for spec in parts.specs(self._environment)]
+            self._supervisor.start(specs)
             self._wait_ready()
         except BaseException:
             self.stop()

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -120,7 +121,7 @@ class Harness:
             "start", seed=options.seed, seconds=options.seconds, webhooks=True, **bounds
         )
         links = {name: await proxy.start() for name, proxy in self._proxies.items()}
-        self._stack = _Proxied(self._config(), links, self._hear)
+        self._stack = Stack(self._config(), self._hear, partial(_through, links))
         try:
             await asyncio.to_thread(self._stack.start)
             limits = httpx.Limits(max_connections=1000, max_keepalive_connections=20)
@@ -172,6 +173,8 @@ class Harness:
         self._say("reference: each image with its parameters, without faults")
         for case in cases():
             await self._reference(caller, crowd, case)
+        if unused := [name for name, proxy in self._proxies.items() if not proxy.accepted]:
+            raise RuntimeError(f"no connection went through {', '.join(unused)}")
         plans = clients.draw(options.seed, options.seconds + TAIL_S, options.rate, cases())
         schedule = faults.draw(options.seed, options.seconds, options.every_s, options.only)
         self._say(
@@ -311,31 +314,17 @@ def _told(message: Message) -> dict[str, Any]:
     return {**about, **said, "sha": hashlib.sha256(message.body).hexdigest()}
 
 
-class _Proxied(Stack):
-    """The embedded stack with a proxy on each link; the api and the workers reach Redis by two."""
-
-    def __init__(
-        self, config: StackConfig, links: Mapping[str, int], tell: Callable[[SupervisorEvent], None]
-    ) -> None:
-        super().__init__(config, tell)
-        self._links = links
-
-    def _specs(self, *args: Any) -> list[Spec]:
-        return [
-            replace(spec, env={**spec.env, **self._through(spec.name)})
-            for spec in super()._specs(*args)
-        ]
-
-    def _through(self, name: str) -> dict[str, str]:
-        if name in ("redis", "triton"):
-            return {}
-        redis_url = (
-            f"redis://127.0.0.1:{self._links['api-redis' if name == 'api' else 'worker-redis']}/0"
-        )
-        return {
-            "SLUICE_REDIS_URL": redis_url,
-            "SLUICE_BLOBS_URL": redis_url,
-            "SLUICE_TRITON_HTTP_URL": f"http://127.0.0.1:{self._links['api-triton']}",
-            # A proxy on loopback, so that the tensors still go through shared memory.
-            "SLUICE_TRITON_GRPC_URL": f"127.0.0.1:{self._links['worker-triton']}",
-        }
+def _through(links: Mapping[str, int], spec: Spec) -> Spec:
+    """Lead a process's connections through the proxies; the api and the workers have their own."""
+    if spec.name in ("redis", "triton"):
+        return spec
+    redis_link = links["api-redis" if spec.name == "api" else "worker-redis"]
+    redis_url = f"redis://127.0.0.1:{redis_link}/0"
+    env = {
+        "SLUICE_REDIS_URL": redis_url,
+        "SLUICE_BLOBS_URL": redis_url,
+        "SLUICE_TRITON_HTTP_URL": f"http://127.0.0.1:{links['api-triton']}",
+        # A proxy on loopback, so that the tensors still go through shared memory.
+        "SLUICE_TRITON_GRPC_URL": f"127.0.0.1:{links['worker-triton']}",
+    }
+    return replace(spec, env={**spec.env, **env})

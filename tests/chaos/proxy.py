@@ -20,6 +20,8 @@ class Proxy:
 
     def __init__(self, name: str, target: Callable[[], Address]) -> None:
         self.name = name
+        #: The number of connections so far.
+        self.accepted = 0
         self._target = target
         self._links: set[_Link] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,6 +83,7 @@ class Proxy:
         self._tasks.add(task)
         link = _Link(writer)
         self._links.add(link)
+        self.accepted += 1
         try:
             await self._serve(link, reader, writer)
         except (OSError, asyncio.CancelledError):
