@@ -129,7 +129,7 @@ BUGS = [
                 "worker/pipeline.py",
                 "data = self.blobs.get(input_key(prediction.id, prediction.digest))\n",
                 "data = self.blobs.get(input_key(prediction.id, prediction.digest))\n"
-                "                self.blobs.delete(input_key(prediction.id, prediction.digest))\n",
+                "        self.blobs.delete(input_key(prediction.id, prediction.digest))\n",
             )
         ],
         frozenset({"failed"}),
