@@ -1,5 +1,6 @@
 """The chaos harness for a minute on a live stack, and its parts without one."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -72,3 +73,6 @@ def test_all_ten_bugs_still_fit_the_code(tmp_path: Path) -> None:
     copy(tmp_path)
     for bug in BUGS:
         plant(bug, tmp_path)
+        for edit in bug.edits:
+            if edit.file.endswith(".py"):
+                ast.parse((tmp_path / edit.file).read_text(), edit.file)
