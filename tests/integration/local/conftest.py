@@ -1,4 +1,4 @@
-"""A real Redis and a real Triton, started as `sluice up` starts them, with a model repository made for the tests."""
+"""A real Redis and a real Triton, with a model repository made for the tests."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,16 +8,12 @@ import pytest
 
 from sluice.local.stack import Stack, StackConfig
 
-FLOAT, UINT8, INT32, INT64, BOOL, FLOAT16, DOUBLE = (
-    1,
-    2,
-    6,
-    7,
-    9,
-    10,
-    11,
-)  # ONNX's numbers for types
-OPENVINO = 'optimization { execution_accelerators { cpu_execution_accelerator: [ { name: "openvino" } ] } }\n'
+# ONNX's numbers for types.
+FLOAT, UINT8, INT32, INT64, BOOL, FLOAT16, DOUBLE = 1, 2, 6, 7, 9, 10, 11
+OPENVINO = (
+    "optimization { execution_accelerators {"
+    ' cpu_execution_accelerator: [ { name: "openvino" } ] } }\n'
+)
 
 
 def onnx_graph(
@@ -26,8 +22,11 @@ def onnx_graph(
     outputs: dict[str, tuple[int, list[int | str]]],
     constants: dict[str, tuple[int, list[int], bytes]] | None = None,
 ) -> bytes:
-    """A small ONNX model, as bytes: tensors are (type, dims), where a dim that is a word is open. The package onnx makes such
-    files too, but is large, and needed for nothing else here."""
+    """A small ONNX model, as bytes.
+
+    A tensor is (type, dims); a dim that is a word is open. The package onnx could make such files
+    too. No other test needs that large package.
+    """
 
     def number(field: int, value: int) -> bytes:
         return _varint(field << 3) + _varint(value)
@@ -74,10 +73,11 @@ Add = Callable[..., None]
 
 
 def adder(repository: Path) -> Add:
+    """A function that adds models to a repository."""
+
     def add(
         name: str, graph: bytes | Path, config: str | None, filename: str = "model.onnx"
     ) -> None:
-        """Put a model into the repository."""
         folder = repository / name / "1"
         folder.mkdir(parents=True)
         if isinstance(graph, Path):
@@ -94,7 +94,7 @@ def adder(repository: Path) -> Add:
 
 @pytest.fixture
 def identity() -> bytes:
-    """y = x, of any number of rows of two floats."""
+    """The graph y = x, for any number of rows of two floats."""
     return onnx_graph(
         [("Identity", ["x"], ["y"])], {"x": (FLOAT, ["n", 2])}, {"y": (FLOAT, ["n", 2])}
     )

@@ -1,4 +1,4 @@
-"""Our "onnxruntime" backend, in the real Triton."""
+"""Sluice's "onnxruntime" backend, in the real Triton."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ CODES = CHECKOUT / "model_repository" / "codes"
 
 
 def pick() -> bytes:
-    """y = table[x]: it fails on an index that is not in the table."""
+    """The graph y = table[x], which fails on an index outside the table."""
     table = np.arange(4, dtype=np.float32) * 10
     return onnx_graph(
         [("Gather", ["table", "x"], ["y"])],
@@ -42,13 +42,13 @@ def pick() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def said() -> list[str]:
-    """What the stack said while it started."""
+def messages() -> list[str]:
+    """The stack's messages during its start."""
     return []
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, messages: list[str]) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("triton")
     add = adder(folder / "models")
     for name, dtype in TYPES.items():
@@ -84,7 +84,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator
     add(
         "bad-dims",
         fixed,
-        'input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]\noutput [ { name: "y" data_type: TYPE_FP32 dims: [ 2, 2 ] } ]',
+        'input [ { name: "x" data_type: TYPE_FP32 dims: [ 3 ] } ]\n'
+        'output [ { name: "y" data_type: TYPE_FP32 dims: [ 2, 2 ] } ]',
     )
     add("bad-batch", fixed, "max_batch_size: 4")
     add("bad-accelerator", fixed, OPENVINO.replace("openvino", "abacus"))
@@ -96,7 +97,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, said: list[str]) -> Iterator
     config = StackConfig(
         state=folder / "state", models=folder / "models", port=0, parts=frozenset({"triton"})
     )
-    with Stack(config, tell=lambda event: said.append(event.text)) as stack:
+    with Stack(config, tell=lambda event: messages.append(event.text)) as stack:
         yield stack
 
 
@@ -137,12 +138,12 @@ def test_every_type_passes_through_unchanged(infer: Infer, dtype: str):
         "FP64": "f8",
     }[dtype]
     sent = sent.astype(numpy_dtype)
-    got = infer(f"type-{dtype.lower()}", sent)["y"]
-    assert got.dtype == sent.dtype
-    np.testing.assert_array_equal(got, sent)
+    received = infer(f"type-{dtype.lower()}", sent)["y"]
+    assert received.dtype == sent.dtype
+    np.testing.assert_array_equal(received, sent)
 
 
-def test_what_a_config_leaves_out_is_completed_as_the_native_backend_does(
+def test_an_incomplete_config_is_completed_like_the_native_backend_does(
     client: grpcclient.InferenceServerClient,
 ):
     for name in ("fork", "unnamed"):
@@ -158,7 +159,7 @@ def test_what_a_config_leaves_out_is_completed_as_the_native_backend_does(
     assert config["input"][0]["dims"] == ["2", "2"]
 
 
-def test_only_the_outputs_that_were_asked_for(infer: Infer):
+def test_only_the_requested_outputs_are_returned(infer: Infer):
     array = np.array([[-1, 2]], np.float32)
     assert set(infer("fork", array)) == {"minus", "abs"}
     answer = infer("fork", array, outputs=("abs",))
@@ -166,7 +167,7 @@ def test_only_the_outputs_that_were_asked_for(infer: Infer):
     np.testing.assert_array_equal(answer["abs"], [[1, 2]])
 
 
-def test_a_graph_without_a_batch_axis(infer: Infer):
+def test_a_graph_without_a_batch_axis_runs(infer: Infer):
     array = np.array([[1, 2], [3, 4]], np.float32)
     for model in ("fixed", "tuned", "gpu"):
         np.testing.assert_array_equal(infer(model, array)["y"], -array)
@@ -215,15 +216,15 @@ def test_a_request_that_fails_fails_alone(infer: Infer):
         ("bad-precision", "must be one of FP32, FP16, BF16, not 'INT3'"),
     ],
 )
-def test_a_bad_model_is_told_of_and_the_others_load(
-    stack: Stack, said: list[str], infer: Infer, model: str, says: str
+def test_a_bad_model_is_reported_and_the_others_load(
+    stack: Stack, messages: list[str], infer: Infer, model: str, says: str
 ):
-    (line,) = [line for line in said if f"model {model} did not load" in line]
+    (line,) = [line for line in messages if f"model {model} did not load" in line]
     assert says in line
     assert infer("fixed", np.ones((2, 2), np.float32))["y"].sum() == -4
 
 
-def test_what_is_done_with_accelerators_is_in_the_log(stack: Stack):
+def test_the_choice_of_an_engine_is_in_the_log(stack: Stack):
     log = stack.state.log("triton").read_text()
     assert "model 'tuned': runs in OpenVINO" in log
     assert (
@@ -245,7 +246,9 @@ def test_both_engines_give_the_same_answers(
     add("openvino", golden / "models" / "11-detect.onnx", config + OPENVINO)
     stack = start(tmp_path / "models")
     images = np.random.default_rng(0).random((3, 3, 320, 320), np.float32)
-    first, second = (_one(stack, name, "images", images, "output0") for name in ("ort", "openvino"))
+    first, second = (
+        _infer_one(stack, name, "images", images, "output0") for name in ("ort", "openvino")
+    )
     assert first.shape == second.shape == (3, 8, 2100)
     np.testing.assert_allclose(first[:, :4], second[:, :4], atol=0.01)  # pixels
     np.testing.assert_allclose(first[:, 4:], second[:, 4:], atol=1e-4)  # scores
@@ -263,14 +266,16 @@ def test_the_shipped_model_gives_the_same_in_both_engines(
         (folder / "1").symlink_to(CODES / "1")
     stack = start(tmp_path / "models")
     images = np.random.default_rng(0).integers(0, 256, (2, 416, 416, 3), np.uint8)
-    first, second = (_one(stack, name, "images", images, "output0") for name in ("ort", "openvino"))
-    # It keeps the best 300 of its own; in noise, which of two equals comes first is chance.
+    first, second = (
+        _infer_one(stack, name, "images", images, "output0") for name in ("ort", "openvino")
+    )
+    # The graph keeps its best 300 boxes. In noise, the order of equal scores is chance.
     np.testing.assert_allclose(
         *(np.sort(output[:, 4:].max(axis=1)) for output in (first, second)), atol=1e-3
     )
 
 
-def _one(stack: Stack, model: str, name: str, array: Any, output: str) -> Any:
+def _infer_one(stack: Stack, model: str, name: str, array: Any, output: str) -> Any:
     client = grpcclient.InferenceServerClient(stack.addresses.triton_grpc)
     tensor = grpcclient.InferInput(name, array.shape, np_to_triton_dtype(array.dtype))
     tensor.set_data_from_numpy(array)

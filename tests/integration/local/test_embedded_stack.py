@@ -1,4 +1,4 @@
-"""Redis and Triton as `sluice up` runs them: what happens when they die, and what is left when all is over."""
+"""The embedded stack with real servers: deaths, restarts, and stops that leave nothing behind."""
 
 import json
 import os
@@ -25,12 +25,12 @@ from .conftest import adder
 
 pytestmark = pytest.mark.integration
 
-PATIENCE_S = 60.0
-COMMANDS = "import typer; from sluice.cli import up; app = typer.Typer(); app.command()(up.up);"
+TIMEOUT_S = 60.0
+UP = [sys.executable, "-m", "sluice", "up"]
 
 
 def until(condition: Callable[[], Any], what: str = "it") -> Any:
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + TIMEOUT_S
     while not (result := condition()):
         assert time.monotonic() < end, f"{what} did not happen"
         time.sleep(0.05)
@@ -38,12 +38,15 @@ def until(condition: Callable[[], Any], what: str = "it") -> Any:
 
 
 def left(pids: dict[str, int]) -> list[reaper.ProcessInfo]:
-    """Processes of these ids or in their groups that still run; the supervisor, which may be this process, left out."""
+    """The running processes of these ids, or in their groups.
+
+    The supervisor is left out, since the test itself may be the supervisor.
+    """
     numbers = {pid for name, pid in pids.items() if name != "supervisor"}
     return [
-        seen
-        for seen in reaper.processes()
-        if seen.state not in "ZX" and (seen.pid in numbers or seen.group in numbers)
+        process
+        for process in reaper.processes()
+        if not process.is_dead and (process.pid in numbers or process.group in numbers)
     ]
 
 
@@ -76,7 +79,7 @@ def test_redis_loses_nothing_when_it_is_killed(start: Callable[..., Stack], mode
         assert client.get("key") == b"value"
 
 
-def test_triton_that_is_killed_comes_back_and_leaves_no_memory(
+def test_a_killed_triton_is_restarted_and_leaves_no_shared_memory(
     start: Callable[..., Stack], models: Path
 ):
     events = []
@@ -94,10 +97,13 @@ def test_triton_that_is_killed_comes_back_and_leaves_no_memory(
     assert written["pids"]["triton"] == stack.pids["triton"] != first
 
 
-def test_a_models_process_that_is_killed_comes_back(start: Callable[..., Stack], models: Path):
+def test_triton_is_restarted_when_a_models_process_is_killed(
+    start: Callable[..., Stack], models: Path
+):
     events = []
     stack = start(models, parts=frozenset({"triton"}), tell=events.append)
-    (stub,) = [seen.pid for seen in reaper.processes() if seen.parent == stack.pids["triton"]]
+    triton = stack.pids["triton"]
+    (stub,) = [process.pid for process in reaper.processes() if process.parent == triton]
     os.kill(stub, signal.SIGKILL)
     until(lambda: [event.kind for event in events].count(Kind.READY) == 2)
     assert any("lost the process of a model" in event.text for event in events)
@@ -109,14 +115,14 @@ def test_nothing_is_left_after_a_stop(start: Callable[..., Stack], models: Path)
     assert model_is_ready(stack)
     pids = stack.pids
     assert set(pids) == {"redis", "triton", "reaper"}
-    assert len(left(pids)) == 4  # with the model's own
+    assert len(left(pids)) == 4  # one of them is the model's own
     started = time.monotonic()
     stack.stop()
     assert time.monotonic() - started < 20  # 5 s, and the rest for a busy machine
     assert not left(pids)
     assert not shm.segments(stack.shm_prefix)
     assert not (stack.state.directory / "stack.json").exists()
-    stack.start()  # and it can be started again
+    stack.start()  # a stopped stack can start again
     assert model_is_ready(stack)
 
 
@@ -131,20 +137,23 @@ def test_a_second_stack_on_the_same_directory_is_refused(start: Callable[..., St
         assert client.ping()
 
 
-def test_a_repository_that_is_missing(start: Callable[..., Stack], tmp_path: Path):
+def test_a_missing_model_repository_is_refused(start: Callable[..., Stack], tmp_path: Path):
     with pytest.raises(LocalStackError, match=r"no model repository at .*--models"):
         start(tmp_path / "nowhere")
 
 
-def test_two_stacks_side_by_side(models: Path, tmp_path: Path):
-    """Whoever leaves the ports open gets the usual ones, and is told where they are taken."""
+def test_two_stacks_run_side_by_side(models: Path, tmp_path: Path):
+    """Without a chosen port, a stack takes the default ports; a taken one is replaced and named."""
     only_redis = frozenset({"redis"})
-    said: list[str] = []
+    messages: list[str] = []
     first = StackConfig(state=tmp_path / "first", models=models, parts=only_redis)
     other = StackConfig(state=tmp_path / "other", models=models, parts=only_redis)
-    with Stack(first) as one, Stack(other, tell=lambda event: said.append(event.text)) as two:
-        assert one.addresses.redis != two.addresses.redis
-        assert any("port 6379 is taken; redis listens on" in line for line in said)
+    with (
+        Stack(first) as first_stack,
+        Stack(other, tell=lambda event: messages.append(event.text)) as other_stack,
+    ):
+        assert first_stack.addresses.redis != other_stack.addresses.redis
+        assert any("port 6379 is taken; redis listens on" in line for line in messages)
 
 
 Up = Callable[..., "tuple[subprocess.Popen[str], dict[str, Any]]"]
@@ -152,24 +161,14 @@ Up = Callable[..., "tuple[subprocess.Popen[str], dict[str, Any]]"]
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    """`sluice up --json` as a process of its own, when it is ready, and what it printed."""
+    """Runs `sluice up --json`; returns the process and the printed description, when ready."""
     processes = []
 
     def up(*arguments: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
         state = str(tmp_path / "state")
         with (tmp_path / "stderr").open("w") as stderr:
             process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    f"{COMMANDS} app()",
-                    "--json",
-                    "--port",
-                    "0",
-                    "--state",
-                    state,
-                    *arguments,
-                ],
+                [*UP, "--json", "--port", "0", "--state", state, *arguments],
                 cwd=CHECKOUT,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -189,11 +188,19 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_whole_stack_by_one_command(up: Up, tmp_path: Path, number: signal.Signals):
-    process, said = up("--workers", "2")
-    assert set(said) == {"addresses", "pids", "state"}
-    assert set(said["addresses"]) == {"api", "redis", "triton_http", "triton_grpc", "metrics"}
-    assert set(said["pids"]) == {
+def test_one_command_starts_the_whole_stack_and_a_signal_stops_it(
+    up: Up, tmp_path: Path, number: signal.Signals
+):
+    process, description = up("--workers", "2")
+    assert set(description) == {"addresses", "pids", "state"}
+    assert set(description["addresses"]) == {
+        "api",
+        "redis",
+        "triton_http",
+        "triton_grpc",
+        "metrics",
+    }
+    assert set(description["pids"]) == {
         "supervisor",
         "reaper",
         "redis",
@@ -203,48 +210,53 @@ def test_the_whole_stack_by_one_command(up: Up, tmp_path: Path, number: signal.S
         "webhooks",
         "api",
     }
-    assert said["pids"]["supervisor"] == process.pid
-    assert json.loads((Path(said["state"]) / "stack.json").read_text()) == said
-    assert httpx.get(f"{said['addresses']['api']}/readyz").status_code == 200
-    assert "nv_inference_count" in httpx.get(said["addresses"]["metrics"]).text
+    assert description["pids"]["supervisor"] == process.pid
+    assert json.loads((Path(description["state"]) / "stack.json").read_text()) == description
+    assert httpx.get(f"{description['addresses']['api']}/readyz").status_code == 200
+    assert "nv_inference_count" in httpx.get(description["addresses"]["metrics"]).text
     started = time.monotonic()
     process.send_signal(number)
     out, _ = process.communicate(timeout=60)
     assert time.monotonic() - started < 20  # 5 s, and the rest for a busy machine
     assert (process.returncode, out) == (0, "")
-    assert not left(said["pids"])
-    assert not shm.segments(StateDirectory(Path(said["state"])).shm_prefix)
-    assert f"ready: {said['addresses']['api']}" in (tmp_path / "stderr").read_text()
+    assert not left(description["pids"])
+    assert not shm.segments(StateDirectory(Path(description["state"])).shm_prefix)
+    assert f"ready: {description['addresses']['api']}" in (tmp_path / "stderr").read_text()
 
 
 def test_nothing_is_left_when_the_command_is_killed(up: Up):
-    process, said = up()
+    process, description = up()
     process.kill()
     process.communicate()
-    until(lambda: not left(said["pids"]), "the end of all processes")
+    until(lambda: not left(description["pids"]), "the end of all processes")
     until(
-        lambda: not shm.segments(StateDirectory(Path(said["state"])).shm_prefix),
+        lambda: not shm.segments(StateDirectory(Path(description["state"])).shm_prefix),
         "the end of all shared memory",
     )
-    _, again = up()  # its data are whole, and nothing holds the directory
+    _, again = up()  # the data are intact, and the directory is free
     assert httpx.get(f"{again['addresses']['api']}/readyz").status_code == 200
 
 
-def test_what_a_killed_guard_could_not_end_is_ended_by_the_next_stack(
+def test_the_next_stack_ends_the_leftovers_of_a_killed_reaper(
     start: Callable[..., Stack], models: Path, tmp_path: Path
 ):
     script = (
-        "import time; from pathlib import Path; from sluice.local.stack import *\n"
-        f"stack = Stack(StackConfig(state=Path({str(tmp_path / 'state')!r}), port=0, parts=frozenset({{'redis'}})))\n"
-        "stack.start(); print(stack.pids['redis'], stack.pids['reaper'], flush=True); time.sleep(60)"
+        "import time; from pathlib import Path\n"
+        "from sluice.local.stack import Stack, StackConfig\n"
+        f"state = Path({str(tmp_path / 'state')!r})\n"
+        "stack = Stack(StackConfig(state=state, port=0, parts=frozenset({'redis'})))\n"
+        "stack.start(); print(stack.pids['redis'], stack.pids['reaper'], flush=True)\n"
+        "time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        server, watcher = map(int, process.stdout.readline().split())
-        process.send_signal(signal.SIGSTOP)  # lest it sees its guard's end
-        os.kill(watcher, signal.SIGKILL)
+        server, reaper_pid = map(int, process.stdout.readline().split())
+        process.send_signal(
+            signal.SIGSTOP
+        )  # otherwise the process would notice the end of its reaper
+        os.kill(reaper_pid, signal.SIGKILL)
         process.kill()
     assert left({"redis": server})
     events = []
@@ -256,16 +268,8 @@ def test_what_a_killed_guard_could_not_end_is_ended_by_the_next_stack(
     assert stack.pids["redis"] != server
 
 
-def test_an_error_is_one_line_and_exit_status_1(tmp_path: Path):
-    command = [
-        sys.executable,
-        "-c",
-        f"{COMMANDS} app()",
-        "--models",
-        str(tmp_path / "nowhere"),
-        "--state",
-        str(tmp_path),
-    ]
+def test_up_prints_one_error_line_and_exits_with_1(tmp_path: Path):
+    command = [*UP, "--models", str(tmp_path / "nowhere"), "--state", str(tmp_path)]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: there is no model repository")

@@ -69,7 +69,7 @@ def test_code_128_of_a_known_word() -> None:
 
 
 def test_the_widths_of_code_39_and_itf() -> None:
-    """Code 39: 16 modules for each character with its gap; ITF: 9 for each digit, plus start and stop."""
+    """Code 39 has 16 modules for each character and gap; ITF has 9 for each digit, and two ends."""
     assert symbols.code_39("A1").modules.shape[1] == 4 * 16 - 1
     assert symbols.itf("1234").modules.shape[1] == 4 + 4 * 9 + 5
 
