@@ -49,7 +49,7 @@ check: .venv/.stamp-k8s
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/k8s
+	$(BIN)/python -m pytest -q tests/k8s tests/unit/redisio/test_lua.py
 
 chaos: setup
 	@$(BIN)/python -m tests.chaos --seconds 300

@@ -66,8 +66,8 @@ BUGS = [
         [
             Edit(
                 "sluice/ledger/lua/sweep.lua",
-                "leases_key, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME",
-                "leases_key, '-inf', '-inf'",
+                "ipairs(due_in(leases_key, AT_A_TIME))",
+                "ipairs({})",
             )
         ],
         frozenset({"stuck"}),

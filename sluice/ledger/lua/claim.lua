@@ -4,10 +4,12 @@
 -- Output: {id, record}, or nil where nothing is due.
 -- Changes: the record and the queue; files the delivery of the start.
 --
--- The turn goes by priority, within a priority by keys in turn, within a key by age. One of ten claims looks at `low`
--- first and one at `normal`: a flood of a higher priority can't stop a lower one.
+-- The turn goes by priority, within a priority by keys in turn, within a key by age. One of ten
+-- claims looks at `low` first and one at `normal`: a flood of a higher priority can't stop a lower
+-- one.
 -- @include common
--- @include field
+-- @include due_in
+-- @include prediction_fields
 -- @include move
 -- @include forget
 -- @include promote
@@ -15,7 +17,7 @@
 local owner, lease_s, alone = unpack(ARGV, 3)
 
 local function start(prediction_id)
-  local deadline = field(prediction_id, 'deadline')
+  local deadline = prediction_fields(prediction_id, 'deadline')
   if not deadline then
     forget(prediction_id) -- its record is gone
   elseif tonumber(deadline) > now then -- else the next sweep aborts it
@@ -34,7 +36,7 @@ end
 
 local function claim_alone()
   for _ = 1, AT_A_TIME do
-    local due = redis.call('ZRANGEBYSCORE', alone_key, '-inf', exact(now), 'LIMIT', 0, 1)[1]
+    local due = due_in(alone_key, 1)[1]
     if not due then return false end
     redis.call('ZREM', alone_key, due)
     local claimed = start(due)

@@ -4,9 +4,10 @@
 -- Output: the count; nil unless the prediction waits only for its turn.
 -- Changes: nothing.
 -- @include common
+-- @include prediction_fields
 local prediction_id = ARGV[3]
 
-local priority, key_name = unpack(redis.call('HMGET', prediction_key(prediction_id), 'priority', 'key'))
+local priority, key_name = prediction_fields(prediction_id, 'priority', 'key')
 local rank = priority and redis.call('ZRANK', ready_key(priority, key_name), prediction_id)
 if not rank then return false end
 

@@ -1,9 +1,10 @@
 -- Put a prediction on record as `starting`, and queue it.
 --
--- Input: prediction_id, size (of the image, in bytes), start_within_s, key_name, max_of_key (the most live predictions
---   of the key, or ''), batch_id (or ''), then the record's fields and values in turn.
--- Output: {created_at, how many wait}; where nothing was changed, 'taken' (the id is used), 'closed' (the batch takes
---   no more), or the bound that was met: 'live', 'key' or 'bytes'.
+-- Input: prediction_id, size (of the image, in bytes), start_within_s, key_name, max_of_key (the
+--   most live predictions of the key, or ''), batch_id (or ''), then the record's fields and values
+--   in turn.
+-- Output: {created_at, how many wait}; where nothing was changed, 'taken' (the id is used),
+--   'closed' (the batch takes no more), or the bound that was met: 'live', 'key' or 'bytes'.
 -- Changes: the record, the queue, the sums, and the batch's counts or the index of the key.
 -- @include common
 -- @include batches/is_closed
@@ -24,8 +25,8 @@ local used = tonumber(redis.call('GET', bytes_key) or 0)
 if used > 0 and used + size > limits.max_bytes then return 'bytes' end
 
 local created_at = exact(now)
-redis.call('HSET', record, 'status', 'starting', 'created_at', created_at, 'size', size, 'key', key_name,
-  'deadline', exact(now + start_within_s), unpack(ARGV, 9))
+redis.call('HSET', record, 'status', 'starting', 'created_at', created_at, 'size', size,
+  'key', key_name, 'deadline', exact(now + start_within_s), unpack(ARGV, 9))
 redis.call('ZADD', live_key, created_at, prediction_id)
 redis.call('INCRBY', bytes_key, size)
 redis.call('HINCRBY', backlogs_key, key_name, 1)

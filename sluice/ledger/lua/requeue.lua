@@ -1,6 +1,7 @@
 -- Give a claimed prediction back: `processing` becomes `starting`.
 --
--- Input: prediction_id, owner, delay_s (before the next claim), retries (how many it counts as), logs (a line, or '').
+-- Input: prediction_id, owner, delay_s (before the next claim), retries (how many it counts as),
+--   logs (a line, or '').
 -- Output: 1, or 0 where the lease is no longer the owner's.
 -- Changes: the record and the queue.
 -- @include common

@@ -1,11 +1,16 @@
--- Put right what is due: lapsed leases, missed deadlines, ends of retention, batches that were left.
+-- Put right what is due: lapsed leases, missed deadlines, ends of retention, batches that were
+-- left.
 --
--- Input: worker_lost, too_late (problems as JSON: the errors of a dead letter, and of a missed deadline).
--- Output: {{ids queued again}, {dead letters whose images are not kept yet}, {ids aborted}, {their digests}, how many
---   are due, how many of those that run alone are due, how many lapses and deadlines remain for the next sweep}.
--- Changes: all that it puts right, at most AT_A_TIME of each kind: Redis does nothing else meanwhile.
+-- Input: worker_lost, too_late (problems as JSON: the errors of a dead letter, and of a missed
+--   deadline).
+-- Output: {{ids queued again}, {dead letters whose images are not kept yet}, {ids aborted}, {their
+--   digests}, how many are due, how many of those that run alone are due, how many lapses and
+--   deadlines remain for the next sweep}.
+-- Changes: all that it puts right, at most AT_A_TIME of each kind: Redis does nothing else
+--   meanwhile.
 -- @include common
--- @include field
+-- @include due_in
+-- @include prediction_fields
 -- @include move
 -- @include note
 -- @include enqueue
@@ -16,19 +21,24 @@
 local worker_lost, too_late = unpack(ARGV, 3)
 local requeued, aborted, digests = {}, {}, {}
 
--- A prediction that was silent too often while others ran beside it runs alone; one that is silent there too often, fails.
+-- A prediction that was silent too often while others ran beside it runs alone; one that is silent
+-- there too often, fails.
 local function handle_lapse(prediction_id)
   local record = prediction_key(prediction_id)
   if redis.call('EXISTS', record) == 0 then return forget(prediction_id) end
-  local counter = field(prediction_id, 'lone_lapses') and 'lone_lapses' or 'lapses'
+  local counter = prediction_fields(prediction_id, 'lone_lapses') and 'lone_lapses' or 'lapses'
   local lapses = redis.call('HINCRBY', record, counter, 1)
-  note(prediction_id, 'attempt ' .. (field(prediction_id, 'attempts') or 0) .. ': its worker fell silent')
-  if counter == 'lone_lapses' and lapses >= limits.max_lone_lapses and move(prediction_id, 'failed') then
+  local attempt = prediction_fields(prediction_id, 'attempts') or 0
+  note(prediction_id, 'attempt ' .. attempt .. ': its worker fell silent')
+  local is_dead = counter == 'lone_lapses' and lapses >= limits.max_lone_lapses
+  if is_dead and move(prediction_id, 'failed') then
     finish(prediction_id, limits.dead_retention_s, 'error', worker_lost)
     redis.call('ZADD', dead_key, exact(now), prediction_id)
     redis.call('ZADD', unkept_key, exact(now), prediction_id)
   elseif move(prediction_id, 'starting') then
-    if counter == 'lapses' and lapses >= limits.max_shared_lapses then redis.call('HSET', record, 'lone_lapses', 0) end
+    if counter == 'lapses' and lapses >= limits.max_shared_lapses then
+      redis.call('HSET', record, 'lone_lapses', 0)
+    end
     enqueue(prediction_id, now)
     table.insert(requeued, prediction_id)
   else
@@ -36,24 +46,25 @@ local function handle_lapse(prediction_id)
   end
 end
 
+local function count_due(set) return redis.call('ZCOUNT', set, '-inf', exact(now)) end
+
 local function abort(prediction_id)
-  if not move(prediction_id, 'aborted') then return redis.call('ZREM', deadlines_key, prediction_id) end
+  if not move(prediction_id, 'aborted') then
+    redis.call('ZREM', deadlines_key, prediction_id)
+    return
+  end
   finish(prediction_id, limits.retention_s, 'error', too_late)
   table.insert(aborted, prediction_id)
-  table.insert(digests, field(prediction_id, 'digest') or '')
+  table.insert(digests, prediction_fields(prediction_id, 'digest') or '')
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases_key, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME)) do
-  handle_lapse(id)
-end
+for _, id in ipairs(due_in(leases_key, AT_A_TIME)) do handle_lapse(id) end
 for _, set in ipairs({dead_key, unkept_key}) do
   redis.call('ZREMRANGEBYSCORE', set, '-inf', exact(now - limits.dead_retention_s))
   redis.call('ZREMRANGEBYRANK', set, 0, -1 - limits.max_dead)
 end
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', deadlines_key, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME)) do
-  abort(id)
-end
-for _, entry in ipairs(redis.call('ZRANGEBYSCORE', expiring_key, '-inf', exact(now), 'LIMIT', 0, 10 * AT_A_TIME)) do
+for _, id in ipairs(due_in(deadlines_key, AT_A_TIME)) do abort(id) end
+for _, entry in ipairs(due_in(expiring_key, 10 * AT_A_TIME)) do
   local key_name, id = string.match(entry, '(%S+) (%S+)')
   redis.call('ZREM', expiring_key, entry)
   redis.call('ZREM', index_key(key_name), id)
@@ -63,6 +74,6 @@ promote()
 
 local waiting = redis.call('ZCARD', deadlines_key)
 local due = waiting - redis.call('ZCARD', alone_key) - redis.call('ZCARD', delayed_key)
-local due_alone = redis.call('ZCOUNT', alone_key, '-inf', exact(now))
-local remaining = redis.call('ZCOUNT', leases_key, '-inf', exact(now)) + redis.call('ZCOUNT', deadlines_key, '-inf', exact(now))
-return {requeued, redis.call('ZRANGE', unkept_key, 0, AT_A_TIME - 1), aborted, digests, due, due_alone, remaining}
+local remaining = count_due(leases_key) + count_due(deadlines_key)
+local dead = redis.call('ZRANGE', unkept_key, 0, AT_A_TIME - 1)
+return {requeued, dead, aborted, digests, due, count_due(alone_key), remaining}

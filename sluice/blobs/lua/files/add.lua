@@ -1,7 +1,10 @@
--- Put a file on record. To make room, the key's files that were submitted go, the longest unused first.
+-- Put a file on record. To make room, the key's files that were submitted go, the longest unused
+-- first.
 --
--- Input: size, ttl_s, max_files, max_bytes (of the key), max_total (bytes of all keys), file (JSON, kept as it is).
--- Output: {{ids of files that went}, created_at, ''}; where there is no room, {{ids}, '', s until the next one expires}.
+-- Input: size, ttl_s, max_files, max_bytes (of the key), max_total (bytes of all keys), file (JSON,
+--   kept as it is).
+-- Output: {{ids of files that went}, created_at, ''}; where there is no room, {{ids}, '', s until
+--   the next one expires}.
 -- Changes: the file's record and the sums.
 -- @include common
 -- @include forget
@@ -27,11 +30,14 @@ while is_full() do
   forget(longest_unused)
 end
 
-redis.call('HSET', file_key(file_id), 'key', key_name, 'size', size, 'file', file, 'at', exact(now), 'ttl_s', ttl_s)
+redis.call('HSET', file_key(file_id), 'key', key_name, 'size', size, 'file', file,
+  'at', exact(now), 'ttl_s', ttl_s)
 redis.call('EXPIRE', file_key(file_id), ttl_s)
 redis.call('ZADD', files, now, file_id)
 redis.call('ZADD', file_ends_key, now + ttl_s, key_name .. ' ' .. size .. ' ' .. file_id)
 redis.call('HINCRBY', file_bytes_key, key_name, size)
 redis.call('HINCRBY', file_bytes_key, '*', size)
-for _, name in ipairs({files, file_ends_key, file_bytes_key, used}) do redis.call('EXPIRE', name, ttl_s + 60) end
+for _, name in ipairs({files, file_ends_key, file_bytes_key, used}) do
+  redis.call('EXPIRE', name, ttl_s + 60)
+end
 return {removed, exact(now), ''}

@@ -4,7 +4,8 @@ local function forget(member)
   redis.call('ZREM', files_used_key(owner), member)
   if redis.call('ZREM', file_ends_key, member) == 0 then return end
   redis.call('ZREM', files_key(owner), id)
-  redis.call('HINCRBY', file_bytes_key, owner, 0 - size) -- a plain minus makes -0 of 0, which is no integer to Redis
+  -- A plain minus makes -0 of 0, which is no integer to Redis.
+  redis.call('HINCRBY', file_bytes_key, owner, 0 - size)
   redis.call('HINCRBY', file_bytes_key, '*', 0 - size)
   redis.call('DEL', file_key(id))
 end

@@ -1,7 +1,8 @@
 -- Put a batch on record, so that predictions may be created for it; or open the same batch again.
 --
 -- Input: batch_id, digest, then the record's fields and values in turn.
--- Output: created_at where the record is new, else 'known', 'reused' (another digest) or 'gone' (its retention is over).
+-- Output: created_at where the record is new, else 'known', 'reused' (another digest) or 'gone'
+--   (its retention is over).
 -- Changes: the batch's record, which is no longer sealed, and the time of its sweep.
 -- @include common
 -- @include batches/is_closed

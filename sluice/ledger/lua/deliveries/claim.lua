@@ -1,8 +1,9 @@
 -- Claim deliveries that are due, for one sender: keys in turn, and a key's receivers in turn.
 --
 -- Input: owner (new for every call), most (how many at most).
--- Output: {now, wait_s (until the next may be sent, or -1), {{id, record, source, secrets} …}}; the first two are text.
---   `source` is the record that the body is made from, nil where a body is stored; `secrets` are those of the key.
+-- Output: {now, wait_s (until the next may be sent, or -1), {{id, record, source, secrets} …}}; the
+--   first two are text. `source` is the record that the body is made from, nil where a body is
+--   stored; `secrets` are those of the key.
 -- Changes: the deliveries' records, what is being sent, and all turns.
 -- @include common
 -- @include deliveries/delivery_fields
@@ -15,7 +16,9 @@ most = tonumber(most)
 -- The record as fields and values, without an output that is too long for a body.
 local function read_source(kind, subject_id)
   local source, names, flat = source_key(kind, subject_id), {}, {}
-  if redis.call('HSTRLEN', source, 'output') <= limits.max_output_bytes then return redis.call('HGETALL', source) end
+  if redis.call('HSTRLEN', source, 'output') <= limits.max_output_bytes then
+    return redis.call('HGETALL', source)
+  end
   for _, name in ipairs(redis.call('HKEYS', source)) do
     if name ~= 'output' then table.insert(names, name) end
   end
@@ -60,8 +63,9 @@ end
 
 -- The first delivery of a receiver, where it is due.
 local function try_receiver(key_name, receiver)
-  local delivery_id, due = unpack(redis.call('ZRANGE', receiver_ready_key(receiver), 0, 0, 'WITHSCORES'))
-  local failures, paused_until = unpack(redis.call('HMGET', receiver_key(receiver), 'failures', 'paused_until'))
+  local ready, health = receiver_ready_key(receiver), receiver_key(receiver)
+  local delivery_id, due = unpack(redis.call('ZRANGE', ready, 0, 0, 'WITHSCORES'))
+  local failures, paused_until = unpack(redis.call('HMGET', health, 'failures', 'paused_until'))
   -- A receiver that keeps failing is probed, with one delivery at a time.
   local probed = tonumber(failures or 0) >= limits.pause_after
   local slots = probed and 1 or limits.max_per_receiver
@@ -71,21 +75,24 @@ local function try_receiver(key_name, receiver)
   elseif at > now then
     redis.call('ZADD', receivers_key(key_name), exact(at), receiver)
   else
-    redis.call('ZREM', receiver_ready_key(receiver), delivery_id)
-    redis.call('ZADD', receivers_key(key_name), exact(now), receiver) -- behind those that have waited longer
+    redis.call('ZREM', ready, delivery_id)
+    -- The receiver goes behind those that have waited longer.
+    redis.call('ZADD', receivers_key(key_name), exact(now), receiver)
     return start_attempt(delivery_id, receiver)
   end
 end
 
 local claimed = {}
 for step = 1, 2 * most + AT_A_TIME do
-  local turn = exact(now + step / 1000000) -- each later than the last, so that keys take turns within a call too
+  -- Each turn is later than the last, so that keys take turns within a call too.
+  local turn = exact(now + step / 1000000)
   if #claimed >= most then break end
   local key_name = redis.call('ZRANGEBYSCORE', receiver_turns_key, '-inf', turn, 'LIMIT', 0, 1)[1]
   if not key_name then break end
   local receiver, at = unpack(redis.call('ZRANGE', receivers_key(key_name), 0, 0, 'WITHSCORES'))
   if not receiver or redis.call('SCARD', key_sending_key(key_name)) >= limits.max_per_key then
-    redis.call('ZREM', receiver_turns_key, key_name) -- until a delivery is filed, or an attempt has ended
+    -- A filed delivery, or the end of an attempt, gives the key a turn again.
+    redis.call('ZREM', receiver_turns_key, key_name)
   elseif tonumber(at) > now then
     redis.call('ZADD', receiver_turns_key, at, key_name)
   else

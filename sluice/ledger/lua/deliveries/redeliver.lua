@@ -1,9 +1,10 @@
 -- Send a settled delivery once more, with the same id.
 --
 -- Input: delivery_id.
--- Output: 1, or why not: 'unknown', 'waiting' (it is on its way), 'ended' (a start would come after its end), 'gone' (the
---   record that the body is made from is gone).
--- Changes: the delivery's record and its receiver's queue. A receiver that was paused or stopped is tried again.
+-- Output: 1, or why not: 'unknown', 'waiting' (it is on its way), 'ended' (a start would come after
+--   its end), 'gone' (the record that the body is made from is gone).
+-- Changes: the delivery's record and its receiver's queue. A receiver that was paused or stopped is
+--   tried again.
 -- @include common
 -- @include deliveries/delivery_fields
 -- @include deliveries/source
@@ -12,12 +13,13 @@
 -- @include deliveries/queue
 local delivery_id = ARGV[3]
 
-local status, receiver, kind, subject_id, event, endpoint, body =
-  delivery_fields(delivery_id, 'status', 'receiver', 'kind', 'subject_id', 'event', 'endpoint', 'body')
+local status, receiver, endpoint, body =
+  delivery_fields(delivery_id, 'status', 'receiver', 'endpoint', 'body')
+local kind, subject_id, event = delivery_fields(delivery_id, 'kind', 'subject_id', 'event')
 if not status then return 'unknown' end
 if status == 'waiting' or status == 'sending' or status == 'held' then return 'waiting' end
 local is_start = kind == 'prediction' and event == 'start'
-if is_start and redis.call('EXISTS', delivery_key(subject_id .. '_completed')) == 1 then return 'ended' end
+if is_start and delivery_fields(subject_id .. '_completed', 'status') then return 'ended' end
 if not body and redis.call('EXISTS', source_key(kind, subject_id)) == 0 then return 'gone' end
 
 redis.call('HSET', delivery_key(delivery_id), 'failures', 0)

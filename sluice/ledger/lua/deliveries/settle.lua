@@ -1,7 +1,8 @@
 -- Record the outcomes of attempts.
 --
--- Input: for each attempt seven arguments: id, owner, outcome ('delivered', 'failed', 'gone' or 'not_attempted'), delay_s
---   (until the next attempt, or ''), its log entry (JSON), body, cooldown_s (how long the receiver asks to be left alone).
+-- Input: for each attempt seven arguments: id, owner, outcome ('delivered', 'failed', 'gone' or
+--   'not_attempted'), delay_s (until the next attempt, or ''), its log entry (JSON), body,
+--   cooldown_s (how long the receiver asks to be left alone).
 -- Output: for each attempt 1, or 0 where its lease has lapsed and nothing was changed.
 -- Changes: the deliveries' records and logs, their receivers' health, and what is queued next.
 -- @include common
@@ -15,7 +16,8 @@
 -- @include deliveries/queue_again
 local FIRST_OUTCOME, ARGUMENTS = 3, 7
 
--- After some failures in a row a receiver is paused, each time for longer. A success ends the pause.
+-- After some failures in a row a receiver is paused, each time for longer. A success ends the
+-- pause.
 local function pause_s(receiver)
   local pauses = redis.call('HINCRBY', receiver_key(receiver), 'pauses', 1)
   return math.min(limits.longest_pause_s, limits.first_pause_s * 2 ^ math.min(30, pauses - 1))
@@ -34,7 +36,9 @@ local function record_health(receiver, delivered, cooldown_s)
     local waiting = redis.call('ZRANGE', receiver_ready_key(receiver), 0, 10 * AT_A_TIME)
     for _, delivery_id in ipairs(waiting) do redis.call('ZREM', deliveries_key, delivery_id) end
   end
-  if pause_until > now then redis.call('HSET', health, 'paused_until', exact(math.max(paused_until, pause_until))) end
+  if pause_until > now then
+    redis.call('HSET', health, 'paused_until', exact(math.max(paused_until, pause_until)))
+  end
   redis.call('EXPIRE', health, limits.keep_s)
 end
 
@@ -47,8 +51,9 @@ local function release_source(delivery_id, kind, subject_id)
 end
 
 local function record_outcome(delivery_id, owner, outcome, delay_s, attempt, body, cooldown_s)
-  local status, holder, receiver, kind, subject_id, event, endpoint =
-    delivery_fields(delivery_id, 'status', 'owner', 'receiver', 'kind', 'subject_id', 'event', 'endpoint')
+  local status, holder, receiver, endpoint =
+    delivery_fields(delivery_id, 'status', 'owner', 'receiver', 'endpoint')
+  local kind, subject_id, event = delivery_fields(delivery_id, 'kind', 'subject_id', 'event')
   if status ~= 'sending' or holder ~= owner then return 0 end
   end_attempt(delivery_id, receiver)
   if outcome == 'not_attempted' then
@@ -59,7 +64,9 @@ local function record_outcome(delivery_id, owner, outcome, delay_s, attempt, bod
   end
   log_attempt(delivery_id, attempt)
   live_on(delivery_id, limits.keep_s)
-  if outcome ~= 'gone' then record_health(receiver, outcome == 'delivered', tonumber(cooldown_s)) end
+  if outcome ~= 'gone' then
+    record_health(receiver, outcome == 'delivered', tonumber(cooldown_s))
+  end
   if outcome == 'delivered' then
     settle_delivery(delivery_id, receiver, 'delivered')
     redis.call('HDEL', delivery_key(delivery_id), 'body')

@@ -3,6 +3,7 @@
 -- Output: {{ids whose sender was lost}, {ids given up}}.
 -- Changes: these deliveries, at most AT_A_TIME of each kind; the oldest dead ones leave the list.
 -- @include common
+-- @include due_in
 -- @include deliveries/delivery_fields
 -- @include deliveries/live_on
 -- @include deliveries/log_attempt
@@ -13,12 +14,13 @@ local LONGEST_LAPSE_DELAY_S = 600
 local lost, given_up = {}, {}
 
 local function handle_lapse(delivery_id)
-  local receiver, kind, subject_id, event = delivery_fields(delivery_id, 'receiver', 'kind', 'subject_id', 'event')
+  local receiver, kind, subject_id, event =
+    delivery_fields(delivery_id, 'receiver', 'kind', 'subject_id', 'event')
   redis.call('ZREM', deliveries_sending_key, delivery_id)
   if not receiver then return end -- its record is gone
   end_attempt(delivery_id, receiver)
-  log_attempt(delivery_id,
-    '{"at":' .. exact(now) .. ',"duration_s":' .. exact(limits.lease_s) .. ',"error":"sender_lost"}')
+  local attempt = '{"at":%.6f,"duration_s":%.6f,"error":"sender_lost"}'
+  log_attempt(delivery_id, string.format(attempt, now, limits.lease_s))
   live_on(delivery_id, limits.keep_s)
   local lapses = redis.call('HINCRBY', delivery_key(delivery_id), 'lapses', 1)
   local delay_s = math.min(LONGEST_LAPSE_DELAY_S, (lapses - 1) ^ 2)
@@ -27,7 +29,8 @@ local function handle_lapse(delivery_id)
   table.insert(lost, delivery_id)
 end
 
--- A delivery is given up long after its first attempt; one without an attempt, when its receiver has failed for as long.
+-- A delivery is given up long after its first attempt; one without an attempt, when its receiver
+-- has failed for as long.
 local function give_up(delivery_id)
   local status, receiver, attempts = delivery_fields(delivery_id, 'status', 'receiver', 'attempts')
   if not status then -- its record is gone
@@ -42,15 +45,15 @@ local function give_up(delivery_id)
     set_aside(delivery_id, receiver, 'dead', 'age')
     table.insert(given_up, delivery_id)
   else -- a later sweep looks at it again
-    redis.call('ZADD', deliveries_open_key, exact(now - limits.give_up_s + LONGEST_LAPSE_DELAY_S), delivery_id)
+    local score = exact(now - limits.give_up_s + LONGEST_LAPSE_DELAY_S)
+    redis.call('ZADD', deliveries_open_key, score, delivery_id)
   end
 end
 
-local lapsed = redis.call('ZRANGEBYSCORE', deliveries_sending_key, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME)
-for _, delivery_id in ipairs(lapsed) do handle_lapse(delivery_id) end
+for _, id in ipairs(due_in(deliveries_sending_key, AT_A_TIME)) do handle_lapse(id) end
 local oldest = exact(now - limits.give_up_s)
 local old = redis.call('ZRANGEBYSCORE', deliveries_open_key, '-inf', oldest, 'LIMIT', 0, AT_A_TIME)
-for _, delivery_id in ipairs(old) do give_up(delivery_id) end
+for _, id in ipairs(old) do give_up(id) end
 redis.call('ZREMRANGEBYSCORE', deliveries_dead_key, '-inf', exact(now - limits.keep_s))
 redis.call('ZREMRANGEBYRANK', deliveries_dead_key, 0, -1 - limits.max_dead)
 return {lost, given_up}

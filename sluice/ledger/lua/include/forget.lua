@@ -6,5 +6,7 @@ local function forget(prediction_id)
     redis.call('ZREM', set, prediction_id)
   end
   -- The sums start again from zero whenever nothing is live, so that no error in them can last.
-  if redis.call('EXISTS', live_key) == 0 then redis.call('DEL', bytes_key, backlogs_key, turn_key) end
+  if redis.call('EXISTS', live_key) == 0 then
+    redis.call('DEL', bytes_key, backlogs_key, turn_key)
+  end
 end

@@ -1,9 +1,10 @@
--- Change a prediction's status, if the transition is allowed; returns whether it was.
--- After `create`, no other line writes a status.
+-- Change a prediction's status, if the transition is allowed; returns whether it was. After
+-- `create`, no other line writes a status.
 -- @include transitions
 -- @include batches/count
+-- @include prediction_fields
 local function move(prediction_id, to)
-  local from, batch_id = unpack(redis.call('HMGET', prediction_key(prediction_id), 'status', 'batch'))
+  local from, batch_id = prediction_fields(prediction_id, 'status', 'batch')
   if not from or not (ALLOWED[from] or {})[to] then return false end
   redis.call('HSET', prediction_key(prediction_id), 'status', to)
   redis.call('PUBLISH', events_channel, prediction_id .. ' ' .. to)

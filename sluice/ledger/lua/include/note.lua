@@ -1,7 +1,8 @@
 -- Add a line to a prediction's logs; the oldest bytes go where there are too many.
--- @include field
+-- @include prediction_fields
 local function note(prediction_id, line)
   if line == '' then return end
-  local logs = (field(prediction_id, 'logs') or '') .. line .. '\n'
-  redis.call('HSET', prediction_key(prediction_id), 'logs', string.sub(logs, -limits.max_logs_bytes))
+  local logs = (prediction_fields(prediction_id, 'logs') or '') .. line .. '\n'
+  logs = string.sub(logs, -limits.max_logs_bytes)
+  redis.call('HSET', prediction_key(prediction_id), 'logs', logs)
 end

@@ -1,5 +1,6 @@
 -- Whether an attempt still holds the prediction's lease.
+-- @include prediction_fields
 local function owned(prediction_id, owner)
-  local status, holder = unpack(redis.call('HMGET', prediction_key(prediction_id), 'status', 'owner'))
+  local status, holder = prediction_fields(prediction_id, 'status', 'owner')
   return status == 'processing' and holder == owner
 end

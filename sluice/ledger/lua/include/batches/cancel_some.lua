@@ -1,22 +1,25 @@
--- Cancel what is live of the next hundred predictions of a batch. The last come first: the first are the next to be claimed.
+-- Cancel what is live of the next hundred predictions of a batch. The last come first: the first
+-- are the next to be claimed.
 --
--- Output: {1 where nothing is left, else 0; then the id and the digest of each canceled prediction}.
+-- Output: {1 where nothing is left, else 0; then the id and the digest of each canceled
+--   prediction}.
+-- @include prediction_fields
+-- @include batches/batch_fields
 -- @include move
 -- @include finish
 -- @include batches/end_batch
 local function cancel_some(batch_id)
   local total, cancel_before, completed_at =
-    unpack(redis.call('HMGET', batch_key(batch_id), 'total', 'cancel_before', 'completed_at'))
+    batch_fields(batch_id, 'total', 'cancel_before', 'completed_at')
   if completed_at then return {1} end
   local answer = {0}
   local before = tonumber(cancel_before or total)
   local first = math.max(0, before - AT_A_TIME)
   for index = before - 1, first, -1 do
     local prediction_id = batch_id .. '-' .. string.format('%d', index)
-    local record = prediction_key(prediction_id)
-    local status, batch_of_record, digest = unpack(redis.call('HMGET', record, 'status', 'batch', 'digest'))
-    if batch_of_record == batch_id and move(prediction_id, 'canceled') then
-      redis.call('HSET', record, 'canceled_from', status)
+    local status, batch, digest = prediction_fields(prediction_id, 'status', 'batch', 'digest')
+    if batch == batch_id and move(prediction_id, 'canceled') then
+      redis.call('HSET', prediction_key(prediction_id), 'canceled_from', status)
       finish(prediction_id, limits.retention_s)
       table.insert(answer, prediction_id)
       table.insert(answer, digest)

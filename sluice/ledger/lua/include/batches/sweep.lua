@@ -1,8 +1,11 @@
--- Go on with batches that an api process has left, because it died while it submitted or canceled them.
+-- Go on with batches that an api process has left, because it died while it submitted or canceled
+-- them.
+-- @include due_in
+-- @include batches/batch_fields
 -- @include batches/cancel_some
 -- @include batches/end_batch
 local function sweep_batch(batch_id)
-  local canceled_at, starting = unpack(redis.call('HMGET', batch_key(batch_id), 'canceled_at', 'starting'))
+  local canceled_at, starting = batch_fields(batch_id, 'canceled_at', 'starting')
   if canceled_at then
     cancel_some(batch_id)
     return
@@ -17,6 +20,5 @@ local function sweep_batch(batch_id)
 end
 
 local function sweep_batches()
-  local due = redis.call('ZRANGEBYSCORE', batches_key, '-inf', exact(now), 'LIMIT', 0, AT_A_TIME / 10)
-  for _, batch_id in ipairs(due) do sweep_batch(batch_id) end
+  for _, batch_id in ipairs(due_in(batches_key, AT_A_TIME / 10)) do sweep_batch(batch_id) end
 end

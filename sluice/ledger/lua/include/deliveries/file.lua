@@ -1,16 +1,19 @@
 -- File the delivery of an event of a prediction or a batch, where its record names a webhook.
 --
 -- Input: kind ('prediction' or 'batch'), the id, event ('start' or 'completed').
--- Reads from the record: `webhook` (a URL), `webhook_events` (separated by commas; absent: all) and `key`.
--- Changes: the delivery's record and the queue of its receiver; prolongs the life of the subject's record until the
--- delivery's body is stored. An event is filed once. An end supersedes a start that still waits.
+-- Reads from the record: `webhook` (a URL), `webhook_events` (separated by commas; absent: all) and
+--   `key`.
+-- Changes: the delivery's record and the queue of its receiver; prolongs the life of the subject's
+--   record until the delivery's body is stored. An event is filed once. An end supersedes a start
+--   that still waits.
 -- @include deliveries/delivery_fields
 -- @include deliveries/hold_source
 -- @include deliveries/queue
 -- @include deliveries/settle
 local function file_delivery(kind, subject_id, event)
   local source = source_key(kind, subject_id)
-  local url, events, key_name = unpack(redis.call('HMGET', source, 'webhook', 'webhook_events', 'key'))
+  local url, events, key_name =
+    unpack(redis.call('HMGET', source, 'webhook', 'webhook_events', 'key'))
   if not url then return end
   key_name = key_name or 'default'
 
@@ -20,7 +23,9 @@ local function file_delivery(kind, subject_id, event)
     start_status, start_receiver = delivery_fields(start, 'status', 'receiver')
   end
   if events and not string.find(',' .. events .. ',', ',' .. event .. ',', 1, true) then
-    if start_status == 'waiting' or start_status == 'sending' then hold_source(start, kind, subject_id) end
+    if start_status == 'waiting' or start_status == 'sending' then
+      hold_source(start, kind, subject_id)
+    end
     return
   end
   local delivery_id = subject_id .. '_' .. (kind == 'prediction' and '' or kind .. '_') .. event
@@ -30,11 +35,13 @@ local function file_delivery(kind, subject_id, event)
   local origin = string.lower(string.match(url, '^%a+://[^/?#]+') or url)
   local receiver = key_name .. '/' .. redis.sha1hex(origin)
   local endpoint = redis.sha1hex(key_name .. ' ' .. string.match(url, '^[^?#]*'))
-  redis.call('HSET', delivery_key(delivery_id), 'kind', kind, 'subject_id', subject_id, 'event', event, 'url', url,
-    'key', key_name, 'receiver', receiver, 'endpoint', endpoint, 'status', 'held', 'created_at', exact(now))
+  redis.call('HSET', delivery_key(delivery_id), 'kind', kind, 'subject_id', subject_id,
+    'event', event, 'url', url, 'key', key_name, 'receiver', receiver, 'endpoint', endpoint,
+    'status', 'held', 'created_at', exact(now))
   redis.call('EXPIRE', delivery_key(delivery_id), UNSEEN_S)
   redis.call('ZADD', deliveries_open_key, exact(now), delivery_id)
   hold_source(delivery_id, kind, subject_id)
-  -- An end may not arrive before the start that is being sent: the end is queued when the start's attempt is over.
+  -- An end may not arrive before the start that is being sent: the end is queued when the start's
+  -- attempt is over.
   if start_status ~= 'sending' then queue_delivery(delivery_id, receiver, now) end
 end

@@ -1,4 +1,5 @@
--- Have a delivery sent to its receiver from `at` on. KEDA counts it where it is due and one more sender would be of use.
+-- Have a delivery sent to its receiver from `at` on. KEDA counts it where it is due and one more
+-- sender would be of use.
 -- @include deliveries/key_name_of
 local function queue_delivery(delivery_id, receiver, at)
   local paused_until = tonumber(redis.call('HGET', receiver_key(receiver), 'paused_until') or 0)

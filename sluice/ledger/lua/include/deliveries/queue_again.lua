@@ -1,4 +1,5 @@
--- Queue the end that was held until its start's attempt was over. Returns the end's status before; nil for any other event.
+-- Queue the end that was held until its start's attempt was over. Returns the end's status before;
+-- nil for any other event.
 -- @include deliveries/delivery_fields
 -- @include deliveries/queue
 -- @include deliveries/settle
