@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ def _all(node: Any) -> Iterator[dict[str, Any]]:
 def _operations(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for path in schema["paths"].values():
         yield from path.values()
+
+
+async def test_the_version_is_that_of_the_package(http: httpx.AsyncClient) -> None:
+    schema = (await http.get("/openapi.json")).json()
+    assert schema["info"]["version"] == version("sluice")
 
 
 async def test_every_reference_has_its_schema(http: httpx.AsyncClient) -> None:
