@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import anyio
 import httpx
@@ -16,7 +17,7 @@ from sluice.access.keys import Keys
 from sluice.intake.intake import Intake
 from sluice.models import Layout, Model, Task, Tensor
 from sluice.outbound.guard import Guard
-from sluice.settings import QueueSettings, Settings
+from sluice.settings import ApiSettings, LimitsSettings, QueueSettings, Settings
 from tests.fakes.batches import MemoryBatches
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.catalog import MemoryCatalog
@@ -69,19 +70,26 @@ def world() -> World:
 
 
 @pytest.fixture
-def upload_s() -> tuple[str, str]:
+def upload_s() -> tuple[float, float]:
     """The idle limit and the total limit of an upload; a parameter of this name sets others."""
-    return "60", "120"
+    return 60, 120
+
+
+@pytest.fixture
+def limits(upload_s: tuple[float, float]) -> LimitsSettings:
+    return LimitsSettings(max_bytes=50_000, upload_idle_s=upload_s[0], upload_s=upload_s[1])
+
+
+@pytest.fixture
+def keys_file() -> Path | None:
+    """The file of API keys; None where no key is needed."""
+    return None
 
 
 @pytest.fixture
 async def http(
-    world: World, monkeypatch: pytest.MonkeyPatch, upload_s: tuple[str, str]
+    world: World, limits: LimitsSettings, keys_file: Path | None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setenv("SLUICE_LIMITS_MAX_BYTES", "50000")
-    monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_IDLE_S", upload_s[0])
-    monkeypatch.setenv("SLUICE_LIMITS_UPLOAD_S", upload_s[1])
-
     @contextlib.asynccontextmanager
     async def build(settings: Settings) -> AsyncIterator[Services]:
         yield Services(
@@ -106,7 +114,8 @@ async def http(
             files=world.files,
         )
 
-    app = create_app(build=build)
+    settings = Settings(limits=limits, api=ApiSettings(keys_file=keys_file))
+    app = create_app(settings, build)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,

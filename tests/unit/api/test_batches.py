@@ -19,7 +19,7 @@ from sluice.batch import BatchSubmission
 from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, NotFound
 from sluice.prediction import Parameters, Priority, Status
-from sluice.settings import QueueSettings
+from sluice.settings import LimitsSettings, QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.unit.api import conftest
 from tests.unit.api.test_predictions import JPEG
@@ -51,11 +51,16 @@ def world() -> World:
     return World()
 
 
-@pytest.fixture(autouse=True)
-def limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLUICE_LIMITS_BATCH_ITEMS", "20")
-    monkeypatch.setenv("SLUICE_LIMITS_BATCH_MAX_BYTES", "400000")
-    monkeypatch.setenv("SLUICE_LIMITS_BATCHES_AT_ONCE", "1")
+@pytest.fixture
+def limits(upload_s: tuple[float, float]) -> LimitsSettings:
+    return LimitsSettings(
+        max_bytes=50_000,
+        upload_idle_s=upload_s[0],
+        upload_s=upload_s[1],
+        batch_items=20,
+        batch_max_bytes=400_000,
+        batches_at_once=1,
+    )
 
 
 def _zip(entries: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -549,7 +554,7 @@ async def test_unknown_batches_and_another_keys_batches_get_404(
     assert (await http.post(f"/v1/batches/{'b' * 26}/cancel")).status_code == 404
 
 
-@pytest.mark.parametrize("upload_s", [("0.5", "1")])
+@pytest.mark.parametrize("upload_s", [(0.5, 1)])
 async def test_a_form_that_drips_is_cut_off(http: httpx.AsyncClient, world: World) -> None:
     """Most of the time goes into writing the bytes, which no timeout may interrupt."""
 

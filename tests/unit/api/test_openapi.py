@@ -91,21 +91,22 @@ async def test_without_keys_no_route_asks_for_a_key(http: httpx.AsyncClient) -> 
     ]
 
 
-@pytest.fixture
-def keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "keys").write_bytes(dump([Entry(name="a", sha256=digest("x"))]))
-    monkeypatch.setenv("SLUICE_API_KEYS_FILE", str(tmp_path / "keys"))
+class TestWithKeys:
+    @pytest.fixture
+    def keys_file(self, tmp_path: Path) -> Path:
+        path = tmp_path / "keys"
+        path.write_bytes(dump([Entry(name="a", sha256=digest("x"))]))
+        return path
 
-
-async def test_with_keys_every_route_asks_for_a_key(keys: None, http: httpx.AsyncClient) -> None:
-    schema = (await http.get("/openapi.json")).json()
-    assert list(schema["components"]["securitySchemes"]) == ["key"]
-    for operation in _operations(schema):
-        assert (
-            ("security" in operation)
-            is ("401" in operation["responses"])
-            is (operation["tags"] != ["health"])
-        ), operation["operationId"]
+    async def test_with_keys_every_route_asks_for_a_key(self, http: httpx.AsyncClient) -> None:
+        schema = (await http.get("/openapi.json")).json()
+        assert list(schema["components"]["securitySchemes"]) == ["key"]
+        for operation in _operations(schema):
+            assert (
+                ("security" in operation)
+                is ("401" in operation["responses"])
+                is (operation["tags"] != ["health"])
+            ), operation["operationId"]
 
 
 async def test_a_wrong_method_gets_405_with_all_allowed_methods(http: httpx.AsyncClient) -> None:

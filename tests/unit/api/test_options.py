@@ -214,9 +214,9 @@ async def test_a_full_queue_refuses_before_the_body_comes(
     assert (answer.status_code, answer.json()["code"]) == (429, "queue_full")
 
 
-@pytest.mark.parametrize(("upload_s", "pause_s"), [(("0.5", "60"), 100.0), (("30", "1"), 0.02)])
+@pytest.mark.parametrize(("upload_s", "pause_s"), [((0.5, 60), 100.0), ((30, 1), 0.02)])
 async def test_a_body_that_stalls_or_drips_is_cut_off(
-    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, pause_s: float
+    http: httpx.AsyncClient, pause_s: float
 ) -> None:
     async def slow():
         while True:

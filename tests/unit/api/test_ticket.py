@@ -17,11 +17,15 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """A key as a header. In a test's arguments, this fixture comes before `http`."""
-    path = tmp_path / "keys.json"
-    monkeypatch.setenv("SLUICE_API_KEYS_FILE", str(path))
-    return {"Authorization": f"Bearer {KeysFile(path).create('mine', None, None, None)}"}
+def key(tmp_path: Path) -> dict[str, str]:
+    """An API key as a header."""
+    api_key = KeysFile(tmp_path / "keys.json").create("mine", None, None, None)
+    return {"Authorization": f"Bearer {api_key}"}
+
+
+@pytest.fixture
+def keys_file(tmp_path: Path, key: dict[str, str]) -> Path:
+    return tmp_path / "keys.json"
 
 
 async def _submit(http: httpx.AsyncClient, name: str, key: dict[str, str]) -> str:
@@ -67,8 +71,15 @@ async def test_a_ticket_stays_the_same(key: dict[str, str], http: httpx.AsyncCli
     assert (await http.get("/v1/predictions/a", headers=key)).json()["urls"]["stream"] == made
 
 
-async def test_without_keys_there_is_no_ticket(http: httpx.AsyncClient, world: World) -> None:
-    stream = await _submit(http, "a", {})
-    assert "ticket" not in stream
-    world.ledger.cancel("a")
-    assert (await http.get(f"{stream}&ticket=of-another-day")).status_code == 200
+class TestWithoutKeys:
+    @pytest.fixture
+    def keys_file(self) -> None:
+        return None
+
+    async def test_without_keys_there_is_no_ticket(
+        self, http: httpx.AsyncClient, world: World
+    ) -> None:
+        stream = await _submit(http, "a", {})
+        assert "ticket" not in stream
+        world.ledger.cancel("a")
+        assert (await http.get(f"{stream}&ticket=of-another-day")).status_code == 200
