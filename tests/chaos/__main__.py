@@ -52,19 +52,19 @@ def main() -> int:
     parser.add_argument(
         "--env", nargs="*", default=[], metavar="NAME=VALUE", help="for the api and the workers"
     )
-    asked = parser.parse_args()
-    workdir = asked.workdir or Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
+    arguments = parser.parse_args()
+    workdir = arguments.workdir or Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
     workdir.mkdir(parents=True, exist_ok=True)
     options = Options(
         workdir=workdir,
-        seconds=asked.seconds,
-        seed=asked.seed,
-        rate=asked.rate,
-        every_s=asked.every,
-        bound_s=asked.bound,
-        recovery_s=asked.recovery,
-        only=tuple(asked.only),
-        env=dict(pair.split("=", 1) for pair in asked.env),
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+        rate=arguments.rate,
+        every_s=arguments.every,
+        bound_s=arguments.bound,
+        recovery_s=arguments.recovery,
+        only=tuple(arguments.only),
+        env=dict(pair.split("=", 1) for pair in arguments.env),
     )
     try:
         path = asyncio.run(Harness(options, _say).run())

@@ -275,22 +275,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workdir", type=Path, help="for the copies and their runs (a new one)")
     parser.add_argument("--control", action="store_true", help="plant nothing")
-    asked = parser.parse_args()
-    base = asked.workdir or Path(tempfile.mkdtemp(prefix="sluice-bugs-"))
+    arguments = parser.parse_args()
+    base = arguments.workdir or Path(tempfile.mkdtemp(prefix="sluice-bugs-"))
     good = True
     for bug in BUGS:
-        if asked.names and bug.name not in asked.names:
+        if arguments.names and bug.name not in arguments.names:
             continue
         workdir = base / bug.name
         shutil.rmtree(workdir, ignore_errors=True)
         started = time.monotonic()
-        status, kinds = run(bug, asked.seed, workdir, planted=not asked.control)
-        right = status == 0 if asked.control else status == 1 and bool(bug.kinds & set(kinds))
+        status, kinds = run(bug, arguments.seed, workdir, planted=not arguments.control)
+        right = status == 0 if arguments.control else status == 1 and bool(bug.kinds & set(kinds))
         good = good and right
         breaches = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "nothing"
         verdict = (
             ("unharmed" if right else "FALSE ALARM")
-            if asked.control
+            if arguments.control
             else ("found" if right else "NOT FOUND")
         )
         sys.stdout.write(

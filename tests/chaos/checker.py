@@ -71,12 +71,12 @@ def check(records: Iterable[Record]) -> Report:
         report.breaches += rule(run)
     messages = [record for record in records if record["what"] == "told"]
     if records[0].get("webhooks"):
-        found = {
+        ends = {
             name: end.state
             for name in run.accepted
             if (end := first_end(run.by_id[name])) and end.state
         }
-        report.breaches += [Breach(*one) for one in mistakes(messages, found)]
+        report.breaches += [Breach(*one) for one in mistakes(messages, ends)]
     report.counts["webhook messages"] = len(messages)
     report.breaches += [
         Breach(
@@ -224,27 +224,27 @@ def _histories(run: Run) -> Iterator[Breach]:
             if (
                 one.terminal
                 and one.prediction
-                and (what := _differs(end.prediction, one.prediction))
+                and (difference_found := _differs(end.prediction, one.prediction))
             ):
                 confirmed = any(x.op == "cancel" and x.status == 200 for x in exchanges)
-                kind = "uncanceled" if confirmed and "status" in what else "changed"
+                kind = "uncanceled" if confirmed and "status" in difference_found else "changed"
                 yield Breach(
                     kind,
                     prediction_id,
-                    f"{what} between {end.answered:.1f} s and {one.answered:.1f} s",
+                    f"{difference_found} between {end.answered:.1f} s and {one.answered:.1f} s",
                 )
                 break
-        told = [
+        end_told = [
             one.answered
             for one in exchanges
             if one.terminal or (one.op == "cancel" and one.status == 409)
         ]
         for one in exchanges:
-            if one.state in RUNNING and one.asked > min(told):
+            if one.state in RUNNING and one.asked > min(end_told):
                 yield Breach(
                     "revived",
                     prediction_id,
-                    f"{one.state} at {one.asked:.1f} s, its end was told at {min(told):.1f} s",
+                    f"{one.state} at {one.asked:.1f} s, its end was told at {min(end_told):.1f} s",
                 )
                 break
 
@@ -252,8 +252,8 @@ def _histories(run: Run) -> Iterator[Breach]:
 def _differs(one: Record, other: Record) -> str | None:
     for name in ("status", "completed_at", "error_code", "output"):
         if one.get(name) != other.get(name):
-            said = "" if name == "output" else f": {one.get(name)}, {other.get(name)}"
-            return f"{name} differs{said}"
+            values = "" if name == "output" else f": {one.get(name)}, {other.get(name)}"
+            return f"{name} differs{values}"
     return None
 
 
@@ -276,12 +276,12 @@ def _endings(run: Run) -> Iterator[Breach]:
             if not any(one.asked <= end.answered for one in cancels):
                 yield Breach("unasked", prediction_id, "canceled, and nobody had asked for that")
         elif end.state in ("failed", "aborted"):
-            said = end.prediction.get("error_code")
-            if (end.state, said) != (case["ends"], case.get("code")):
+            code = end.prediction.get("error_code")
+            if (end.state, code) != (case["ends"], case.get("code")):
                 yield Breach(
                     "failed",
                     prediction_id,
-                    f"{end.state} with {said}; {case['case']} must end {case['ends']}",
+                    f"{end.state} with {code}; {case['case']} must end {case['ends']}",
                 )
         elif case["ends"] != "succeeded":
             yield Breach(

@@ -127,10 +127,10 @@ class Damage:
 
     def _do(self, fault: Fault) -> Callable[[], None] | None:
         if fault.kind in ("kill", "freeze"):
-            held = self._processes(fault)
-            names = ", ".join(held.values()) or "no process, it is just being restarted"
+            processes = self._processes(fault)
+            names = ", ".join(processes.values()) or "no process, it is just being restarted"
             self._note(f"{fault.kind} {fault.target}: {names}")
-            return self._kill(held) if fault.kind == "kill" else self._freeze(held)
+            return self._kill(processes) if fault.kind == "kill" else self._freeze(processes)
         proxy = self._proxies[fault.target]
         if fault.kind == "stall":
             proxy.stall()
@@ -140,20 +140,20 @@ class Damage:
         self._note(f"{fault.kind} {fault.target}: {count} connections")
         return proxy.heal_hole if fault.kind == "hole" else None
 
-    def _kill(self, held: Mapping[int, str]) -> None:
-        for descriptor in held:
+    def _kill(self, processes: Mapping[int, str]) -> None:
+        for descriptor in processes:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             os.close(descriptor)
 
-    def _freeze(self, held: Mapping[int, str]) -> Callable[[], None]:
+    def _freeze(self, processes: Mapping[int, str]) -> Callable[[], None]:
         def thaw() -> None:
-            for descriptor in held:
+            for descriptor in processes:
                 with suppress(ProcessLookupError):
                     signal.pidfd_send_signal(descriptor, signal.SIGCONT)
                 os.close(descriptor)
 
-        for descriptor in held:
+        for descriptor in processes:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGSTOP)
         return thaw
@@ -168,17 +168,17 @@ class Damage:
         names = sorted(name for name in pids if name.startswith(prefix))
         if fault.target != "workers" and names:
             names = [names[int(fault.pick * len(names))]]
-        held = {}
+        processes = {}
         for name in names:
             try:
                 descriptor = os.pidfd_open(pids[name])
             except ProcessLookupError:
                 continue
             if self._pids().get(name) == pids[name]:
-                held[descriptor] = f"{name} ({pids[name]})"
+                processes[descriptor] = f"{name} ({pids[name]})"
             else:
                 os.close(descriptor)
-        return held
+        return processes
 
     def _pids(self) -> dict[str, int]:
         """The processes that the stack reports now."""

@@ -310,8 +310,8 @@ def _told(message: Message) -> dict[str, Any]:
         "id": payload["data"]["id"],
         "status": payload["data"]["status"],
     }
-    said = {"message": message.id, "genuine": message.genuine, "taken": message.taken}
-    return {**about, **said, "sha": hashlib.sha256(message.body).hexdigest()}
+    received = {"message": message.id, "genuine": message.genuine, "taken": message.taken}
+    return {**about, **received, "sha": hashlib.sha256(message.body).hexdigest()}
 
 
 def _through(links: Mapping[str, int], spec: Spec) -> Spec:

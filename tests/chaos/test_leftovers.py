@@ -21,8 +21,8 @@ from tests.chaos.scripts import audit, key
         (key("something", ttl_s=-1), "no time to live"),
     ],
 )
-def test_each_left_over_key_is_found(found: dict[str, Any], words: str) -> None:
-    texts = list(left_over(audit(found), {"a"}, doubtful=0, faults=0))
+def test_each_left_over_key_is_found(left: dict[str, Any], words: str) -> None:
+    texts = list(left_over(audit(left), {"a"}, doubtful=0, faults=0))
     assert len(texts) == 1
     assert words in texts[0]
 

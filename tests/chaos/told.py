@@ -27,23 +27,23 @@ def mistakes(messages: Sequence[Record], ends: Mapping[str, str]) -> Iterator[tu
             yield "forged", message["id"], f"{message['message']} is signed wrongly"
         of[message["id"]].append(message)
         ways[message["id"], message["type"]].add((message["message"], message["sha"]))
-    for (prediction_id, kind), found in ways.items():
-        if len(found) > 1:
+    for (prediction_id, kind), ways_told in ways.items():
+        if len(ways_told) > 1:
             yield (
                 "mistold",
                 prediction_id,
-                f"{kind} came in {len(found)} ways: another webhook-id or another body",
+                f"{kind} came in {len(ways_told)} ways: another webhook-id or another body",
             )
     for prediction_id, status in ends.items():
         heard = of.get(prediction_id, [])
-        told = [
+        ends_told = [
             place
             for place, message in enumerate(heard)
             if message["type"] == "prediction.completed"
         ]
-        if not any(heard[place]["taken"] for place in told):
+        if not any(heard[place]["taken"] for place in ends_told):
             yield "untold", prediction_id, f"it ended {status}, and no webhook said so"
-        for place in told:
+        for place in ends_told:
             if heard[place]["status"] != status:
                 yield (
                     "mistold",
@@ -51,5 +51,7 @@ def mistakes(messages: Sequence[Record], ends: Mapping[str, str]) -> Iterator[tu
                     f"told that it ended {heard[place]['status']}; clients saw {status}",
                 )
                 break
-        if told and any(message["type"] == "prediction.start" for message in heard[told[0] :]):
+        if ends_told and any(
+            message["type"] == "prediction.start" for message in heard[ends_told[0] :]
+        ):
             yield "mistold", prediction_id, "its start was told after its end"

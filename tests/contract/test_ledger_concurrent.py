@@ -177,16 +177,16 @@ def _histories(
     fresh: Callable[[], Sequence[Ledger]], pool: ThreadPoolExecutor, programs: int
 ) -> Iterator[list[Event]]:
     """The histories of random programs, each on ledgers over an empty store."""
-    found: list[list[Event]] = []
+    histories: list[list[Event]] = []
 
     @settings(max_examples=programs, phases=[Phase.generate])
     @given(_PROGRAM)
     def draw(program: tuple[list[Call], list[list[Call]]]) -> None:
         before, threads = program
-        found.extend(run(_FIRST + before, threads, fresh(), pool) for _ in range(RUNS))
+        histories.extend(run(_FIRST + before, threads, fresh(), pool) for _ in range(RUNS))
 
     draw()
-    yield from found
+    yield from histories
 
 
 @pytest.mark.parametrize("kind", ["redis", "memory"])

@@ -194,17 +194,17 @@ def _begin(
 
     pool.submit(post)
     begun.wait()
-    found: list[bytes] = []
+    ids: list[bytes] = []
 
     def some_are_in() -> bool:
-        found[:] = store.zrange("{default}:batches", 0, -1)
+        ids[:] = store.zrange("{default}:batches", 0, -1)
         return (
-            bool(found)
-            and int(store.hget(f"{{default}}:batch:{found[0].decode()}", "starting") or 0) > 20
+            bool(ids)
+            and int(store.hget(f"{{default}}:batch:{ids[0].decode()}", "starting") or 0) > 20
         )
 
     until(some_are_in)
-    return found[0].decode()
+    return ids[0].decode()
 
 
 def test_a_batch_whose_api_dies_during_the_upload_ends_and_can_be_continued(

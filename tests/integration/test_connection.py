@@ -21,13 +21,13 @@ def connection(live: Live) -> Iterator[socket.socket]:
 
 def _rest(connection: socket.socket) -> bytes:
     """All bytes until the server closes. Raises TimeoutError where it does not close."""
-    found = b""
+    received = b""
     try:
         while data := connection.recv(65_536):
-            found += data
+            received += data
     except ConnectionResetError:
         pass
-    return found
+    return received
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: here\r\nX-Slow: "])

@@ -148,11 +148,9 @@ def test_after_its_end_only_the_predictions_record_is_left(
         until = time.monotonic() + 60
         while time.monotonic() < until and list(store.scan_iter(f"blob:{prediction['id']}/*")):
             time.sleep(0.05)
-        found = {key.decode() for key in store.scan_iter(f"*{prediction['id']}*")}
-        assert found == {
-            f"{{default}}:{name}:{prediction['id']}" for name in ("prediction", "gone")
-        }
-        assert all(store.ttl(key) > 0 for key in found)
+        keys = {key.decode() for key in store.scan_iter(f"*{prediction['id']}*")}
+        assert keys == {f"{{default}}:{name}:{prediction['id']}" for name in ("prediction", "gone")}
+        assert all(store.ttl(key) > 0 for key in keys)
         assert store.zcard("{default}:live") == 0
 
 
@@ -190,31 +188,31 @@ def test_results_over_http_agree_with_the_reference(
             timeout_s=60,
         )
         assert prediction["status"] == "succeeded", prediction
-        found = prediction["output"]["predictions"]
+        detections = prediction["output"]["predictions"]
         missing = [
             entry
             for entry in expected["detections"]
-            if not any(_same(entry, other) for other in found)
+            if not any(_same(entry, other) for other in detections)
         ]
         extra = [
             entry
-            for entry in found
+            for entry in detections
             if not any(_same(other, entry) for other in expected["detections"])
         ]
         doubtful = [abs(entry["confidence"] - 0.25) <= 0.003 for entry in (*missing, *extra)]
         assert all(doubtful), (name, missing, extra)
 
 
-def _same(expected: dict[str, Any], found: dict[str, Any]) -> bool:
+def _same(expected: dict[str, Any], detection: dict[str, Any]) -> bool:
     if (
-        expected["class"] != found["class"]
-        or abs(expected["confidence"] - found["confidence"]) > 0.005
+        expected["class"] != detection["class"]
+        or abs(expected["confidence"] - detection["confidence"]) > 0.005
     ):
         return False
     x1, y1, x2, y2 = expected["xyxy"]
-    left, top = found["x"] - found["width"] / 2, found["y"] - found["height"] / 2
-    right, bottom = left + found["width"], top + found["height"]
+    left, top = detection["x"] - detection["width"] / 2, detection["y"] - detection["height"] / 2
+    right, bottom = left + detection["width"], top + detection["height"]
     shared = max(0, min(x2, right) - max(x1, left)) * max(0, min(y2, bottom) - max(y1, top))
     return bool(
-        shared / ((x2 - x1) * (y2 - y1) + found["width"] * found["height"] - shared) >= 0.99
+        shared / ((x2 - x1) * (y2 - y1) + detection["width"] * detection["height"] - shared) >= 0.99
     )

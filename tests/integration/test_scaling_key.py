@@ -41,9 +41,9 @@ def ledger(redis_client: "redis.Redis") -> Ledger:
 
 
 def _claim(ledger: Ledger, lease_s: float = 60) -> Claim:
-    found = ledger.claim(f"w/{time.monotonic_ns()}", lease_s)
-    assert found is not None
-    return found
+    claim = ledger.claim(f"w/{time.monotonic_ns()}", lease_s)
+    assert claim is not None
+    return claim
 
 
 def test_a_prediction_of_any_priority_counts_until_its_end(
@@ -85,10 +85,10 @@ def test_a_prediction_whose_worker_died_counts(redis_client: "redis.Redis", ledg
 
 def test_a_due_delivery_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
     size = redis_client.register_script(_SIZES)
-    asked = Submission(
+    submission = Submission(
         model="codes", webhook="https://example.com/hook", webhook_events=("completed",)
     )
-    ledger.create("a", asked)
+    ledger.create("a", submission)
     claim = _claim(ledger)
     assert size(keys=_keys("webhooks")) == [0, 0]
     ledger.succeed(claim, {}, {})

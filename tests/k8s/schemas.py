@@ -19,13 +19,13 @@ def problems(item: dict[str, Any]) -> list[str]:
     if custom is None:
         return list(_kubernetes_problems(json.dumps(item)))
     errors = Draft202012Validator(custom).iter_errors(item["spec"])
-    found = [f"{'/'.join(map(str, error.path))}: {error.message}" for error in errors]
+    texts = [f"{'/'.join(map(str, error.path))}: {error.message}" for error in errors]
     behavior = (
         item["spec"].get("advanced", {}).get("horizontalPodAutoscalerConfig", {}).get("behavior")
     )
     if behavior:
-        found += _kubernetes_problems(json.dumps(_autoscaler(behavior)))
-    return found
+        texts += _kubernetes_problems(json.dumps(_autoscaler(behavior)))
+    return texts
 
 
 def _autoscaler(behavior: dict[str, Any]) -> dict[str, Any]:
@@ -51,12 +51,12 @@ def _custom() -> dict[str, Any]:
 def _kubernetes_problems(text: str) -> tuple[str, ...]:
     import kubernetes_validate
 
-    found = []
+    texts = []
     for version in KUBERNETES:
         try:
             kubernetes_validate.validate(json.loads(text), version, strict=True)
         except kubernetes_validate.ValidationError as error:
-            found.append(f"{version}: {'/'.join(map(str, error.path))}: {error.message}")
+            texts.append(f"{version}: {'/'.join(map(str, error.path))}: {error.message}")
         except kubernetes_validate.SchemaNotFoundError as error:
-            found.append(f"{version}: {error.message}")
-    return tuple(found)
+            texts.append(f"{version}: {error.message}")
+    return tuple(texts)

@@ -14,9 +14,9 @@ Fault: TypeAlias = Callable[[World], None]
 
 
 def _get(world: World, kind: str, name: str) -> dict[str, Any]:
-    found = world.one(kind, name)
-    assert found is not None
-    return found
+    item = world.one(kind, name)
+    assert item is not None
+    return item
 
 
 def _pod(world: World, name: str = "api") -> dict[str, Any]:
@@ -24,25 +24,25 @@ def _pod(world: World, name: str = "api") -> dict[str, Any]:
 
 
 def _main(world: World, name: str = "api") -> dict[str, Any]:
-    found: dict[str, Any] = _pod(world, name)["containers"][0]
-    return found
+    container: dict[str, Any] = _pod(world, name)["containers"][0]
+    return container
 
 
 def _config(world: World) -> dict[str, str]:
-    found: dict[str, str] = next(
+    config: dict[str, str] = next(
         item for item in world.all("ConfigMap") if "SLUICE_API_HOST" in item["data"]
     )["data"]
-    return found
+    return config
 
 
 def _spec(world: World, kind: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = _get(world, kind, name)["spec"]
-    return found
+    spec: dict[str, Any] = _get(world, kind, name)["spec"]
+    return spec
 
 
 def _trigger(world: World) -> dict[str, Any]:
-    found: dict[str, Any] = _spec(world, "ScaledObject", "worker")["triggers"][0]
-    return found
+    trigger: dict[str, Any] = _spec(world, "ScaledObject", "worker")["triggers"][0]
+    return trigger
 
 
 FAULTS: dict[str, tuple[Check, Fault]] = {

@@ -18,10 +18,10 @@ def world(worlds: dict[str, World], request: pytest.FixtureRequest) -> World:
 
 @pytest.mark.parametrize("world", rendering.NAMES, indirect=True)
 def test_every_object_is_valid_by_its_schema(world: World) -> None:
-    found = [
+    problems = [
         f"{label(item)}: {problem}" for item in world.objects for problem in schemas.problems(item)
     ]
-    assert found == []
+    assert problems == []
 
 
 @pytest.mark.parametrize("world", rendering.NAMES, indirect=True)

@@ -65,8 +65,8 @@ def file(directory: Path, name: str, text: str) -> Path:
 def test_a_sentence_that_breaks_the_rule_is_found_in_every_kind_of_text(
     tmp_path: Path, name: str, template: str, text: str
 ) -> None:
-    found = breaches(file(tmp_path, name, template.format(text)))
-    assert [breach.reason for breach in found] == [BAD_SENTENCES[text]]
+    broken = breaches(file(tmp_path, name, template.format(text)))
+    assert [breach.reason for breach in broken] == [BAD_SENTENCES[text]]
 
 
 @pytest.mark.parametrize("text", GOOD_SENTENCES)
