@@ -9,7 +9,7 @@ from tests.chaos.scripts import audit, key
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("left", "words"),
     [
         (key("{default}:ready:normal:default", size=2), "holds 2"),
         (key("{default}:prediction:a", status="processing"), "is processing"),
