@@ -114,64 +114,71 @@ def _answers(run: Run) -> Iterator[Breach]:
     """Rules about single answers."""
     late = run.calm + run.recovery_s
     accepted = run.accepted
-    for one in run.exchanges:
-        if one.asked > late and (one.status is None or one.status == 503):
-            after = one.asked - run.calm
+    for exchange in run.exchanges:
+        if exchange.asked > late and (exchange.status is None or exchange.status == 503):
+            after = exchange.asked - run.calm
             yield Breach(
                 "unanswered",
-                one.id,
-                f"{one.op} got {one.status or one.code}, {after:.0f} s after the last fault",
+                exchange.id,
+                f"{exchange.op} got {exchange.status or exchange.code},"
+                f" {after:.0f} s after the last fault",
             )
-        if one.status is None:
+        if exchange.status is None:
             continue
-        if one.status == 500 or (one.status >= 400 and one.code is None):
+        if exchange.status == 500 or (exchange.status >= 400 and exchange.code is None):
             yield Breach(
                 "fault",
-                one.id,
-                f"{one.op} was answered {one.status} {one.code or 'without a problem document'}",
+                exchange.id,
+                f"{exchange.op} was answered {exchange.status}"
+                f" {exchange.code or 'without a problem document'}",
             )
-        elif one.status not in EXPECTED[one.op]:
-            gone = one.status == 410 and one.id in accepted
+        elif exchange.status not in EXPECTED[exchange.op]:
+            gone = exchange.status == 410 and exchange.id in accepted
             yield Breach(
                 "lost" if gone else "malformed",
-                one.id,
-                f"{one.op} was answered {one.status} {one.code}",
+                exchange.id,
+                f"{exchange.op} was answered {exchange.status} {exchange.code}",
             )
         elif (
-            one.status == 404
-            and one.op != "image"
-            and one.id in accepted
-            and one.asked > (since := accepted[one.id].answered)
+            exchange.status == 404
+            and exchange.op != "image"
+            and exchange.id in accepted
+            and exchange.asked > (since := accepted[exchange.id].answered)
         ):
             yield Breach(
                 "lost",
-                one.id,
-                f"{one.op} was answered 404 at {one.asked:.1f} s, accepted at {since:.1f} s",
+                exchange.id,
+                f"{exchange.op} was answered 404 at {exchange.asked:.1f} s,"
+                f" accepted at {since:.1f} s",
             )
-        if one.prediction and (problem := _contradiction(one)):
-            yield Breach("malformed", one.id, problem)
+        if exchange.prediction and (problem := _contradiction(exchange)):
+            yield Breach("malformed", exchange.id, problem)
 
 
-def _contradiction(one: Exchange) -> str | None:
-    seen = one.prediction or {}
-    if one.state not in TERMINAL | RUNNING:
-        return f"unknown status {one.state!r}"
-    if (seen.get("completed_at") is not None) != one.terminal:
-        return f"{one.state} with completed_at {seen.get('completed_at')}"
-    if (seen.get("output") is not None) != (one.state == "succeeded"):
-        return f"{one.state} {'with' if seen.get('output') is not None else 'without'} output"
-    if (seen.get("error_code") is not None) and one.state not in ("failed", "aborted", "canceled"):
-        return f"{one.state} with error code {seen['error_code']}"
-    if seen.get("id") != one.id:
-        return f"asked for {one.id}, answered with {seen.get('id')}"
+def _contradiction(exchange: Exchange) -> str | None:
+    seen = exchange.prediction or {}
+    if exchange.state not in TERMINAL | RUNNING:
+        return f"unknown status {exchange.state!r}"
+    if (seen.get("completed_at") is not None) != exchange.terminal:
+        return f"{exchange.state} with completed_at {seen.get('completed_at')}"
+    if (seen.get("output") is not None) != (exchange.state == "succeeded"):
+        return f"{exchange.state} {'with' if seen.get('output') is not None else 'without'} output"
+    if (seen.get("error_code") is not None) and exchange.state not in (
+        "failed",
+        "aborted",
+        "canceled",
+    ):
+        return f"{exchange.state} with error code {seen['error_code']}"
+    if seen.get("id") != exchange.id:
+        return f"asked for {exchange.id}, answered with {seen.get('id')}"
     return None
 
 
 def _never_accepted(run: Run) -> Iterator[Breach]:
     accepted = run.accepted
     for prediction_id, exchanges in run.by_id.items():
-        if any(one.op == "put" for one in exchanges) and prediction_id not in accepted:
-            last = max(exchanges, key=lambda one: one.answered)
+        if any(exchange.op == "put" for exchange in exchanges) and prediction_id not in accepted:
+            last = max(exchanges, key=lambda exchange: exchange.answered)
             yield Breach(
                 "unanswered",
                 prediction_id,
@@ -183,7 +190,9 @@ def _identity(run: Run) -> Iterator[Breach]:
     """An id has one payload and one time of creation."""
     accepted = run.accepted
     for prediction_id, exchanges in run.by_id.items():
-        created = {one.prediction["created_at"] for one in exchanges if one.prediction}
+        created = {
+            exchange.prediction["created_at"] for exchange in exchanges if exchange.prediction
+        }
         if len(created) > 1:
             yield Breach(
                 "recreated",
@@ -193,15 +202,19 @@ def _identity(run: Run) -> Iterator[Breach]:
         if prediction_id not in accepted:
             continue
         owner = accepted[prediction_id].case
-        if sum(1 for one in exchanges if one.op == "post") > 1:
+        if sum(1 for exchange in exchanges if exchange.op == "post") > 1:
             yield Breach("mixed_up", prediction_id, "given to two submissions")
-        for one in exchanges:
-            if one.op == "put" and one.status == 202 and one.case != owner:
+        for exchange in exchanges:
+            if exchange.op == "put" and exchange.status == 202 and exchange.case != owner:
                 yield Breach(
-                    "mixed_up", prediction_id, f"{one.case} was accepted under the id of {owner}"
+                    "mixed_up",
+                    prediction_id,
+                    f"{exchange.case} was accepted under the id of {owner}",
                 )
-            if one.op == "put" and one.status == 422 and one.case == owner:
-                yield Breach("mixed_up", prediction_id, f"the same payload was refused: {one.code}")
+            if exchange.op == "put" and exchange.status == 422 and exchange.case == owner:
+                yield Breach(
+                    "mixed_up", prediction_id, f"the same payload was refused: {exchange.code}"
+                )
 
 
 def _histories(run: Run) -> Iterator[Breach]:
@@ -209,7 +222,10 @@ def _histories(run: Run) -> Iterator[Breach]:
     for prediction_id, exchanges in run.by_id.items():
         end = first_end(exchanges)
         if prediction_id in run.accepted and (end is None or end.answered > run.calm + run.bound_s):
-            last = max((one for one in exchanges if one.prediction), key=lambda one: one.answered)
+            last = max(
+                (exchange for exchange in exchanges if exchange.prediction),
+                key=lambda exchange: exchange.answered,
+            )
             when = (
                 "never" if end is None else f"{end.answered - run.calm:.0f} s after the last fault"
             )
@@ -220,31 +236,32 @@ def _histories(run: Run) -> Iterator[Breach]:
             )
         if end is None or end.prediction is None:
             continue
-        for one in exchanges:
+        for exchange in exchanges:
             if (
-                one.terminal
-                and one.prediction
-                and (difference_found := _differs(end.prediction, one.prediction))
+                exchange.terminal
+                and exchange.prediction
+                and (what := _differs(end.prediction, exchange.prediction))
             ):
                 confirmed = any(x.op == "cancel" and x.status == 200 for x in exchanges)
-                kind = "uncanceled" if confirmed and "status" in difference_found else "changed"
+                kind = "uncanceled" if confirmed and "status" in what else "changed"
                 yield Breach(
                     kind,
                     prediction_id,
-                    f"{difference_found} between {end.answered:.1f} s and {one.answered:.1f} s",
+                    f"{what} between {end.answered:.1f} s and {exchange.answered:.1f} s",
                 )
                 break
         end_told = [
-            one.answered
-            for one in exchanges
-            if one.terminal or (one.op == "cancel" and one.status == 409)
+            exchange.answered
+            for exchange in exchanges
+            if exchange.terminal or (exchange.op == "cancel" and exchange.status == 409)
         ]
-        for one in exchanges:
-            if one.state in RUNNING and one.asked > min(end_told):
+        for exchange in exchanges:
+            if exchange.state in RUNNING and exchange.asked > min(end_told):
                 yield Breach(
                     "revived",
                     prediction_id,
-                    f"{one.state} at {one.asked:.1f} s, its end was told at {min(end_told):.1f} s",
+                    f"{exchange.state} at {exchange.asked:.1f} s,"
+                    f" its end was told at {min(end_told):.1f} s",
                 )
                 break
 
@@ -265,15 +282,15 @@ def _endings(run: Run) -> Iterator[Breach]:
         if end is None or end.prediction is None or prediction_id not in accepted:
             continue
         case = run.cases[str(accepted[prediction_id].case)]
-        cancels = [one for one in exchanges if one.op == "cancel"]
-        if any(one.status == 200 and one.state != "canceled" for one in cancels):
+        cancels = [exchange for exchange in exchanges if exchange.op == "cancel"]
+        if any(exchange.status == 200 and exchange.state != "canceled" for exchange in cancels):
             yield Breach(
                 "uncanceled",
                 prediction_id,
                 "the cancel was confirmed with another status than canceled",
             )
         if end.state == "canceled":
-            if not any(one.asked <= end.answered for one in cancels):
+            if not any(exchange.asked <= end.answered for exchange in cancels):
                 yield Breach("unasked", prediction_id, "canceled, and nobody had asked for that")
         elif end.state in ("failed", "aborted"):
             code = end.prediction.get("error_code")
@@ -293,16 +310,18 @@ def _endings(run: Run) -> Iterator[Breach]:
 
 def _images(run: Run) -> Iterator[Breach]:
     accepted = run.accepted
-    for one in run.exchanges:
-        if one.op == "image" and one.status == 200 and one.id in accepted:
-            expected = run.cases[str(accepted[one.id].case)].get("sha")
-            if one.sha != expected:
+    for exchange in run.exchanges:
+        if exchange.op == "image" and exchange.status == 200 and exchange.id in accepted:
+            expected = run.cases[str(accepted[exchange.id].case)].get("sha")
+            if exchange.sha != expected:
                 yield Breach(
-                    "wrong", one.id, "the annotated image is another one than without faults"
+                    "wrong", exchange.id, "the annotated image is another one than without faults"
                 )
-        elif one.op == "image" and one.status in (404, 409):
+        elif exchange.op == "image" and exchange.status in (404, 409):
             yield Breach(
-                "lost", one.id, f"the annotated image of what succeeded: {one.status} {one.code}"
+                "lost",
+                exchange.id,
+                f"the annotated image of what succeeded: {exchange.status} {exchange.code}",
             )
 
 
