@@ -20,21 +20,13 @@ from sluice.local.stack import Stack, StackConfig
 from sluice.local.supervision import reaper, shm
 from sluice.local.supervision.state import StateDirectory
 from sluice.local.supervision.supervisor import Kind
+from tests.support.waiting import until
 
 from .conftest import adder
 
 pytestmark = pytest.mark.integration
 
-TIMEOUT_S = 60.0
 UP = [sys.executable, "-m", "sluice", "up"]
-
-
-def until(condition: Callable[[], Any], what: str = "it") -> Any:
-    end = time.monotonic() + TIMEOUT_S
-    while not (result := condition()):
-        assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.05)
-    return result
 
 
 def left(pids: dict[str, int]) -> list[reaper.ProcessInfo]:
@@ -228,10 +220,10 @@ def test_nothing_is_left_when_the_command_is_killed(up: Up):
     process, description = up()
     process.kill()
     process.communicate()
-    until(lambda: not left(description["pids"]), "the end of all processes")
+    until(lambda: not left(description["pids"]), what="the end of all processes")
     until(
         lambda: not shm.segments(StateDirectory(Path(description["state"])).shm_prefix),
-        "the end of all shared memory",
+        what="the end of all shared memory",
     )
     _, again = up()  # the data are intact, and the directory is free
     assert httpx.get(f"{again['addresses']['api']}/readyz").status_code == 200

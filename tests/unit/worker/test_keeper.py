@@ -1,7 +1,6 @@
 """The keeper repairs what a crash left, and rings for predictions without a message."""
 
 import threading
-import time
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,6 +13,7 @@ from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
+from tests.support.waiting import until
 from tests.unit.worker.conftest import World
 from worker.keeper import Keeper, sweep_round
 from worker.runner import Runner
@@ -138,19 +138,12 @@ def process() -> Process:
     return Process()
 
 
-def _until(condition) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def test_the_keeper_goes_on_after_a_failed_round(process: Process) -> None:
     process.doorbell.errors = [RedisUnavailable("away"), ValueError("a fault")]
     process.world.ledger.create("a", Submission(model="codes"))
     keeper = process.keeper()
     keeper.start()
-    _until(lambda: process.doorbell.rings)
+    until(lambda: process.doorbell.rings)
     keeper.stop()
     assert process.doorbell.rings == 1
 
@@ -163,7 +156,7 @@ def test_the_keeper_runs_a_prediction_that_must_run_alone(process: Process) -> N
         ledger.sweep()
     keeper = process.keeper()
     keeper.start()
-    _until(lambda: ledger.get("a").status.terminal)
+    until(lambda: ledger.get("a").status.terminal)
     keeper.stop()
     assert ledger.get("a").status is Status.SUCCEEDED
 

@@ -21,6 +21,7 @@ from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
 from tests.support.servers import free_port
+from tests.support.waiting import until
 from worker.keeper import sweep_round
 from worker.keeper_process import run_forever
 
@@ -105,13 +106,6 @@ def _process(redis_url: str, alive: Path) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
-def _until(condition: Callable[[], object]) -> None:
-    until = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 def test_the_process_requeues_and_ends_at_sigterm(
     redis_client: "redis.Redis", redis_url: str, tmp_path: Path
 ) -> None:
@@ -119,7 +113,7 @@ def test_the_process_requeues_and_ends_at_sigterm(
     ledger.create("a", Submission(model="codes"))
     assert ledger.claim("dead", 0.01)
     with _process(redis_url, tmp_path / "alive") as process:
-        _until(
+        until(
             lambda: ledger.get("a").status is Status.STARTING and redis_client.llen("default") == 1
         )
         process.send_signal(signal.SIGTERM)
@@ -132,7 +126,7 @@ def test_the_process_survives_an_unavailable_redis(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert "Redis is unavailable" in process.stderr.readline()
         alive.unlink()
-        _until(alive.exists)
+        until(alive.exists)
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
 

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from sluice.errors import LeaseLost, RedisUnavailable
 from sluice.prediction import Claim, Status, Submission
 from tests.fakes.ledger import MemoryLedger
+from tests.support.waiting import until
 from worker.watchdog import LeaseWatchdog
 
 
@@ -20,13 +20,6 @@ def _claim(ledger: MemoryLedger, name: str, lease_s: float = 10) -> Claim:
     claim = ledger.claim(f"owner of {name}", lease_s)
     assert claim is not None
     return claim
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_only_held_leases_are_renewed() -> None:
@@ -41,7 +34,7 @@ def test_only_held_leases_are_renewed() -> None:
     now[0] += 0.5
     before = held.renewed_at
     watchdog.start()
-    _until(lambda: held.renewed_at > before)
+    until(lambda: held.renewed_at > before)
     now[0] += 0.5
     assert ledger.sweep().requeued == ("released",)
     assert ledger.get("held").status is Status.PROCESSING
@@ -59,7 +52,7 @@ def test_a_lost_lease_is_noticed() -> None:
     watchdog.start()
     hold.check()
     ledger.cancel("a")
-    _until(lambda: hold.lost)
+    until(lambda: hold.lost)
     watchdog.stop()
     with pytest.raises(LeaseLost):
         hold.check()
@@ -83,7 +76,7 @@ def test_an_outage_loses_no_lease() -> None:
     assert hold.renewed_at == before
     assert not hold.lost
     ledger.away = False
-    _until(lambda: hold.renewed_at > before)
+    until(lambda: hold.renewed_at > before)
     watchdog.stop()
 
 
@@ -118,9 +111,9 @@ def test_the_alive_file_is_touched_at_each_beat(tmp_path: Path) -> None:
     alive = tmp_path / "alive"
     watchdog = LeaseWatchdog(MemoryLedger(), lease_s=30, alive_file=alive)
     watchdog.start()
-    _until(alive.exists)
+    until(alive.exists)
     first = alive.stat().st_mtime_ns
-    _until(lambda: alive.stat().st_mtime_ns > first)
+    until(lambda: alive.stat().st_mtime_ns > first)
     watchdog.stop()
 
 

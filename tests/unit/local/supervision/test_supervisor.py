@@ -12,16 +12,7 @@ from sluice.errors import LocalStackError
 from sluice.local.supervision import reaper, shm
 from sluice.local.supervision.process import Spec
 from sluice.local.supervision.supervisor import Kind, Supervisor
-
-PATIENCE_S = 20.0  # long enough for a busy machine
-
-
-def until(condition, what="it"):
-    end = time.monotonic() + PATIENCE_S
-    while not (result := condition()):
-        assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.02)
-    return result
+from tests.support.waiting import until
 
 
 def running(pid):
@@ -177,7 +168,7 @@ def test_a_grandchild_ends_with_its_parent(supervisor, tmp_path):
     supervisor.start([shell("sleep 60 & echo $!; exec sleep 60")])
     grandchild = int(until(lambda: text(tmp_path / "child.log")))
     os.kill(supervisor.pids["child"], signal.SIGKILL)
-    until(lambda: not running(grandchild), "the grandchild's end")
+    until(lambda: not running(grandchild), what="the grandchild's end")
 
 
 def test_stop_while_a_child_is_still_starting(supervisor):
@@ -220,7 +211,8 @@ def test_nothing_is_left_after_a_supervisor_is_killed(tmp_path):
     process.kill()
     process.communicate()
     until(
-        lambda: not any(map(running, (child, grandchild, reaper_pid))), "the end of all processes"
+        lambda: not any(map(running, (child, grandchild, reaper_pid))),
+        what="the end of all processes",
     )
     assert not segment.exists()
 
