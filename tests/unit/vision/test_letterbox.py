@@ -102,7 +102,7 @@ class TestLetterbox:
             turned.apply(image.swapaxes(0, 1)), turned.apply(image.swapaxes(0, 1).copy())
         )
 
-    def test_apply_refuses_what_it_was_not_made_for(self) -> None:
+    def test_apply_refuses_an_image_or_a_canvas_of_another_shape(self) -> None:
         box = Letterbox.fit((60, 80), (64, 64))
         with pytest.raises(ValueError, match=r"the image must be \(60, 80, 3\) uint8"):
             box.apply(picture(0, (61, 80)))
@@ -115,7 +115,7 @@ class TestLetterbox:
 
     @steady
     @given(sizes, network_sizes, st.floats(0, 1), st.floats(0, 1))
-    def test_there_and_back(
+    def test_a_point_mapped_to_the_canvas_and_back_is_unchanged(
         self, source: tuple[int, int], network: tuple[int, int], u: float, v: float
     ) -> None:
         x, y = u * source[1], v * source[0]
@@ -226,7 +226,7 @@ class TestCentreCrop:
         assert CentreCrop.fit((1, 100_000), (224, 224)).apply(image, out) is out
         assert (out == 9).all()
 
-    def test_apply_refuses_what_it_was_not_made_for(self) -> None:
+    def test_apply_refuses_an_image_or_a_canvas_of_another_shape(self) -> None:
         with pytest.raises(ValueError, match="the image must be"):
             CentreCrop.fit((60, 80), (64, 64)).apply(picture(0, (61, 80)))
 

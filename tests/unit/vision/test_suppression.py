@@ -63,7 +63,7 @@ class TestSuppress:
         st.integers(1, 300),
         st.booleans(),
     )
-    def test_equals_the_textbook(
+    def test_suppression_equals_the_textbook_algorithm(
         self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool
     ) -> None:
         boxes, (scores, class_ids) = crowd(seed, count), ranks(seed, count, classes)
@@ -85,7 +85,7 @@ class TestSuppress:
         st.integers(1, 60),
         st.booleans(),
     )
-    def test_rotated_equals_the_textbook(
+    def test_rotated_suppression_equals_the_textbook_algorithm(
         self, seed: int, count: int, classes: int, iou: float, limit: int, agnostic: bool
     ) -> None:
         random = np.random.default_rng(seed)
@@ -101,7 +101,7 @@ class TestSuppress:
 
     @settings(steady, max_examples=40)
     @given(seeds, st.integers(0, 300), st.integers(1, 4))
-    def test_what_stays_does_not_overlap_and_what_goes_has_a_reason(
+    def test_kept_boxes_do_not_overlap_and_each_dropped_box_overlaps_a_better_one(
         self, seed: int, count: int, classes: int
     ) -> None:
         boxes, (scores, class_ids) = crowd(seed, count), ranks(seed, count, classes)
@@ -113,7 +113,7 @@ class TestSuppress:
         gone = np.setdiff1d(np.arange(count), kept)
         assert all((clash[i, kept] & (scores[kept] >= scores[i])).any() for i in gone)
 
-    def test_an_overlap_of_just_the_threshold_stays(self) -> None:
+    def test_boxes_that_overlap_by_exactly_the_threshold_are_kept(self) -> None:
         boxes = floats([[0, 0, 2, 1], [1, 0, 2, 1]])  # IoU 1/2
         scores, class_ids = floats([0.5, 0.9]), np.array([0, 0])
         assert suppress(boxes, scores, class_ids, iou=0.5, max_detections=9).tolist() == [1, 0]
@@ -132,7 +132,7 @@ class TestSuppress:
         ("function", "limit", "width"),
         [(suppress, MAX_CANDIDATES, 4), (suppress_rotated, MAX_ROTATED, 5)],
     )
-    def test_only_so_many_candidates_are_looked_at(
+    def test_the_number_of_candidates_is_bounded(
         self, function: Any, limit: int, width: int
     ) -> None:
         boxes = np.tile(floats([0, 0, 9, 9, 0][:width]), (limit + 1, 1))

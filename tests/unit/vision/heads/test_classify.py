@@ -31,7 +31,7 @@ def test_classes_come_out_best_first_whatever_the_confidence(make_model: MakeMod
     assert len(result) == 4
 
 
-def test_only_so_many_and_only_the_classes_asked_for(make_model: MakeModel) -> None:
+def test_only_max_detections_and_only_the_wanted_classes_come_out(make_model: MakeModel) -> None:
     model = make_model(Task.CLASSIFY, classes=4)
     assert decode(model, [0.1, 0.6, 0.1, 0.2], max_detections=2).class_ids.tolist() == [1, 3]
     assert decode(model, [0.1, 0.6, 0.1, 0.2], classes=(0, 3)).class_ids.tolist() == [3, 0]
@@ -48,7 +48,7 @@ def test_logits_become_probabilities(make_model: MakeModel, logits: list[float])
     )
 
 
-def test_broken_numbers_are_left_out(make_model: MakeModel) -> None:
+def test_scores_that_are_not_finite_are_left_out(make_model: MakeModel) -> None:
     result = decode(make_model(Task.CLASSIFY), [np.nan, 0.7, np.inf])
     assert result.class_ids.tolist() == [1]
 

@@ -59,7 +59,7 @@ def decode(
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 class TestEveryLayout:
-    def test_rows_come_out_best_first(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_detections_come_out_best_first(self, make_model: MakeModel, layout: Layout) -> None:
         rows = [((0, 0, 10, 20), 0, 0.5), ((30, 30, 40, 40), 2, 0.75), ((5, 40, 15, 50), 1, 0.1)]
         detections = decode(make_model(Task.DETECT, layout), table_of(layout, [*rows]))
         assert detections.boxes.tolist() == [[30, 30, 40, 40], [0, 0, 10, 20]]
@@ -90,7 +90,9 @@ class TestEveryLayout:
         )
         assert detections.boxes.tolist() == [[0, 0, 100, 50], [125, 12.5, 200, 100]]
 
-    def test_nothing_gives_empty_arrays(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_an_output_without_detections_gives_empty_arrays(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         for rows in ([], [((0.0, 0.0, 10.0, 20.0), 0, 0.2)]):
             detections = decode(make_model(Task.DETECT, layout), table_of(layout, rows))
             assert (
@@ -105,7 +107,7 @@ class TestEveryLayout:
             assert detections.boxes.dtype == np.float32
             assert detections.class_ids.dtype == np.int64
 
-    def test_the_confidence_itself_is_not_enough(
+    def test_a_score_equal_to_the_confidence_is_left_out(
         self, make_model: MakeModel, layout: Layout
     ) -> None:
         output = table_of(layout, [((0, 0, 10, 20), 0, 0.5)])
@@ -125,7 +127,7 @@ class TestEveryLayout:
         detections = decode(make_model(Task.DETECT, layout), output, max_detections=2)
         assert detections.scores == pytest.approx([0.8, 0.6])
 
-    def test_overlaps_are_suppressed_unless_the_model_did(
+    def test_overlaps_are_suppressed_unless_the_model_suppressed_them(
         self, make_model: MakeModel, layout: Layout
     ) -> None:
         rows = [((0, 0, 10, 10), 0, 0.9), ((0, 0, 10, 9), 0, 0.8), ((0, 0, 9, 10), 1, 0.7)]
@@ -139,7 +141,7 @@ class TestEveryLayout:
             assert len(decode(model, output, iou=0.95)) == 3
 
     @pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 1e30])
-    def test_broken_numbers_are_no_detections(
+    def test_a_row_with_a_number_that_is_not_finite_is_no_detection(
         self, make_model: MakeModel, layout: Layout, broken: float
     ) -> None:
         model = make_model(Task.DETECT, layout)
@@ -201,7 +203,7 @@ def test_objectness_counts_in_the_score_but_is_not_the_score(make_model: MakeMod
     assert detections.class_ids.tolist() == [2, 1]
 
 
-def test_a_row_is_of_its_best_class_only(make_model: MakeModel) -> None:
+def test_a_row_counts_for_its_best_class_only(make_model: MakeModel) -> None:
     output = np.array([[5, 5, 10, 10, 0.6, 0.9, 0.7]], np.float32).T
     model = make_model(Task.DETECT)
     assert decode(model, output).class_ids.tolist() == [1]
@@ -244,7 +246,7 @@ def test_the_first_output_that_fits_is_read(make_model: MakeModel) -> None:
     classes=st.none() | st.sampled_from([(0,), (1, 2)]),
     agnostic=st.booleans(),
 )
-def test_equals_a_slow_reading(
+def test_decoding_equals_a_slow_reference(
     make_model: MakeModel,
     seed: int,
     rows: int,

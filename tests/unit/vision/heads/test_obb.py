@@ -81,7 +81,9 @@ class TestEveryLayout:
             [-37.5, 12.5],
         ]
 
-    def test_nothing_gives_empty_arrays(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_an_output_without_detections_gives_empty_arrays(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         detections = decode(
             make_model(Task.OBB, layout), output_of(layout, [((0, 16, 16, 8, 0), 0.1)])
         )
@@ -93,7 +95,7 @@ class TestEveryLayout:
             (0, 4, 2),
         )
 
-    def test_overlaps_are_suppressed_unless_the_model_did(
+    def test_overlaps_are_suppressed_unless_the_model_suppressed_them(
         self, make_model: MakeModel, layout: Layout
     ) -> None:
         rows = [

@@ -44,7 +44,9 @@ def test_keypoints_are_mapped_to_the_source_and_clipped(
 
 
 @pytest.mark.parametrize("layout", list(Layout))
-def test_nothing_gives_empty_arrays(make_model: MakeModel, layout: Layout) -> None:
+def test_an_output_without_detections_gives_empty_arrays(
+    make_model: MakeModel, layout: Layout
+) -> None:
     output = output_of(layout, [0.0] * 51)
     detections = heads.decode(
         make_model(Task.POSE, layout), {"output0": output}, DecodeParameters(confidence=0.9), VIEW

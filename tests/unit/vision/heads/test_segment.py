@@ -89,7 +89,9 @@ class TestEveryLayout:
             [71.875, 71.875],
         ]
 
-    def test_nothing_gives_an_empty_list(self, make_model: MakeModel, layout: Layout) -> None:
+    def test_an_output_without_detections_gives_an_empty_list(
+        self, make_model: MakeModel, layout: Layout
+    ) -> None:
         output = np.zeros_like(output_of(layout))
         assert decode(make_model(Task.SEGMENT, layout), output, prototypes_of(2, 1)).polygons == []
 
@@ -129,7 +131,9 @@ def test_another_number_of_coefficients_is_explained(make_model: MakeModel) -> N
 class TestDrawMask:
     @steady
     @given(seeds)
-    def test_equals_scaling_all_and_cutting_out_the_box(self, seed: int) -> None:
+    def test_draw_mask_equals_scaling_the_whole_mask_and_cutting_out_the_box(
+        self, seed: int
+    ) -> None:
         random = np.random.default_rng(seed)
         corner = random.uniform(-20, 90, 2)
         box = np.concatenate((corner, corner + random.uniform(-5, 60, 2))).astype(np.float32)
@@ -149,7 +153,9 @@ class TestDrawMask:
 class TestOutline:
     @steady
     @given(seeds, st.integers(1, 4))
-    def test_all_parts_are_in_it_and_nothing_else(self, seed: int, count: int) -> None:
+    def test_the_outline_contains_all_parts_of_a_mask_and_nothing_else(
+        self, seed: int, count: int
+    ) -> None:
         random = np.random.default_rng(seed)
         mask = np.zeros((40, 60), np.uint8)
         for x, y in random.integers(0, (50, 30), (count, 2)):
@@ -163,7 +169,7 @@ class TestOutline:
         solid = cv2.drawContours(np.zeros_like(mask), parts, -1, 1, cv2.FILLED)
         assert not (extra.astype(bool) & (solid == 0)).any()
 
-    def test_a_bridge_adds_no_area(self) -> None:
+    def test_a_bridge_between_parts_adds_no_area(self) -> None:
         mask = np.zeros((20, 40), np.uint8)
         mask[2:8, 2:8] = 1
         mask[10:18, 20:30] = 1
@@ -171,7 +177,7 @@ class TestOutline:
         assert polygon.dtype == np.float32
         assert cv2.contourArea(polygon) == 5 * 5 + 7 * 9
 
-    def test_the_least_of_too_many_parts_are_left_out(self) -> None:
+    def test_the_smallest_of_too_many_parts_are_left_out(self) -> None:
         mask = np.zeros((10, 400), np.uint8)
         mask[4, ::3] = 1
         mask[2:8, 200:206] = 1
@@ -179,11 +185,11 @@ class TestOutline:
         assert len(polygon) < 60
         assert fill(polygon, mask.shape)[2:8, 200:206].all()
 
-    def test_nothing_has_no_outline(self) -> None:
+    def test_an_empty_mask_has_no_outline(self) -> None:
         assert outline(np.zeros((5, 5), np.uint8)).shape == (0, 2)
         assert outline(np.zeros((0, 0), np.uint8)).shape == (0, 2)
 
-    def test_one_pixel_has_one_corner(self) -> None:
+    def test_a_mask_of_one_pixel_has_one_corner(self) -> None:
         mask = np.zeros((5, 5), np.uint8)
         mask[3, 2] = 1
         assert outline(mask).tolist() == [[2, 3]]
