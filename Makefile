@@ -11,7 +11,7 @@ COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.t
 help:
 	@echo "make demo [IMAGES=...]  images through the whole pipeline, on real Redis and real Triton"
 	@echo "make up                 the same stack, until Ctrl-C"
-	@echo "make test | check       every test | style, types, imports, manifests"
+	@echo "make test | check       every test | style, types, imports, Lua, manifests"
 	@echo "make chaos              five minutes of damage to the live stack, and a check of every promise"
 	@echo "make bench              timings, as ratios to a baseline"
 	@echo "make clean              remove everything that these targets made"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.plain_english import ROOT, tracked
+from tests.support.plain_english import ROOT, breaches, tracked
 
 DOCUMENTS = [path for path in tracked() if path.suffix == ".md"]
 TOP = "sluice|api|worker|tests|docs|k8s|compose|tools|benchmarks|samples|constraints"
@@ -36,6 +36,11 @@ def test_paths_and_links_lead_somewhere(document: Path) -> None:
     lost = [path for path in paths(text) if not (ROOT / path).exists()]
     lost += [link for link in links(text) if not (document.parent / link).exists()]
     assert not lost
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_sentence_breaks_the_rule(document: Path) -> None:
+    assert not [(breach.reason, breach.sentence) for breach in breaches(document)]
 
 
 def test_the_pages_that_code_names_exist() -> None:
