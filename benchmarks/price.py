@@ -48,13 +48,12 @@ def _speed(running: Any, mode: str, work: str, count: int) -> float:
     redis = client(running)
     redis.flushall()
     stores = _stores(running.addresses.redis, QueueSettings(name=QUEUE, max_bytes=10**10))
+    image = IMAGE if work == "pipeline" else b"x"
     for number in range(count):
         if mode == "ledger":
-            stores.intake.accept_new(IMAGE if work == "pipeline" else b"x", Submission(model="codes"))
+            stores.intake.accept_new(image, Submission(model="codes"))
         else:
-            stores.blobs.put(
-                input_key(str(number), ""), IMAGE if work == "pipeline" else b"x", 3600
-            )
+            stores.blobs.put(input_key(str(number), ""), image, 3600)
             stores.celery.send_task("plain", [str(number)], queue=QUEUE, retry=False)
     environment = {
         "PRICE_REDIS": running.addresses.redis,
