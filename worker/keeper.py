@@ -13,7 +13,8 @@ from collections.abc import Callable
 from sluice.blobs.store import Blobs, input_key
 from sluice.errors import SluiceError, Unavailable
 from sluice.intake.doorbell import MAX_WAITING_RINGS, Doorbell
-from sluice.ledger.predictions import Ledger, Swept
+from sluice.ledger.answers import Swept
+from sluice.ledger.predictions import Ledger
 from worker.runner import Runner
 from worker.watchdog import LeaseWatchdog, replace_process
 

@@ -6,7 +6,8 @@ import time
 
 import anyio.to_thread
 
-from sluice.ledger.predictions import Ledger, QueueLoad
+from sluice.ledger.answers import QueueLoad
+from sluice.ledger.predictions import Ledger
 from sluice.prediction import Prediction, Status
 from sluice.resources import QueuePosition
 

@@ -10,7 +10,8 @@ from sluice.blobs.store import Blobs, input_key
 from sluice.errors import Conflict, Gone, IdReused, NotFound, QueueFull, Unavailable
 from sluice.ids import new_id
 from sluice.intake.doorbell import MAX_WAITING_RINGS, Doorbell
-from sluice.ledger.predictions import Created, Ledger
+from sluice.ledger.answers import Created
+from sluice.ledger.predictions import Ledger
 from sluice.prediction import Prediction, Submission, digest
 
 log = logging.getLogger(__name__)

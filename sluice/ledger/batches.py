@@ -13,9 +13,8 @@ from pydantic import TypeAdapter
 
 from sluice.batch import Batch, BatchSubmission, ItemError
 from sluice.errors import Conflict, Gone, IdReused, NotFound
-from sluice.ledger.predictions import script_limits
 from sluice.ledger.record import from_record
-from sluice.ledger.scripts import load
+from sluice.ledger.scripts import load, script_limits
 from sluice.prediction import Prediction, Priority, Status
 from sluice.redisio.connection import translated
 from sluice.redisio.names import Names

@@ -8,7 +8,8 @@ import pytest
 import redis
 
 from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, OutputTooLarge
-from sluice.ledger.predictions import WORKER_LOST, Ledger, RedisLedger, Swept
+from sluice.ledger.answers import WORKER_LOST, Swept
+from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import TRANSITIONS, Claim, Parameters, Priority, Status, Submission
 from sluice.settings import QueueSettings
 from tests.support.ledgers import PROBLEM, claimed, lapse, limited

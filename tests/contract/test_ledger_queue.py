@@ -7,7 +7,8 @@ import pytest
 import redis
 
 from sluice.errors import NotFound, QueueFull
-from sluice.ledger.predictions import TOO_LATE, Ledger, RedisLedger, Swept
+from sluice.ledger.answers import TOO_LATE, Swept
+from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Priority, Status, Submission
 from sluice.settings import QueueSettings
 from tests.support.ledgers import claimed, limited

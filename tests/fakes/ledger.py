@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
-from sluice.ledger.predictions import TOO_LATE, WORKER_LOST, Created, QueueLoad, Swept, check_size
+from sluice.ledger.answers import TOO_LATE, WORKER_LOST, Created, QueueLoad, Swept
+from sluice.ledger.predictions import check_size
 from sluice.prediction import (
     Claim,
     Prediction,

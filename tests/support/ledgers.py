@@ -4,7 +4,8 @@ import uuid
 
 import pytest
 
-from sluice.ledger.predictions import Ledger, RedisLedger, Swept
+from sluice.ledger.answers import Swept
+from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Problem, Submission
 from sluice.settings import QueueSettings
 from tests.fakes.ledger import MemoryLedger

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
-from sluice.ledger.predictions import WORKER_LOST
+from sluice.ledger.answers import WORKER_LOST
 from sluice.prediction import TRANSITIONS, Problem, Status
 from sluice.settings import QueueSettings
 

@@ -6,7 +6,7 @@ import pytest
 
 from api.errors import STATUSES
 from sluice.errors import LeaseLost, LocalStackError, SluiceError
-from sluice.ledger.predictions import TOO_LATE, WORKER_LOST
+from sluice.ledger.answers import TOO_LATE, WORKER_LOST
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "errors.md"
 

@@ -9,7 +9,7 @@ from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, IdReused, NotFound, QueueFull, RedisUnavailable
 from sluice.ids import new_id
 from sluice.intake.intake import Intake
-from sluice.ledger.predictions import Created
+from sluice.ledger.answers import Created
 from sluice.prediction import Prediction, Status, Submission, digest
 from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs

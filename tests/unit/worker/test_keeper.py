@@ -7,7 +7,7 @@ import pytest
 
 from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, RedisUnavailable
-from sluice.ledger.predictions import Swept
+from sluice.ledger.answers import Swept
 from sluice.prediction import Status, Submission
 from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs

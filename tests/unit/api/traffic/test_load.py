@@ -7,7 +7,7 @@ import pytest
 
 from api.traffic.load import QueueLoadCache
 from sluice.errors import RedisUnavailable
-from sluice.ledger.predictions import QueueLoad
+from sluice.ledger.answers import QueueLoad
 from tests.fakes.ledger import MemoryLedger
 
 pytestmark = pytest.mark.anyio
