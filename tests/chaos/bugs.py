@@ -115,7 +115,7 @@ BUGS = [
             Edit(
                 "sluice/intake/intake.py", "if prediction.digest != submission_digest:", "if False:"
             ),
-            Edit("sluice/ledger/predictions.py", "if found.digest != digest:", "if False:"),
+            Edit("sluice/ledger/predictions.py", "if prediction.digest != digest:", "if False:"),
         ],
         frozenset({"mixed_up"}),
         ["stall:front", "kill:api"],
