@@ -1,1 +1,1 @@
-"""Who may call, and how often."""
+"""Access: the keys of callers, and their rates."""

@@ -1,8 +1,7 @@
-"""How often a caller may submit: the generic cell rate algorithm, on Redis's own clock, one for all api processes.
+"""How often a caller may submit: the generic cell rate algorithm, for all api processes together.
 
-In the form of ITU-T I.371's leaky bucket: a level falls with time and rises by one for each submission, up to the burst. It
-counts in whole billionths of a submission, one for each thousandth of a submission per second and microsecond, so that nothing is
-ever rounded. A key `{default}:rate:<name>` holds the level and when it was so; it expires some time after the level is 0.
+The form is the leaky bucket of ITU-T I.371: a level falls with time and rises by one for each
+submission, up to the burst. The clock is Redis's. `lua/take.lua` holds the algorithm.
 """
 
 from typing import Protocol
@@ -21,14 +20,16 @@ class RateLimiter(Protocol):
     """Every implementation passes `tests/contract/test_ratelimit.py`."""
 
     def take(self, name: str, rate_per_s: float, burst: int) -> None:
-        """Count one submission of `name`, which may have `rate_per_s` a second, in thousandths, and `burst` at once.
+        """Count one submission of the API key `name`.
 
-        Raises RateLimited with the time until the next one is allowed, and does not count it then; RedisUnavailable.
+        `rate_per_s` counts in thousandths; `burst` submissions may come at once. Raises
+        RedisUnavailable. Raises RateLimited, with the time until the next submission is allowed;
+        then this one is not counted.
         """
 
 
 class RedisRateLimiter:
-    """The rates of one queue's callers. A test sets `clock`: Lua that gives seconds and microseconds."""
+    """The rates of one queue's callers. `clock`: Lua for seconds and microseconds, in tests."""
 
     def __init__(self, client: "redis.Redis", queue: str, clock: str | None = None) -> None:
         self._redis = client

@@ -1,4 +1,4 @@
-"""Files that clients upload before they submit them: the bytes are a blob, what is known of them is in Redis."""
+"""Files that clients upload before they submit them: bytes in a blob, the record in Redis."""
 
 import hashlib
 import json
@@ -23,15 +23,19 @@ _ADD, _USE, _DELETE = (
 
 
 class Files(Protocol):
-    """Every implementation passes `tests/contract/test_files.py`. All methods raise RedisUnavailable and BlobsUnavailable.
+    """Every implementation passes `tests/contract/test_files.py`.
 
-    `key` is the name of an API key; another key's file is unknown to it.
+    All methods raise RedisUnavailable and BlobsUnavailable. `key` is the name of an API key; the
+    file of another key is unknown.
     """
 
     def add(
         self, data: bytes, key: str, *, name: str, content_type: str, metadata: dict[str, Any]
     ) -> File:
-        """Keep `data`. To make room, the key's files that were submitted go, the longest unused first. Raises TooManyFiles."""
+        """Keep `data`. To make room, submitted files of the key go, the longest unused first.
+
+        Raises TooManyFiles where that is not enough.
+        """
 
     def get(self, file_id: str, key: str) -> File:
         """Raises NotFound."""
@@ -47,7 +51,7 @@ class Files(Protocol):
 
 
 class RedisFiles:
-    """The files of one queue's callers. Of `settings`, what begins with `file` is heeded."""
+    """The files of one queue's callers. `settings`: those that begin with `file`."""
 
     def __init__(
         self, client: "redis.Redis", queue: str, blobs: Blobs, settings: BlobsSettings
@@ -140,7 +144,8 @@ def blob_key(file_id: str) -> str:
 
 def too_many(wait_s: float) -> TooManyFiles:
     return TooManyFiles(
-        "there are as many files, or as many bytes in them, as are allowed; delete some, or wait until the next one expires",
+        "there are as many files, or bytes in them, as are allowed; delete some, or wait until the"
+        " next one expires",
         wait_s,
     )
 

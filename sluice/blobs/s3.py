@@ -1,5 +1,7 @@
-"""Blobs in a bucket of S3, or of what speaks its protocol. S3 forgets nothing by itself to the second, so each object says when it
-expires and readers heed that; a rule of the bucket removes what nobody deleted (k8s/components/s3-blobs/README.md).
+"""Blobs in a bucket of S3, or of a store with its protocol.
+
+S3 deletes nothing at an exact time. Each object therefore says when it expires, and readers check
+that. A rule of the bucket removes what nobody deleted (`k8s/components/s3-blobs/README.md`).
 """
 
 import time
@@ -16,16 +18,19 @@ from sluice.errors import BlobsUnavailable
 from sluice.settings import BlobsSettings
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, S3Config  # which are there for types only
+    from obstore.store import ClientConfig, S3Config  # they exist for type checkers only
 
-_EXPIRES = "expires-at"  # of an object's metadata: seconds since the epoch, by the writer's clock
+# In an object's metadata: seconds since the epoch, by the writer's clock.
+_EXPIRES = "expires-at"
 
 
 def connect(
     url: str, settings: BlobsSettings, *, connect_timeout_s: float, timeout_s: float
 ) -> S3Store:
-    """`s3://bucket/prefix`, with credentials as AWS's own tools find them: AWS_ACCESS_KEY_ID and its kin, a web identity, the
-    machine's role. Asks nobody yet. Raises ValueError.
+    """The store at `s3://bucket/prefix`; makes no request yet. Raises ValueError.
+
+    Credentials are found as AWS's own tools find them: variables such as AWS_ACCESS_KEY_ID, a web
+    identity, or the machine's role.
     """
     config: S3Config = {"virtual_hosted_style_request": not settings.s3_path_style}
     if settings.s3_endpoint:
@@ -41,7 +46,8 @@ def connect(
             url,
             config=config,
             client_options={**times, "allow_http": settings.s3_allow_http},
-            # Whoever called tries again: the client after a 503, the worker by its ledger. A retry here would only make them wait.
+            # The caller tries again: a client after a 503, a worker through the ledger. A retry
+            # here would only make them wait.
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=timeout_s)},
         )
     except BaseError:
@@ -51,7 +57,7 @@ def connect(
 
 
 class S3Blobs:
-    """Each blob is one object, written whole. S3 is consistent: what was put is read by whoever asks next, whichever process."""
+    """Each blob is one object, written whole. S3 is consistent: a put is visible to all at once."""
 
     def __init__(self, store: S3Store, clock: Callable[[], float] = time.time) -> None:
         self.store = store
@@ -70,18 +76,16 @@ class S3Blobs:
             return None if found is None else found.bytes().to_bytes()
 
     def keep(self, key: str, ttl_s: int) -> bool:
-        """An object's metadata can't be changed, so it is written anew, unless it was to live for nearly as long anyway.
+        """Write the object again, since metadata can't be changed; not where it lives long enough.
 
-        A blob that somebody deletes at that moment may be there again: then the bucket's rule removes it.
+        A blob that is deleted at the same moment may come back; then the bucket's rule removes it.
         """
         with _translated():
             found = self._find(key, head=True)
             if found is None:
                 return False
             if 0.95 * ttl_s <= _expires(found) - self._clock() <= ttl_s:
-                return (
-                    True  # as after each submission under the caller's id: it was put a moment ago
-                )
+                return True  # it was put a moment ago
         data = self.get(key)
         if data is None:
             return False
@@ -91,12 +95,15 @@ class S3Blobs:
     def delete(self, *keys: str) -> None:
         with _translated():
             try:
-                obstore.delete(self.store, keys)  # a thousand in a request
+                obstore.delete(self.store, keys)  # a thousand objects in a request
             except FileNotFoundError as error:
                 _missing(error)
 
     def _find(self, key: str, *, head: bool = False) -> Any:
-        """The object, of whose bytes none is read yet, or none at all with `head`; None where there is none, or it has expired."""
+        """The object, its bytes not read yet; None where it is missing or has expired.
+
+        With `head`, only the metadata is requested.
+        """
         try:
             found = obstore.get(self.store, key, options={"head": head})
         except FileNotFoundError as error:
@@ -106,19 +113,23 @@ class S3Blobs:
 
 
 def _expires(found: Any) -> float:
-    """What is not ours has no such time, and counts as expired."""
+    """When an object expires. A foreign object has no such time, and counts as expired."""
     return float(found.attributes.get(_EXPIRES, 0))
 
 
 def _missing(error: FileNotFoundError) -> None:
-    """A bucket that is not there says so with the same status as an object: taken for one, every prediction would fail."""
+    """Raise `error` where the bucket is missing, not the object; both have the same status."""
     if "NoSuchBucket" in str(error):
         raise error
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Says no address and no cause: the message may reach a client, and obstore's errors show all of the request."""
+    """Raises BlobsUnavailable for each error of obstore.
+
+    The message names no address and no cause: a client may see it, and obstore's errors show the
+    whole request.
+    """
     try:
         yield
     except (BaseError, OSError):

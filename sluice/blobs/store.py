@@ -11,7 +11,10 @@ _AT_ONCE = 100  # keys in one command: Redis does nothing else meanwhile
 
 
 class Blobs(Protocol):
-    """Every implementation passes `tests/contract/test_blobs.py`. All methods raise BlobsUnavailable when the store is away."""
+    """Every implementation passes `tests/contract/test_blobs.py`.
+
+    All methods raise BlobsUnavailable where the store is unavailable.
+    """
 
     def put(self, key: str, data: bytes, ttl_s: int) -> None:
         """Store `data` for `ttl_s` seconds; replaces what was there."""
@@ -20,14 +23,14 @@ class Blobs(Protocol):
         """The bytes, or None when they were never stored, were deleted or have expired."""
 
     def keep(self, key: str, ttl_s: int) -> bool:
-        """Let a blob live `ttl_s` seconds from now. Returns whether there is one."""
+        """Let a blob live `ttl_s` seconds from now. Returns False where there is none."""
 
     def delete(self, *keys: str) -> None:
-        """No error when there is nothing."""
+        """Delete blobs; a missing one is no error."""
 
 
 def input_key(prediction_id: str, digest: str) -> str:
-    """Two submissions that race for one id have a key each, so that neither can replace the other's image."""
+    """The digest is part of the key: of two submissions with one id, neither replaces the image."""
     return f"{prediction_id}/input-{digest[:16]}"
 
 
@@ -35,9 +38,9 @@ def annotated_key(prediction_id: str) -> str:
     return f"{prediction_id}/annotated"
 
 
-def stored_key(key: str) -> str:
-    """Where Redis has a blob."""
-    return f"blob:{key}"
+def stored_key(blob_key: str) -> str:
+    """The name of the blob's key in Redis."""
+    return f"blob:{blob_key}"
 
 
 class RedisBlobs:

@@ -1,7 +1,10 @@
-"""Batches: many images that came in one call. The ledger's scripts count their predictions by status; the last one ends the batch.
+"""Batches: many images that came in one call.
 
-A batch's predictions are `<batch's id>-<index of the image>`, so that a call that comes again makes none twice. They are in no list
-but the batch's. A batch takes predictions until it is sealed, and nothing live is left, or it is canceled.
+The ledger's scripts count a batch's predictions by status, and the last one ends the batch.
+
+The id of a prediction is `<batch's id>-<index of the image>`: a repeated call creates none twice.
+No list but the batch's shows these predictions. A batch takes predictions until it is canceled, or
+is sealed and has no live prediction.
 """
 
 import json
@@ -29,33 +32,40 @@ _ERRORS = TypeAdapter(tuple[ItemError, ...])
 
 
 class Batches(Protocol):
-    """Every implementation passes `tests/contract/test_batches.py`. All methods raise RedisUnavailable when the store is away.
+    """Every implementation passes `tests/contract/test_batches.py`.
 
-    Where a method takes the name of an API key, another key's batch is unknown to it.
+    All methods raise RedisUnavailable where the store is unavailable. A method that takes `key`,
+    the name of an API key, treats the batch of another key as unknown.
     """
 
     def open(self, batch_id: str, submission: BatchSubmission, digest: str = "") -> Batch:
-        """Record a batch that predictions may be created for. The same one again goes on where it was, unless it has ended.
+        """Record a batch, so that predictions may be created for it.
 
-        Raises IdReused where the id has another digest, Gone where it has been used up.
+        The same batch again goes on where it stopped, unless it has ended. Raises IdReused where
+        the id has another digest, Gone where its retention is over.
         """
 
     def seal(self, batch_id: str, errors: Sequence[ItemError] = ()) -> Batch:
-        """All images were looked at: the batch ends with the last of its predictions, maybe now. `errors` of images that have a
-        prediction all the same are left out. Raises NotFound, Gone.
+        """No more images come: the batch ends with the last of its predictions, maybe now.
+
+        `errors` are those of refused images; an image that has a prediction is left out. Raises
+        NotFound, Gone.
         """
 
     def get(self, batch_id: str, key: str | None = None) -> Batch:
-        """Raises NotFound, or Gone when its retention is over."""
+        """Raises NotFound, or Gone where its retention is over."""
 
     def cancel(self, batch_id: str, key: str | None = None) -> list[tuple[str, str]]:
-        """Cancel what is live of it, and take no more. Returns the ids of what was canceled, with their digests.
+        """Cancel the live predictions, and take no more; returns their ids and digests.
 
-        Raises Conflict when it has ended, NotFound, Gone.
+        Raises NotFound, Gone, and Conflict where the batch has ended.
         """
 
     def predictions(self, batch: Batch, first: int, limit: int) -> list[Prediction]:
-        """Those for the images from index `first` on, `limit` of them; without what was refused or is not kept any more."""
+        """The predictions of `limit` images from index `first` on.
+
+        Refused images, and records whose retention is over, are left out.
+        """
 
 
 class RedisBatches:

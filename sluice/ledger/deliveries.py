@@ -1,12 +1,14 @@
-"""The deliveries: every webhook event on its way to one URL, in Redis beside the predictions, changed only by atomic scripts.
+"""The deliveries: every webhook event on its way to one URL, changed only by atomic scripts.
 
-The ledger files them (`lua/include/deliveries/file.lua`), in the step that records the status. A receiver is a host, for one
-API key: attempts at it are bounded, it is paused while it keeps failing, and it has a queue of its own, so that it delays no other.
-Keys take turns, and within a key its receivers; the attempts for one key are bounded too.
+The ledger files a delivery in the step that records the status; see
+`lua/include/deliveries/file.lua`. A receiver is the origin of a URL, for one API key. Each receiver
+has a queue of its own, so that it delays no other. The attempts at one receiver are bounded, and a
+receiver that keeps failing is paused. Keys take turns, and the receivers of a key too; the attempts
+for one key are bounded.
 
-KEDA reads `{default}:deliveries` for how many senders are of use (`listLength` some hundreds: a sender makes hundreds a second),
-and, as a second trigger, `{default}:deliveries-open` with a `listLength` so large that it asks for one: retries wait for hours, and
-somebody must be there when they are due. All times are Redis's own, in seconds since the epoch.
+KEDA reads two sets. The length of `{default}:deliveries` tells how many senders are of use, some
+hundreds of deliveries for each. `{default}:deliveries-open`, with a very large `listLength`, asks
+for one sender: retries wait for hours, and a sender must run when they are due.
 """
 
 from collections.abc import Sequence
@@ -61,32 +63,42 @@ _SHOWN = (
 
 
 class Deliveries(Protocol):
-    """Every implementation passes `tests/contract/test_deliveries.py`. All raise RedisUnavailable when the store is away."""
+    """Every implementation passes `tests/contract/test_deliveries.py`.
+
+    All methods raise RedisUnavailable where the store is unavailable.
+    """
 
     def claim(self, owner: str, most: int) -> ClaimedDeliveries:
-        """Take at most so many that are due, keys in turn, and a key's receivers in turn. `owner` must be new for every call."""
+        """Take at most `most` due deliveries: keys in turn, and the receivers of a key in turn.
+
+        `owner` must be new for every call.
+        """
 
     def settle(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
-        """Record how attempts went; False where the claim had lapsed, and nothing was changed."""
+        """Record outcomes of attempts; False where the claim had lapsed and nothing was changed."""
 
     def sweep(self) -> SweptDeliveries:
-        """Have sent again what lost its sender, and give up what is past its time. Costs what is due, not what is stored."""
+        """Queue again what lost its sender, and give up what is past its time.
 
-    def deliveries_for(self, kind: str, of: str) -> list[Delivery]:
+        Costs what is due, not what is stored.
+        """
+
+    def deliveries_for(self, kind: str, subject_id: str) -> list[Delivery]:
         """The deliveries of one prediction or batch with their logs, the oldest first."""
 
     def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
-        """Send once more what is settled, with the same id. With `key`, another key's is unknown.
+        """Send a settled delivery once more, with the same id.
 
-        Raises NotFound, Conflict where it is on its way or would come after the prediction's end, Gone where what it was made
-        from is not kept any more.
+        Raises NotFound, also for a delivery of another key than `key`. Raises Conflict where the
+        delivery is on its way, or would come after the prediction's end. Raises Gone where the
+        record that the body is made from is gone.
         """
 
     def dead(self) -> list[Delivery]:
-        """Those given up, or stopped by a 410, with their logs, the newest first."""
+        """Deliveries that were given up, or stopped by a 410, with their logs; the newest first."""
 
     def waiting(self) -> int:
-        """How many are not settled."""
+        """How many deliveries are not settled."""
 
 
 class RedisDeliveries:
@@ -125,9 +137,9 @@ class RedisDeliveries:
         lost, given_up = (tuple(item.decode() for item in ids) for ids in self._run(_SWEEP))
         return SweptDeliveries(lost, given_up)
 
-    def deliveries_for(self, kind: str, of: str) -> list[Delivery]:
+    def deliveries_for(self, kind: str, subject_id: str) -> list[Delivery]:
         events = ("start", "completed") if kind == "prediction" else (f"{kind}_completed",)
-        return self._read([f"{of}_{event}" for event in events])
+        return self._read([f"{subject_id}_{event}" for event in events])
 
     def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
         found = self._read([delivery_id])
@@ -174,7 +186,7 @@ class RedisDeliveries:
 
 
 def unknown(delivery_id: str) -> NotFound:
-    return NotFound(f"no delivery {delivery_id!r} is known; is the id right, and is it kept still?")
+    return NotFound(f"no delivery {delivery_id!r} is known; is the id right, and is it still kept?")
 
 
 def refuse(delivery_id: str, why: str) -> None:
@@ -185,10 +197,10 @@ def refuse(delivery_id: str, why: str) -> None:
         raise Conflict(f"delivery {delivery_id!r} is on its way already")
     if why == "ended":
         raise Conflict(
-            f"delivery {delivery_id!r} would come after the prediction's end; redeliver that"
+            f"delivery {delivery_id!r} would come after the prediction's end; redeliver the end"
         )
     if why == "gone":
-        raise Gone(f"what delivery {delivery_id!r} was made from is not kept any more")
+        raise Gone(f"the record that delivery {delivery_id!r} is made from is not kept any more")
 
 
 def _pairs(flat: Sequence[bytes] | None) -> dict[bytes, bytes]:

@@ -1,6 +1,6 @@
 """Predictions as a list: one API key's, the newest first, in pages.
 
-A page is found by where the last one ended, so that what is submitted or forgotten meanwhile moves nothing.
+A page begins where the last one ended, so new and expired predictions do not move it.
 """
 
 import base64
@@ -16,12 +16,17 @@ from sluice.prediction import Prediction, Status
 from sluice.redisio.connection import translated
 from sluice.redisio.names import Names
 
-_LOOKED_AT = 1000  # at most, for one page: where few pass the filter, a page may be short, and still have a next one
+# At most so many records are read for one page. A page of a strict filter may be short, and still
+# have a next one.
+_LOOKED_AT = 1000
 _AT_A_TIME = 100
 
 
 class Filter(NamedTuple):
-    """`since`, in seconds since the epoch: created then or later. None lets everything pass."""
+    """The filter of a page; a field that is None lets everything pass.
+
+    `since` is in seconds since the epoch: created then or later.
+    """
 
     status: Status | None = None
     model: str | None = None
@@ -32,7 +37,7 @@ EVERYTHING = Filter()
 
 
 class Place(NamedTuple):
-    """Where a page begins: after the prediction that was created at `at`, towards older or newer ones."""
+    """The start of a page: after the prediction created at `at`, towards older or newer ones."""
 
     older: bool
     at: float
@@ -72,7 +77,7 @@ class History(Protocol):
     def page(
         self, key: str, cursor: str | None = None, limit: int = 50, wanted: Filter = EVERYTHING
     ) -> Page:
-        """Of the predictions of `key`, those of `wanted`. Raises InvalidInput for a cursor that is none of ours."""
+        """The predictions of `key` that pass `wanted`. Raises InvalidInput for a bad cursor."""
 
 
 class RedisHistory:

@@ -1,4 +1,4 @@
-"""A prediction's record as Redis keeps it: a hash of fields, each absent where it has its default."""
+"""A prediction's record in Redis: a hash of fields, each absent where it has its default."""
 
 import json
 from collections.abc import Mapping

@@ -9,7 +9,7 @@ from redis.retry import Retry
 
 from sluice.errors import RedisUnavailable, Unavailable
 
-# redis-py's own default of ten retries would hold a request for seconds while Redis is away.
+# redis-py retries ten times by default: a request would wait for seconds without Redis.
 NO_RETRY = Retry(NoBackoff(), 0)
 
 
@@ -27,7 +27,10 @@ def connect(url: str, *, connect_timeout_s: float, timeout_s: float) -> "redis.R
 
 @contextmanager
 def translated(error: type[Unavailable] = RedisUnavailable) -> Iterator[None]:
-    """Raises `error` for whatever redis-py raises inside. Says no address: the message may reach a client."""
+    """Raises `error` for each error of redis-py.
+
+    The message names no address: it may reach a client.
+    """
     try:
         yield
     except redis.exceptions.OutOfMemoryError:

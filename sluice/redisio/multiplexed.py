@@ -1,8 +1,8 @@
-"""One connection to Redis that everything on an event loop shares: commands go out at once, and their answers come in order.
+"""One connection to Redis for everything on an event loop: commands go out at once.
 
-For the way that most submissions take. redis-py's asyncio client spends three times as much on a submission's two commands
-(`docs/decisions/0019-shared-connection.md`). It still makes the connection, for addresses, TLS and passwords are its trade;
-what follows is packed and parsed by hiredis.
+Answers come in the order of the commands. Most submissions use this connection, since the asyncio
+client of redis-py costs much more (`docs/decisions/0019-shared-connection.md`). redis-py still
+opens the connection, with its address, TLS and password; hiredis packs and parses the commands.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _READ_S = 0.01
 
 
 class MultiplexedConnection:
-    """Of one event loop; connects on first use, and anew after each break. Answers are bytes."""
+    """Belongs to one event loop; connects on first use and after each break. Answers are bytes."""
 
     def __init__(self, url: str, *, connect_timeout_s: float, timeout_s: float) -> None:
         self._timeout_s = timeout_s
@@ -30,26 +30,27 @@ class MultiplexedConnection:
             socket_timeout=timeout_s,
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),
-            protocol=2,  # nothing comes that was not asked for
+            protocol=2,  # in which Redis pushes no messages of its own
         )
         self._connecting: asyncio.Task[_Connection] | None = None
         self._wire: _Connection | None = None
 
     async def send(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """The answers, in order; where Redis answers a command with an error, that exception, not raised.
+        """The answers, in order. An error that Redis answers is in the list, not raised.
 
-        Raises redis.exceptions.ConnectionError or TimeoutError: then what was sent may have been done.
+        Raises redis.exceptions.ConnectionError or TimeoutError; the commands may have run then.
         """
         wire = self._wire
         if wire is None or wire.broken:
-            # All who come meanwhile wait for the same one: in line, each would wait out a Redis that hangs.
+            # All callers wait for the same attempt: one after another, each would wait for its own
+            # time-out while Redis hangs.
             if self._connecting is None:
                 self._connecting = asyncio.create_task(self._connect())
             wire = await asyncio.shield(self._connecting)
         return await wire.send(commands)
 
     def close(self) -> None:
-        """Whoever still waits gets a ConnectionError."""
+        """Callers that still wait get a ConnectionError."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._wire is not None:
@@ -67,7 +68,7 @@ class MultiplexedConnection:
 
 
 class _Connection(asyncio.Protocol):
-    """A connection that redis-py made, from then on without its streams."""
+    """A connection that redis-py opened, and whose socket is used without redis-py from then on."""
 
     def __init__(self, connection: Any, timeout_s: float) -> None:
         self.broken = False
@@ -79,7 +80,8 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[tuple[float, int, list[Any], asyncio.Future[list[Any]]]] = deque()
         self._heard_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
-        # Taken from it, or it would close what it no longer uses; kept, or the stream would.
+        # redis-py would close the socket with its own objects, so they lose it. The stream is kept,
+        # since it closes the socket when it is collected.
         self._stream, connection._writer, connection._reader = connection._writer, None, None
         self._transport = cast(asyncio.Transport, self._stream.transport)
         self._transport.set_protocol(self)
@@ -90,7 +92,7 @@ class _Connection(asyncio.Protocol):
         if not self._waiting:
             self._heard_at = now
         self._waiting.append((now, len(commands), [], answered))
-        for command in commands:  # not joined: an image would be copied once more
+        for command in commands:  # joining them would copy the image once more
             self._transport.write(hiredis.pack_command(command))
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout_s, self._look)
@@ -104,9 +106,8 @@ class _Connection(asyncio.Protocol):
         while self._waiting:
             *_, answered = self._waiting.popleft()
             if not answered.done():
-                answered.set_exception(
-                    type(error)(*error.args)
-                )  # one each: whoever raises it writes into it
+                # Each caller gets its own exception, since raising one adds a traceback to it.
+                answered.set_exception(type(error)(*error.args))
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
@@ -118,17 +119,22 @@ class _Connection(asyncio.Protocol):
                 answers.append(answer)
                 if len(answers) == count:
                     self._waiting.popleft()
-                    if not answered.done():  # else nobody waits any longer
+                    if not answered.done():  # else the caller has given up
                         answered.set_result(answers)
         except (InvalidResponse, IndexError):
-            self.fail(ConnectionError("Redis answered what was not asked, or not in its protocol"))
+            self.fail(ConnectionError("Redis sent an answer that was not expected"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.fail(ConnectionError("Redis closed the connection"))
 
     def _look(self, twice: bool = False) -> None:
-        """Whoever has waited too long hears of it; where no answer came for as long, the connection is given up."""
-        if not twice:  # this process itself may have been held up: what came meanwhile is read before the second look
+        """Callers that have waited too long get a TimeoutError.
+
+        The connection is given up where no answer came for as long.
+        """
+        # The process itself may have been held up: answers that came meanwhile are read before the
+        # second look.
+        if not twice:
             self._watch = self._loop.call_later(_READ_S, self._look, True)
             return
         self._watch = None
@@ -141,9 +147,8 @@ class _Connection(asyncio.Protocol):
             if sent_at > oldest:
                 break
             if not answered.done():
-                answered.set_exception(
-                    TimeoutError(*error.args)
-                )  # its answer is still taken from the line when it comes
+                # The late answer is still read, and dropped.
+                answered.set_exception(TimeoutError(*error.args))
         if self._waiting:
             first = next(
                 (sent_at for sent_at, *_, answered in self._waiting if not answered.done()),

@@ -1,4 +1,4 @@
-"""Every key that Sluice keeps in Redis for one queue, by name: the table of keys, for Python and for Lua.
+"""The table of all keys that a queue has in Redis, for Python and for Lua.
 
 All names begin with the queue's hash tag, `{default}` for the queue `default`. A cluster keeps keys
 of one tag on one node, so a script may touch all of them. All times are Redis's own, in seconds
@@ -70,10 +70,10 @@ class Names:
     """Hash: the record of a prediction. Expires some time after the prediction's end."""
 
     gone = KeyFor("gone:<prediction_id>")
-    """String: the prediction's `key_name`. Outlives the record: a used id differs from an unknown one."""
+    """String: the prediction's `key_name`. Outlives the record, so that a used id is recognized."""
 
     ready = KeyFor("ready:<priority>:<key_name>")
-    """Sorted set: ids that wait only for their turn, scored by the time at which they became ready."""
+    """Sorted set: ids that wait only for their turn, scored by the time they became ready."""
 
     turns = KeyFor("turns:<priority>")
     """Sorted set: each `key_name` with ready predictions, scored by the time of its last turn."""
@@ -82,7 +82,7 @@ class Names:
     """Sorted set: ids that become ready later, scored by that time."""
 
     alone = Key("alone")
-    """Sorted set: ids that a worker must run alone, since their leases lapsed before. Scored as `delayed`."""
+    """Sorted set: ids that must run alone, since their leases lapsed. Scored as `delayed`."""
 
     leases = Key("leases")
     """Sorted set: ids that run, scored by the time at which the lease lapses."""
@@ -100,16 +100,19 @@ class Names:
     """Number: the size of the images of all live predictions."""
 
     turn = Key("turn")
-    """Number: claims so far. It decides when a lower priority is looked at first."""
+    """Number: claims so far; some of them look at a lower priority first."""
 
     dead = Key("dead")
     """Sorted set: ids of dead letters, scored by their end."""
 
     unkept = Key("unkept")
-    """Sorted set: dead letters whose images do not live as long as their records yet. Scored as `dead`."""
+    """Sorted set: dead letters whose images do not live as long as their records yet.
+
+    Scored as `dead`.
+    """
 
     index = KeyFor("index:<key_name>")
-    """Sorted set: ids of one `key_name` that have records, scored by creation; see `history.py`."""
+    """Sorted set: ids of one `key_name` with records, scored by creation; see `history.py`."""
 
     expiring = Key("expiring")
     """Sorted set: `<key_name> <id>`, scored by the time at which the index forgets the id."""
@@ -126,15 +129,16 @@ class Names:
     # Batches; see `sluice/ledger/batches.py`.
 
     batch = KeyFor("batch:<batch_id>")
-    """Hash: the record of a batch, with a count for each status. Expires some time after its end."""
+    """Hash: the record of a batch, with a count for each status. Expires after its end."""
 
     gone_batch = KeyFor("gone:batch:<batch_id>")
     """String: the batch's `key_name`. Outlives the record."""
 
     batches = Key("batches")
-    """Sorted set: batches that are being submitted or canceled, scored by the time of the next sweep."""
+    """Sorted set: batches that are being submitted or canceled, scored by the next sweep's time."""
 
-    # Deliveries; see `sluice/ledger/deliveries.py`. A receiver is `<key_name>/<SHA-1 of the origin>`.
+    # Deliveries; see `sluice/ledger/deliveries.py`.
+    # A receiver is `<key_name>/<SHA-1 of the origin>`.
 
     delivery = KeyFor("delivery:<delivery_id>")
     """Hash: the record of a delivery. Expires."""
@@ -143,7 +147,10 @@ class Names:
     """List: the delivery's last attempts, as JSON. Expires with the record."""
 
     deliveries = Key("deliveries")
-    """Sorted set: ids that are due or being sent, without those of a paused receiver. KEDA reads it."""
+    """Sorted set: ids that are due or being sent, except those of a paused receiver.
+
+    KEDA reads it.
+    """
 
     deliveries_open = Key("deliveries-open")
     """Sorted set: ids that are not settled, scored by the first attempt, before it by creation."""
@@ -158,7 +165,10 @@ class Names:
     """Sorted set: each `key_name` with deliveries to send, scored by the time of the next try."""
 
     receivers = KeyFor("receivers:<key_name>")
-    """Sorted set: receivers of one `key_name` with deliveries to send. Scored as `receiver_turns`."""
+    """Sorted set: receivers of one `key_name` with deliveries to send.
+
+    Scored as `receiver_turns`.
+    """
 
     receiver = KeyFor("receiver:<receiver>")
     """Hash: the failures of a receiver, and the end of its pause. Expires."""
@@ -181,7 +191,7 @@ class Names:
     # Secrets; see `sluice/webhooks/secrets.py`.
 
     webhook_secrets = Key("webhook-secrets")
-    """Hash: the secrets of each `key_name`, the newest first. Configuration; the one key without an end."""
+    """Hash: the secrets of each `key_name`, the newest first. Configuration: it never expires."""
 
     # Files; see `sluice/blobs/files.py`.
 
@@ -203,7 +213,7 @@ class Names:
     # Rates; see `sluice/access/ratelimit.py`.
 
     rate = KeyFor("rate:<key_name>")
-    """Hash: the level of one `key_name`, and the time at which it was so. Expires after the level is 0."""
+    """Hash: the level of one `key_name`, and its time. Expires after the level is 0."""
 
 
 def lua_names(*attributes: str) -> str:

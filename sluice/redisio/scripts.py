@@ -1,4 +1,4 @@
-"""Lua scripts in files: joins a script with its includes, runs it, and locates an error in its file.
+"""Lua scripts in files: a script is joined with its includes and run; errors name their file.
 
 A package keeps its scripts in `lua/` and their shared parts in `lua/include/`. A line
 `-- @include name` stands for the file `name.lua`: the package's own, or the one of
@@ -71,7 +71,7 @@ class ScriptCall:
 
 
 def load(package: str, name: str, generated: Mapping[str, str] | None = None) -> Script:
-    """The script `lua/<name>.lua` of a package. `generated` holds the text of includes without a file.
+    """The script `lua/<name>.lua` of a package. `generated`: the text of includes without files.
 
     Raises LookupError, with file and line, where an include is missing.
     """
@@ -91,7 +91,7 @@ def assemble(
 
 
 def run(client: "redis.Redis", call: ScriptCall) -> Any:
-    """The script's answer. Raises what redis-py raises; an error in a script names file and line."""
+    """The script's answer. Raises errors of redis-py; one in a script names file and line."""
     execute: Any = client.execute_command
     try:
         try:
@@ -138,7 +138,7 @@ def _join(
 
 
 def _find(include: str, package: str, generated: Mapping[str, str]) -> tuple[str, str] | None:
-    """Where an include comes from, and its text."""
+    """The file of an include, and its text."""
     if include in generated:
         return f"{_folder(package)}/include/{include}.lua (generated)", generated[include]
     for owner in (package, _SHARED):
