@@ -1,9 +1,13 @@
-"""Keys: who may call the api, under which name, and with which limits. Only their hashes are kept, in a file that is read again
-when it changes; `sluice keys` writes it.
+"""Keys: who may call the api, under which name, and with which limits.
 
-    {"keys": [{"name": "camera-7", "sha256": "9f86…", "rate_per_s": 10, "burst": 20, "max_backlog": 500, "created": "2026-01-31"}]}
+A file holds the hashes of the keys, and `sluice keys` writes it. The api reads it again when it
+changes:
 
-The name owns predictions, rate and backlog; several keys may have one, so that a key can be replaced while it is in use.
+    {"keys": [{"name": "camera-7", "sha256": "9f86…", "rate_per_s": 10, "burst": 20,
+               "max_backlog": 500, "created": "2026-01-31"}]}
+
+The name owns predictions, rate and backlog. Several keys may have one name, so that a key can be
+replaced while it is in use.
 """
 
 import hashlib
@@ -25,8 +29,10 @@ from sluice.settings import ApiSettings
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 2.0  # how old a key may be that was revoked, beside the requests that are under way
-_PREFIX = "sluice_"  # with the fixed length it is what a scanner for secrets looks for: sluice_[A-Za-z0-9_-]{43}
+# A revoked key is accepted for so long at most, and in requests that are in progress.
+LOOK_EVERY_S = 2.0
+# Scanners for secrets look for the prefix and the fixed length: sluice_[A-Za-z0-9_-]{43}.
+_PREFIX = "sluice_"
 _NAME = r"^[a-z0-9-]{1,40}$"
 UNAUTHORIZED = (
     "no valid key was given: send `Authorization: Bearer sluice_…`; who runs this service has keys"
@@ -42,27 +48,30 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True)
 class Caller:
-    """`name` owns predictions; `max_backlog` bounds how many may be queued or running at once, None where only the queue's bound
-    counts. No `rate` is no bound.
-    """
+    """The caller that a key belongs to."""
 
     name: str
+    """The owner of predictions, rate and backlog."""
+
     max_backlog: int | None = None
+    """How many predictions may be live at once; None: only the queue's bound counts."""
+
     rate: Rate | None = None
+    """How often the caller may submit; None: no bound."""
 
 
-ANYBODY = Caller("default")  # whoever calls while keys are off
+ANYBODY = Caller("default")  # every caller, while keys are off
 
 
 class Entry(BaseModel):
-    """One key, as the file has it. `created` is for people."""
+    """One key, as the file has it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str = Field(pattern=_NAME)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
     rate_per_s: float | None = Field(
-        None, ge=0.001, le=1_000_000, description="It counts in thousandths."
+        None, ge=0.001, le=1_000_000, description="Counted in thousandths."
     )
     burst: int | None = Field(None, ge=1, le=1_000_000)
     max_backlog: int | None = Field(None, ge=1)
@@ -95,13 +104,16 @@ def new_key() -> str:
     return _PREFIX + secrets.token_urlsafe(32)
 
 
-def digest(key: str) -> str:
-    """SHA-256 in hex. Neither salt nor stretching: nobody can try 2^256 keys, as one could try passwords."""
-    return hashlib.sha256(key.encode()).hexdigest()
+def digest(api_key: str) -> str:
+    """SHA-256 in hex. Random keys need no salt and no stretching, which passwords need."""
+    return hashlib.sha256(api_key.encode()).hexdigest()
 
 
 def read(path: Path) -> tuple[Entry, ...]:
-    """The file's entries, in its order. Raises ValueError, which names the entry and what to change, but no key and no hash."""
+    """The file's entries, in its order.
+
+    Raises ValueError, which names the entry and what to change, but no key and no hash.
+    """
     try:
         text = path.read_bytes()
     except OSError as error:
@@ -113,24 +125,26 @@ def read(path: Path) -> tuple[Entry, ...]:
 
 
 def parse(text: bytes) -> tuple[Entry, ...]:
-    """The entries of a file that holds `text`. Raises ValueError likewise."""
+    """The entries of a file that holds `text`. Raises ValueError as `read` does."""
     try:
         items = _File.model_validate_json(text).keys
     except ValidationError as error:
-        raise ValueError(_told(error)) from None
+        raise ValueError(_problems(error)) from None
     entries = tuple(entry(item, f"entry {number}") for number, item in enumerate(items, 1))
     callers: dict[str, Caller] = {}
     hashes: set[str] = set()
-    for number, found in enumerate(entries, 1):
-        if callers.setdefault(found.name, found.caller) != found.caller:
+    for number, key_entry in enumerate(entries, 1):
+        name = key_entry.name
+        if callers.setdefault(name, key_entry.caller) != key_entry.caller:
             raise ValueError(
-                f"all keys of {found.name} need the same rate_per_s, burst and max_backlog: change entry {number}"
+                f"all keys of {name} need the same rate_per_s, burst and max_backlog:"
+                f" change entry {number}"
             )
-        if found.sha256 in hashes:
+        if key_entry.sha256 in hashes:
             raise ValueError(
-                f"entry {number} ({found.name}) has the key of an earlier one: remove either"
+                f"entry {number} ({name}) has the key of an earlier one: remove either"
             )
-        hashes.add(found.sha256)
+        hashes.add(key_entry.sha256)
     return entries
 
 
@@ -140,15 +154,15 @@ def entry(item: dict[str, Any], called: str) -> Entry:
         return Entry.model_validate(item)
     except ValidationError as error:
         name = item.get("name")
-        # What is no name may be a key in the wrong place.
-        known = f" ({name})" if isinstance(name, str) and re.fullmatch(_NAME, name) else ""
-        raise ValueError(f"{called}{known}: {_told(error)}") from None
+        # Text that is not a name may be a key in the wrong place: the message leaves it out.
+        shown = f" ({name})" if isinstance(name, str) and re.fullmatch(_NAME, name) else ""
+        raise ValueError(f"{called}{shown}: {_problems(error)}") from None
 
 
 def dump(entries: Sequence[Entry]) -> bytes:
     """The file that holds `entries`. Raises ValueError where it could not be read again."""
     text = (
-        _File(keys=[found.model_dump(exclude_none=True) for found in entries])
+        _File(keys=[key_entry.model_dump(exclude_none=True) for key_entry in entries])
         .model_dump_json(indent=2)
         .encode()
         + b"\n"
@@ -158,14 +172,15 @@ def dump(entries: Sequence[Entry]) -> bytes:
 
 
 def check(api: ApiSettings) -> None:
-    """Raises ValueError where the api would serve whoever reaches it from outside, or where its keys file is wrong."""
+    """Raises ValueError where anyone outside could call the api, or the keys file is wrong."""
     if api.keys_file is not None:
         read(api.keys_file)
     elif not api.open and not _loopback(api.host):
         raise ValueError(
-            f"SLUICE_API_HOST is {api.host!r}, which others may reach, and there are no keys. Make one by `sluice keys create NAME"
-            " --file FILE` and set SLUICE_API_KEYS_FILE to that file; or set SLUICE_API_OPEN=true if something in front of the api"
-            " decides who may call it; or set SLUICE_API_HOST=127.0.0.1."
+            f"SLUICE_API_HOST is {api.host!r}, which others may reach, and there are no keys."
+            " Make one by `sluice keys create NAME --file FILE` and set SLUICE_API_KEYS_FILE to that file;"
+            " or set SLUICE_API_OPEN=true if something in front of the api decides who may call it; or"
+            " set SLUICE_API_HOST=127.0.0.1."
         )
 
 
@@ -177,34 +192,37 @@ class Keys:
         self._path = path
         self._clock = clock
         self._looked_at = clock()
-        self._seen = _seen(path) if path else None
+        self._version = _file_version(path) if path else None
         self._callers = _callers(path) if path else []
 
     def caller(self, key: str | None) -> Caller:
-        """Whose `key` it is. Raises Unauthorized, in the same words whatever is wrong with it."""
+        """The owner of `key`. Raises Unauthorized, in the same words for every cause."""
         if self._path is None:
             return ANYBODY
         self._look(self._path)
         if not key:
             raise Unauthorized(UNAUTHORIZED)
-        given, found = digest(key), None
-        for known, caller in self._callers:
-            if hmac.compare_digest(known, given):
-                found = caller  # and on, so that the time says nothing about where it was
-        if found is None:
+        sha256, owner = digest(key), None
+        for known_sha256, caller in self._callers:
+            if hmac.compare_digest(known_sha256, sha256):
+                owner = caller  # no break: the time taken must not tell the key's place
+        if owner is None:
             raise Unauthorized(UNAUTHORIZED)
-        return found
+        return owner
 
     def _look(self, path: Path) -> None:
-        """Read the file again where it has changed. One that has become wrong is logged once, and the last good one stays."""
+        """Read the file again where it has changed.
+
+        A file that has become wrong is logged once, and the last good one stays in use.
+        """
         now = self._clock()
         if now - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = now
-        seen = _seen(path)
-        if seen == self._seen:
+        version = _file_version(path)
+        if version == self._version:
             return
-        self._seen = seen
+        self._version = version
         try:
             self._callers = _callers(path)
         except ValueError as error:
@@ -214,16 +232,16 @@ class Keys:
 
 
 def _callers(path: Path) -> list[tuple[str, Caller]]:
-    return [(found.sha256, found.caller) for found in read(path)]
+    return [(key_entry.sha256, key_entry.caller) for key_entry in read(path)]
 
 
-def _seen(path: Path) -> tuple[int, ...] | None:
-    """What differs once the file has been replaced, written or made readable, also where links lead to another one."""
+def _file_version(path: Path) -> tuple[int, ...] | None:
+    """Numbers that change when the file, or the target of a link, is replaced or written."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size
+    return stat.st_dev, stat.st_ino, stat.st_ctime_ns, stat.st_size
 
 
 def _loopback(host: str) -> bool:
@@ -233,11 +251,11 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _told(error: ValidationError) -> str:
-    """What is wrong, without what was given: it may be a key."""
+def _problems(error: ValidationError) -> str:
+    """The problems, without the values: a value may be a key."""
     return "; ".join(
-        ": ".join([*_fields(found["loc"]), found["msg"].removeprefix("Value error, ")])
-        for found in error.errors()
+        ": ".join([*_fields(problem["loc"]), problem["msg"].removeprefix("Value error, ")])
+        for problem in error.errors()
     )
 
 

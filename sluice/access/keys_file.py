@@ -13,15 +13,18 @@ from sluice.access import keys
 
 
 class KeysFile:
-    """A keys file that is to be changed. Every method raises ValueError or OSError, and the file is then as it was."""
+    """A keys file to change. Every method raises ValueError or OSError; then nothing is changed."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path.resolve()  # a link stays one
+        self._path = path.resolve()  # a link stays a link
 
     def create(
         self, name: str, rate_per_s: float | None, burst: int | None, max_backlog: int | None
     ) -> str:
-        """A new key of `name`, which nothing else will ever tell. Without limits it has those of the name's other keys."""
+        """Create a key. The key is returned once, and stored only as a hash.
+
+        Without limits, the key has those of the name's other keys.
+        """
         key, created = keys.new_key(), datetime.now(UTC).date().isoformat()
         limits = {"rate_per_s": rate_per_s, "burst": burst, "max_backlog": max_backlog}
         with self._changing() as entries:
@@ -39,7 +42,7 @@ class KeysFile:
         return key
 
     def revoke(self, name: str, older: bool | None) -> int:
-        """Remove the only key of `name`, or all, or all but the newest; how many."""
+        """Remove the key of `name`, or all its keys, or all but the newest; returns how many."""
         with self._changing() as entries:
             found = [entry for entry in entries if entry.name == name]
             if not found:
@@ -56,12 +59,11 @@ class KeysFile:
 
     @contextmanager
     def _changing(self) -> Iterator[list[keys.Entry]]:
-        """The entries, to be changed by one process at a time; they are written where nothing is raised."""
+        """The entries, for one process at a time; they are written unless an error is raised."""
         directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(
-                directory, fcntl.LOCK_EX
-            )  # not the file, which is another one after each change
+            # Not the file: each change replaces it.
+            fcntl.flock(directory, fcntl.LOCK_EX)
             entries = list(keys.read(self._path)) if self._path.exists() else []
             yield entries
             self._replace(keys.dump(entries))
@@ -70,7 +72,10 @@ class KeysFile:
             os.close(directory)
 
     def _replace(self, text: bytes) -> None:
-        """A reader sees the old file or the new one. Owner and mode stay: the api may run as another user; a new file has 0600."""
+        """Replace the file in one step: a reader sees the old file or the new one.
+
+        Owner and mode stay, since the api may run as another user; a new file has mode 0600.
+        """
         with tempfile.NamedTemporaryFile(
             prefix=".keys-", dir=self._path.parent, delete=False
         ) as file:
