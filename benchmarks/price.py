@@ -123,7 +123,7 @@ def _serve(mode: str, work: str) -> None:
             *options,
             "--without-gossip",
             "--without-mingle",
-            "--without-watchdogbeat",
+            "--without-heartbeat",
         ]
     )
 
