@@ -59,7 +59,7 @@ def _refused(answer: httpx.Response, status: int, code: str, *words: str) -> Non
         pytest.param(b"%PDF-1.7 a document", 415, "not_an_image", [], id="a-document"),
         pytest.param(JPEG[:20], 415, "not_an_image", [], id="half-a-header"),
         pytest.param(
-            JPEG[: len(JPEG) // 2], 422, "truncated_image", ["ends before"], id="half-a-jpeg"
+            JPEG[: len(JPEG) // 2], 422, "truncated_image", ["ends after"], id="half-a-jpeg"
         ),
         pytest.param(
             cv2.imencode(".png", NOISE)[1].tobytes()[:-100],

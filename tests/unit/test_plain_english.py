@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import plain_english
-from tests.support.plain_english import breaches, sentences
+from tests.support.plain_english import ROOT, breaches, sentences, tracked
 
 LONG = " ".join(["word"] * 21) + "."
 
@@ -132,3 +132,12 @@ def test_the_program_prints_each_breach_and_exits_with_1(
     assert plain_english.main([good, bad]) == 1
     printed = capsys.readouterr().out
     assert printed.startswith(f"{bad}:1: begins with 'It': It breaks the rule.\n1 sentences")
+
+
+def test_every_sentence_of_the_repository_keeps_the_rule() -> None:
+    broken = [
+        f"{breach.path.relative_to(ROOT)}:{breach.line}: {breach.reason}: {breach.sentence}"
+        for path in tracked()
+        for breach in breaches(path)
+    ]
+    assert not broken, "\n".join(broken)

@@ -30,7 +30,7 @@ LUACHECK = (
 
 
 def warnings(script: Script) -> set[str]:
-    """What luacheck says of a script's lines, each with file and line; not of generated ones."""
+    """Luacheck's reports on a script's own lines with file and line, not on generated ones."""
     done = subprocess.run(LUACHECK, input=script.text, capture_output=True, text=True, check=False)
     assert done.returncode < 3, done.stderr
     found = set()
