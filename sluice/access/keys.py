@@ -178,9 +178,9 @@ def check(api: ApiSettings) -> None:
     elif not api.open and not _loopback(api.host):
         raise ValueError(
             f"SLUICE_API_HOST is {api.host!r}, which others may reach, and there are no keys."
-            " Make one by `sluice keys create NAME --file FILE` and set SLUICE_API_KEYS_FILE to that file;"
-            " or set SLUICE_API_OPEN=true if something in front of the api decides who may call it; or"
-            " set SLUICE_API_HOST=127.0.0.1."
+            " Make one by `sluice keys create NAME --file FILE` and set SLUICE_API_KEYS_FILE to"
+            " that file; or set SLUICE_API_OPEN=true if something in front of the api decides who"
+            " may call it; or set SLUICE_API_HOST=127.0.0.1."
         )
 
 
