@@ -65,7 +65,7 @@ class RedisFiles:
         self, data: bytes, key: str, *, name: str, content_type: str, metadata: dict[str, Any]
     ) -> File:
         limits = self._settings
-        known = {
+        details = {
             "name": name,
             "content_type": content_type,
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -78,7 +78,7 @@ class RedisFiles:
             limits.file_bytes_per_key,
             limits.file_bytes,
         ]
-        gone, at, wait_s = self._run(_ADD, file_id, key, len(data), *bounds, json.dumps(known))
+        gone, at, wait_s = self._run(_ADD, file_id, key, len(data), *bounds, json.dumps(details))
         for other in gone:
             self._blobs.delete(blob_key(other.decode()))
         if not at:
@@ -95,7 +95,7 @@ class RedisFiles:
             size=len(data),
             created_at=made,
             expires_at=made + limits.file_ttl_s,
-            **known,
+            **details,
         )
 
     def get(self, file_id: str, key: str) -> File:
@@ -117,8 +117,8 @@ class RedisFiles:
 
     def list(self, key: str) -> Sequence[File]:
         with translated():
-            found: Any = self._redis.zrevrange(self._names.files(key), 0, -1)
-            ids = [item.decode() for item in found]
+            members: Any = self._redis.zrevrange(self._names.files(key), 0, -1)
+            ids = [member.decode() for member in members]
             with self._redis.pipeline(transaction=False) as pipe:
                 for file_id in ids:
                     pipe.hgetall(self._names.file(file_id))
@@ -157,12 +157,12 @@ def unknown(file_id: str) -> NotFound:
 def _file(file_id: str, fields: dict[bytes, bytes]) -> File:
     made = float(fields[b"at"])
     ends = made + int(fields[b"ttl_s"])
-    known = json.loads(fields[b"file"])
+    details = json.loads(fields[b"file"])
     return File(
         id=file_id,
         key=fields[b"key"].decode(),
         size=int(fields[b"size"]),
         created_at=made,
         expires_at=ends,
-        **known,
+        **details,
     )

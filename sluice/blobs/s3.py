@@ -72,8 +72,8 @@ class S3Blobs:
 
     def get(self, key: str) -> bytes | None:
         with _translated():
-            found = self._find(key)
-            return None if found is None else found.bytes().to_bytes()
+            blob = self._find(key)
+            return None if blob is None else blob.bytes().to_bytes()
 
     def keep(self, key: str, ttl_s: int) -> bool:
         """Write the object again, since metadata can't be changed; not where it lives long enough.
@@ -81,10 +81,10 @@ class S3Blobs:
         A blob that is deleted at the same moment may come back; then the bucket's rule removes it.
         """
         with _translated():
-            found = self._find(key, head=True)
-            if found is None:
+            blob = self._find(key, head=True)
+            if blob is None:
                 return False
-            if 0.95 * ttl_s <= _expires(found) - self._clock() <= ttl_s:
+            if 0.95 * ttl_s <= _expires(blob) - self._clock() <= ttl_s:
                 return True  # it was put a moment ago
         data = self.get(key)
         if data is None:
@@ -105,16 +105,16 @@ class S3Blobs:
         With `head`, only the metadata is requested.
         """
         try:
-            found = obstore.get(self.store, key, options={"head": head})
+            blob = obstore.get(self.store, key, options={"head": head})
         except FileNotFoundError as error:
             _missing(error)
             return None
-        return found if _expires(found) > self._clock() else None
+        return blob if _expires(blob) > self._clock() else None
 
 
-def _expires(found: Any) -> float:
+def _expires(blob: Any) -> float:
     """When an object expires. A foreign object has no such time, and counts as expired."""
-    return float(found.attributes.get(_EXPIRES, 0))
+    return float(blob.attributes.get(_EXPIRES, 0))
 
 
 def _missing(error: FileNotFoundError) -> None:

@@ -55,8 +55,8 @@ class RedisBlobs:
 
     def get(self, key: str) -> bytes | None:
         with translated(BlobsUnavailable):
-            found = self._redis.get(stored_key(key))
-        return found if isinstance(found, bytes) else None
+            data = self._redis.get(stored_key(key))
+        return data if isinstance(data, bytes) else None
 
     def keep(self, key: str, ttl_s: int) -> bool:
         with translated(BlobsUnavailable):

@@ -111,11 +111,11 @@ class RedisBatches:
         canceled: list[tuple[str, str]] = []
         done, first = 0, 1
         while not done:  # a hundred images at a time: Redis does nothing else meanwhile
-            found = self._run(_CANCEL, batch_id, first)
-            if not found:
+            answer = self._run(_CANCEL, batch_id, first)
+            if not answer:
                 raise has_ended(self.get(batch_id))
-            done, first = found[0], 0
-            names = [item.decode() for item in found[1:]]
+            done, first = answer[0], 0
+            names = [item.decode() for item in answer[1:]]
             canceled += zip(names[::2], names[1::2], strict=True)
         return canceled
 
@@ -124,10 +124,10 @@ class RedisBatches:
         with translated(), self._redis.pipeline(transaction=False) as pipe:
             for prediction_id in ids:
                 pipe.hgetall(self._names.prediction(prediction_id))
-            found = zip(ids, pipe.execute(), strict=True)
+            records = zip(ids, pipe.execute(), strict=True)
         return [
             from_record(name, fields)
-            for name, fields in found
+            for name, fields in records
             if fields.get(b"batch") == batch.id.encode()
         ]
 

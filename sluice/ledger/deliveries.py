@@ -110,8 +110,8 @@ class RedisDeliveries:
         self._limits = settings.model_dump_json(include=_LIMITS)
 
     def claim(self, owner: str, most: int) -> ClaimedDeliveries:
-        now, wait_s, found = self._run(_CLAIM, owner, most)
-        claimed = tuple(_outgoing(entry, owner, float(now)) for entry in found)
+        now, wait_s, entries = self._run(_CLAIM, owner, most)
+        claimed = tuple(_outgoing(entry, owner, float(now)) for entry in entries)
         return ClaimedDeliveries(claimed, None if float(wait_s) < 0 else float(wait_s))
 
     def settle(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
@@ -142,8 +142,8 @@ class RedisDeliveries:
         return self._read([f"{subject_id}_{event}" for event in events])
 
     def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
-        found = self._read([delivery_id])
-        if not found or (key is not None and found[0].key != key):
+        stored = self._read([delivery_id])
+        if not stored or (key is not None and stored[0].key != key):
             raise unknown(delivery_id)
         answer = self._run(_REDELIVER, delivery_id)
         refuse(delivery_id, answer.decode() if isinstance(answer, bytes) else "")
@@ -151,8 +151,8 @@ class RedisDeliveries:
 
     def dead(self) -> list[Delivery]:
         with translated():
-            found: Any = self._redis.zrevrange(self._names.deliveries_dead, 0, -1)
-        return self._read([name.decode() for name in found])
+            members: Any = self._redis.zrevrange(self._names.deliveries_dead, 0, -1)
+        return self._read([name.decode() for name in members])
 
     def waiting(self) -> int:
         with translated():
@@ -169,7 +169,7 @@ class RedisDeliveries:
                 pipe.hmget(self._names.delivery(name), _SHOWN)
                 pipe.lrange(self._names.delivery_log(name), 0, -1)
             answers = pipe.execute()
-        found = []
+        deliveries = []
         for name, values, log in zip(names, answers[::2], answers[1::2], strict=True):
             if values[0] is not None:
                 fields = {
@@ -177,12 +177,12 @@ class RedisDeliveries:
                     for field, value in zip(_SHOWN, values, strict=True)
                     if value is not None
                 }
-                found.append(
+                deliveries.append(
                     Delivery(
                         id=name, log=tuple(map(DeliveryAttempt.model_validate_json, log)), **fields
                     )
                 )
-        return found
+        return deliveries
 
 
 def unknown(delivery_id: str) -> NotFound:
