@@ -1,0 +1,98 @@
+"""A file in a multipart form, as `POST /v1/files` takes it."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, field_validator
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+
+from api.requests.headers import content_type, declared_bytes
+from api.requests.multipart import read_form
+from api.requests.receive import read_body, too_large
+from sluice.errors import InvalidInput
+from sluice.settings import LimitsSettings
+
+_FORM_BYTES = 65_536  # for all that a form adds to a file
+_METADATA_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class FileUpload:
+    """A file and what its sender says about it."""
+
+    data: bytes
+    name: str
+    content_type: str
+    metadata: dict[str, Any]
+
+
+class _Fields(BaseModel):
+    """The fields of a form beside the file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filename: str | None = Field(None, max_length=255)
+    type: str | None = Field(None, max_length=255)
+    metadata: Json[dict[str, JsonValue]] = Field("{}", validate_default=True)
+
+    @field_validator("metadata")
+    @classmethod
+    def _without_nan(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(value, allow_nan=False)  # JSON has no NaN, so no answer could return it
+        return value
+
+
+def check_content_type(request: Request) -> None:
+    """Raises HTTPException 415 for a body that is no form."""
+    if content_type(request) != "multipart/form-data":
+        raise HTTPException(
+            415, "send multipart/form-data with the file in a field named 'content'"
+        )
+
+
+def declared_file_bytes(request: Request) -> int:
+    """The least size of the file by the declared length of the body; 0 where none is declared."""
+    return max(0, (declared_bytes(request) or 0) - _FORM_BYTES)
+
+
+async def read_file(request: Request, limits: LimitsSettings, max_bytes: int) -> FileUpload:
+    """Read a form with a file in the field `content`.
+
+    Raises InvalidInput, pydantic.ValidationError, ImageTooLarge, UploadTooSlow.
+    """
+    body = await read_body(request, limits, max_bytes + _FORM_BYTES, "file")
+    form = await read_form(request, body, max_files=2)
+    try:
+        return await _from_form(form, max_bytes)
+    finally:
+        await form.close()
+
+
+async def _from_form(form: FormData, max_bytes: int) -> FileUpload:
+    content = form.get("content")
+    if not isinstance(content, UploadFile):
+        raise InvalidInput("the multipart body has no file in a field named 'content'")
+    texts = {name: await _text(value) for name, value in form.items() if name != "content"}
+    if len(texts.get("metadata", "")) > _METADATA_BYTES:
+        raise InvalidInput(f"metadata: keep it under {_METADATA_BYTES:,} bytes")
+    fields = _Fields.model_validate(texts)
+    data = await content.read()
+    if len(data) > max_bytes:
+        raise too_large(max_bytes, "file")
+    named = _Fields(
+        filename=fields.filename or content.filename, type=fields.type or content.content_type
+    )
+    return FileUpload(
+        data,
+        name=named.filename or "file",
+        content_type=named.type or "application/octet-stream",
+        metadata=fields.metadata,
+    )
+
+
+async def _text(value: UploadFile | str) -> str | bytes:
+    """A field's value. Replicate's JavaScript client sends its metadata as a file."""
+    return await value.read() if isinstance(value, UploadFile) else value
