@@ -8,7 +8,8 @@ WORKER_LOST = Problem(
     code="worker_lost", message="The worker died or hung each time it ran this prediction."
 )
 TOO_LATE = Problem(
-    code="too_late", message="It did not start in time; the service was too busy or was stopped."
+    code="too_late",
+    message="The prediction did not start in time; the service was too busy, or was stopped.",
 )
 
 

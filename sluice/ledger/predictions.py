@@ -98,8 +98,8 @@ class Ledger(Protocol):
     def requeue(self, claim: Claim, delay_s: float, *, retry: bool = True, logs: str = "") -> None:
         """`processing → starting`, to be claimed again after `delay_s` seconds.
 
-        With `retry`, the call counts as a retry: the prediction itself is the cause. Raises
-        LeaseLost as `succeed` does.
+        With `retry`, the call counts against `max_retries`. A worker that stops gives its
+        predictions back without. Raises LeaseLost as `succeed` does.
         """
 
     def sweep(self) -> Swept:
