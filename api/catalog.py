@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from sluice import model_config
 from sluice.errors import TritonUnavailable, UnknownModel, UnsupportedModel
 from sluice.models import Model
 from sluice.prediction import Parameters
@@ -154,7 +155,7 @@ class TritonCatalog:
                 await self._request("GET", f"/v2/models/{name}/config")
             ).json()
             try:
-                model = Model.from_config(config)
+                model = model_config.read(config)
             except UnsupportedModel as error:
                 model = error
         else:

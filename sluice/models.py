@@ -1,25 +1,15 @@
 """A model's description of itself: its task, the layout of its outputs, its classes, its input.
 
-The description is in the `parameters` of the model's `config.pbtxt`. Triton returns them, so that
-the api and the worker read no file of the model:
-
-    sluice.task    detect | segment | pose | obb | classify
-    sluice.layout  anchors | anchor-free | end-to-end
-    sluice.names   the classes' names, a JSON list; the index is the class id
-    sluice.imgsz   the input's height and width in pixels, a JSON list;
-                   needed only where the config's dims are -1
-
-The configuration is Triton's `ModelConfig` as JSON:
-https://github.com/triton-inference-server/common/blob/main/protobuf/model_config.proto
+`sluice/model_config.py` reads the description from Triton's model configuration.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from sluice.errors import InvalidInput, UnsupportedModel
+
+Anchors = tuple[tuple[tuple[float, float], ...], ...]
 
 
 class Task(StrEnum):
@@ -33,14 +23,66 @@ class Task(StrEnum):
 
 
 class Layout(StrEnum):
-    """The order of the values in a model's main output, for N images and C classes."""
+    """The order of the values in a model's main output.
+
+    N is the number of images, A of anchors, C of classes, K of rows. E is the number of values that
+    the task adds to a row: mask coefficients, keypoints, an angle, or none.
+    """
 
     ANCHORS = "anchors"
-    """(N, A, 5+C): cx, cy, w, h, objectness, a score a class."""
+    """(N, A, 5+C+E): cx, cy, w, h, objectness, a score a class."""
     ANCHOR_FREE = "anchor-free"
-    """(N, 4+C, A): cx, cy, w, h, a score a class."""
+    """(N, 4+C+E, A): cx, cy, w, h, a score a class."""
     END_TO_END = "end-to-end"
-    """(N, K, 6): x1, y1, x2, y2, score, class id; suppressed by the model."""
+    """(N, K, 6+E): x1, y1, x2, y2, score, class id; suppressed by the model."""
+    QUERIES = "queries"
+    """(N, K, 4+C): cx, cy, w, h as fractions of the canvas, a score a class; nothing overlaps."""
+    GRID = "grid"
+    """(N, A, 5+C): like anchors; centres are offsets in cells, sizes are logarithms of cells.
+
+    The cells are those of the strides 8, 16 and 32 in turn, row by row.
+    """
+    MAPS = "maps"
+    """Several (N, B, h, w, 5+C), with B anchors a cell: logits of offsets, sizes and scores."""
+    ROWS = "rows"
+    """(M, 7): the image's index, x1, y1, x2, y2, class id, score; suppressed by the model."""
+    CANDIDATES = "candidates"
+    """(N, K, 6+E): cx, cy, w, h, the best score, its class id; not suppressed.
+
+    The K rows with the best scores, the best first. `sluice models add` builds such a graph.
+    """
+
+
+#: The values in a row besides those of the classes and of the task.
+_FIXED_VALUES = {
+    Layout.ANCHORS: 5,
+    Layout.ANCHOR_FREE: 4,
+    Layout.END_TO_END: 6,
+    Layout.QUERIES: 4,
+    Layout.GRID: 5,
+    Layout.MAPS: 5,
+    Layout.ROWS: 7,
+    Layout.CANDIDATES: 6,
+}
+_SCORE_A_CLASS = {Layout.ANCHORS, Layout.ANCHOR_FREE, Layout.QUERIES, Layout.GRID, Layout.MAPS}
+
+
+class Placement(StrEnum):
+    """How an image comes on the network's canvas."""
+
+    CENTRE = "centre"
+    """Scaled to fit, in the middle, padded on both sides."""
+    CORNER = "corner"
+    """Scaled to fit, at the top left, padded right and below."""
+    STRETCH = "stretch"
+    """Scaled to the canvas; the aspect ratio is lost."""
+
+
+class ChannelOrder(StrEnum):
+    """The order of the colours in a tensor."""
+
+    RGB = "rgb"
+    BGR = "bgr"
 
 
 @dataclass(frozen=True)
@@ -68,12 +110,95 @@ class Model:
     input: Tensor
     outputs: tuple[Tensor, ...]
     batched: bool
-    """The input and the outputs have a batch dimension."""
+    """Triton batches: the tensors have a batch dimension that the configuration does not show."""
+    fixed_batch: int = 0
+    """The images in one call where Triton does not batch; 0 if the tensors have no such axis."""
+    kpt_shape: tuple[int, int] | None = None
+    """The number of keypoints and the values of each; None if the outputs tell."""
+    letterbox: Placement = Placement.CENTRE
+    channel_order: ChannelOrder = ChannelOrder.RGB
+    pixel_max: int = 1
+    """The value of a white pixel in a float input."""
+    anchors: Anchors = ()
+    """For the layout maps: width and height of each map's anchors, in network pixels."""
+    raw_layout: Layout | None = None
+    """For the layout candidates: the layout of the output that they were selected from."""
+    raw_output: str = ""
+    """The name of that output."""
+    version: str = ""
+    """The version that requests name; empty if Triton chooses."""
+    retired: bool = False
+    """No new predictions: the model is being removed."""
 
     @property
     def channels_last(self) -> bool:
-        """True where the input is (height, width, 3), False where it is (3, height, width)."""
-        return self.input.dims[-1] == 3
+        """True where the input is (height, width, channels), False where channels come first."""
+        return self.input.dims[-1] in (1, 3)
+
+    @property
+    def channels(self) -> int:
+        """3 for colour, 1 for grey."""
+        return self.input.dims[-1 if self.channels_last else -3]
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """The tensors' dimensions before their dims, in a call with one image."""
+        if self.batched:
+            return (1,)
+        return (self.fixed_batch,) if self.fixed_batch else ()
+
+    @property
+    def wanted_outputs(self) -> tuple[Tensor, ...]:
+        """The outputs to ask for. The raw output behind candidates is rarely needed."""
+        return tuple(output for output in self.outputs if output.name != self.raw_output)
+
+    @property
+    def raw(self) -> "Model | None":
+        """The same model, read by its raw output; None where there is no other output."""
+        if self.raw_layout is None:
+            return None
+        outputs = sorted(self.outputs, key=lambda output: output.name != self.raw_output)
+        rest = [output for output in outputs[1:] if len(output.dims) != 2]
+        return replace(
+            self,
+            layout=self.raw_layout,
+            raw_layout=None,
+            raw_output="",
+            outputs=(outputs[0], *rest),
+        )
+
+    @property
+    def fixed_values(self) -> int:
+        """The number of values in a row before those that the task adds."""
+        return _FIXED_VALUES[self.layout] + (
+            len(self.names) if self.layout in _SCORE_A_CLASS else 0
+        )
+
+    def keypoints(self, values: int) -> tuple[int, int]:
+        """Return the number of keypoints and the values of each, for `values` in a row.
+
+        Raises UnsupportedModel where `values` fits neither form, or both and `kpt_shape` is None.
+        """
+        if self.kpt_shape:
+            if self.kpt_shape[0] * self.kpt_shape[1] == values:
+                return self.kpt_shape
+            raise UnsupportedModel(
+                f"model {self.name!r}: {self.kpt_shape[0]} keypoints of {self.kpt_shape[1]} values"
+                f" do not fit the {values} values that its rows have for keypoints;"
+                " correct sluice.kpt_shape, task, layout or names"
+            )
+        forms = [size for size in (2, 3) if values > 0 and values % size == 0]
+        if len(forms) == 1:
+            return values // forms[0], forms[0]
+        problem = (
+            f"may be {values // 3} keypoints of x, y and confidence, or {values // 2} of x and y;"
+            f' add sluice.kpt_shape, such as "[{values // 3}, 3]", to its config.pbtxt'
+            if forms
+            else "are no keypoints; correct its task, layout or names"
+        )
+        raise UnsupportedModel(
+            f"model {self.name!r}: the {values} values in a row beside box and scores {problem}"
+        )
 
     def class_ids(self, classes: Sequence[str | int] | None) -> tuple[int, ...] | None:
         """Return the ids of classes given by name or id, None for None.
@@ -89,74 +214,3 @@ class Model:
                     f"model {self.name!r} has no class {item!r}; it has {', '.join(self.names)}"
                 )
         return tuple(item for item in ids if isinstance(item, int))
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Model":
-        """Read a Triton model configuration, in the form of its JSON.
-
-        Raises UnsupportedModel, with the line of `config.pbtxt` to add or change.
-        """
-        name = str(config.get("name", ""))
-        parameters = {
-            key: str(value.get("string_value", ""))
-            for key, value in config.get("parameters", {}).items()
-        }
-        inputs = [_tensor(entry) for entry in config.get("input", [])]
-        if len(inputs) != 1:
-            raise UnsupportedModel(
-                f"model {name!r} has {len(inputs)} inputs; Sluice serves models with one, the image"
-            )
-        try:
-            task = Task(parameters.get("sluice.task", Task.DETECT))
-            layout = Layout(parameters.get("sluice.layout", Layout.ANCHOR_FREE))
-        except ValueError as error:
-            raise UnsupportedModel(
-                f"model {name!r}: {error} in the parameters of its config.pbtxt"
-            ) from None
-        (input_tensor,) = inputs
-        return cls(
-            name=name,
-            task=task,
-            layout=layout,
-            names=tuple(str(item) for item in _json_list(name, parameters, "sluice.names")),
-            imgsz=_imgsz(name, parameters, input_tensor.dims),
-            input=input_tensor,
-            outputs=tuple(_tensor(entry) for entry in config.get("output", [])),
-            batched=int(config.get("max_batch_size", 0)) > 0,
-        )
-
-
-def _tensor(entry: Mapping[str, Any]) -> Tensor:
-    # Protobuf's JSON has 64-bit numbers as strings.
-    dims = tuple(int(dim) for dim in entry.get("dims", []))
-    return Tensor(str(entry["name"]), str(entry["data_type"]).removeprefix("TYPE_"), dims)
-
-
-def _json_list(name: str, parameters: Mapping[str, str], parameter: str) -> list[Any]:
-    try:
-        value = json.loads(parameters[parameter])
-    except KeyError:
-        raise UnsupportedModel(
-            f"model {name!r} has no {parameter!r}; add it to the parameters of its config.pbtxt"
-        ) from None
-    except ValueError:
-        value = None
-    if not isinstance(value, list) or not value:
-        raise UnsupportedModel(
-            f"model {name!r}: {parameter!r} in the parameters of its config.pbtxt"
-            " must be a JSON list"
-        )
-    return value
-
-
-def _imgsz(name: str, parameters: Mapping[str, str], dims: tuple[int, ...]) -> tuple[int, int]:
-    """Return (height, width) in pixels: the graph's where fixed, else that of the parameters."""
-    image = dims[-3:]
-    if len(image) != 3 or 3 not in (image[0], image[2]):
-        raise UnsupportedModel(
-            f"model {name!r}: its input's dims {list(dims)} are neither [3, H, W] nor [H, W, 3]"
-        )
-    height, width = (image[0], image[1]) if image[2] == 3 else (image[1], image[2])
-    if height < 1 or width < 1:
-        height, width = (int(side) for side in _json_list(name, parameters, "sluice.imgsz"))
-    return height, width

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from sluice.models import Placement
 from sluice.vision.boxes import Floats
 
 Pixels = npt.NDArray[np.uint8]
@@ -22,10 +23,10 @@ PADDING = 114  # the grey that YOLO models are trained with
 
 @dataclass(frozen=True)
 class Letterbox:
-    """A source image's place on the network's canvas: scaled to fit, centred, padded with grey.
+    """A source image's place on the network's canvas, padded with grey.
 
-    The scaled image keeps its aspect ratio. The rounding is the one that YOLO models are trained
-    with: an odd pixel of padding goes below or right.
+    The scaled image keeps its aspect ratio unless it is stretched. The rounding is the one that
+    YOLO models are trained with: an odd pixel of padding goes below or right.
     """
 
     source_hw: tuple[int, int]
@@ -40,14 +41,24 @@ class Letterbox:
     """The scaled image's first column on the canvas."""
 
     @classmethod
-    def fit(cls, source_hw: tuple[int, int], network_hw: tuple[int, int]) -> "Letterbox":
+    def fit(
+        cls,
+        source_hw: tuple[int, int],
+        network_hw: tuple[int, int],
+        placement: Placement = Placement.CENTRE,
+    ) -> "Letterbox":
         """Place an image of `source_hw` on a canvas of `network_hw`.
 
         Raises ValueError if a side is not positive.
         """
         _check_sides(source_hw, network_hw)
+        if placement is Placement.STRETCH:
+            return cls(source_hw, network_hw, network_hw, 0, 0)
         scale = min(network_hw[0] / source_hw[0], network_hw[1] / source_hw[1])
         # The short side of a very long image may scale to less than one pixel.
+        if placement is Placement.CORNER:  # YOLOX cuts fractions of a pixel off
+            height, width = (max(1, int(side * scale)) for side in source_hw)
+            return cls(source_hw, network_hw, (height, width), 0, 0)
         height, width = (max(1, round(side * scale)) for side in source_hw)
         # The 0.1 decides halves: 2.5 px become 2 at the top or left, and 3 on the other side.
         top = round((network_hw[0] - height) / 2 - 0.1)
@@ -63,15 +74,17 @@ class Letterbox:
         return self.resized_hw[1] / self.source_hw[1], self.resized_hw[0] / self.source_hw[0]
 
     def apply(self, image: Pixels, out: Pixels | None = None) -> Pixels:
-        """Draw `image` (*source_hw, 3) uint8 on the canvas (*network_hw, 3) uint8, and return it.
+        """Draw `image` (*source_hw, c) uint8 on the canvas (*network_hw, c) uint8, and return it.
 
-        `out` is the canvas to draw on, such as a view on shared memory. The rows of `out` must be
-        contiguous. Raises ValueError if `image` or `out` has another shape or dtype.
+        c is 3 for colour, 1 for grey. `out` is the canvas to draw on, such as a view on shared
+        memory. The rows of `out` must be contiguous.
+        Raises ValueError if `image` or `out` has another shape or dtype.
         """
-        _check_pixels("the image", image, self.source_hw)
-        canvas = np.empty((*self.network_hw, 3), np.uint8) if out is None else out
-        _check_pixels("the canvas", canvas, self.network_hw)
-        if canvas.strides[1:] != (3, 1):
+        channels = _channels(image)
+        _check_pixels("the image", image, self.source_hw, channels)
+        canvas = np.empty((*self.network_hw, channels), np.uint8) if out is None else out
+        _check_pixels("the canvas", canvas, self.network_hw, channels)
+        if canvas.strides[1:] != (channels, 1):
             raise ValueError("the canvas's rows must be contiguous")
         bottom, right = self.top + self.resized_hw[0], self.left + self.resized_hw[1]
         canvas[: self.top] = PADDING
@@ -81,6 +94,8 @@ class Letterbox:
         inside = canvas[self.top : bottom, self.left : right]
         if self.resized_hw == self.source_hw:
             inside[:] = image
+        elif channels == 1:  # OpenCV's result has no axis for one channel
+            inside[..., 0] = cv2.resize(image, self.resized_hw[::-1])
         else:
             cv2.resize(image, self.resized_hw[::-1], dst=inside, interpolation=cv2.INTER_LINEAR)
         return canvas
@@ -129,9 +144,10 @@ class CentreCrop:
 
     def apply(self, image: Pixels, out: Pixels | None = None) -> Pixels:
         """Draw `image` on the canvas. Shapes, dtypes, `out` and errors are those of Letterbox."""
-        _check_pixels("the image", image, self.source_hw)
-        canvas = np.empty((*self.network_hw, 3), np.uint8) if out is None else out
-        _check_pixels("the canvas", canvas, self.network_hw)
+        channels = _channels(image)
+        _check_pixels("the image", image, self.source_hw, channels)
+        canvas = np.empty((*self.network_hw, channels), np.uint8) if out is None else out
+        _check_pixels("the canvas", canvas, self.network_hw, channels)
         pixels: npt.NDArray[Any] = image
         # The longer side comes first, so that pixels outside the crop are never scaled.
         for axis in sorted((0, 1), key=lambda axis: -self.resized_hw[axis]):
@@ -147,7 +163,7 @@ class CentreCrop:
 
 
 def _resample(image: npt.NDArray[Any], axis: int, size: int, start: int, count: int) -> Floats:
-    """Scale `image` (height, width, 3) to `size` along `axis`.
+    """Scale `image` (height, width, c) to `size` along `axis`.
 
     Returns `count` rows or columns from `start`, float32. The filter is a triangle as wide as two
     rows of the result. Classifiers are trained with the same one, Pillow's bilinear filter.
@@ -172,6 +188,12 @@ def _check_sides(*sizes: tuple[int, int]) -> None:
             raise ValueError(f"an image's sides must be positive, not {size}")
 
 
-def _check_pixels(what: str, pixels: Pixels, hw: tuple[int, int]) -> None:
-    if pixels.shape != (*hw, 3) or pixels.dtype != np.uint8:
-        raise ValueError(f"{what} must be {(*hw, 3)} uint8, not {pixels.shape} {pixels.dtype}")
+def _channels(image: Pixels) -> int:
+    return 1 if image.shape[-1:] == (1,) else 3
+
+
+def _check_pixels(what: str, pixels: Pixels, hw: tuple[int, int], channels: int) -> None:
+    if pixels.shape != (*hw, channels) or pixels.dtype != np.uint8:
+        raise ValueError(
+            f"{what} must be {(*hw, channels)} uint8, not {pixels.shape} {pixels.dtype}"
+        )

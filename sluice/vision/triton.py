@@ -16,6 +16,7 @@ import numpy.typing as npt
 import tritonclient.grpc as grpcclient
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
+from sluice import model_config
 from sluice.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -98,7 +99,7 @@ class Triton:
             answer = self._client.get_model_config(
                 name, as_json=True, client_timeout=self._timeout_s
             )
-        model = Model.from_config(answer["config"])
+        model = model_config.read(answer["config"])
         with self._lock:
             now = time.monotonic()
             self._models[name] = (now, model)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from api.catalog import Catalog, ListedModel, TritonCatalog
+from sluice import model_config
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel, UnsupportedModel
 from sluice.models import Model
 from sluice.prediction import Parameters
@@ -26,7 +27,7 @@ class World:
 
 def _listed(config: dict[str, Any], runs: int = 0) -> ListedModel:
     try:
-        model: Model | UnsupportedModel = Model.from_config(config)
+        model: Model | UnsupportedModel = model_config.read(config)
     except UnsupportedModel as error:
         model = error
     return ListedModel(config["name"], model, "", "1", runs, 1.5)
@@ -94,7 +95,7 @@ async def test_all_models_are_listed_by_name(world: World) -> None:
     ]
     broken, codes, silent = (entry.model for entry in listed)
     assert broken is None
-    assert codes == Model.from_config(CODES)
+    assert codes == model_config.read(CODES)
     assert isinstance(silent, UnsupportedModel)
 
 

@@ -55,6 +55,7 @@ def model_of(name: str) -> Model:
         input=Tensor("images", "FP32", (3, side, side)),
         outputs=tuple(Tensor(output.name, "FP32", ()) for output in session.get_outputs()),
         batched=True,
+        kpt_shape=tuple(json.loads(metadata["kpt_shape"])) if "kpt_shape" in metadata else None,
     )
 
 

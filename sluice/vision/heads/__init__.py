@@ -31,7 +31,7 @@ def fit(model: Model, source_hw: tuple[int, int]) -> Letterbox | CentreCrop:
     """
     if model.task is Task.CLASSIFY:
         return CentreCrop.fit(source_hw, model.imgsz)
-    return Letterbox.fit(source_hw, model.imgsz)
+    return Letterbox.fit(source_hw, model.imgsz, model.letterbox)
 
 
 def decode(

@@ -44,7 +44,7 @@ class Detections:
     class_ids: Ints
     """(n,) int64."""
     keypoints: Floats | None = None
-    """(n, k, 3) float32, for pose: x and y, clipped to the image, and a confidence."""
+    """(n, k, 2 or 3) float32, for pose: x and y, clipped to the image, and any confidence."""
     rotated: Floats | None = None
     """(n, 5) float32, for obb, not clipped: centre x, centre y, width, height and an angle.
 
@@ -54,7 +54,7 @@ class Detections:
     corners: Floats | None = None
     """(n, 4, 2) float32, for obb, not clipped: the corners of each rotated box, in turn."""
     polygons: list[Floats] | None = None
-    """n outlines (m, 2) float32, for segment, clipped to the image; m is 0 for an empty mask."""
+    """n outlines (m, 2) float32, for segment, clipped to the image; m is 3 or more."""
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -118,9 +118,9 @@ def read_rows(
     number. Rows with a broken number are dropped.
 
     Raises UnsupportedModel if `output`, by `model.layout`, is not (A, 5+C+extras), (4+C+extras, A)
-    or (K, 6+extras). Raises it too if an end-to-end head returns a class without a name.
+    or (K, 6+extras). Raises it too if a row names its class, and that class has no name.
     """
-    fixed = _fixed_values(model)
+    fixed = model.fixed_values
     axis = 0 if model.layout is Layout.ANCHOR_FREE else 1
     if (
         output.ndim != 2
@@ -135,7 +135,7 @@ def read_rows(
     # whose maximum is fast along the first axis.
     first = output[4:fixed].max(axis=0) if model.layout is Layout.ANCHOR_FREE else table[:, 4]
     kept = table[first > parameters.confidence].astype(np.float32)
-    if model.layout is Layout.END_TO_END:
+    if model.layout in (Layout.END_TO_END, Layout.CANDIDATES):
         scores, class_ids = kept[:, 4], kept[:, 5]
     elif model.layout is Layout.ANCHOR_FREE:
         scores, class_ids = kept[:, 4:fixed].max(axis=1), kept[:, 4:fixed].argmax(axis=1)
@@ -177,14 +177,6 @@ def best_rows(
         max_detections=parameters.max_detections,
         class_agnostic=parameters.class_agnostic,
     )
-
-
-def _fixed_values(model: Model) -> int:
-    """Return the number of values in a row before those of the task."""
-    classes = len(model.names)
-    return {Layout.ANCHORS: 5 + classes, Layout.ANCHOR_FREE: 4 + classes, Layout.END_TO_END: 6}[
-        model.layout
-    ]
 
 
 def _misfit(model: Model, output: Array, fixed: int, extras: int | None) -> str:

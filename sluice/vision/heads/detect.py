@@ -1,4 +1,4 @@
-"""Boxes, in all three layouts."""
+"""Boxes, in all layouts."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ from sluice.vision.heads.common import (
     Detections,
     Rows,
     best_rows,
-    pick,
     read_rows,
 )
+from sluice.vision.heads.layouts import read_table
 from sluice.vision.letterbox import Letterbox
 
 
@@ -20,7 +20,7 @@ def decode(
     model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
 ) -> Detections:
     """Return boxes. Arguments and errors are those of sluice.vision.heads.decode."""
-    rows = select(model, pick(model, outputs, 2), parameters)
+    rows = select(*read_table(model, outputs), parameters)
     return Detections(letterbox.to_source(rows.boxes), rows.scores, rows.class_ids)
 
 
@@ -29,7 +29,8 @@ def select(
 ) -> Rows:
     """Return the rows of `output` that are detections, the best first.
 
-    For every task with straight boxes. Boxes in the result are x1, y1, x2, y2 in network pixels.
+    For every task with straight boxes. `model` and `output` are results of read_table.
+    Boxes in the result are x1, y1, x2, y2 in network pixels.
     `extras` and errors are those of read_rows.
     """
     rows = read_rows(model, output, parameters, extras)

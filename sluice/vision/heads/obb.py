@@ -11,9 +11,9 @@ from sluice.vision.heads.common import (
     DecodeParameters,
     Detections,
     best_rows,
-    pick,
     read_rows,
 )
+from sluice.vision.heads.layouts import read_table
 from sluice.vision.letterbox import Letterbox
 
 
@@ -27,7 +27,8 @@ def decode(
 
     Arguments and errors are those of sluice.vision.heads.decode.
     """
-    rows = read_rows(model, pick(model, outputs, 2), parameters, extras=1)
+    model, table = read_table(model, outputs)
+    rows = read_rows(model, table, parameters, extras=1)
     rotated = np.concatenate((rows.boxes, rows.extras), axis=1)
     kept = best_rows(model, rows, parameters, rotated, rotated=True)
     rotated = _upright(rotated[kept])

@@ -16,6 +16,7 @@ from sluice.models import Model
 from sluice.vision.boxes import Floats
 from sluice.vision.heads.common import Array, DecodeParameters, Detections, pick
 from sluice.vision.heads.detect import select
+from sluice.vision.heads.layouts import read_table
 from sluice.vision.letterbox import Letterbox, Pixels
 
 _PARTS = 16  # of a mask; a mask with more is noise, and its smaller parts are left out
@@ -25,6 +26,8 @@ def decode(
     model: Model, outputs: Mapping[str, Array], parameters: DecodeParameters, letterbox: Letterbox
 ) -> Detections:
     """Return detections with `polygons`. Prototypes are (p, h, w), and rows have p coefficients.
+
+    A detection whose mask is empty is left out, as the reference implementation does.
 
     Arguments and errors are those of sluice.vision.heads.decode.
     """
@@ -36,11 +39,15 @@ def decode(
             f" multiple of h and {width} of w, but they are {prototypes.shape};"
             " correct its task or imgsz"
         )
-    rows = select(model, pick(model, outputs, 2), parameters, extras=len(prototypes))
-    polygons = []
-    for box, coefficients in zip(rows.boxes, rows.extras, strict=True):
+    rows = select(*read_table(model, outputs), parameters, extras=len(prototypes))
+    polygons, kept = [], []
+    for index, (box, coefficients) in enumerate(zip(rows.boxes, rows.extras, strict=True)):
         mask, left, top = draw_mask(prototypes, coefficients, box, letterbox.network_hw)
-        polygons.append(letterbox.to_source(outline(mask) + np.array((left, top), np.float32)))
+        if mask.any():
+            shift = np.array((left, top), np.float32)
+            polygons.append(letterbox.to_source(outline(mask) + shift))
+            kept.append(index)
+    rows = rows[np.array(kept, np.int64)]
     return Detections(
         letterbox.to_source(rows.boxes), rows.scores, rows.class_ids, polygons=polygons
     )
@@ -79,8 +86,8 @@ def draw_mask(
 def outline(mask: Pixels) -> Floats:
     """Return the outline (m, 2) float32, x and y, of the set pixels of `mask` (h, w) uint8.
 
-    m is 0 for an empty mask. One polygon covers all parts: a bridge without width joins each
-    smaller part at the nearest corners. Holes are not cut out.
+    m is 3 or more, and 0 for an empty mask. One polygon covers all parts: a bridge without width
+    joins each smaller part at the nearest corners. Holes are not cut out.
     """
     if mask.size == 0:
         return np.zeros((0, 2), np.float32)
@@ -96,4 +103,10 @@ def outline(mask: Pixels) -> Floats:
         end, start = np.unravel_index(distances.argmin(), distances.shape)
         round_trip = np.concatenate((points[start:], points[: start + 1]))
         whole = np.concatenate((whole[: end + 1], round_trip, whole[end:]))
-    return whole
+    return _around(whole) if 0 < len(whole) < 3 else whole
+
+
+def _around(pixels: Floats) -> Floats:
+    """Return the outline of one or two pixels' areas; readers of polygons need three points."""
+    areas = pixels[:, None, :] + np.array(((0, 0), (1, 0), (1, 1), (0, 1)), np.float32)
+    return np.asarray(cv2.convexHull(areas.reshape(-1, 2)), np.float32).reshape(-1, 2)

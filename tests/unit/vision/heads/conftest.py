@@ -6,6 +6,9 @@ from sluice.models import Layout, Model, Task, Tensor
 
 MakeModel = Callable[..., Model]
 
+#: The layouts that every task has. The others have tests of their own.
+LAYOUTS = [Layout.ANCHORS, Layout.ANCHOR_FREE, Layout.END_TO_END, Layout.CANDIDATES]
+
 
 @pytest.fixture
 def make_model() -> MakeModel:

@@ -16,12 +16,12 @@ from sluice.vision import heads
 from sluice.vision.boxes import box_iou, xywh_to_xyxy
 from sluice.vision.heads import DecodeParameters, Detections
 from sluice.vision.letterbox import Letterbox
+from tests.unit.vision.heads.conftest import LAYOUTS
 
 MakeModel = Callable[..., Model]
 Floats = npt.NDArray[np.float32]
 
 SQUARE = Letterbox.fit((64, 64), (64, 64))
-LAYOUTS = list(Layout)
 
 
 def table_of(
@@ -36,15 +36,15 @@ def table_of(
         scores = [0.0] * classes
         if layout is Layout.END_TO_END:
             lines.append([x1, y1, x2, y2, score, class_id])
+        elif layout is Layout.CANDIDATES:
+            lines.append([*centred, score, class_id])
         elif layout is Layout.ANCHORS:
             scores[class_id] = 0.8
             lines.append([*centred, score / 0.8, *scores])
         else:
             scores[class_id] = score
             lines.append([*centred, *scores])
-    width = {Layout.END_TO_END: 6, Layout.ANCHORS: 5 + classes, Layout.ANCHOR_FREE: 4 + classes}[
-        layout
-    ]
+    width = {Layout.ANCHORS: 5 + classes, Layout.ANCHOR_FREE: 4 + classes}.get(layout, 6)
     table = np.array(lines, np.float32).reshape(-1, width)
     return np.ascontiguousarray(table.T) if layout is Layout.ANCHOR_FREE else table
 
@@ -154,7 +154,8 @@ class TestEveryLayout:
             try:
                 detections = decode(model, output)
             except UnsupportedModel:
-                assert (layout, value, broken) == (Layout.END_TO_END, 5, 1e30)
+                assert layout in (Layout.END_TO_END, Layout.CANDIDATES)
+                assert (value, broken) == (5, 1e30)
                 continue
             assert np.isfinite(detections.boxes).all()
             assert np.isfinite(detections.scores).all()
@@ -167,6 +168,7 @@ class TestEveryLayout:
             Layout.ANCHORS: r"\(rows, 8\)",
             Layout.ANCHOR_FREE: r"\(7, anchors\)",
             Layout.END_TO_END: r"\(rows, 6\)",
+            Layout.CANDIDATES: r"\(rows, 6\)",
         }[layout]
         model = make_model(Task.DETECT, layout)
         for shape in [(9, 9), (5, 100), (100, 5), (0, 0)]:

@@ -13,6 +13,7 @@ from sluice.vision import heads
 from sluice.vision.boxes import rotated_corners
 from sluice.vision.heads import DecodeParameters, Detections
 from sluice.vision.letterbox import Letterbox
+from tests.unit.vision.heads.conftest import LAYOUTS
 
 MakeModel = Callable[..., Model]
 VIEW = Letterbox.fit(
@@ -28,6 +29,7 @@ def output_of(layout: Layout, rows: list[tuple[tuple[float, ...], float]]) -> np
             Layout.ANCHORS: [score, 0, 1, 0],
             Layout.ANCHOR_FREE: [0, score, 0],
             Layout.END_TO_END: [score, 1],
+            Layout.CANDIDATES: [score, 1],
         }[layout]
         lines.append([*box, *scores, angle])
     table = np.array(lines, np.float32)
@@ -44,7 +46,7 @@ def decode(
     return detections
 
 
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", LAYOUTS)
 class TestEveryLayout:
     def test_a_box_is_mapped_to_the_source(self, make_model: MakeModel, layout: Layout) -> None:
         detections = decode(

@@ -12,6 +12,7 @@ from sluice.vision import heads
 from sluice.vision.heads import DecodeParameters, Detections
 from sluice.vision.heads.segment import draw_mask, outline
 from sluice.vision.letterbox import Letterbox
+from tests.unit.vision.heads.conftest import LAYOUTS
 
 MakeModel = Callable[..., Model]
 SQUARE = Letterbox.fit((64, 64), (64, 64))
@@ -32,6 +33,7 @@ def output_of(layout: Layout) -> np.ndarray:
         Layout.ANCHORS: [16.0, 24.0, 16.0, 32.0, 0.5, 0.0, 1.0, 0.0],
         Layout.ANCHOR_FREE: [16.0, 24.0, 16.0, 32.0, 0.0, 0.5, 0.0],
         Layout.END_TO_END: [8.0, 8.0, 24.0, 40.0, 0.5, 1.0],
+        Layout.CANDIDATES: [16.0, 24.0, 16.0, 32.0, 0.5, 1.0],
     }[layout]
     table = np.zeros((2, len(first) + 2), np.float32)
     table[1] = [*first, 1, -1]
@@ -54,7 +56,7 @@ def decode(
     return detections
 
 
-@pytest.mark.parametrize("layout", list(Layout))
+@pytest.mark.parametrize("layout", LAYOUTS)
 class TestEveryLayout:
     def test_a_mask_is_cut_to_its_box(self, make_model: MakeModel, layout: Layout) -> None:
         detections = decode(
@@ -65,14 +67,14 @@ class TestEveryLayout:
         assert sorted(detections.polygons[0].tolist()) == [[8, 8], [8, 39], [23, 8], [23, 39]]
         assert detections.class_ids.tolist() == [1]
 
-    def test_an_empty_mask_gives_an_empty_polygon(
+    def test_a_detection_with_an_empty_mask_is_left_out(
         self, make_model: MakeModel, layout: Layout
     ) -> None:
         detections = decode(
             make_model(Task.SEGMENT, layout), output_of(layout), prototypes_of(1, 1)
         )
-        assert detections.polygons is not None
-        assert [polygon.shape for polygon in detections.polygons] == [(0, 2)]
+        assert len(detections) == 0
+        assert detections.polygons == []
 
     def test_polygons_are_mapped_to_the_source_and_clipped(
         self, make_model: MakeModel, layout: Layout
@@ -99,8 +101,7 @@ class TestEveryLayout:
 def test_broken_prototypes_give_no_mask(make_model: MakeModel) -> None:
     prototypes = prototypes_of(np.inf, np.inf)
     detections = decode(make_model(Task.SEGMENT), output_of(Layout.ANCHOR_FREE), prototypes)
-    assert detections.polygons is not None
-    assert detections.polygons[0].shape == (0, 2)
+    assert len(detections) == 0
 
 
 def test_a_missing_output_is_explained(make_model: MakeModel) -> None:
@@ -189,7 +190,18 @@ class TestOutline:
         assert outline(np.zeros((5, 5), np.uint8)).shape == (0, 2)
         assert outline(np.zeros((0, 0), np.uint8)).shape == (0, 2)
 
-    def test_a_mask_of_one_pixel_has_one_corner(self) -> None:
+    def test_the_outline_of_one_pixel_goes_round_its_area(self) -> None:
         mask = np.zeros((5, 5), np.uint8)
         mask[3, 2] = 1
-        assert outline(mask).tolist() == [[2, 3]]
+        assert sorted(outline(mask).tolist()) == [[2, 3], [2, 4], [3, 3], [3, 4]]
+
+
+@pytest.mark.parametrize("pixels", [[(3, 4)], [(3, 4), (3, 5)], [(2, 2), (3, 3)]])
+def test_the_outline_of_a_thin_mask_has_an_area(pixels: list[tuple[int, int]]) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    for pixel in pixels:
+        mask[pixel] = 1
+    polygon = outline(mask)
+    assert len(polygon) >= 3
+    assert cv2.contourArea(polygon) >= len(pixels)
+    assert fill(polygon, (10, 10))[:8, :8][mask == 1].all()
