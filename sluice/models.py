@@ -10,6 +10,7 @@ from enum import StrEnum
 from sluice.errors import InvalidInput, UnsupportedModel
 
 Anchors = tuple[tuple[tuple[float, float], ...], ...]
+_MAX_DIGITS = 20  # Python refuses to parse numbers of some thousand digits
 
 
 class Task(StrEnum):
@@ -203,14 +204,24 @@ class Model:
     def class_ids(self, classes: Sequence[str | int] | None) -> tuple[int, ...] | None:
         """Return the ids of classes given by name or id, None for None.
 
+        Text that is a class's name stands for all classes of that name. Text of digits that is no
+        class's name is an id, since forms and queries hold text only.
         Raises InvalidInput, with the model's classes, for an unknown one.
         """
         if classes is None:
             return None
-        ids = tuple(self.names.index(item) if item in self.names else item for item in classes)
-        for item in ids:
-            if isinstance(item, str) or not 0 <= item < len(self.names):
-                raise InvalidInput(
-                    f"model {self.name!r} has no class {item!r}; it has {', '.join(self.names)}"
-                )
-        return tuple(item for item in ids if isinstance(item, int))
+        ids = dict.fromkeys(class_id for item in classes for class_id in self._ids_of(item))
+        return tuple(ids)
+
+    def _ids_of(self, item: str | int) -> Sequence[int]:
+        if isinstance(item, str):
+            if item in self.names:
+                return [class_id for class_id, name in enumerate(self.names) if name == item]
+            number = int(item) if item.isdecimal() and len(item) < _MAX_DIGITS else -1
+        else:
+            number = item
+        if not 0 <= number < len(self.names):
+            raise InvalidInput(
+                f"model {self.name!r} has no class {item!r}; it has {', '.join(self.names)}"
+            )
+        return [number]

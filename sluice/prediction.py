@@ -75,7 +75,8 @@ class Parameters(BaseModel):
     classes: tuple[Annotated[str, Field(max_length=255)] | int, ...] | None = Field(
         None,
         max_length=1000,
-        description="Classes to detect, by name or id. All classes where absent.",
+        description="Classes to detect, by name or id. All classes where absent. Text that is a"
+        " class's name names it; other digits are an id. A name stands for all classes of it.",
     )
     class_agnostic: bool = Field(
         False, description="Suppress overlaps across classes, not only within one."

@@ -10,7 +10,6 @@ from sluice.errors import InvalidInput
 from sluice.prediction import Parameters
 
 _LISTS = ("classes", "webhook_events_filter")
-_MAX_DIGITS = 20  # Python refuses to parse numbers of some thousand digits
 
 
 def query_fields(request: Request) -> dict[str, list[str]]:
@@ -39,9 +38,7 @@ def read_fields(fields: dict[str, list[str]]) -> tuple[Options, Parameters]:
         options["webhook_events_filter"] = lists["webhook_events_filter"]
     parameters = Parameters.model_validate_strings(single, strict=False)
     if "classes" in lists:
-        classes = tuple(
-            int(item) if item.isdecimal() and len(item) < _MAX_DIGITS else item
-            for item in lists["classes"]
+        parameters = Parameters(
+            **parameters.model_dump(exclude={"classes"}), classes=tuple(lists["classes"])
         )
-        parameters = Parameters(**parameters.model_dump(exclude={"classes"}), classes=classes)
     return Options.model_validate(options), parameters

@@ -98,6 +98,18 @@ def test_classes_are_found_by_name_or_id() -> None:
             model.class_ids([wrong])
 
 
+def test_text_that_names_a_class_is_no_id() -> None:
+    names = ["10", "1", "3", "lid", "lid", "2"]
+    model = MARK(_config(parameters={"sluice.names": json.dumps(names)}))
+    assert model.class_ids(["1", "10"]) == (1, 0)
+    assert model.class_ids([1, 3]) == (1, 3), "a number is an id"
+    assert model.class_ids(["0", "4"]) == (0, 4), "no class has this name"
+    assert model.class_ids(["lid", 4]) == (3, 4), "a name stands for all classes of that name"
+    for wrong in ("7", "-1", "1.0", "", "9" * 5000):
+        with pytest.raises(InvalidInput, match="no class"):
+            model.class_ids([wrong])
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.parent.name)
 def test_a_shipped_configuration_agrees_with_triton_sluice_and_its_files(path: Path) -> None:
     parsed = text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())

@@ -136,7 +136,7 @@ async def test_a_form_of_files_becomes_a_batch(http: httpx.AsyncClient, world: W
         "aborted": 0,
     }
     first, url, uri = (world.ledger.get(f"{body['id']}-{index}") for index in (0, 3, 7))
-    assert first.parameters == Parameters(confidence=0.5, classes=("a", 2))
+    assert first.parameters == Parameters(confidence=0.5, classes=("a", "2"))
     assert first.priority is Priority.LOW
     assert first.metadata == {"batch": body["id"], "index": 0, "name": "a.jpg"}
     assert (url.image_url, uri.image_url) == ("https://example.com/d.jpg", None)
@@ -186,7 +186,7 @@ async def test_hidden_entries_of_a_zip_are_skipped(http: httpx.AsyncClient, worl
         "../3.jpg",
         "/etc/4.jpg",
     ]
-    assert recorded[0].parameters == Parameters(confidence=0.5, classes=("a", 2))
+    assert recorded[0].parameters == Parameters(confidence=0.5, classes=("a", "2"))
 
 
 async def test_bombs_and_damage_in_a_zip_are_errors_of_their_entries(
