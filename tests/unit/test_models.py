@@ -100,7 +100,7 @@ def test_classes_are_found_by_name_or_id() -> None:
 
 def test_text_that_names_a_class_is_no_id() -> None:
     names = ["10", "1", "3", "lid", "lid", "2"]
-    model = MARK(_config(parameters={"sluice.names": json.dumps(names)}))
+    model = model_config.read(_config(parameters={"sluice.names": json.dumps(names)}))
     assert model.class_ids(["1", "10"]) == (1, 0)
     assert model.class_ids([1, 3]) == (1, 3), "a number is an id"
     assert model.class_ids(["0", "4"]) == (0, 4), "no class has this name"
