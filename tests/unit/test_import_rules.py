@@ -18,6 +18,10 @@ PLANTED = {
         "worker/planted_cli.py",
         "import sluice.local.stack",
     ),
+    "api and worker add no models: only the command line reaches the repository": (
+        "worker/planted_models.py",
+        "import sluice.repository",
+    ),
     "the api reaches no pixels, even indirectly": ("api/planted.py", "import sluice.vision.boxes"),
     "the layers of sluice": ("sluice/ledger/planted.py", "import sluice.intake.intake"),
     "the layers of the api": ("api/requests/planted.py", "import api.submitting"),
