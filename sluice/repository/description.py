@@ -10,7 +10,7 @@ from sluice.repository.onnx_file import GraphTensor, OnnxFile
 
 @dataclass(frozen=True)
 class Overrides:
-    """The options of a person who knows the model. A field is None where the person says nothing."""
+    """The options of a person who knows the model. A field that is not given is None."""
 
     task: Task | None = None
     layout: Layout | None = None
