@@ -1,0 +1,138 @@
+"""New nodes for an ONNX graph, under names that nothing else in the graph has.
+
+Every node is valid from opset 11 to the newest: https://onnx.ai/onnx/operators/
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+OLDEST_OPSET = 11  # TopK sorts, and Pad and Clip take tensors, from here on
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of ONNX's own operators that the model is written in."""
+    return max(
+        int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx")
+    )
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs inside a node, such as the branches of an If."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def rename_uses(graph: onnx.GraphProto, old: str, new: str) -> None:
+    """Let every node that reads the tensor `old` read `new`, in subgraphs too."""
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new
+        for inner in subgraphs(node):
+            rename_uses(inner, old, new)
+
+
+class Nodes:
+    """Nodes to add to a model's graph. `append` or `prepend` puts them in, once.
+
+    Names of tensors are strings, as in ONNX; each method returns its result's name.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._graph = model.graph
+        self._opset = opset_of(model)
+        self._taken = set(_names(model.graph))
+        self._added: list[onnx.NodeProto] = []
+
+    def name(self, wanted: str) -> str:
+        """Reserve `wanted`, or a name like it if the graph has that already."""
+        name, number = wanted, 1
+        while name in self._taken:
+            number += 1
+            name = f"{wanted}_{number}"
+        self._taken.add(name)
+        return name
+
+    def constant(self, values: npt.ArrayLike, dtype: npt.DTypeLike = np.int64) -> str:
+        """Add an initializer. Numbers are int64 unless `dtype` says otherwise."""
+        name = self.name("sluice_constant")
+        self._graph.initializer.append(numpy_helper.from_array(np.array(values, dtype), name))
+        return name
+
+    def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """Add a node with one result, whose name is `name` or a new one."""
+        result = name or self.name(f"sluice_{operator.lower()}")
+        self._node(operator, inputs, [result], attributes)
+        return result
+
+    def cast(self, tensor: str, dtype: npt.DTypeLike, name: str = "") -> str:
+        """Convert a tensor to a numpy dtype."""
+        to = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        return self.add("Cast", tensor, name=name, to=to)
+
+    def cut(self, tensor: str, axis: int, start: int, end: int) -> str:
+        """Return the part from `start` to below `end` along `axis`."""
+        ends = [self.constant([number]) for number in (start, end, axis)]
+        return self.add("Slice", tensor, *ends)
+
+    def greatest(self, tensor: str, axis: int) -> str:
+        """Return the maximum along `axis`, which stays, with the size 1."""
+        if self._opset < 18:
+            return self.add("ReduceMax", tensor, axes=[axis], keepdims=1)
+        return self.add("ReduceMax", tensor, self.constant([axis]), keepdims=1)
+
+    def top(self, tensor: str, axis: int, count: int, *, largest: bool) -> tuple[str, str]:
+        """Return the `count` greatest or least values along `axis`, and their indices, sorted."""
+        results = [self.name("sluice_top"), self.name("sluice_index")]
+        self._node(
+            "TopK",
+            (tensor, self.constant([count])),
+            results,
+            {"axis": axis, "largest": int(largest), "sorted": 1},
+        )
+        return results[0], results[1]
+
+    def take(self) -> list[onnx.NodeProto]:
+        """Return the nodes that are not in the graph yet; the caller puts them in."""
+        taken, self._added = self._added, []
+        return taken
+
+    def append(self) -> None:
+        """Put the nodes after those of the graph."""
+        self._graph.node.extend(self.take())
+
+    def prepend(self) -> None:
+        """Put the nodes before those of the graph."""
+        nodes = [*self.take(), *self._graph.node]
+        del self._graph.node[:]
+        self._graph.node.extend(nodes)
+
+    def _node(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        results: Sequence[str],
+        attributes: dict[str, Any],
+    ) -> None:
+        name = self.name(f"sluice/{operator}")
+        self._added.append(helper.make_node(operator, inputs, results, name, **attributes))
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    for named in (*graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        yield named.name
+    for sparse in graph.sparse_initializer:
+        yield sparse.values.name
+    for node in graph.node:
+        yield node.name
+        yield from node.input
+        yield from node.output
+        for inner in subgraphs(node):
+            yield from _names(inner)

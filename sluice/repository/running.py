@@ -1,0 +1,147 @@
+"""Runs a model's graph in ONNX Runtime on test images, to prove that a change keeps its results.
+
+No array here comes from a client. Canvases are (N, height, width, channels) uint8, RGB or grey.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from sluice.errors import UnsupportedModel
+from sluice.models import ChannelOrder, Layout, Model, Placement, Tensor
+from sluice.repository.description import Description
+from sluice.repository.onnx_file import GraphTensor, OnnxFile
+from sluice.vision import heads
+from sluice.vision.heads import Classification, DecodeParameters, Detections
+
+Array = npt.NDArray[Any]
+Canvases = npt.NDArray[np.uint8]
+
+_BLOCK = 16  # pixels: the side of the patches that make noise look like objects
+_FATAL = 4  # ONNX Runtime's level for logs; its errors come as exceptions
+
+
+class Runner:
+    """A graph in ONNX Runtime, on the CPU."""
+
+    def __init__(self, file: OnnxFile) -> None:
+        """Raises UnsupportedModel if ONNX Runtime refuses the graph."""
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL
+        # The graph may have been changed in memory, but its external weights lie on the disk.
+        options.add_session_config_entry(
+            "session.model_external_initializers_file_folder_path",
+            os.fspath(file.path.parent.absolute()),
+        )
+        try:
+            self._session = onnxruntime.InferenceSession(
+                file.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            raise UnsupportedModel(f"ONNX Runtime can't load the graph: {_first(error)}") from error
+
+    def run(self, description: Description, canvases: Canvases) -> dict[str, Array]:
+        """Return the outputs that `description` lists, by name, with their batch axis.
+
+        A graph with a fixed batch of N is run on N canvases. Fewer canvases are filled up with 0.
+
+        Raises UnsupportedModel if the run fails.
+        """
+        if description.batch > len(canvases):
+            rest = description.batch - len(canvases)
+            canvases = np.concatenate(
+                (canvases, np.zeros_like(canvases, shape=(rest, *canvases.shape[1:])))
+            )
+        names = [output.name for output in description.outputs]
+        feed = {description.input.name: tensor_of(description, canvases)}
+        try:
+            return dict(zip(names, self._session.run(names, feed), strict=True))
+        except Exception as error:  # see above
+            raise UnsupportedModel(f"ONNX Runtime can't run the graph: {_first(error)}") from error
+
+
+def noise(description: Description, count: int) -> Canvases:
+    """Return `count` different canvases of coloured patches, the same ones in every call."""
+    random = np.random.default_rng(7)
+    height, width = description.imgsz
+    coarse = random.integers(
+        0, 256, (count, -(-height // _BLOCK), -(-width // _BLOCK), description.channels), np.uint8
+    )
+    patches: Canvases = coarse.repeat(_BLOCK, axis=1).repeat(_BLOCK, axis=2)[:, :height, :width]
+    grain = random.integers(0, 64, patches.shape, np.uint8)
+    canvases: Canvases = patches // 4 * 3 + grain
+    return canvases
+
+
+def tensor_of(description: Description, canvases: Canvases) -> Array:
+    """Return the model's input for `canvases`, as the worker fills it."""
+    pixels: Array = canvases
+    if description.channel_order == "bgr":
+        pixels = pixels[..., ::-1]
+    if not description.channels_last:
+        pixels = pixels.transpose(0, 3, 1, 2)
+    if description.input.dtype == "UINT8":
+        return np.ascontiguousarray(pixels)
+    dtype = np.dtype(np.float16 if description.input.dtype == "FP16" else np.float32)
+    values = np.ascontiguousarray(pixels, dtype)
+    return np.divide(values, 255, dtype=dtype) if description.pixel_max == 1 else values
+
+
+def model_of(description: Description) -> Model:
+    """Return the description as the worker has it, when the model is loaded."""
+
+    def tensor(graph_tensor: GraphTensor, *, batch_axis: bool = True) -> Tensor:
+        shape = graph_tensor.shape or ()
+        return Tensor(graph_tensor.name, graph_tensor.dtype, shape[1:] if batch_axis else shape)
+
+    rows = description.layout is Layout.ROWS
+    return Model(
+        name="the model",
+        task=description.task,
+        layout=description.layout,
+        names=description.names,
+        imgsz=description.imgsz,
+        input=tensor(description.input),
+        outputs=tuple(tensor(output, batch_axis=not rows) for output in description.outputs),
+        batched=description.batch == -1,
+        fixed_batch=max(0, description.batch),
+        kpt_shape=description.kpt_shape,
+        letterbox=Placement(description.letterbox),
+        channel_order=ChannelOrder(description.channel_order),
+        pixel_max=description.pixel_max,
+        anchors=description.anchors or (),
+        raw_layout=description.raw_layout,
+        raw_output=description.raw_output or "",
+    )
+
+
+def decode(
+    description: Description, outputs: Mapping[str, Array], parameters: DecodeParameters
+) -> Detections | Classification:
+    """Return the detections or classes of the first canvas, in network pixels.
+
+    Candidates are read first, and the raw output if they don't suffice, as the worker does.
+
+    Raises UnsupportedModel if the outputs contradict the description.
+    """
+    model = model_of(description)
+    rows = description.layout is Layout.ROWS
+    first = {name: array if rows else array[0] for name, array in outputs.items()}
+    view = heads.fit(model, description.imgsz)
+    result = heads.decode(model, first, parameters, view)
+    if (
+        model.raw is None
+        or len(result) >= parameters.max_detections
+        or first[model.outputs[0].name][-1, 4] <= parameters.confidence
+    ):
+        return result
+    return heads.decode(model.raw, first, parameters, view)
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
