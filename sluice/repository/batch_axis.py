@@ -1,9 +1,9 @@
 """Rewrites a graph that was exported for a fixed number of images, so that it takes any number.
 
-The shapes of all tensors are inferred twice, for the number of images in the file and for
-`_FACTOR` times as many. An axis that grows is the batch axis, alone or folded with another one.
-Where a constant keeps an axis from growing, the constant is rewritten. The rules are heuristics:
-`sluice.repository.batch` proves the result.
+The shapes of all tensors are inferred twice: for the number of images in the file, and for more.
+An axis that grows is the batch axis, alone or folded with another one. A constant that keeps an
+axis from growing is rewritten. The rules are heuristics: `sluice.repository.batch` proves the
+result.
 """
 
 import math
@@ -20,7 +20,7 @@ from sluice.repository.nodes import Nodes, subgraphs
 Shape = tuple[int, ...]
 Ints = npt.NDArray[np.int64]
 
-_FACTOR = 5  # by which the batch grows; any number that no graph multiplies sides with by chance
+_FACTOR = 5  # times as many images
 _LARGEST = 4096  # values in a constant that is evaluated; shapes and indices are smaller
 
 
@@ -40,7 +40,7 @@ def open_axis(model: onnx.ModelProto, image: str, shape: Shape) -> None:
 
 
 class _Fact:
-    """What is known of a tensor at both numbers of images, the file's and the greater one."""
+    """The type and perhaps the values of a tensor, for the file's number of images and for more."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class _Opener:
         assert source.shapes is not None
         small, great = source.shapes
         result = before[0]
-        axis = _axis_after_reshape(small, great, result)
+        axis = _axis_after_reshape(source.shapes, result, self._batch)
         wanted = [*result]
         wanted[axis] *= math.prod(great) // math.prod(small)
         if before[1] != tuple(wanted):
@@ -190,7 +190,6 @@ class _Opener:
         )
         for index, fact in enumerate(facts):
             if fact is not None and not fact.grows and fact.shapes is not None:
-                # Zero-width: broadcasts the part against an empty piece of the growing one.
                 node.input[index] = self._repeat(node.input[index], fact, first, shapes)
 
     def _repeat(self, part: str, fact: _Fact, like: str, shapes: tuple[Shape, Shape]) -> str:
@@ -330,20 +329,19 @@ _BROADCASTING = {
 }  # fmt: skip
 
 
-def _axis_after_reshape(small: Shape, great: Shape, result: Shape) -> int:
-    """Return the axis of `result` in which the growing axis of `small` ends up.
+def _axis_after_reshape(shapes: tuple[Shape, Shape], result: Shape, batch: int) -> int:
+    """Return the axis of `result` that grows, for a reshape of a tensor with these two shapes.
 
     A reshape keeps the order of the values, so the sides before that axis have the same product.
+    The images come first in an axis that they share with something else.
 
     Raises CanNotOpen if there is none.
     """
-    grown = next(i for i, sides in enumerate(zip(small, great, strict=True)) if len({*sides}) > 1)
+    small, great = shapes
+    grown = next(axis for axis, side in enumerate(small) if side != great[axis])
     before = math.prod(small[:grown])
-    for axis in range(len(result)):
-        if math.prod(result[:axis]) == before and result[axis] % small[grown] == 0:
-            return axis
-    for axis in range(len(result)):
-        if math.prod(result[:axis]) == before:
+    for axis, side in enumerate(result):
+        if math.prod(result[:axis]) == before and side % batch == 0:
             return axis
     raise CanNotOpen("a Reshape splits the batch axis")
 

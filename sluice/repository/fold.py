@@ -38,7 +38,7 @@ def fold(file: OnnxFile, description: Description) -> tuple[OnnxFile, Descriptio
         folded, result = _folded(file, description)
         same_detections(file, description, folded, result)
     except UnsupportedModel as error:
-        note = f"The graph is served without folding, so more bytes cross the wire: {error}."
+        note = f"The graph is served without folding, so more bytes cross the wire: {error}"
         return file, replace(description, notes=(*description.notes, note))
     return folded, result
 
@@ -56,10 +56,7 @@ def _folded(file: OnnxFile, description: Description) -> tuple[OnnxFile, Descrip
     if description.layout in RAW and description.task is not Task.CLASSIFY:
         description = _add_back(model, description)
     _set_outputs(model, description)
-    try:
-        onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
-        raise UnsupportedModel(f"the folded graph is not valid: {error}") from error
+    nodes.check(model)
     return OnnxFile.from_model(file.path, model), description
 
 

@@ -10,6 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
+
+from sluice.errors import UnsupportedModel
 
 OLDEST_OPSET = 11  # TopK sorts, and Pad and Clip take tensors, from here on
 
@@ -37,6 +40,23 @@ def rename_uses(graph: onnx.GraphProto, old: str, new: str) -> None:
                 node.input[index] = new
         for inner in subgraphs(node):
             rename_uses(inner, old, new)
+
+
+def check(model: onnx.ModelProto) -> None:
+    """Raise UnsupportedModel if the graph is not valid. External weights are not looked for."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    # The checker looks for external files beside this process, so they become inputs here.
+    external = [t for t in copy.graph.initializer if uses_external_data(t)]
+    for tensor in external:
+        copy.graph.initializer.remove(tensor)
+        copy.graph.input.append(
+            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        )
+    try:
+        onnx.checker.check_model(copy)
+    except onnx.checker.ValidationError as error:
+        raise UnsupportedModel(f"the changed graph is not valid: {error}") from error
 
 
 class Nodes:

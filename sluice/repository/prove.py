@@ -24,8 +24,8 @@ _SHARE = 0.98  # of the detections that must be found again; ties of suppression
 def prove(path: str | Path, description: Description) -> None:
     """Run the model at `path` on an image of noise and on a grey one, and decode its outputs.
 
-    Raises UnsupportedModel, with what to do, if the graph can't be run, if an output has numbers
-    that are not finite, or if the outputs contradict the description.
+    Raises UnsupportedModel, with what to do, if the graph can't be run, or if an output has no
+    finite number. Raises it too if the outputs contradict the description.
     """
     runner = Runner(onnx_file.read(path))
     for canvas in (noise(description, 1), _grey(description)):
