@@ -52,6 +52,7 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
 }
 
 
+_NO_SUCH_FIELD = "there is no such field; /docs has the fields"
 _MAX_ERRORS = 20  # in one answer
 _MAX_TEXT_CHARS = 1000  # a problem may quote the request, which may have megabytes
 
@@ -109,7 +110,9 @@ async def _handle_validation(_: Request, error: Exception) -> JSONResponse:
     fields = [
         {
             "field": _truncate(".".join(str(part) for part in entry["loc"])),
-            "message": _truncate(entry["msg"]),
+            "message": _NO_SUCH_FIELD
+            if entry["type"] == "extra_forbidden"
+            else _truncate(entry["msg"]),
         }
         for entry in error.errors()[:_MAX_ERRORS]
     ]

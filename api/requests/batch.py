@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
+from mmap import ACCESS_READ, mmap
+from os import SEEK_END
 from typing import IO
 
 import anyio.to_thread
@@ -15,12 +17,21 @@ from fastapi import Request
 from starlette.exceptions import HTTPException
 
 from api.requests.archive import read_archive
-from api.requests.fields import query_fields, read_fields
+from api.requests.fields import KNOWN_FIELDS, joined, query_fields, read_fields, with_query
 from api.requests.headers import content_type
-from api.requests.items import NAME_CHARS, BatchUpload, Item, read_image, too_many
-from api.requests.multipart import FIELDS_BYTES, BatchForm
+from api.requests.items import (
+    NAME_CHARS,
+    BatchUpload,
+    Item,
+    read_image,
+    read_image_part,
+    too_many,
+)
+from api.requests.json_body import is_json_type, read_json
+from api.requests.multipart import FIELDS_BYTES, MAX_FIELDS, Part, parse_form, text_fields
 from api.requests.receive import read_body, receive
 from api.requests.schemas import BatchRequest
+from api.requests.sniff import is_zip
 from sluice.errors import InvalidInput, Unavailable
 from sluice.settings import LimitsSettings
 
@@ -28,6 +39,10 @@ log = logging.getLogger(__name__)
 
 #: Values take many times the memory of their JSON text, so commas are counted before parsing.
 _COMMAS_PER_IMAGE = 100
+_IMAGE_FIELDS = ("image", "images")
+_ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
+
+Fields = dict[str, list[str]]
 
 
 @asynccontextmanager
@@ -55,20 +70,32 @@ async def read_batch(request: Request, limits: LimitsSettings) -> AsyncIterator[
 
 async def _read(request: Request, limits: LimitsSettings, file: IO[bytes]) -> BatchUpload:
     kind = content_type(request)
-    if kind == "application/json":
-        body = await read_body(request, limits, limits.batch_max_bytes // 4, "batch as JSON")
-        if body.count(b",") > _COMMAS_PER_IMAGE * limits.batch_items + FIELDS_BYTES:
-            raise InvalidInput("the JSON has more values than a batch can have")
-        return await anyio.to_thread.run_sync(_from_json, body)
+    query = query_fields(request)
+    if is_json_type(kind):
+        return await _read_json(request, limits, query)
+    await _spool(request, limits, file.write)
+    file.flush()
+    return await anyio.to_thread.run_sync(_from_file, request, limits, file, query)
+
+
+async def _read_json(request: Request, limits: LimitsSettings, query: Fields) -> BatchUpload:
+    body = await read_body(request, limits, limits.batch_max_bytes // 4, "batch as JSON")
+    if body.count(b",") > _COMMAS_PER_IMAGE * limits.batch_items + FIELDS_BYTES:
+        raise InvalidInput("the JSON has more values than a batch can have")
+    return await anyio.to_thread.run_sync(_from_json, body, query)
+
+
+def _from_file(
+    request: Request, limits: LimitsSettings, file: IO[bytes], query: Fields
+) -> BatchUpload:
+    """A form or a ZIP in `file`. The first bytes tell a ZIP where the type says nothing."""
+    kind = content_type(request)
     if kind == "multipart/form-data":
-        form = BatchForm(request.headers["content-type"], file, limits)
-        await _spool(request, limits, form.write)
-        return form.upload()
-    if kind == "application/zip":
-        await _spool(request, limits, file.write)
-        options, parameters = read_fields(query_fields(request))
-        items = await anyio.to_thread.run_sync(read_archive, file, limits)
-        return BatchUpload(items, options, parameters)
+        return _from_multipart(file, request.headers["content-type"], limits, query)
+    file.seek(0)
+    if kind in _ZIP_TYPES or is_zip(file.read(4)):
+        options, parameters = read_fields(query)
+        return BatchUpload(read_archive(file, limits), options, parameters)
     raise HTTPException(
         415,
         f"content type {kind or '(none)'!r}: send application/json, multipart/form-data,"
@@ -83,13 +110,41 @@ async def _spool(
         await anyio.to_thread.run_sync(write, b"".join(part))
 
 
-def _from_json(body: bytes) -> BatchUpload:
-    batch = BatchRequest.model_validate_json(body, strict=True)
+def _from_multipart(
+    file: IO[bytes], header: str, limits: LimitsSettings, query: Fields
+) -> BatchUpload:
+    is_empty = file.seek(0, SEEK_END) == 0  # an empty file can't be mapped
+    body = b"" if is_empty else mmap(file.fileno(), 0, access=ACCESS_READ)
+    parts = parse_form(body, header, max_parts=limits.batch_items + MAX_FIELDS)
+    images = [part for part in parts if part.name in _IMAGE_FIELDS and not part.is_empty]
+    others = [part for part in parts if part.name not in _IMAGE_FIELDS]
+    for part in others:
+        if part.filename is not None and part.name not in KNOWN_FIELDS:
+            raise InvalidInput(
+                f"the file in the field {part.name[:NAME_CHARS]!r}:"
+                " send images in fields named 'image' or 'images'"
+            )
+    options, parameters = read_fields(joined(query, text_fields(others), "form"))
+    return BatchUpload([_item(part, limits) for part in images], options, parameters)
+
+
+def _item(part: Part, limits: LimitsSettings) -> Item:
+    name = part.filename
+    if name is None and not part.is_file:
+        beginning = part.body[part.start : part.start + min(part.size, NAME_CHARS)]
+        text = beginning.decode(errors="replace").strip()
+        name = None if text.lower().startswith("data:") else text
+    return Item(name and name[:NAME_CHARS], partial(read_image_part, part, limits.max_bytes))
+
+
+def _from_json(body: bytes, query: Fields) -> BatchUpload:
+    batch = read_json(BatchRequest, body)
+    options, parameters = with_query(query, batch, batch.input)
     items = [
         Item(
-            None if text.startswith("data:") else text[:NAME_CHARS],
+            None if text.lstrip()[:5].lower() == "data:" else text[:NAME_CHARS],
             partial(read_image, text),
         )
         for text in batch.images
     ]
-    return BatchUpload(items, batch, batch.input)
+    return BatchUpload(items, options, parameters)

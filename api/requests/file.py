@@ -6,17 +6,19 @@ from typing import Any
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, field_validator
-from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from api.requests.fields import joined, query_fields
 from api.requests.headers import content_type, declared_bytes
-from api.requests.multipart import read_form
+from api.requests.multipart import parse_form, text_fields
 from api.requests.receive import read_body, too_large
+from api.requests.sniff import is_image
 from sluice.errors import InvalidInput
 from sluice.settings import LimitsSettings
 
 _FORM_BYTES = 65_536  # for all that a form adds to a file
 _METADATA_BYTES = 4096
+_MAX_PARTS = 100
 
 
 @dataclass(frozen=True)
@@ -64,22 +66,27 @@ async def read_file(request: Request, limits: LimitsSettings, max_bytes: int) ->
     Raises InvalidInput, pydantic.ValidationError, ImageTooLarge, UploadTooSlow.
     """
     body = await read_body(request, limits, max_bytes + _FORM_BYTES, "file")
-    form = await read_form(request, body, max_files=2)
-    try:
-        return await _from_form(form, max_bytes)
-    finally:
-        await form.close()
+    return _from_form(body, request, max_bytes)
 
 
-async def _from_form(form: FormData, max_bytes: int) -> FileUpload:
-    content = form.get("content")
-    if not isinstance(content, UploadFile):
-        raise InvalidInput("the multipart body has no file in a field named 'content'")
-    texts = {name: await _text(value) for name, value in form.items() if name != "content"}
+def _from_form(body: bytes, request: Request, max_bytes: int) -> FileUpload:
+    parts = parse_form(body, request.headers["content-type"], max_parts=_MAX_PARTS)
+    contents = [part for part in parts if part.name == "content"]
+    if len(contents) != 1:
+        raise InvalidInput(
+            f"the form has {len(contents) or 'no'} files in the field 'content'; send one"
+        )
+    (content,) = contents
+    data = content.read()
+    if not (content.is_file or is_image(data)):
+        raise InvalidInput("the field 'content' holds text; send the file's bytes in it")
+    others = text_fields(part for part in parts if part.name != "content")
+    texts = {
+        name: values[-1] for name, values in joined(query_fields(request), others, "form").items()
+    }
     if len(texts.get("metadata", "")) > _METADATA_BYTES:
         raise InvalidInput(f"metadata: keep it under {_METADATA_BYTES:,} bytes")
     fields = _Fields.model_validate(texts)
-    data = await content.read()
     if len(data) > max_bytes:
         raise too_large(max_bytes, "file")
     named = _Fields(
@@ -91,8 +98,3 @@ async def _from_form(form: FormData, max_bytes: int) -> FileUpload:
         content_type=named.type or "application/octet-stream",
         metadata=fields.metadata,
     )
-
-
-async def _text(value: UploadFile | str) -> str | bytes:
-    """A field's value. Replicate's JavaScript client sends its metadata as a file."""
-    return await value.read() if isinstance(value, UploadFile) else value

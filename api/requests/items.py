@@ -1,16 +1,21 @@
 """The images of a request: an image given as text, and the items of a batch."""
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from api.requests.data_uri import decode_data_uri
+from api.requests.multipart import Part
+from api.requests.receive import too_large
 from api.requests.schemas import Options
+from api.requests.sniff import is_image, is_text_image
 from sluice.errors import InvalidInput
 from sluice.prediction import Parameters
 from sluice.settings import LimitsSettings
 
 NAME_CHARS = 200
 _URL_CHARS = 8192
+_HEAD_BYTES = 1024  # of a data URI, before its data
+_AROUND = "\ufeff" + "".join(map(chr, range(33)))  # a byte order mark, controls, the space
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,14 @@ class BatchUpload:
 
 
 def read_image(text: str) -> bytes | str:
-    """The bytes of a `data:` URI, or the URL itself. Raises InvalidInput."""
+    """The bytes of a `data:` URI, or the URL itself. Raises InvalidInput.
+
+    Control characters and spaces around it are stripped, as browsers do (WHATWG URL).
+    """
+    text = text.strip(_AROUND)
     scheme = text[:8].lower()  # RFC 3986: in letters of either case
     if scheme.startswith("data:"):
-        return _decode_data_uri(text)
+        return decode_data_uri(text)
     if scheme.startswith(("http://", "https://")):
         # The record keeps the URL, and the bounds on images' bytes do not count it.
         if len(text) > _URL_CHARS:
@@ -50,18 +59,28 @@ def read_image(text: str) -> bytes | str:
     )
 
 
+def read_image_part(part: Part, max_bytes: int) -> bytes | str:
+    """The image in a part of a form: a file, or the text of a `data:` URI or URL.
+
+    A part without a file name is text only where its bytes say so, or where they are no image's.
+    Raises InvalidInput, ImageTooLarge.
+    """
+    if part.size > max_text_bytes(max_bytes):
+        raise too_large(max_bytes)
+    data = part.read()
+    if part.filename is not None:
+        return data
+    if is_text_image(data) or not (part.is_file or is_image(data)):
+        return read_image(data.decode("utf-8-sig", errors="replace"))
+    return data
+
+
+def max_text_bytes(max_bytes: int) -> int:
+    """The bytes of an image of `max_bytes` as a `data:` URI: 4/3 in base64, and line breaks."""
+    return max_bytes * 3 // 2 + _HEAD_BYTES
+
+
 def too_many(limits: LimitsSettings) -> InvalidInput:
     return InvalidInput(
         f"there are more than {limits.batch_items:,} images; send them in several batches"
     )
-
-
-def _decode_data_uri(text: str) -> bytes:
-    """The bytes of a base64 `data:` URI (RFC 2397). Raises InvalidInput."""
-    head, comma, data = text.partition(",")
-    if not (head.lower().endswith(";base64") and comma):
-        raise InvalidInput("input.image: give a data URI in base64, 'data:image/jpeg;base64,…'")
-    try:
-        return base64.b64decode(data, validate=True)
-    except ValueError as error:
-        raise InvalidInput(f"input.image: not valid base64: {error}") from None

@@ -1,192 +1,213 @@
-"""Multipart bodies (RFC 7578): a small form from memory, and a batch's form as it arrives."""
+"""Multipart forms (RFC 7578), parsed where they lie: in memory, or in a mapped file.
 
-from collections.abc import AsyncGenerator
-from functools import partial
-from typing import IO
+Every form of the api is read here: of one image, of a batch, and of an uploaded file.
+"""
 
-from fastapi import Request
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.datastructures import FormData, Headers
-from starlette.formparsers import MultiPartException, MultiPartParser
+import binascii
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from mmap import mmap
+from urllib.parse import unquote
 
-from api.requests.fields import read_fields
-from api.requests.items import NAME_CHARS, BatchUpload, Item, read_image, too_many
-from api.requests.receive import too_large
+from api.requests.data_uri import decode_base64
 from sluice.errors import InvalidInput
-from sluice.settings import LimitsSettings
 
-IMAGE_FIELDS = ("image", "images")
-_FORM_FIELDS = 100
-_BATCH_FIELDS = 1100  # a thousand of them may be classes
-FIELDS_BYTES = 65_536  # for all fields of a batch that are no images
+Body = bytes | mmap
 
-
-async def read_form(request: Request, body: bytes, *, max_files: int) -> FormData:
-    """The form in `body`; close it after use. Raises InvalidInput."""
-
-    async def once() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    boundary = _boundary(request.headers["content-type"])
-    # No charset is passed on. RFC 7578 knows none, and the client would choose Python's codec.
-    headers = Headers(raw=[(b"content-type", b'multipart/form-data; boundary="%s"' % boundary)])
-    try:
-        return await MultiPartParser(
-            headers, once(), max_files=max_files, max_fields=_FORM_FIELDS
-        ).parse()
-    except MultiPartException as error:
-        raise _unreadable(error.message) from None
+MAX_FIELDS = 1100  # a thousand of them may be classes
+FIELDS_BYTES = 65_536  # for all fields of a form that are no images
+_HEAD_BYTES = 8192  # for the headers of one part
+_BOUNDARY_BYTES = 256
+_MISSES = 1000  # lines that begin like a boundary and are none
+_WINDOW_BYTES = 4_000_000  # one search holds the interpreter's lock
+_AFTER_BOUNDARY = re.compile(rb"--|[ \t]{0,100}\r?\n")
+_EMPTY_LINE = re.compile(rb"(?:\A|\n)\r?\n")
+_FOLD = re.compile(rb"\r?\n[ \t]+")
+_PARAMETER = re.compile(rb';\s*([^\s=;]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))', re.DOTALL)
+_ESCAPED = re.compile(rb'\\(["\\])')
 
 
-class BatchForm:
-    """A batch's form, parsed as it arrives.
+@dataclass(frozen=True)
+class Part:
+    """One field or file of a form."""
 
-    Images are written to `file`, one after the other; other fields are kept in memory. Starlette's
-    parser opens a file for each image, and a process can't have a thousand files open.
-    """
+    name: str
+    filename: str | None
+    """None where the sender gave none; empty for a file input of a browser that was left empty."""
+    content_type: str
+    """The media type without its parameters, or an empty text."""
+    body: Body
+    """The whole form."""
+    start: int
+    end: int
+    """The place of the content in `body`, in bytes."""
+    transfer_encoding: str
+    """Such as `base64`, which some mail libraries apply; RFC 7578 has none."""
 
-    def __init__(self, header: str, file: IO[bytes], limits: LimitsSettings) -> None:
-        """`header` is the body's content type. Raises InvalidInput."""
-        self._file = file
-        self._limits = limits
-        self._items: list[Item] = []
-        self._fields: list[tuple[str, bytearray]] = []
-        self._fields_bytes = 0
-        self._start = 0  # of the current image, in the file
-        self._complete = False
-        #: Raised at the end only: the rest is read, so that the sender gets to read the answer.
-        self._error: InvalidInput | None = None
-        try:
-            self._parser = MultipartParser(
-                _boundary(header),
-                {
-                    "on_part_begin": self._on_part_begin,
-                    "on_header_field": self._on_header_field,
-                    "on_header_value": self._on_header_value,
-                    "on_header_end": self._on_header_end,
-                    "on_headers_finished": self._on_headers_finished,
-                    "on_part_data": self._on_part_data,
-                    "on_part_end": self._on_part_end,
-                    "on_end": self._on_end,
-                },
-            )
-        except FormParserError as error:
-            raise _unreadable(error) from None
+    @property
+    def size(self) -> int:
+        """Bytes of the content, as it came."""
+        return self.end - self.start
 
-    def write(self, part: bytes) -> None:
-        """Parse the next part of the body."""
-        if self._error:
-            return
-        try:
-            self._parser.write(part)
-        except FormParserError as error:
-            self._error = _unreadable(error)
-        except InvalidInput as error:
-            self._error = error
+    @property
+    def is_empty(self) -> bool:
+        """True for an input that was left empty: a browser sends it without content and name."""
+        return self.size == 0 and not self.filename
 
-    def upload(self) -> BatchUpload:
-        """The batch, once the whole body is written.
+    @property
+    def is_file(self) -> bool:
+        """True where the sender says so: by a file name, or by a type that is no text's.
 
-        Raises InvalidInput, pydantic.ValidationError.
+        The name is optional by RFC 7578, section 4.2.
         """
-        if self._error:
-            raise self._error
-        if not self._complete:
-            raise _unreadable("it ends before its last boundary")
-        fields: dict[str, list[str]] = {}
-        for name, value in self._fields:
-            fields.setdefault(name, []).append(value.decode(errors="replace"))
-        return BatchUpload(self._items, *read_fields(fields))
+        if self.filename is not None:
+            return True
+        return bool(self.content_type) and not self.content_type.startswith("text/")
 
-    def _on_part_begin(self) -> None:
-        self._name, self._value, self._disposition, self._text = b"", b"", b"", b""
+    def read(self) -> bytes:
+        """The content. Raises InvalidInput for base64 that can't be decoded."""
+        data = self.body[self.start : self.end]
+        if self.transfer_encoding == "base64":
+            try:
+                return decode_base64(data)
+            except ValueError as error:
+                raise InvalidInput(f"{self.name}: not valid base64: {error}") from None
+        if self.transfer_encoding == "quoted-printable":
+            return binascii.a2b_qp(data)
+        return data
 
-    def _on_header_field(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
+    def text(self) -> str:
+        """The content as text. A charset is not looked at: RFC 7578 asks for UTF-8."""
+        return self.read().decode("utf-8-sig", errors="replace")
 
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
 
-    def _on_header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._name, self._value = b"", b""
+def parse_form(body: Body, content_type: str, *, max_parts: int) -> list[Part]:
+    """The parts of a form, in their order, without file inputs that a browser's user left empty.
 
-    def _on_headers_finished(self) -> None:
-        disposition = parse_options_header(self._disposition)[1]
-        field = disposition.get(b"name", b"").decode(errors="replace")
-        filename = disposition.get(b"filename")
-        self._filename = (
-            None if filename is None else filename.decode(errors="replace")[:NAME_CHARS]
-        )
-        self._is_image = field in IMAGE_FIELDS
-        self._start = self._file.tell()
-        if self._is_image:
-            if len(self._items) == self._limits.batch_items:
-                raise too_many(self._limits)
-        elif filename is not None:
+    `content_type` is the header of that name. Text before the first boundary and after the last
+    one is ignored (RFC 2046, section 5.1.1). Lines may end without a carriage return.
+    Raises InvalidInput.
+    """
+    parts: list[Part] = []
+    start: int | None = None  # of the current part, after its boundary
+    for before, after, last in _boundaries(body, b"--" + _boundary(content_type)):
+        if start is not None:
+            if len(parts) == max_parts:
+                raise InvalidInput(f"the multipart body has more than {max_parts:,} parts")
+            parts.append(_part(body, start, before))
+        if last:
+            return [part for part in parts if part.filename is None or not part.is_empty]
+        start = after
+    raise _unreadable(
+        "its boundary never comes" if start is None else "it ends before its last boundary"
+    )
+
+
+def text_fields(parts: Iterable[Part]) -> dict[str, list[str]]:
+    """The values of all fields in `parts`, by name. A value may have come as a file.
+
+    Raises InvalidInput.
+    """
+    fields: dict[str, list[str]] = {}
+    count, size = 0, 0
+    for part in parts:
+        count, size = count + 1, size + part.size
+        if count > MAX_FIELDS or size > FIELDS_BYTES:
             raise InvalidInput(
-                f"the file in the field {field[:NAME_CHARS]!r}:"
-                " send images in fields named 'image' or 'images'"
+                f"the fields that are no images are more than {MAX_FIELDS:,}, or have more than"
+                f" {FIELDS_BYTES:,} bytes; the last one read is {part.name[:100]!r}"
             )
+        fields.setdefault(part.name, []).append(part.text())
+    return fields
+
+
+def _boundaries(body: Body, marker: bytes) -> Iterator[tuple[int, int, bool]]:
+    """For each boundary: the end of the line before it, the end of its own, and if it is the last.
+
+    Raises InvalidInput where the marker occurs too often elsewhere.
+    """
+    at, misses = 0, 0
+    while (found := _find(body, marker, at)) >= 0:
+        at = found + len(marker)
+        after = _AFTER_BOUNDARY.match(body, at)
+        if after and (found == 0 or body[found - 1 : found] == b"\n"):
+            before = found - 1 - (body[found - 2 : found - 1] == b"\r") if found else 0
+            yield before, after.end(), after[0] == b"--"
         else:
-            if len(self._fields) == _BATCH_FIELDS:
-                raise InvalidInput(
-                    f"the multipart body has more than {_BATCH_FIELDS} fields that are no images"
-                )
-            self._fields.append((field, bytearray()))
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._is_image:
-            if self._filename is None and len(self._text) < NAME_CHARS:
-                self._text += data[start:end][:NAME_CHARS]
-            self._file.write(data[start:end])
-            return
-        self._fields_bytes += end - start
-        if self._fields_bytes > FIELDS_BYTES:
-            raise InvalidInput(
-                f"the fields that are no images have more than {FIELDS_BYTES:,} bytes"
-            )
-        self._fields[-1][1].extend(data[start:end])
-
-    def _on_part_end(self) -> None:
-        if not self._is_image:
-            return
-        name = self._filename
-        if name is None and not self._text.startswith(b"data:"):
-            name = self._text.decode(errors="replace")[:NAME_CHARS]
-        read = partial(
-            _read_part,
-            self._file,
-            self._start,
-            self._file.tell() - self._start,
-            self._limits.max_bytes,
-            as_text=self._filename is None,
-        )
-        self._items.append(Item(name, read))
-
-    def _on_end(self) -> None:
-        self._complete = True
+            misses += 1
+            if misses > _MISSES:
+                raise _unreadable("its boundary occurs in its content; choose another")
 
 
-def _read_part(
-    file: IO[bytes], start: int, size: int, max_bytes: int, *, as_text: bool
-) -> bytes | str:
-    if size > (max_bytes * 4 // 3 + NAME_CHARS if as_text else max_bytes):
-        raise too_large(max_bytes)
-    file.seek(start)
-    data = file.read(size)
-    return read_image(data.decode(errors="replace")) if as_text else data
+def _find(body: Body, marker: bytes, at: int) -> int:
+    while at < len(body):
+        found = body.find(marker, at, at + _WINDOW_BYTES + len(marker))
+        if found >= 0:
+            return found
+        at += _WINDOW_BYTES
+    return -1
+
+
+def _part(body: Body, start: int, end: int) -> Part:
+    window = body[start : start + _HEAD_BYTES]
+    empty_line = _EMPTY_LINE.search(window)
+    if not empty_line:
+        raise _unreadable("a part's headers do not end")
+    headers = {}
+    for line in _FOLD.sub(b" ", window[: empty_line.start()]).splitlines():
+        name, _, value = line.partition(b":")
+        headers[name.strip().lower()] = value.strip()
+    disposition = _parameters(headers.get(b"content-disposition", b""))
+    if b"name" not in disposition:
+        raise _unreadable("a part has no name; each needs a Content-Disposition with one")
+    filename = _extended(disposition.get(b"filename*")) or _decoded(disposition.get(b"filename"))
+    content = start + empty_line.end()
+    return Part(
+        name=disposition[b"name"].decode(errors="replace"),
+        filename=filename,
+        content_type=_media_type(headers.get(b"content-type", b"")),
+        body=body,
+        start=content,
+        end=max(content, end),
+        transfer_encoding=_media_type(headers.get(b"content-transfer-encoding", b"")),
+    )
+
+
+def _parameters(header: bytes) -> dict[bytes, bytes]:
+    """The parameters behind a header's value, by name in lower case."""
+    return {
+        name.lower(): _ESCAPED.sub(rb"\1", quoted) if quoted else bare.strip()
+        for name, quoted, bare in _PARAMETER.findall(header)
+    }
+
+
+def _extended(value: bytes | None) -> str | None:
+    """A parameter with a charset (RFC 8187): `UTF-8''%E5%9B%BE.jpg`."""
+    if value is None:
+        return None
+    charset, _, text = value.decode("ascii", errors="replace").partition("'")
+    encoding = "latin-1" if charset.lower() == "iso-8859-1" else "utf-8"
+    return unquote(text.partition("'")[2], encoding=encoding, errors="replace")
+
+
+def _decoded(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="replace")
+
+
+def _media_type(value: bytes) -> str:
+    return value.partition(b";")[0].strip().lower().decode(errors="replace")
 
 
 def _boundary(content_type: str) -> bytes:
     """Raises InvalidInput."""
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
-    if not boundary:
-        raise _unreadable("it has no boundary")
+    boundary = _parameters(content_type.encode("latin-1", errors="replace")).get(b"boundary", b"")
+    if not 0 < len(boundary) <= _BOUNDARY_BYTES:
+        raise _unreadable(
+            "its Content-Type has no boundary; let the client's library set that header"
+        )
     return boundary
 
 
-def _unreadable(reason: object) -> InvalidInput:
+def _unreadable(reason: str) -> InvalidInput:
     return InvalidInput(f"the multipart body can't be read: {reason}")

@@ -4,11 +4,14 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 
+import anyio.to_thread
 from fastapi import Request
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from api.requests.headers import declared_bytes
-from sluice.errors import ImageTooLarge, UploadTooSlow
+from sluice.content_coding import ACCEPTED, Unpacker, compressions
+from sluice.errors import ImageTooLarge, InvalidInput, UploadTooSlow
 from sluice.settings import LimitsSettings
 
 #: The time for which a refused body is still read, so that its sender gets to read the answer.
@@ -25,15 +28,63 @@ async def read_body(
     return b"".join([chunk async for part in parts for chunk in part])
 
 
-async def receive(
+def receive(
     request: Request, limits: LimitsSettings, max_bytes: int, what: str
 ) -> AsyncGenerator[list[bytes], None]:
     """The body in parts, each a list of chunks. `what` names the body in errors.
 
+    A body in gzip or deflate is unpacked; `max_bytes` bounds it before and after.
     No timeout runs while the caller handles a part.
     Raises ImageTooLarge beyond `max_bytes`, by the declared length where there is one;
-    UploadTooSlow; ClientDisconnect.
+    UploadTooSlow; ClientDisconnect; HTTPException 415 for another content coding.
+    While the body is read: InvalidInput for compressed data that is damaged.
     """
+    parts = _as_sent(request, limits, max_bytes, what)
+    header = request.headers.get("content-encoding")
+    codings = compressions(header) if header else []
+    if not codings:
+        return parts
+    try:
+        (coding,) = codings
+        unpacker = Unpacker(coding)
+    except ValueError:
+        raise HTTPException(
+            415,
+            f"content encoding {header!r}: send the body as it is, or in one of {ACCEPTED}",
+            {"Accept-Encoding": ACCEPTED},
+        ) from None
+    return _unpacked(parts, unpacker, max_bytes, what)
+
+
+async def _unpacked(
+    parts: AsyncGenerator[list[bytes], None], unpacker: Unpacker, max_bytes: int, what: str
+) -> AsyncGenerator[list[bytes], None]:
+    size = 0
+    try:
+        async for part in parts:
+            pieces = unpacker.write(b"".join(part))
+            while piece := await anyio.to_thread.run_sync(next, pieces, b""):
+                size += len(piece)
+                if size > max_bytes:
+                    await _drop(parts)
+                    raise too_large(max_bytes, f"unpacked {what}")
+                yield [piece]
+        unpacker.close()
+    except ValueError as error:
+        await _drop(parts)
+        raise InvalidInput(f"the body can't be unpacked: {error}") from None
+
+
+async def _drop(parts: AsyncGenerator[list[bytes], None]) -> None:
+    """Read the rest, so that its sender gets to read the answer."""
+    with contextlib.suppress(ImageTooLarge, UploadTooSlow):
+        async for _ in parts:
+            pass
+
+
+async def _as_sent(
+    request: Request, limits: LimitsSettings, max_bytes: int, what: str
+) -> AsyncGenerator[list[bytes], None]:
     incoming = _Incoming(request, limits)
     if (declared_bytes(request) or 0) > max_bytes:
         if "expect" not in request.headers:  # with it, the client waits before it sends the body

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from sluice.prediction import Parameters, Priority
 
@@ -34,6 +42,9 @@ Image = Annotated[
 ]
 
 
+Stripped = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
 class Input(Parameters):
     """The image and the parameters of the detection."""
 
@@ -48,12 +59,12 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(
+    model: Stripped | None = Field(
         None,
         max_length=_NAME_CHARS,
         description="The model's name. Default: the service's default model.",
     )
-    version: str | None = Field(
+    version: Stripped | None = Field(
         None,
         max_length=_NAME_CHARS,
         description="The same as `model`, under the name that Replicate's clients use.",
@@ -66,7 +77,7 @@ class Options(BaseModel):
         {},
         description="Any JSON object of yours, at most 4 kB. The prediction's answers return it.",
     )
-    webhook: str | None = Field(
+    webhook: Stripped | None = Field(
         None,
         max_length=2048,
         description="An `http(s)` URL. The prediction's events are sent to it, signed.",

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import httpx
 
+from sluice.content_coding import Unpacker, compressions
 from sluice.errors import ImageNotFetched, ImageTooLarge, ImageUnreachable
 from sluice.outbound.guard import Guard
 from sluice.outbound.transport import transport
@@ -69,15 +70,35 @@ class Fetcher:
             raise ImageNotFetched(
                 f"{host!r} answered {status}; give a URL that answers with the image"
             )
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            # Decompression could fill the memory before the bytes are counted.
-            raise ImageNotFetched(f"{host!r} sent the image compressed, which was not asked for")
         self._check_size(int(response.headers.get("Content-Length", 0)), host)
         body = bytearray()
-        for part in response.iter_raw():
+        for part in self._unpacked(response, host):
             body += part
             self._check_size(len(body), host)
         return bytes(body)
+
+    def _unpacked(self, response: httpx.Response, host: str) -> Iterator[bytes]:
+        """The content in parts. Some servers send gzip or deflate although none was asked for."""
+        codings = compressions(response.headers.get("Content-Encoding", ""))
+        if not codings:
+            yield from response.iter_raw()
+            return
+        try:
+            (coding,) = codings
+            unpacker = Unpacker(coding)
+        except ValueError:
+            raise ImageNotFetched(
+                f"{host!r} sent the image compressed ({', '.join(codings)[:100]}),"
+                " which was not asked for"
+            ) from None
+        try:
+            for part in response.iter_raw():
+                yield from unpacker.write(part)
+            unpacker.close()
+        except ValueError as error:
+            raise ImageNotFetched(
+                f"{host!r} sent the image compressed ({coding}), and it can't be unpacked: {error}"
+            ) from None
 
     def _check_size(self, size: int, host: str) -> None:
         if size > self._max_bytes:

@@ -100,12 +100,37 @@ def test_a_body_without_end_is_cut_off() -> None:
         fetch(answer)
 
 
-def test_a_compressed_answer_is_not_unpacked() -> None:
-    def answer(request: Handler) -> None:
-        request.reply(body=gzip.compress(b"x" * 10_000_000)[:MAX_BYTES], Content_Encoding="gzip")
+@pytest.mark.parametrize(
+    "coding", ["", "identity", "IDENTITY, identity", "aws-chunked", "UTF-8", "none", "binary"]
+)
+def test_a_content_encoding_that_compresses_nothing_is_ignored(coding: str) -> None:
+    assert fetch(lambda request: request.reply(body=b"image", Content_Encoding=coding)) == b"image"
 
-    with pytest.raises(ImageNotFetched, match="compressed"):
-        fetch(answer)
+
+@pytest.mark.parametrize("coding", ["gzip", "aws-chunked, gzip"])
+def test_a_compressed_answer_is_unpacked(coding: str) -> None:
+    body = gzip.compress(b"x" * MAX_BYTES)
+    assert fetch(lambda request: request.reply(body=body, Content_Encoding=coding)) == (
+        b"x" * MAX_BYTES
+    )
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "error"),
+    [
+        ("gzip", gzip.compress(b"x" * (MAX_BYTES + 1)), ImageTooLarge),
+        ("gzip", gzip.compress(b"x")[:-1], ImageNotFetched),
+        ("gzip", b"image", ImageNotFetched),
+        ("br", b"image", ImageNotFetched),
+        ("gzip, gzip", b"image", ImageNotFetched),
+    ],
+)
+def test_a_compressed_answer_that_can_not_be_read_is_told(
+    coding: str, body: bytes, error: type[SluiceError]
+) -> None:
+    with pytest.raises(error) as caught:
+        fetch(lambda request: request.reply(body=body, Content_Encoding=coding))
+    assert error is ImageTooLarge or "compressed" in caught.value.message
 
 
 class Drip:
