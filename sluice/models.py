@@ -38,6 +38,8 @@ class Layout(StrEnum):
     """(N, K, 6+E): x1, y1, x2, y2, score, class id; suppressed by the model."""
     QUERIES = "queries"
     """(N, K, 4+C): cx, cy, w, h as fractions of the canvas, a score a class; nothing overlaps."""
+    RANKED_QUERIES = "ranked-queries"
+    """(N, K, 6): cx, cy, w, h as fractions of the canvas, score, class id; nothing overlaps."""
     GRID = "grid"
     """(N, A, 5+C): like anchors; centres are offsets in cells, sizes are logarithms of cells.
 
@@ -60,6 +62,7 @@ _FIXED_VALUES = {
     Layout.ANCHOR_FREE: 4,
     Layout.END_TO_END: 6,
     Layout.QUERIES: 4,
+    Layout.RANKED_QUERIES: 6,
     Layout.GRID: 5,
     Layout.MAPS: 5,
     Layout.ROWS: 7,

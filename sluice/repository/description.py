@@ -1,11 +1,21 @@
 """The description of a model file: its task, its layout, its classes, its input."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sluice.errors import UnsupportedModel
-from sluice.models import Layout, Task
+from sluice.models import Anchors, ChannelOrder, Layout, Placement, Task
+from sluice.repository import outputs, trial
+from sluice.repository.anchors import usual_anchors
 from sluice.repository.metadata import Metadata
-from sluice.repository.onnx_file import GraphTensor, OnnxFile
+from sluice.repository.onnx_file import GraphTensor, OnnxFile, channels_last, shown
+from sluice.repository.outputs import Clues, Reading
+from sluice.repository.trial import Trial
+
+_DEFAULT_SIDE = 640
+_DEFAULT_CLASSIFIER_SIDE = 224
+_DEFAULT_STRIDE = 32
+_RTDETR = "RTDETRDecoder"
 
 
 @dataclass(frozen=True)
@@ -20,13 +30,11 @@ class Overrides:
     """The input's (height, width), in pixels."""
     kpt_shape: tuple[int, int] | None = None
     """(K, D): the number of keypoints, and 2 or 3 values for each."""
-    letterbox: str | None = None
-    """`centre`, `corner` or `stretch`."""
-    channel_order: str | None = None
-    """`rgb` or `bgr`."""
+    letterbox: Placement | None = None
+    channel_order: ChannelOrder | None = None
     pixel_max: int | None = None
-    """1 or 255."""
-    anchors: tuple[tuple[tuple[float, float], ...], ...] | None = None
+    """1 or 255: the value of a white pixel in a float input."""
+    anchors: Anchors | None = None
     """For each raw map its anchors (width, height), in network pixels."""
 
 
@@ -55,13 +63,12 @@ class Description:
     """E: the values that the task adds to each row of the main output."""
     kpt_shape: tuple[int, int] | None = None
     """(K, D) for task pose: the number of keypoints, and 2 or 3 values for each."""
-    letterbox: str = "centre"
-    """`centre`; `corner`: the image at the top left; `stretch`: no padding, aspect lost."""
-    channel_order: str = "rgb"
-    """`rgb` or `bgr`: the order that the input takes."""
+    letterbox: Placement = Placement.CENTRE
+    channel_order: ChannelOrder = ChannelOrder.RGB
+    """The order of colours that the input takes."""
     pixel_max: int = 1
-    """1 or 255: the value of a white pixel in a float input. UINT8 inputs are always 255."""
-    anchors: tuple[tuple[tuple[float, float], ...], ...] | None = None
+    """1 or 255: the value of a white pixel in a float input. UINT8 inputs are always 0 to 255."""
+    anchors: Anchors | None = None
     """For layout `maps`: for each map its anchors (width, height), in network pixels."""
     raw_layout: Layout | None = None
     """For layout `candidates`: the layout of the output from which they are selected."""
@@ -80,27 +87,299 @@ class Description:
 def describe(file: OnnxFile, metadata: Metadata, overrides: Overrides) -> Description:
     """Work out what the model in `file` is. The file's name is never read.
 
+    The graph is run once, on noise, where its sizes do not tell enough.
+
     Raises UnsupportedModel, with the option to give or the export to make.
     """
-    (image,) = file.inputs
-    main = file.outputs[0]
-    names = overrides.names or metadata.names
-    if names is None:
-        raise UnsupportedModel("the file names no classes; give --names a,b,c")
-    assert image.shape is not None
-    height, width = image.shape[2:]
-    imgsz = overrides.imgsz or metadata.imgsz
-    if height > 0 and width > 0:
-        imgsz = (height, width)
-    if imgsz is None:
-        raise UnsupportedModel("the input's sides are open; give --imgsz HEIGHT,WIDTH")
-    return Description(
-        task=overrides.task or metadata.task or Task.DETECT,
-        layout=Layout.ANCHOR_FREE,
-        names=names,
-        imgsz=imgsz,
-        input=image,
-        outputs=(main,),
-        batch=image.shape[0],
-        channels_last=False,
-    )
+    return _Describer(file, metadata, overrides).describe()
+
+
+class _Describer:
+    """One description in the making. Every method raises UnsupportedModel."""
+
+    def __init__(self, file: OnnxFile, metadata: Metadata, overrides: Overrides) -> None:
+        self._file = file
+        self._metadata = metadata
+        self._overrides = overrides
+        self._notes = list(metadata.notes)
+        self._names = overrides.names or metadata.names
+        self._kpt_shape = overrides.kpt_shape or metadata.kpt_shape
+        self._task = overrides.task or metadata.task
+
+        shape = file.image.shape
+        assert shape is not None  # onnx_file.read has checked the input
+        self._last = channels_last(shape)
+        self._batch = shape[0]
+        self._sides = shape[1:3] if self._last else shape[2:4]
+        self._channels = shape[3 if self._last else 1]
+
+    def describe(self) -> Description:
+        """Return the description."""
+        image = self._image()
+        self._imgsz = self._size()
+        canvas = (*self._imgsz, self._channels)
+        sides = canvas if self._last else (canvas[2], *canvas[:2])
+        self._trial = Trial(self._file, (max(self._batch, 1), sides[0], sides[1], sides[2]))
+        reading = self._reading()
+        names = self._checked_names(reading)
+        description = Description(
+            task=reading.task,
+            layout=reading.layout,
+            names=names,
+            imgsz=self._imgsz,
+            input=image,
+            outputs=tuple(self._declared(output) for output in reading.outputs),
+            batch=self._batch,
+            channels_last=self._last,
+            extras=reading.extras,
+            kpt_shape=self._keypoints(reading),
+            anchors=self._anchors(reading),
+        )
+        description = self._with_preparation(description, reading)
+        return replace(description, notes=tuple(self._notes))
+
+    def _image(self) -> GraphTensor:
+        """Return the input with its number of channels."""
+        if self._channels < 1:
+            self._channels = 1 if self._metadata.channels == 1 else 3
+        image = self._file.image
+        assert image.shape is not None
+        axis = 3 if self._last else 1
+        shape = (*image.shape[:axis], self._channels, *image.shape[axis + 1 :])
+        return replace(image, shape=shape)
+
+    def _size(self) -> tuple[int, int]:
+        """Return the canvas's (height, width): the graph's where fixed, else the person's."""
+        given = self._overrides.imgsz
+        height, width = self._sides
+        if given and any(
+            fixed not in (-1, side) for fixed, side in zip(self._sides, given, strict=True)
+        ):
+            raise UnsupportedModel(
+                f"the graph is fixed to {height} x {width} pixels, so --imgsz {given[0]},{given[1]}"
+                " can't be used; export the model again with that imgsz, or with dynamic=True"
+            )
+        if height > 0 and width > 0:
+            return height, width
+        wanted = given or self._metadata.imgsz or self._default_size()
+        size = tuple(
+            fixed if fixed > 0 else self._rounded(side)
+            for fixed, side in zip(self._sides, wanted, strict=True)
+        )
+        return size[0], size[1]
+
+    def _default_size(self) -> tuple[int, int]:
+        ranks = {len(output.shape or ()) for output in self._file.outputs}
+        classify = self._task is Task.CLASSIFY or ranks == {2}
+        side = _DEFAULT_CLASSIFIER_SIDE if classify else _DEFAULT_SIDE
+        self._notes.append(
+            f"the graph takes any size and the file names none, so {side} x {side} pixels are used;"
+            " give --imgsz for another size"
+        )
+        return side, side
+
+    def _rounded(self, side: int) -> int:
+        """Return `side` rounded up to the stride, in pixels."""
+        stride = self._metadata.stride or _DEFAULT_STRIDE
+        rounded = -(-side // stride) * stride
+        if rounded != side:
+            self._notes.append(
+                f"a side of {side} pixels is rounded up to {rounded}, a multiple of the stride"
+                f" {stride}"
+            )
+        return rounded
+
+    def _reading(self) -> Reading:
+        """Return the one meaning of the outputs."""
+        sized = self._sized()
+        clues = self._clues()
+        try:
+            found = self._by_values(outputs.choose(outputs.readings(sized, clues), sized, clues))
+        except UnsupportedModel as error:
+            raise UnsupportedModel(". ".join((error.message, *self._metadata.notes))) from None
+        kinds = {(reading.task, reading.layout, reading.classes) for reading in found}
+        if len(kinds) > 1 and self._names is not None:
+            raise UnsupportedModel(
+                f"the outputs may be {' or '.join(sorted(r.label for r in found))};"
+                " give --layout or --task to choose"
+            )
+        if len(found) > 1 and len(kinds) == 1:
+            # YOLOv9's training graphs have two heads, and the second is the one to use.
+            self._notes.append(
+                f"several outputs fit, and the last of them, {found[-1].outputs[0].name!r}, is used"
+            )
+        return found[-1] if len(kinds) == 1 else found[0]
+
+    def _clues(self) -> Clues:
+        by_operators = "NonMaxSuppression" in self._file.operators or None
+        metadata = self._metadata
+        suppressed: bool | None = metadata.nms or metadata.end2end or by_operators
+        if suppressed is None and metadata.end2end is False:
+            suppressed = False
+        first_sides = [(output.shape or (0,))[0] for output in self._file.outputs]
+        return Clues(
+            hw=self._imgsz,
+            batch=max(self._batch, 1),
+            names=None if self._names is None else len(self._names),
+            task=self._task,
+            layout=self._overrides.layout,
+            kpt_shape=self._kpt_shape,
+            suppressed=suppressed,
+            queries=None if metadata.head is None else metadata.head == _RTDETR,
+            rows=by_operators or (self._batch > 0 and -1 in first_sides),
+        )
+
+    def _sized(self) -> list[GraphTensor]:
+        """Return the outputs with complete shapes. The graph is run where it does not tell them."""
+        declared = self._file.outputs
+        batch = max(self._batch, 1)
+        sized = []
+        for output in declared:
+            shape = output.shape
+            if shape is None or -1 in shape[1:]:
+                shape = self._trial.outputs[output.name].shape
+            elif shape and shape[0] == -1:
+                shape = (batch, *shape[1:])
+            sized.append(replace(output, shape=shape))
+        return sized
+
+    def _declared(self, output: GraphTensor) -> GraphTensor:
+        """Return an output as the graph declares it; where it declares no shape, as it came."""
+        (declared,) = (tensor for tensor in self._file.outputs if tensor.name == output.name)
+        if declared.shape is not None:
+            return declared
+        assert output.shape is not None
+        return replace(output, shape=(self._batch, *output.shape[1:]))
+
+    def _by_values(self, found: Sequence[Reading]) -> Sequence[Reading]:
+        """Narrow readings of equal sizes by the numbers of one run."""
+        layouts = {reading.layout for reading in found}
+        if len(layouts) > 1 and layouts <= {Layout.END_TO_END, *outputs.QUERIES}:
+            table = self._trial.outputs[found[0].outputs[0].name]
+            if not trial.holds_class_ids(table):
+                layout = Layout.QUERIES
+            elif trial.holds_fractions(table):
+                layout = Layout.RANKED_QUERIES
+            else:
+                layout = Layout.END_TO_END
+            return [reading for reading in found if reading.layout is layout] or found
+        if self._overrides.layout is None:
+            return [self._as_grid(reading) for reading in found]
+        return found
+
+    def _as_grid(self, reading: Reading) -> Reading:
+        """Return YOLOX's reading as layout grid where its grid is not applied in the graph."""
+        grid = self._one_anchor_grid(reading)
+        if reading.task is not Task.DETECT or grid != (8, 16, 32):
+            return reading
+        table = self._trial.outputs[reading.outputs[0].name]
+        if not trial.holds_offsets(table, grid, self._imgsz):
+            return reading
+        return replace(reading, layout=Layout.GRID)
+
+    def _one_anchor_grid(self, reading: Reading) -> tuple[int, ...] | None:
+        """Return the strides of a layout anchors with one anchor a cell, else None."""
+        if reading.layout is not Layout.ANCHORS:
+            return None
+        assert reading.outputs[0].shape is not None
+        match outputs.anchors_a_cell(reading.outputs[0].shape[1], self._imgsz):
+            case (1, strides):
+                return strides
+        return None
+
+    def _checked_names(self, reading: Reading) -> tuple[str, ...]:
+        if self._names is not None:
+            return self._names
+        wanted = "its classes" if reading.classes is None else f"its {reading.classes} classes"
+        reasons = "".join(f"; {note}" for note in self._metadata.notes)
+        raise UnsupportedModel(
+            f"the file names no classes; give --names with the names of {wanted}, in the order of"
+            f" their ids (the outputs are {reading.label}){reasons}"
+        )
+
+    def _keypoints(self, reading: Reading) -> tuple[int, int] | None:
+        if reading.task is not Task.POSE:
+            return None
+        if self._kpt_shape:
+            return self._kpt_shape
+        sizes = [size for size in (2, 3) if reading.extras % size == 0]
+        if len(sizes) == 1:
+            return reading.extras // sizes[0], sizes[0]
+        raise UnsupportedModel(
+            f"rows have {reading.extras} values for keypoints, which may be"
+            f" {reading.extras // 3} of x, y and confidence, or {reading.extras // 2} of x and y;"
+            f" give --kpt-shape {reading.extras // 3},3 or --kpt-shape {reading.extras // 2},2"
+        )
+
+    def _anchors(self, reading: Reading) -> Anchors | None:
+        if reading.layout is not Layout.MAPS:
+            return None
+        shapes = [output.shape or (0, 0) for output in reading.outputs]
+        anchors = self._overrides.anchors
+        if anchors is None:
+            usual = usual_anchors(self._file.model, len(shapes))
+            if usual is None:
+                raise UnsupportedModel(
+                    f"the anchors of {len(shapes)} maps are not in the graph; give --anchors"
+                )
+            whose, anchors = usual
+            self._notes.append(
+                f"anchors are not in the graph, so those of {whose} are assumed;"
+                " give --anchors if the model was trained with others, or export it with its"
+                " whole head"
+            )
+        if [len(level) for level in anchors] != [shape[1] for shape in shapes]:
+            raise UnsupportedModel(
+                f"{[len(level) for level in anchors]} anchors don't fit the maps"
+                f" {', '.join(shown(output.shape) for output in reading.outputs)};"
+                " give --anchors with as many a map as its second side says"
+            )
+        return anchors
+
+    def _with_preparation(self, description: Description, reading: Reading) -> Description:
+        """Return the description with the way an image comes to the input."""
+        letterbox, order, pixel_max = self._usual_preparation(description, reading)
+        given = self._overrides
+        return replace(
+            description,
+            letterbox=given.letterbox or letterbox,
+            channel_order=given.channel_order or order,
+            pixel_max=given.pixel_max or pixel_max,
+        )
+
+    def _usual_preparation(
+        self, description: Description, reading: Reading
+    ) -> tuple[Placement, ChannelOrder, int]:
+        usual = (Placement.CENTRE, ChannelOrder.RGB, 1)
+        main = description.outputs[0].name
+        if description.layout in outputs.QUERIES:
+            return Placement.STRETCH, ChannelOrder.RGB, 1
+        if description.task is Task.CLASSIFY:
+            if trial.holds_logits(self._trial.outputs[main]):
+                self._notes.append(
+                    "the classifier gives logits, as YOLOv5's do; those are trained with colours"
+                    " normalised by mean and deviation, which Sluice does not do"
+                )
+            height, width = description.imgsz
+            return usual if height == width else (Placement.STRETCH, *usual[1:])
+        return self._yolox() if self._is_yolox(reading) else usual
+
+    def _is_yolox(self, reading: Reading) -> bool:
+        """Tell YOLOX from YOLOv6, whose objectness is 1, and from YOLOv5, which writes metadata."""
+        if reading.layout is Layout.GRID:
+            return True
+        metadata = self._metadata
+        if any((metadata.task, metadata.names, metadata.stride, metadata.head)):
+            return False
+        return self._one_anchor_grid(reading) is not None and not trial.holds_one_objectness(
+            self._trial.outputs[reading.outputs[0].name]
+        )
+
+    def _yolox(self) -> tuple[Placement, ChannelOrder, int]:
+        """YOLOX: https://github.com/Megvii-BaseDetection/YOLOX/blob/main/yolox/data/data_augment.py"""
+        self._notes.append(
+            "the outputs are YOLOX's, so images are placed at the top left, in BGR, from 0 to 255;"
+            " give --letterbox, --channel-order and --pixel-max for a model that takes them"
+            " otherwise"
+        )
+        return Placement.CORNER, ChannelOrder.BGR, 255

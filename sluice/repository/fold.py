@@ -14,7 +14,7 @@ import onnx
 from onnx import helper
 
 from sluice.errors import UnsupportedModel
-from sluice.models import Layout, Task
+from sluice.models import ChannelOrder, Layout, Task
 from sluice.repository import candidates, nodes
 from sluice.repository.description import Description
 from sluice.repository.nodes import Nodes
@@ -97,7 +97,7 @@ def _add_front(model: onnx.ModelProto, description: Description) -> Description:
         description,
         input=GraphTensor(name, "UINT8", shape),
         channels_last=True,
-        channel_order="rgb",
+        channel_order=ChannelOrder.RGB,
         pixel_max=1,
     )
 

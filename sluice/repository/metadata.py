@@ -2,15 +2,24 @@
 
 Ultralytics writes each value as Python prints it: https://docs.ultralytics.com/modes/export/
 YOLOv5 writes `stride` and `names` only. Many files have no metadata at all.
+A value that can't be read is left out, and a note says so: no metadata makes a file unreadable.
 """
 
 import ast
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sluice.models import Task
+
+MAX_CLASSES = 100_000
+"""A greater class id is a mistake, not a class."""
+MAX_SIDE = 16_384
+"""A greater side of an image, in pixels, is a mistake."""
+
+_UNREADABLE = object()
 
 
 @dataclass(frozen=True)
@@ -39,30 +48,167 @@ class Metadata:
 
 
 def parse(properties: Mapping[str, str]) -> Metadata:
-    """Read an ONNX file's metadata."""
-    values = {key: _literal(value) for key, value in properties.items()}
-    task = properties.get("task")
-    names = values.get("names")
-    if isinstance(names, dict):
-        names = [names.get(index, f"class_{index}") for index in range(max(names) + 1)]
-    imgsz = values.get("imgsz")
+    """Read an ONNX file's metadata, keys to texts. Keys that Sluice does not use are ignored."""
+    reader = _Reader(properties)
+    args = reader.args()
     return Metadata(
-        task=Task(task) if task else None,
-        names=tuple(map(str, names)) if names else None,
-        imgsz=(imgsz[0], imgsz[1]) if isinstance(imgsz, list) else None,
-        stride=values.get("stride"),
-        channels=values.get("channels"),
-        batch=values.get("batch"),
-        end2end=values.get("end2end"),
-        head=properties.get("head"),
+        task=reader.task(),
+        names=reader.names(),
+        imgsz=reader.imgsz(),
+        stride=reader.stride(),
+        batch=reader.positive("batch"),
+        channels=reader.positive("channels"),
+        kpt_shape=reader.kpt_shape(),
+        head=properties.get("head", "").strip() or None,
+        end2end=reader.flag("end2end", properties.get("end2end")),
+        nms=reader.flag("nms", args.get("nms")),
+        notes=tuple(reader.notes),
     )
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        try:
-            return json.loads(text)
-        except ValueError:
+def complete_names(names: Mapping[int, Any]) -> tuple[str, ...]:
+    """Return the names by class id, from 0 to the greatest id, as valid UTF-8.
+
+    A gap, None or blank text becomes `class_N`. Raises ValueError for an id or a name that is none.
+    """
+    if not names or min(names) < 0 or max(names) >= MAX_CLASSES:
+        raise ValueError(f"class ids must be from 0 to {MAX_CLASSES - 1}")
+    if not all(isinstance(name, str | int | float | None) for name in names.values()):
+        raise ValueError("a class's name must be text")
+    texts = {number: "" if name is None else str(name) for number, name in names.items()}
+    return tuple(
+        # Half of a surrogate pair has no form in UTF-8, and Triton takes nothing else.
+        name.encode("utf-8", "replace").decode()
+        if (name := texts.get(i, "")).strip()
+        # The comment belongs to gaps and empty names alike.
+        else f"class_{i}"
+        for i in range(max(names) + 1)
+    )
+
+
+class _Reader:
+    """Reads one file's values. Every method returns None for a value that is missing or broken."""
+
+    def __init__(self, properties: Mapping[str, str]) -> None:
+        self._properties = properties
+        self.notes: list[str] = []
+
+    def task(self) -> Task | None:
+        text = self._properties.get("task", "").strip()
+        if not text:
             return None
+        try:
+            return Task(text.lower())
+        except ValueError:
+            self._left_out("task", f"Sluice serves {', '.join(Task)}")
+            return None
+
+    def names(self) -> tuple[str, ...] | None:
+        value = self._value("names")
+        if value is None:
+            return None
+        try:
+            if isinstance(value, list | tuple):
+                return complete_names(dict(enumerate(value)))
+            if isinstance(value, dict):
+                return complete_names({int(key): name for key, name in value.items()})
+        except (TypeError, ValueError, OverflowError):
+            pass
+        self._left_out("names", "class names are a dict or a list; give --names instead")
+        return None
+
+    def imgsz(self) -> tuple[int, int] | None:
+        value = self._value("imgsz")
+        if value is None:
+            return None
+        sides = value if isinstance(value, list | tuple) else [value]
+        numbers = [_whole(side) for side in sides]
+        match numbers:
+            case [int(side)] if side <= MAX_SIDE:
+                return side, side
+            case [int(height), int(width)] if max(height, width) <= MAX_SIDE:
+                return height, width
+        self._left_out("imgsz", "a size is [height, width]; give --imgsz instead")
+        return None
+
+    def stride(self) -> int | None:
+        value = self._value("stride")
+        if value is None:
+            return None
+        strides = [_whole(stride) for stride in (value if isinstance(value, list) else [value])]
+        whole = [stride for stride in strides if stride and stride <= MAX_SIDE]
+        if whole and len(whole) == len(strides):
+            return max(whole)
+        self._left_out("stride", "a stride is a number of pixels")
+        return None
+
+    def positive(self, key: str) -> int | None:
+        value = self._value(key)
+        if value is None:
+            return None
+        number = _whole(value)
+        if number is None:
+            self._left_out(key, "a whole number above 0 is needed")
+        return number
+
+    def kpt_shape(self) -> tuple[int, int] | None:
+        value = self._value("kpt_shape")
+        if value is None:
+            return None
+        if isinstance(value, list | tuple):
+            match [_whole(item) for item in value]:
+                case [int(count), (2 | 3) as values]:
+                    return count, values
+        self._left_out("kpt_shape", "a shape is [keypoints, 2 or 3]; give --kpt-shape instead")
+        return None
+
+    def args(self) -> Mapping[str, Any]:
+        value = self._value("args")
+        if value is None:
+            return {}
+        if isinstance(value, dict):
+            return value
+        self._left_out("args", "the exporter's options are a dict")
+        return {}
+
+    def flag(self, key: str, value: Any) -> bool | None:
+        """Return a value of `True`, `False`, 1 or 0, which may be text."""
+        if isinstance(value, str) and value.strip():
+            value = _literal(value.strip().capitalize())
+        if value in (None, ""):
+            return None
+        if value in (True, False):
+            return bool(value)
+        self._left_out(key, "True or False is needed")
+        return None
+
+    def _value(self, key: str) -> Any:
+        text = self._properties.get(key, "").strip()
+        value = _literal(text) if text else None
+        return None if value is None or value in ({}, [], ()) else value
+
+    def _left_out(self, key: str, reason: str) -> None:
+        text = self._properties.get(key, "")
+        shown = text if len(text) <= 60 else f"{text[:60]}…"
+        self.notes.append(f"the file's metadata {key}={shown!r} is left out: {reason}")
+
+
+def _literal(text: str) -> Any:
+    """Return a Python literal or a JSON value. Nothing is run."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a backslash in a name may look like an escape
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return _UNREADABLE
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number above 0, None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if value == value // 1 and 0 < value < 2**31 else None

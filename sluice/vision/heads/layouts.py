@@ -27,6 +27,8 @@ def read_table(model: Model, outputs: Mapping[str, Array]) -> tuple[Model, Array
     match model.layout:
         case Layout.QUERIES:
             return _as(model, Layout.END_TO_END, _from_queries(model, pick(model, outputs, 2)))
+        case Layout.RANKED_QUERIES:
+            return _as(model, Layout.END_TO_END, _from_ranked(model, pick(model, outputs, 2)))
         case Layout.ROWS:
             return _as(model, Layout.END_TO_END, _from_rows(model, pick(model, outputs, 2)))
         case Layout.GRID:
@@ -49,6 +51,15 @@ def _from_queries(model: Model, output: Array) -> Floats:
     corners = xywh_to_xyxy(table[:, :4] * np.array((width, height) * 2, np.float32))
     scores = table[:, 4:]
     return np.column_stack((corners, scores.max(axis=1), scores.argmax(axis=1)))
+
+
+def _from_ranked(model: Model, output: Array) -> Floats:
+    """The graph has chosen the classes: a row is the score of one class for one query."""
+    _check_width(model, output)
+    table = output.astype(np.float32)
+    height, width = model.imgsz
+    corners = xywh_to_xyxy(table[:, :4] * np.array((width, height) * 2, np.float32))
+    return np.column_stack((corners, table[:, 4:]))
 
 
 def _from_rows(model: Model, output: Array) -> Floats:

@@ -46,6 +46,19 @@ class TestQueries:
             decode(model, {"output0": np.zeros((5, 6), np.float32)})
 
 
+class TestRankedQueries:
+    def test_fractions_become_pixels_and_a_query_may_have_two_classes(
+        self, make_model: MakeModel
+    ) -> None:
+        model = replace(make_model(Task.DETECT, Layout.RANKED_QUERIES), imgsz=(64, 128))
+        table = np.array([[0.5, 0.5, 0.25, 0.5, 0.9, 1], [0.5, 0.5, 0.25, 0.5, 0.6, 2]], np.float32)
+        view = Letterbox.fit((100, 100), (64, 128), Placement.STRETCH)
+        detections = decode(model, {"output0": table}, view)
+        assert detections.boxes.tolist() == [[37.5, 25, 62.5, 75]] * 2
+        assert detections.scores == pytest.approx([0.9, 0.6])
+        assert detections.class_ids.tolist() == [1, 2]
+
+
 class TestRows:
     def test_the_class_comes_before_the_score(self, make_model: MakeModel) -> None:
         model = make_model(Task.DETECT, Layout.ROWS)
