@@ -117,7 +117,10 @@ class Letterbox:
 
 @dataclass(frozen=True)
 class CentreCrop:
-    """A classifier's view of a source image: scaled to cover the canvas, and cut to its middle."""
+    """A classifier's view of a source image: scaled to cover the canvas, and cut to its middle.
+
+    On a canvas that is not square, the image is stretched and nothing is cut.
+    """
 
     source_hw: tuple[int, int]
     """The image's height and width, in source pixels."""
@@ -137,6 +140,8 @@ class CentreCrop:
         Raises ValueError if a side is not positive.
         """
         _check_sides(source_hw, network_hw)
+        if network_hw[0] != network_hw[1]:
+            return cls(source_hw, network_hw, network_hw, 0, 0)
         scale = max(Fraction(network_hw[0], source_hw[0]), Fraction(network_hw[1], source_hw[1]))
         height, width = (int(side * scale) for side in source_hw)
         top, left = round((height - network_hw[0]) / 2), round((width - network_hw[1]) / 2)

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 from sluice.models import Model, Task
 from sluice.vision.heads import classify, detect, obb, pose, segment
-from sluice.vision.heads.common import Array, Classification, DecodeParameters, Detections
+from sluice.vision.heads.common import Array, Classification, DecodeParameters, Detections, pick
 from sluice.vision.letterbox import CentreCrop, Letterbox
 
-__all__ = ["Classification", "DecodeParameters", "Detections", "decode", "fit"]
+__all__ = ["Classification", "DecodeParameters", "Detections", "decode", "fit", "needs_raw"]
 
 _DECODERS = {
     Task.DETECT: detect.decode,
@@ -49,3 +49,20 @@ def decode(
     if isinstance(view, CentreCrop):
         return classify.decode(model, outputs, parameters)
     return _DECODERS[model.task](model, outputs, parameters, view)
+
+
+def needs_raw(
+    model: Model,
+    outputs: Mapping[str, Array],
+    parameters: DecodeParameters,
+    result: Detections | Classification,
+) -> bool:
+    """Return True if candidates that the graph left out may belong to the result.
+
+    Then even the last candidate is above the confidence, and detections are missing. The model's
+    raw output has all rows; `decode` of `model.raw` reads it.
+    """
+    if model.raw_layout is None or len(result) >= parameters.max_detections:
+        return False
+    candidates = pick(model, outputs, 2)
+    return bool(len(candidates) and candidates[-1, 4] > parameters.confidence)

@@ -44,22 +44,21 @@ def _as(model: Model, layout: Layout, table: Floats) -> tuple[Model, Array]:
 
 
 def _from_queries(model: Model, output: Array) -> Floats:
-    """Boxes are fractions of the canvas, as DETR's are: https://arxiv.org/abs/2005.12872"""
     _check_width(model, output)
-    table = output.astype(np.float32)
-    height, width = model.imgsz
-    corners = xywh_to_xyxy(table[:, :4] * np.array((width, height) * 2, np.float32))
-    scores = table[:, 4:]
-    return np.column_stack((corners, scores.max(axis=1), scores.argmax(axis=1)))
+    scores = output[:, 4:].astype(np.float32)
+    return np.column_stack((_corners(model, output), scores.max(axis=1), scores.argmax(axis=1)))
 
 
 def _from_ranked(model: Model, output: Array) -> Floats:
     """The graph has chosen the classes: a row is the score of one class for one query."""
     _check_width(model, output)
-    table = output.astype(np.float32)
-    height, width = model.imgsz
-    corners = xywh_to_xyxy(table[:, :4] * np.array((width, height) * 2, np.float32))
-    return np.column_stack((corners, table[:, 4:]))
+    return np.column_stack((_corners(model, output), output[:, 4:])).astype(np.float32)
+
+
+def _corners(model: Model, output: Array) -> Floats:
+    """Boxes are fractions of the canvas, as DETR's are: https://arxiv.org/abs/2005.12872"""
+    canvas = np.array(model.imgsz[::-1] * 2, np.float32)
+    return xywh_to_xyxy(output[:, :4].astype(np.float32) * canvas)
 
 
 def _from_rows(model: Model, output: Array) -> Floats:

@@ -35,6 +35,15 @@ class TestQueries:
         assert detections.scores == pytest.approx([0.9])
         assert detections.class_ids.tolist() == [1]
 
+    def test_rows_may_name_their_class(self, make_model: MakeModel) -> None:
+        """One query may be several rows, one for each class."""
+        model = make_model(Task.DETECT, Layout.RANKED_QUERIES)
+        box = [0.25, 0.5, 0.25, 0.125]
+        table = np.array([[*box, 0.9, 2], [*box, 0.8, 0]], np.float32)
+        detections = decode(model, {"output0": table})
+        assert detections.boxes.tolist() == [[8, 28, 24, 36]] * 2
+        assert detections.class_ids.tolist() == [2, 0]
+
     def test_nothing_is_suppressed(self, make_model: MakeModel) -> None:
         model = make_model(Task.DETECT, Layout.QUERIES)
         table = np.array([[0.5, 0.5, 0.5, 0.5, 0.6, 0, 0]] * 2, np.float32)
