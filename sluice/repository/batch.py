@@ -25,8 +25,8 @@ def open_batch(file: OnnxFile, description: Description) -> tuple[OnnxFile, Desc
     """Return the graph with an open batch axis, and its description.
 
     ONNX Runtime proves the result. One image gives the rows that the graph gave before. Each of
-    three images gives the rows that it gives alone. If not, the graph stays as it is, with a
-    note that says the cost. A graph with an open axis stays as it is.
+    three images gives the rows that it gives alone. If not, the graph stays as it is, with a note
+    that says the cost. A graph with an open axis stays as it is.
 
     Raises UnsupportedModel if the graph does not run as it is.
     """
