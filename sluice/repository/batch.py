@@ -15,7 +15,7 @@ from sluice.repository.onnx_file import GraphTensor, OnnxFile
 from sluice.repository.running import Array, Canvases, Runner, noise
 
 _IMAGES = 3  # in the proof: rows that are mixed up show
-_SORTED = {Layout.END_TO_END, Layout.QUERIES}
+_SORTED = {Layout.END_TO_END, Layout.QUERIES, Layout.RANKED_QUERIES}
 """The layouts whose rows the graph sorts: near-equal scores may change places."""
 _SHARE = 0.98
 """Of the sorted rows that must be found again; the last places may go to others."""

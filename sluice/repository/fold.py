@@ -70,7 +70,7 @@ def _add_front(model: onnx.ModelProto, description: Description) -> Description:
     # A transposition is cheapest while a value is a byte.
     if not description.channels_last:
         steps.append(("Transpose", [], {"perm": [0, 3, 1, 2]}))
-    if description.channel_order == "bgr":
+    if description.channel_order is ChannelOrder.BGR:
         axis = 3 if description.channels_last else 1
         steps.append(("Gather", [front.constant([2, 1, 0])], {"axis": axis}))
     if dtype != "UINT8":

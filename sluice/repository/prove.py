@@ -26,8 +26,8 @@ _FINITE = 0.5  # of an output's numbers; broken rows are dropped, but these are 
 def prove(path: str | Path, description: Description) -> None:
     """Run the model at `path` on an image of noise and on a grey one, and decode its outputs.
 
-    Raises UnsupportedModel, with what to do, if the graph can't be run, or if half of an output's
-    numbers are not finite. Raises it too if the outputs contradict the description.
+    Raises UnsupportedModel, with what to do, if the graph can't be run. Raises it too if half of an
+    output's numbers are not finite, or if the outputs contradict the description.
     """
     runner = Runner(onnx_file.read(path))
     for canvas in (noise(description, 1), _grey(description)):

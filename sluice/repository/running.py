@@ -3,18 +3,16 @@
 No array here comes from a client. Canvases are (N, height, width, channels) uint8, RGB or grey.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from sluice.errors import UnsupportedModel
-from sluice.models import ChannelOrder, Layout, Model, Placement, Tensor
+from sluice.models import ChannelOrder, Layout, Model, Tensor
 from sluice.repository.description import Description
-from sluice.repository.onnx_file import GraphTensor, OnnxFile
+from sluice.repository.onnx_file import GraphTensor, OnnxFile, first_line
 from sluice.vision import heads
 from sluice.vision.heads import Classification, DecodeParameters, Detections
 
@@ -22,7 +20,6 @@ Array = npt.NDArray[Any]
 Canvases = npt.NDArray[np.uint8]
 
 _BLOCK = 16  # pixels: the side of the patches that make noise look like objects
-_FATAL = 4  # ONNX Runtime's level for logs; its errors come as exceptions
 
 
 class Runner:
@@ -30,19 +27,7 @@ class Runner:
 
     def __init__(self, file: OnnxFile) -> None:
         """Raises UnsupportedModel if ONNX Runtime refuses the graph."""
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _FATAL
-        # The graph may have been changed in memory, but its external weights lie on the disk.
-        options.add_session_config_entry(
-            "session.model_external_initializers_file_folder_path",
-            os.fspath(file.path.parent.absolute()),
-        )
-        try:
-            self._session = onnxruntime.InferenceSession(
-                file.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exceptions have no common base
-            raise UnsupportedModel(f"ONNX Runtime can't load the graph: {_first(error)}") from error
+        self._session = file.session()
 
     def run(self, description: Description, canvases: Canvases) -> dict[str, Array]:
         """Return the outputs that `description` lists, by name, with their batch axis.
@@ -60,8 +45,9 @@ class Runner:
         feed = {description.input.name: tensor_of(description, canvases)}
         try:
             return dict(zip(names, self._session.run(names, feed), strict=True))
-        except Exception as error:  # see above
-            raise UnsupportedModel(f"ONNX Runtime can't run the graph: {_first(error)}") from error
+        except Exception as error:  # ONNX Runtime's exceptions have no common class
+            reason = first_line(error)
+            raise UnsupportedModel(f"ONNX Runtime can't run the graph: {reason}") from error
 
 
 def noise(description: Description, count: int) -> Canvases:
@@ -80,7 +66,7 @@ def noise(description: Description, count: int) -> Canvases:
 def tensor_of(description: Description, canvases: Canvases) -> Array:
     """Return the model's input for `canvases`, as the worker fills it."""
     pixels: Array = canvases
-    if description.channel_order == "bgr":
+    if description.channel_order is ChannelOrder.BGR:
         pixels = pixels[..., ::-1]
     if not description.channels_last:
         pixels = pixels.transpose(0, 3, 1, 2)
@@ -110,8 +96,8 @@ def model_of(description: Description) -> Model:
         batched=description.batch == -1,
         fixed_batch=max(0, description.batch),
         kpt_shape=description.kpt_shape,
-        letterbox=Placement(description.letterbox),
-        channel_order=ChannelOrder(description.channel_order),
+        letterbox=description.letterbox,
+        channel_order=description.channel_order,
         pixel_max=description.pixel_max,
         anchors=description.anchors or (),
         raw_layout=description.raw_layout,
@@ -140,8 +126,3 @@ def decode(
     ):
         return result
     return heads.decode(model.raw, first, parameters, view)
-
-
-def _first(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

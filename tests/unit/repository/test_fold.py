@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from sluice.models import Layout, Task
+from sluice.models import ChannelOrder, Layout, Task
 from sluice.repository.fold import fold
 from sluice.repository.nodes import opset_of
 from tests.support import tiny
@@ -196,8 +196,12 @@ def test_prototypes_stay_an_output():
     [
         ({}, 51, 0.2),
         ({"pixel_max": 255}, 51, 51),
-        ({"channel_order": "bgr"}, 51, 1),  # the model's first channel is the image's blue
-        ({"channel_order": "bgr", "pixel_max": 255}, 51, 255),
+        (
+            {"channel_order": ChannelOrder.BGR},
+            51,
+            1,
+        ),  # the model's first channel is the image's blue
+        ({"channel_order": ChannelOrder.BGR, "pixel_max": 255}, 51, 255),
     ],
 )
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
@@ -205,7 +209,7 @@ def test_the_front_prepares_pixels_as_the_worker_would(options, red, mean, dtype
     made = tiny.detector([0, 0], [1, 1], batch="batch", dtype=dtype)
     file, description = fold(*tiny.described(made, "end-to-end", task=Task.CLASSIFY, **options))
     assert description.notes == ()
-    assert (description.layout, description.channel_order) == (Layout.END_TO_END, "rgb")
+    assert (description.layout, description.channel_order) == (Layout.END_TO_END, ChannelOrder.RGB)
     np.testing.assert_allclose(outputs(file, canvas(red))["output0"], mean, rtol=1e-3)
 
 

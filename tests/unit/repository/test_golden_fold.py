@@ -9,10 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from sluice.models import Layout, Task
 from sluice.repository import metadata, onnx_file
 from sluice.repository.batch import open_batch
-from sluice.repository.description import Description
+from sluice.repository.description import Description, Overrides, describe
 from sluice.repository.fold import fold
 from sluice.repository.onnx_file import OnnxFile
 from sluice.repository.prove import prove
@@ -24,27 +23,10 @@ MODELS = [
     "11-detect", "v5-detect", "26-detect", "11-segment", "11-pose", "11-obb", "11-classify",
 ]  # fmt: skip
 IMAGES = ["00.jpg", "03.jpg", "07.jpg"]
-EXTRAS = {Task.SEGMENT: 32, Task.POSE: 12, Task.OBB: 1}
 
 
-def described(name: str, file: OnnxFile) -> tuple[OnnxFile, Description]:
-    told = metadata.parse(file.metadata)
-    assert told.task is not None
-    assert told.names is not None
-    assert told.imgsz is not None
-    assert file.inputs[0].shape is not None
-    return file, Description(
-        task=told.task,
-        layout=Layout.ANCHORS if name == "v5-detect" else Layout.ANCHOR_FREE,
-        names=told.names,
-        imgsz=told.imgsz,
-        input=file.inputs[0],
-        outputs=file.outputs,
-        batch=file.inputs[0].shape[0],
-        channels_last=False,
-        extras=EXTRAS.get(told.task, 0),
-        kpt_shape=(4, 3) if told.task is Task.POSE else None,
-    )
+def described(file: OnnxFile) -> tuple[OnnxFile, Description]:
+    return file, describe(file, metadata.parse(file.metadata), Overrides())
 
 
 def canvas(description, path: Path):
@@ -66,7 +48,7 @@ def equal(a, b):
 @pytest.mark.parametrize("confidence", [0.25, 0.001])
 @pytest.mark.parametrize("name", MODELS)
 def test_folded_and_not(golden, tmp_path, name, confidence):
-    file, description = described(name, onnx_file.read(golden / "models" / f"{name}.onnx"))
+    file, description = described(onnx_file.read(golden / "models" / f"{name}.onnx"))
     folded, changed = fold(file, description)
     assert changed.notes == ()
     onnx.save(folded.model, tmp_path / "model.onnx")
@@ -108,7 +90,7 @@ def fixed(path: Path, batch: int, folder: Path) -> OnnxFile:
 @pytest.mark.parametrize("name", MODELS)
 def test_opened_and_not(golden, tmp_path, name, batch):
     path = golden / "models" / f"{name}.onnx"
-    file, description = described(name, fixed(path, batch, tmp_path))
+    file, description = described(fixed(path, batch, tmp_path))
     opened, changed = open_batch(file, description)
     assert changed.notes == ()
     assert changed.batch == -1
