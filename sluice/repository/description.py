@@ -120,8 +120,7 @@ class _Describer:
         canvas = (*self._imgsz, self._channels)
         sides = canvas if self._last else (canvas[2], *canvas[:2])
         self._trial = Trial(self._file, (max(self._batch, 1), sides[0], sides[1], sides[2]))
-        reading = self._reading()
-        names = self._checked_names(reading)
+        names, reading = self._names_and_reading()
         description = Description(
             task=reading.task,
             layout=reading.layout,
@@ -189,26 +188,36 @@ class _Describer:
             )
         return rounded
 
-    def _reading(self) -> Reading:
-        """Return the one meaning of the outputs."""
+    def _names_and_reading(self) -> tuple[tuple[str, ...], Reading]:
+        """Return the class names, and the one meaning of the outputs."""
         sized = self._sized()
         clues = self._clues()
         try:
             found = self._by_values(outputs.choose(outputs.readings(sized, clues), sized, clues))
         except UnsupportedModel as error:
             raise UnsupportedModel(". ".join((error.message, *self._metadata.notes))) from None
-        kinds = {(reading.task, reading.layout, reading.classes) for reading in found}
-        if len(kinds) > 1 and self._names is not None:
+        if self._names is None:
+            raise self._without_names(found)
+        if len({(reading.task, reading.layout, reading.classes) for reading in found}) > 1:
             raise UnsupportedModel(
-                f"the outputs may be {' or '.join(sorted(r.label for r in found))};"
-                " give --layout or --task to choose"
+                f"the outputs may be {outputs.labels(found)}; give --layout or --task to choose"
             )
-        if len(found) > 1 and len(kinds) == 1:
+        if len(found) > 1:
             # YOLOv9's training graphs have two heads, and the second is the one to use.
             self._notes.append(
                 f"several outputs fit, and the last of them, {found[-1].outputs[0].name!r}, is used"
             )
-        return found[-1] if len(kinds) == 1 else found[0]
+        return self._names, found[-1]
+
+    def _without_names(self, found: Sequence[Reading]) -> UnsupportedModel:
+        counts = {reading.classes for reading in found}
+        (count,) = counts if len(counts) == 1 else (None,)
+        wanted = "classes" if count is None else f"{count} classes"
+        reasons = "".join(f"; {note}" for note in self._metadata.notes)
+        return UnsupportedModel(
+            f"the file names no classes; give --names with the names of its {wanted}, in the order"
+            f" of their ids (the outputs are {outputs.labels(found)}){reasons}"
+        )
 
     def _clues(self) -> Clues:
         by_operators = "NonMaxSuppression" in self._file.operators or None
@@ -263,6 +272,8 @@ class _Describer:
             else:
                 layout = Layout.END_TO_END
             return [reading for reading in found if reading.layout is layout] or found
+        if self._overrides.layout is Layout.GRID:
+            return [replace(reading, layout=Layout.GRID) for reading in found]
         if self._overrides.layout is None:
             return [self._as_grid(reading) for reading in found]
         return found
@@ -286,16 +297,6 @@ class _Describer:
             case (1, strides):
                 return strides
         return None
-
-    def _checked_names(self, reading: Reading) -> tuple[str, ...]:
-        if self._names is not None:
-            return self._names
-        wanted = "its classes" if reading.classes is None else f"its {reading.classes} classes"
-        reasons = "".join(f"; {note}" for note in self._metadata.notes)
-        raise UnsupportedModel(
-            f"the file names no classes; give --names with the names of {wanted}, in the order of"
-            f" their ids (the outputs are {reading.label}){reasons}"
-        )
 
     def _keypoints(self, reading: Reading) -> tuple[int, int] | None:
         if reading.task is not Task.POSE:

@@ -77,13 +77,14 @@ def complete_names(names: Mapping[int, Any]) -> tuple[str, ...]:
         raise ValueError("a class's name must be text")
     texts = {number: "" if name is None else str(name) for number, name in names.items()}
     return tuple(
-        # Half of a surrogate pair has no form in UTF-8, and Triton takes nothing else.
-        name.encode("utf-8", "replace").decode()
-        if (name := texts.get(i, "")).strip()
-        # The comment belongs to gaps and empty names alike.
-        else f"class_{i}"
-        for i in range(max(names) + 1)
+        _valid(name) if (name := texts.get(number, "")).strip() else f"class_{number}"
+        for number in range(max(names) + 1)
     )
+
+
+def _valid(text: str) -> str:
+    """Return text that has a form in UTF-8, which Triton asks for: no half of a surrogate pair."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 class _Reader:
@@ -194,16 +195,16 @@ class _Reader:
 
 
 def _literal(text: str) -> Any:
-    """Return a Python literal or a JSON value. Nothing is run."""
+    """Return a JSON value or a Python literal. Nothing is run."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a backslash in a name may look like an escape
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        pass
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
         return _UNREADABLE
 
 

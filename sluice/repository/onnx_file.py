@@ -198,9 +198,10 @@ def _load(path: Path) -> onnx.ModelProto:
             f"{path.name} is no ONNX file, or its end is missing after {size} bytes;"
             " export or download it again"
         ) from None
-    if model.ir_version < 1 or not model.graph.node:
+    if model.ir_version < 1 or not model.graph.node or not model.opset_import:
         raise UnsupportedModel(
-            f"{path.name} is no ONNX model: it holds no graph; export it again with {_EXPORT}"
+            f"{path.name} is no ONNX model, for it holds no whole graph;"
+            f" export it again with {_EXPORT}"
         )
     return model
 

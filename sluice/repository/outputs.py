@@ -59,12 +59,16 @@ class Reading:
     """E: the values that the task adds to each row."""
     exact: bool = True
     """The number of rows is the one that the layout has at the input's size."""
+    rows: int = 1
+    values: int = 1
+    """The number of values in a row."""
 
     @property
     def label(self) -> str:
         """The reading for people."""
-        classes = "any number of" if self.classes is None else str(self.classes)
-        return f"{self.task} {self.layout} with {classes} classes"
+        if self.task is Task.CLASSIFY:
+            return f"classify with {_counted(self.classes)}"
+        return f"{self.task} in the layout {self.layout} with {_counted(self.classes)}"
 
 
 def anchors_a_cell(rows: int, hw: tuple[int, int]) -> tuple[int, tuple[int, ...]] | None:
@@ -104,12 +108,14 @@ def choose(
     """
     if not found:
         raise _unknown(outputs)
-    for option, wanted in (("layout", clues.layout), ("task", clues.task)):
+    # The sizes of the layout grid are those of anchors.
+    layout = Layout.ANCHORS if clues.layout is Layout.GRID else clues.layout
+    for option, wanted in (("layout", layout), ("task", clues.task)):
         kept = [reading for reading in found if wanted in (None, getattr(reading, option))]
         if not kept:
             raise UnsupportedModel(
                 f"the outputs {_listed(outputs)} fit no {option} {wanted};"
-                f" they fit {_labels(found)}. Give --{option} to choose, or export the model again"
+                f" they fit {labels(found)}. Give --{option} to choose, or export the model again"
             )
         found = kept
     if clues.layout is None:
@@ -120,9 +126,7 @@ def choose(
         if not fitting:
             raise _names_misfit(found, outputs, clues.names)
         found = fitting
-    found = _narrow(found, lambda reading: reading.exact)
-    found = _narrow(found, lambda reading: reading.task is Task.SEGMENT)
-    return _narrow(found, lambda reading: reading.layout is not Layout.MAPS)
+    return _narrow(_likeliest(found), lambda reading: reading.layout is not Layout.MAPS)
 
 
 def _tables(tensor: GraphTensor, floats: Sequence[GraphTensor], clues: Clues) -> Iterator[Reading]:
@@ -139,7 +143,9 @@ def _tables(tensor: GraphTensor, floats: Sequence[GraphTensor], clues: Clues) ->
             grid = anchors_a_cell(rows, clues.hw)
             exact = grid is not None and (layout is Layout.ANCHORS or grid[0] == 1)
             if e is not None and values - fixed - e >= 1:
-                yield Reading(task, layout, (tensor, *others), values - fixed - e, e, exact)
+                yield Reading(
+                    task, layout, (tensor, *others), values - fixed - e, e, exact, rows, values
+                )
         if b == 6 + extras if extras is not None else b > 7:
             yield Reading(task, Layout.END_TO_END, (tensor, *others), None, b - 6)
     if b >= 5:
@@ -211,14 +217,15 @@ def _is_prototypes(tensor: GraphTensor, floats: Sequence[GraphTensor], clues: Cl
 
 
 def _is_split(tensor: GraphTensor, floats: Sequence[GraphTensor]) -> bool:
-    """True where another output has the boxes (N, A, 4) to this one's scores (N, A, C)."""
-    shape = tensor.shape or ()
-    return any(
-        other is not tensor
-        and _rank(other) == 3
-        and other.shape in ((shape[0], shape[1], 4), (shape[0], 4, shape[2]))
-        for other in floats
-    )
+    """True where boxes (N, A, 4) and scores (N, A, C) are two outputs, one of which is this."""
+    sizes = (tensor.shape or (0, 0, 0))[1:]
+    for other in floats:
+        if other is tensor or other.shape is None or _rank(other) != 3:
+            continue
+        others = other.shape[1:]
+        if any(sizes[i] == others[i] and 4 in (sizes[1 - i], others[1 - i]) for i in (0, 1)):
+            return True
+    return False
 
 
 def _by_exporter(found: Sequence[Reading], clues: Clues) -> Sequence[Reading]:
@@ -241,9 +248,22 @@ def _without_coincidences(found: Sequence[Reading]) -> Sequence[Reading]:
     return [r for r in found if not (r.layout in free and r.outputs[0].name in grids)]
 
 
+def _likeliest(found: Sequence[Reading]) -> Sequence[Reading]:
+    """Prefer more rows than values in a row, then the right number of rows, then masks."""
+    found = _narrow(found, lambda reading: reading.exact or reading.rows >= reading.values)
+    found = _narrow(found, lambda reading: reading.exact)
+    return _narrow(found, lambda reading: reading.task is Task.SEGMENT)
+
+
 def _narrow(found: Sequence[Reading], keep: Callable[[Reading], bool]) -> Sequence[Reading]:
     """Return the readings to keep, or all where none would be left."""
     return [reading for reading in found if keep(reading)] or found
+
+
+def _counted(classes: int | None) -> str:
+    if classes is None:
+        return "any number of classes"
+    return f"{classes} class{'es' * (classes != 1)}"
 
 
 def _rank(tensor: GraphTensor) -> int:
@@ -254,7 +274,7 @@ def _listed(outputs: Iterable[GraphTensor]) -> str:
     return ", ".join(f"{tensor.name} {shown(tensor.shape)} {tensor.dtype}" for tensor in outputs)
 
 
-def _labels(found: Iterable[Reading]) -> str:
+def labels(found: Iterable[Reading]) -> str:
     return " or ".join(sorted({reading.label for reading in found}))
 
 
@@ -268,12 +288,11 @@ def _unknown(outputs: Sequence[GraphTensor]) -> UnsupportedModel:
 def _names_misfit(
     found: Sequence[Reading], outputs: Sequence[GraphTensor], names: int
 ) -> UnsupportedModel:
-    found = _narrow(found, lambda reading: reading.exact)
-    found = _narrow(found, lambda reading: reading.task is Task.SEGMENT)
+    found = _likeliest(found)
     hint = ""
     if any(reading.layout is Layout.ANCHOR_FREE for reading in found):
         hint = ", or --task obb or --task pose with --kpt-shape if the model has more than boxes"
     return UnsupportedModel(
         f"{names} class names don't fit the outputs {_listed(outputs)}, which are"
-        f" {_labels(found)}; give --names with so many names{hint}"
+        f" {labels(found)}; give --names with so many names{hint}"
     )
