@@ -212,7 +212,7 @@ class _Describer:
     def _without_names(self, found: Sequence[Reading]) -> UnsupportedModel:
         counts = {reading.classes for reading in found}
         (count,) = counts if len(counts) == 1 else (None,)
-        wanted = "classes" if count is None else f"{count} classes"
+        wanted = "classes" if count is None else outputs.counted(count)
         reasons = "".join(f"; {note}" for note in self._metadata.notes)
         return UnsupportedModel(
             f"the file names no classes; give --names with the names of its {wanted}, in the order"

@@ -6,7 +6,7 @@ docs/decisions/0041-heads-from-outputs.md has the table of what is told by what.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sluice.errors import UnsupportedModel
 from sluice.models import Layout, Task
@@ -59,16 +59,13 @@ class Reading:
     """E: the values that the task adds to each row."""
     exact: bool = True
     """The number of rows is the one that the layout has at the input's size."""
-    rows: int = 1
-    values: int = 1
-    """The number of values in a row."""
 
     @property
     def label(self) -> str:
         """The reading for people."""
         if self.task is Task.CLASSIFY:
-            return f"classify with {_counted(self.classes)}"
-        return f"{self.task} in the layout {self.layout} with {_counted(self.classes)}"
+            return f"classify with {counted(self.classes)}"
+        return f"{self.task} in the layout {self.layout} with {counted(self.classes)}"
 
 
 def anchors_a_cell(rows: int, hw: tuple[int, int]) -> tuple[int, tuple[int, ...]] | None:
@@ -92,8 +89,9 @@ def readings(outputs: Sequence[GraphTensor], clues: Clues) -> list[Reading]:
         if _rank(tensor) == 3
         for reading in _tables(tensor, floats, clues)
     ]
-    flat = [tensor for tensor in floats if _rank(tensor) == 2]
-    if not found or clues.task is Task.CLASSIFY or clues.layout is Layout.ROWS:
+    # Beside a table, scores (N, K) are those of boxes.
+    if max(map(_rank, floats), default=0) == 2 or clues.task is Task.CLASSIFY:
+        flat = [tensor for tensor in floats if _rank(tensor) == 2]
         found += [reading for tensor in flat if (reading := _flat(tensor, clues))]
     found += _maps(floats, clues)
     return found
@@ -108,25 +106,46 @@ def choose(
     """
     if not found:
         raise _unknown(outputs)
+    found = _within_options(found, outputs, clues)
+    if clues.layout is None:
+        found = _without_coincidences(_by_exporter(found, clues))
+    found = _with_names(found, outputs, clues)
+    return _narrow(_likeliest(found), lambda reading: reading.layout is not Layout.MAPS)
+
+
+def _within_options(
+    found: Sequence[Reading], outputs: Sequence[GraphTensor], clues: Clues
+) -> Sequence[Reading]:
+    """Return the readings of the layout and the task that somebody has said."""
     # The sizes of the layout grid are those of anchors.
     layout = Layout.ANCHORS if clues.layout is Layout.GRID else clues.layout
     for option, wanted in (("layout", layout), ("task", clues.task)):
         kept = [reading for reading in found if wanted in (None, getattr(reading, option))]
         if not kept:
+            keypoints = ""
+            if wanted is Task.POSE and clues.kpt_shape:
+                count, values = clues.kpt_shape
+                keypoints = f" with {count} keypoints of {values} values"
             raise UnsupportedModel(
-                f"the outputs {_listed(outputs)} fit no {option} {wanted};"
-                f" they fit {labels(found)}. Give --{option} to choose, or export the model again"
+                f"the outputs {_listed(outputs)} fit no {option} {wanted}{keypoints}; they fit"
+                f" {labels(found)}. Give --{option} to choose, or export the model again"
             )
         found = kept
-    if clues.layout is None:
-        found = _by_exporter(found, clues)
-        found = _without_coincidences(found)
+    return found
+
+
+def _with_names(
+    found: Sequence[Reading], outputs: Sequence[GraphTensor], clues: Clues
+) -> Sequence[Reading]:
+    """Return the readings with as many classes as there are names."""
+    fitting = [reading for reading in found if reading.classes in (None, clues.names)]
+    if clues.names is not None and fitting:
+        return fitting
+    if clues.task is None and not any(_is_plain(reading, clues) for reading in found):
+        raise _unknown(outputs)
     if clues.names is not None:
-        fitting = [r for r in found if r.classes in (None, clues.names)]
-        if not fitting:
-            raise _names_misfit(found, outputs, clues.names)
-        found = fitting
-    return _narrow(_likeliest(found), lambda reading: reading.layout is not Layout.MAPS)
+        raise _names_misfit(found, outputs, clues.names)
+    return found
 
 
 def _tables(tensor: GraphTensor, floats: Sequence[GraphTensor], clues: Clues) -> Iterator[Reading]:
@@ -135,23 +154,34 @@ def _tables(tensor: GraphTensor, floats: Sequence[GraphTensor], clues: Clues) ->
     if batch != clues.batch or _is_split(tensor, floats):
         return
     for task, extras, others in _additions(tensor, floats, clues):
-        for layout, values, rows, fixed in (
-            (Layout.ANCHOR_FREE, a, b, 4),
-            (Layout.ANCHORS, b, a, 5),
-        ):
-            e = _extras(extras, values - fixed, clues)
-            grid = anchors_a_cell(rows, clues.hw)
-            exact = grid is not None and (layout is Layout.ANCHORS or grid[0] == 1)
-            if e is not None and values - fixed - e >= 1:
-                yield Reading(
-                    task, layout, (tensor, *others), values - fixed - e, e, exact, rows, values
-                )
-        if b == 6 + extras if extras is not None else b > 7:
-            yield Reading(task, Layout.END_TO_END, (tensor, *others), None, b - 6)
+        main = (tensor, *others)
+        for layout, values, rows in ((Layout.ANCHOR_FREE, a, b), (Layout.ANCHORS, b, a)):
+            if reading := _raw_table(Reading(task, layout, main, 0), values, rows, extras, clues):
+                yield reading
+        if b - 6 == extras or (extras is None and _are_keypoints(b - 6)):
+            yield Reading(task, Layout.END_TO_END, main, None, b - 6)
     if b >= 5:
         yield Reading(Task.DETECT, Layout.QUERIES, (tensor,), b - 4)
     if b == 6:
         yield Reading(Task.DETECT, Layout.RANKED_QUERIES, (tensor,), None)
+
+
+def _raw_table(
+    reading: Reading, values: int, rows: int, extras: int | None, clues: Clues
+) -> Reading | None:
+    """Return `reading` of a table of `rows` with so many `values`, None if it does not fit."""
+    room = values - (4 if reading.layout is Layout.ANCHOR_FREE else 5)
+    if extras is None:
+        extras = room - (clues.names or room)
+        if not _are_keypoints(extras):
+            return None
+    grid = anchors_a_cell(rows, clues.hw)
+    exact = grid is not None and (reading.layout is Layout.ANCHORS or grid[0] == 1)
+    classes = room - extras
+    # More values than rows, and not as many rows as a grid has: the axes are swapped.
+    if classes < 1 or not (exact or rows >= values or classes == clues.names):
+        return None
+    return replace(reading, classes=classes, extras=extras, exact=exact)
 
 
 def _additions(
@@ -174,12 +204,8 @@ def _additions(
         yield Task.POSE, None, ()
 
 
-def _extras(extras: int | None, rest: int, clues: Clues) -> int | None:
-    """Return `extras`, or what the names leave of the `rest` values behind the fixed ones."""
-    if extras is not None:
-        return extras
-    left = rest - (clues.names or rest)
-    return left if left >= 2 and (left % 2 == 0 or left % 3 == 0) else None
+def _are_keypoints(values: int) -> bool:
+    return values >= 2 and (values % 2 == 0 or values % 3 == 0)
 
 
 def _flat(tensor: GraphTensor, clues: Clues) -> Reading | None:
@@ -248,9 +274,13 @@ def _without_coincidences(found: Sequence[Reading]) -> Sequence[Reading]:
     return [r for r in found if not (r.layout in free and r.outputs[0].name in grids)]
 
 
+def _is_plain(reading: Reading, clues: Clues) -> bool:
+    """Return whether sizes alone tell the reading. Any table (N, K, 5 or more) may be queries."""
+    return reading.exact and (reading.layout not in QUERIES or bool(clues.queries or clues.layout))
+
+
 def _likeliest(found: Sequence[Reading]) -> Sequence[Reading]:
-    """Prefer more rows than values in a row, then the right number of rows, then masks."""
-    found = _narrow(found, lambda reading: reading.exact or reading.rows >= reading.values)
+    """Prefer the right number of rows, then masks."""
     found = _narrow(found, lambda reading: reading.exact)
     return _narrow(found, lambda reading: reading.task is Task.SEGMENT)
 
@@ -260,7 +290,7 @@ def _narrow(found: Sequence[Reading], keep: Callable[[Reading], bool]) -> Sequen
     return [reading for reading in found if keep(reading)] or found
 
 
-def _counted(classes: int | None) -> str:
+def counted(classes: int | None) -> str:
     if classes is None:
         return "any number of classes"
     return f"{classes} class{'es' * (classes != 1)}"
@@ -281,7 +311,8 @@ def labels(found: Iterable[Reading]) -> str:
 def _unknown(outputs: Sequence[GraphTensor]) -> UnsupportedModel:
     return UnsupportedModel(
         f"the outputs are {_listed(outputs)}, and none is one that Sluice serves: {_SERVED}."
-        " Export the model again with its whole head, as `yolo export format=onnx` does"
+        " Export the model again with its whole head, as `yolo export format=onnx` does."
+        " If it is one of these, give --names, --task and --layout"
     )
 
 

@@ -441,7 +441,7 @@ class TestKeypoints:
 
     def test_a_shape_that_does_not_fit_is_refused(self) -> None:
         overrides = Overrides(kpt_shape=(20, 3))
-        with pytest.raises(UnsupportedModel, match="pose"):
+        with pytest.raises(UnsupportedModel, match="no task pose with 20 keypoints of 3 values"):
             described({"o": (1, 56, 8400)}, metadata("pose", 1), overrides)
 
     def test_other_tasks_have_none(self) -> None:
@@ -459,6 +459,7 @@ class TestRefusals:
             {"mask": (1, 19, 640, 640)},
             {"features": (1, 256, 20, 20)},
             {"o": (1, 3, 4)},
+            {"boxes": (1, 100, 4), "scores": (1, 100)},
             {"ids": np.zeros((1, 84, 8400), np.int64)},
             {"o": (2, 84, 8400)},
         ],
@@ -471,6 +472,15 @@ class TestRefusals:
         with pytest.raises(UnsupportedModel, match="none is one that Sluice serves") as error:
             described(outputs, overrides=overrides)
         assert all(name in str(error.value) for name in outputs)
+
+    def test_a_table_of_unusual_sizes_needs_somebody_who_knows_it(self) -> None:
+        for shape in ((1, 26, 37), (1, 300, 84)):
+            with pytest.raises(UnsupportedModel, match="give --names, --task and --layout"):
+                described({"text": shape})
+        description = described({"o": (1, 26, 37)}, overrides=given(names=COCO[:33]))
+        assert description.layout is Layout.QUERIES
+        with pytest.raises(UnsupportedModel, match="names of its 80 classes"):
+            described({"o": (1, 300, 84)}, overrides=Overrides(layout=Layout.QUERIES))
 
     def test_an_option_against_the_outputs_is_refused(self) -> None:
         for options in ({"task": Task.SEGMENT}, {"layout": Layout.ROWS}, {"task": Task.CLASSIFY}):
