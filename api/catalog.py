@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import httpx
 
 from sluice import model_config
-from sluice.errors import TritonUnavailable, UnknownModel, UnsupportedModel
+from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel, UnsupportedModel
 from sluice.models import Model
 from sluice.prediction import Parameters
 
@@ -62,6 +62,22 @@ class Catalog(Protocol):
         ...
 
 
+def check(models: Mapping[str, ListedModel], name: str, parameters: Parameters) -> None:
+    """Check that the model `name`, one of `models`, can run with `parameters`.
+
+    Raises UnknownModel, UnsupportedModel, or InvalidInput for a class that the model lacks.
+    """
+    model = models[name].model if name in models else None
+    if model is None:
+        loaded = ", ".join(sorted(listed.name for listed in models.values() if listed.model))
+        raise UnknownModel(f"no model {name!r} is loaded; there is {loaded or 'none at all'}")
+    if isinstance(model, UnsupportedModel):
+        raise model
+    if model.retired:
+        raise UnknownModel(f"model {name!r} is being removed; name another one")
+    model.class_ids(parameters.classes)
+
+
 class TritonCatalog:
     """Models from Triton's HTTP endpoint, cached.
 
@@ -84,15 +100,11 @@ class TritonCatalog:
         models = await self._cached()
         if models is None:
             return
-        if name not in models or models[name].model is None:
-            models = await self._cached(refresh=True) or models
-        model = models[name].model if name in models else None
-        if model is None:
-            loaded = ", ".join(sorted(listed.name for listed in models.values() if listed.model))
-            raise UnknownModel(f"no model {name!r} is loaded; there is {loaded or 'none at all'}")
-        if isinstance(model, UnsupportedModel):
-            raise model
-        model.class_ids(parameters.classes)
+        try:
+            check(models, name, parameters)
+        except InvalidInput:
+            # The model, or the version with such a class, may have been added a moment ago.
+            check(await self._cached(refresh=True) or models, name, parameters)
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
         models = await self._cached(refresh=self._age_s() >= self._ttl_s)

@@ -69,8 +69,9 @@ def _add_task_fields(entries: list[dict[str, Any]], result: Detections) -> None:
                 {
                     "x": round(x, 2),
                     "y": round(y, 2),
-                    "confidence": round(score, 5),
+                    # Readers of the schema need a number, also where the model has none.
+                    "confidence": round(score[0], 5) if score else 1.0,
                     "class_id": index,
                 }
-                for index, (x, y, score) in enumerate(result.keypoints[rank].tolist())
+                for index, (x, y, *score) in enumerate(result.keypoints[rank].tolist())
             ]

@@ -10,15 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.blobs.store import Blobs, annotated_key, input_key
-from sluice.errors import ImageExpired, UnsupportedModel
+from sluice.errors import ImageExpired
 from sluice.models import Model
 from sluice.prediction import Parameters, Prediction
 from sluice.vision import heads
-from sluice.vision.letterbox import CentreCrop, Letterbox
-from sluice.vision.triton import Slot
+from sluice.vision.canvas import fill
+from sluice.vision.triton import ModelReplaced, Slot
 from worker.annotate import annotate
 from worker.decode import decode
 from worker.output import describe
+
+# Of the model, in one attempt. More would be a mistake of whoever replaces it.
+_MAX_REPLACEMENTS = 5
 
 
 class Engine(Protocol):
@@ -79,22 +82,40 @@ class Pipeline:
                 data = self._image(prediction)
             with stages("decode"):
                 image = decode(data, self.max_pixels)
-            model = self.engine.model(prediction.model)
-            parameters = _decode_parameters(model, prediction.parameters)
-            view = heads.fit(model, image.shape[:2])
-            with self.engine.slot(model) as slot:
-                with stages("letterbox"):
-                    _fill(slot.input, view, image, model)
-                with stages("inference"):
-                    outputs = slot.infer()
-                with stages("postprocess"):
-                    result = heads.decode(model, outputs, parameters, view)
-                    output = describe(prediction.id, result, model.names, image.shape[:2])
+            output = self._run_model(prediction, image, stages)
             if prediction.parameters.visualize:
                 with stages("annotate"):
                     drawing = annotate(image, output)
                     self.blobs.put(annotated_key(prediction.id), drawing, self.annotated_ttl_s)
         return output
+
+    def _run_model(
+        self, prediction: Prediction, image: npt.NDArray[np.uint8], stages: Stages
+    ) -> dict[str, Any]:
+        """Return the output of one version of the model.
+
+        Where the version is replaced in the meantime, the new one runs from the start.
+        """
+        for _ in range(_MAX_REPLACEMENTS):
+            model = self.engine.model(prediction.model)
+            parameters = _decode_parameters(model, prediction.parameters)
+            view = heads.fit(model, image.shape[:2])
+            try:
+                with self.engine.slot(model) as slot:
+                    with stages("letterbox"):
+                        fill(slot.input, view, image, model)
+                    with stages("inference"):
+                        outputs = slot.infer()
+                    with stages("postprocess"):
+                        result = heads.decode(model, outputs, parameters, view)
+                        raw = model.raw
+                        if raw and heads.needs_raw(model, outputs, parameters, result):
+                            outputs = slot.infer(raw.outputs)
+                            result = heads.decode(raw, outputs, parameters, view)
+                        return describe(prediction.id, result, model.names, image.shape[:2])
+            except ModelReplaced:
+                continue
+        raise ModelReplaced(f"model {prediction.model!r} is being replaced again and again")
 
     def _image(self, prediction: Prediction) -> bytes:
         if prediction.image_url:
@@ -116,29 +137,3 @@ def _decode_parameters(model: Model, parameters: Parameters) -> heads.DecodePara
         classes=model.class_ids(parameters.classes),
         class_agnostic=parameters.class_agnostic,
     )
-
-
-def _fill(
-    target: npt.NDArray[Any],
-    view: Letterbox | CentreCrop,
-    image: npt.NDArray[np.uint8],
-    model: Model,
-) -> None:
-    """Draw the canvas into the model's input: UINT8 as 0 to 255, FP16 and FP32 as 0 to 1.
-
-    `image` is (height, width, 3) uint8 RGB. Raises UnsupportedModel for another dtype.
-    """
-    if target.dtype == np.uint8 and model.channels_last:
-        view.apply(image, target)
-        return
-    canvas = view.apply(image)
-    if not model.channels_last:
-        canvas = canvas.transpose(2, 0, 1)
-    if target.dtype == np.uint8:
-        target[...] = canvas
-    elif target.dtype.kind == "f":
-        np.multiply(canvas, target.dtype.type(1 / 255), out=target, casting="unsafe")
-    else:
-        raise UnsupportedModel(
-            f"model {model.name!r} takes {model.input.dtype}; Sluice sends UINT8, FP16 or FP32"
-        )

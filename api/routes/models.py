@@ -98,6 +98,8 @@ def _answer(listed: ListedModel, current: bool, settings: Settings, base_url: st
     reason = listed.reason
     if isinstance(listed.model, UnsupportedModel):
         reason = listed.model.message
+    if model and model.retired:
+        model, reason = None, "the model is being removed"
     return ModelAnswer(
         name=listed.name,
         default=listed.name == settings.api.model,

@@ -7,13 +7,14 @@ With any other, tensors travel as bytes in the gRPC messages.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import tritonclient.grpc as grpcclient
+from google.protobuf.json_format import MessageToDict
 from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 from sluice import model_config
@@ -24,7 +25,7 @@ from sluice.errors import (
     TritonUnavailable,
     UnknownModel,
 )
-from sluice.models import Model, Tensor
+from sluice.models import Layout, Model, Tensor
 from sluice.vision.shared_memory import Region, RegionLayout
 
 log = logging.getLogger(__name__)
@@ -46,11 +47,24 @@ class Slot(Protocol):
     input: npt.NDArray[Any]
     """No batch axis; the model's dtype and dims."""
 
-    def infer(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Return the outputs by name, without the batch axis. Valid until the slot is released.
+    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
+        """Return outputs by name, without the batch axis. Valid until the slot is released.
 
-        Raises TritonUnavailable, DeadlineExceeded, UnknownModel or InferenceFailed.
+        By default these are the model's `wanted_outputs`.
+
+        Raises ModelReplaced, TritonUnavailable, DeadlineExceeded, UnknownModel or InferenceFailed.
         """
+
+
+class ModelReplaced(TritonUnavailable):
+    """Triton runs another version than the one that was described: describe it again, and repeat.
+
+    Outputs of one version are never read by the description of another one.
+    """
+
+
+class _VersionNotReady(TritonUnavailable):
+    """The version is loading, or ends because another one is live."""
 
 
 class _RegionLost(TritonUnavailable):
@@ -83,7 +97,7 @@ class Triton:
         self._region_prefix = region_prefix
         self._shared_memory = shared_memory and _same_host(grpc_url)
         self._lock = threading.Lock()
-        self._models: dict[str, tuple[float, Model]] = {}
+        self._models: dict[str, _Described] = {}
         self._idle: dict[Model, list[_SharedSlot]] = {}
         self._retired: list[tuple[float, _SharedSlot]] = []
 
@@ -93,19 +107,9 @@ class Triton:
         Raises UnknownModel, UnsupportedModel, TritonUnavailable or DeadlineExceeded.
         """
         cached = self._models.get(name)
-        if cached and time.monotonic() - cached[0] < self._models_ttl_s:
-            return cached[1]
-        with _translated(name):
-            answer = self._client.get_model_config(
-                name, as_json=True, client_timeout=self._timeout_s
-            )
-        model = model_config.read(answer["config"])
-        with self._lock:
-            now = time.monotonic()
-            self._models[name] = (now, model)
-            if cached and cached[1] != model:  # a new version, with other sizes
-                self._retired += [(now, slot) for slot in self._idle.pop(cached[1], [])]
-        return model
+        if cached and time.monotonic() - cached.at < self._models_ttl_s:
+            return cached.model
+        return self._describe(name).model
 
     @contextmanager
     def slot(self, model: Model) -> Iterator[Slot]:
@@ -156,11 +160,65 @@ class Triton:
             self._shared_memory = False
             return None
 
+    def _describe(self, name: str) -> "_Described":
+        """Read the configuration that Triton has now, and remember it."""
+        with _translated(name):
+            config = self._client.get_model_config(name, client_timeout=self._timeout_s).config
+        digest = config.SerializeToString(deterministic=True)
+        cached = self._models.get(name)
+        model = (
+            cached.model
+            if cached and cached.digest == digest
+            else model_config.read(MessageToDict(config, preserving_proto_field_name=True))
+        )
+        described = _Described(time.monotonic(), digest, model)
+        with self._lock:
+            self._models[name] = described
+            if cached and cached.model != model:  # a new version, with other sizes
+                retired = self._idle.pop(cached.model, [])
+                self._retired += [(described.at, slot) for slot in retired]
+        return described
+
     def _infer(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
+        """Run the version that `model` describes. Raises ModelReplaced where there is another."""
+        try:
+            answer = self._call(model, inputs, outputs)
+        except (UnknownModel, InferenceFailed, _VersionNotReady) as error:
+            self._check_not_replaced(model)
+            if isinstance(error, InferenceFailed):
+                raise
+            # Of several servers one may not have loaded the version yet. The next call goes to
+            # another server.
+            answer = self._call(model, inputs, outputs)
+        # Nothing in an answer tells versions of one number apart. `sluice models add` never uses
+        # a number again. Whoever replaces a model's files by hand may.
+        if not model.version:
+            self._check_not_replaced(model)
+        return answer
+
+    def _check_not_replaced(self, model: Model) -> None:
+        if self._describe(model.name).model != model:
+            raise ModelReplaced(f"model {model.name!r} was replaced")
+
+    def _call(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
         with _translated(model.name):
             return self._client.infer(
-                model.name, inputs, outputs=outputs, client_timeout=self._timeout_s
+                model.name,
+                inputs,
+                model_version=model.version,
+                outputs=outputs,
+                client_timeout=self._timeout_s,
             )
+
+
+class _Described(NamedTuple):
+    """A model's description, and the configuration that it was read from."""
+
+    at: float
+    """The time at which Triton answered, by the monotonic clock."""
+    digest: bytes
+    """The configuration, serialized."""
+    model: Model
 
 
 class _WireSlot:
@@ -169,20 +227,21 @@ class _WireSlot:
     def __init__(self, triton: Triton, model: Model) -> None:
         self._triton = triton
         self._model = model
-        self._shape = _batch_of_one(model, _input_dims(model))
-        self._array = np.empty(self._shape, _dtype(model.input))
-        self.input = self._array.reshape(_input_dims(model))
+        self._shape = (*model.leading, *_input_dims(model))
+        self._array = np.zeros(self._shape, _dtype(model.input))
+        self.input = _without_batch(model, self._array)
 
-    def infer(self) -> Mapping[str, npt.NDArray[Any]]:
+    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
+        wanted = self._model.wanted_outputs if outputs is None else outputs
         tensor = grpcclient.InferInput(
             self._model.input.name, list(self._shape), self._model.input.dtype
         )
         tensor.set_data_from_numpy(self._array)
-        outputs = [grpcclient.InferRequestedOutput(output.name) for output in self._model.outputs]
-        answer = self._triton._infer(self._model, [tensor], outputs)
+        requested = [grpcclient.InferRequestedOutput(output.name) for output in wanted]
+        answer = self._triton._infer(self._model, [tensor], requested)
         return {
-            output.name: _without_batch(self._model, answer.as_numpy(output.name))
-            for output in self._model.outputs
+            output.name: _of_first_image(self._model, answer.as_numpy(output.name))
+            for output in wanted
         }
 
 
@@ -196,32 +255,33 @@ class _SharedSlot:
         self._triton = triton
         self._model = model
         tensors = {model.input: _input_dims(model)}
-        tensors |= {output: output.dims for output in model.outputs}
+        tensors |= {output: output.dims for output in model.wanted_outputs}
         self._layout = RegionLayout(
             {
-                tensor.name: (_batch_of_one(model, dims), _dtype(tensor))
+                tensor.name: ((*model.leading, *dims), _dtype(tensor))
                 for tensor, dims in tensors.items()
                 if min(dims) > 0
             }
         )
         self._open()
 
-    def infer(self) -> Mapping[str, npt.NDArray[Any]]:
+    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
+        wanted = self._model.wanted_outputs if outputs is None else outputs
         try:
-            answer = self._triton._infer(self._model, *self._request())
+            answer = self._triton._infer(self._model, *self._request(wanted))
         except _RegionLost:  # Triton has restarted: repeat with the same bytes in a new region
             lost = self._region
             self._open()
             self._region.copy_from(lost)
-            answer = self._triton._infer(self._model, *self._request())
+            answer = self._triton._infer(self._model, *self._request(wanted))
         return {
-            output.name: _without_batch(
+            output.name: _of_first_image(
                 self._model,
                 self._region.view(output.name)
                 if output.name in self._layout.places
                 else answer.as_numpy(output.name),
             )
-            for output in self._model.outputs
+            for output in wanted
         }
 
     def close(self) -> None:
@@ -245,9 +305,9 @@ class _SharedSlot:
                 )
         finally:
             region.unlink()
-        self.input = region.view(self._model.input.name).reshape(_input_dims(self._model))
+        self.input = _without_batch(self._model, region.view(self._model.input.name))
 
-    def _request(self) -> tuple[list[Any], list[Any]]:
+    def _request(self, wanted: Sequence[Tensor]) -> tuple[list[Any], list[Any]]:
         """Return the input and the requested outputs, in tritonclient's terms."""
         places, name = self._layout.places, self._region.name
         place = places[self._model.input.name]
@@ -256,7 +316,7 @@ class _SharedSlot:
         )
         tensor.set_shared_memory(name, place.size, place.offset)
         outputs = []
-        for output in self._model.outputs:
+        for output in wanted:
             requested = grpcclient.InferRequestedOutput(output.name)
             if output.name in places:
                 place = places[output.name]
@@ -271,16 +331,18 @@ def _same_host(grpc_url: str) -> bool:
 
 def _input_dims(model: Model) -> tuple[int, ...]:
     """Return the input's dims, with the model's size where the graph leaves the sides open."""
-    height, width = model.imgsz
-    return (height, width, 3) if model.channels_last else (3, height, width)
-
-
-def _batch_of_one(model: Model, dims: tuple[int, ...]) -> tuple[int, ...]:
-    return (1, *dims) if model.batched else dims
+    if model.channels_last:
+        return (*model.imgsz, model.channels)
+    return (model.channels, *model.imgsz)
 
 
 def _without_batch(model: Model, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return array[0] if model.batched else array
+    """Return the part of the first image. A fixed batch has room for more, which stays zero."""
+    return array[0] if model.leading else array
+
+
+def _of_first_image(model: Model, output: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return output if model.layout is Layout.ROWS else _without_batch(model, output)
 
 
 def _dtype(tensor: Tensor) -> np.dtype[Any]:
@@ -300,6 +362,8 @@ def _translated(model: str) -> Iterator[None]:
             raise _RegionLost("Triton has restarted") from error
         if "has no available versions" in reason:  # the model is loading, or Triton is stopping
             raise TritonUnavailable(f"model {model!r} is not loaded at the moment") from error
+        if "is not at ready state" in reason:
+            raise _VersionNotReady(f"model {model!r} is not loaded at the moment") from error
         if "unknown model" in reason or status.endswith("NOT_FOUND"):
             raise UnknownModel(f"model {model!r} is not loaded") from error
         if status.endswith(("UNAVAILABLE", "CANCELLED")):

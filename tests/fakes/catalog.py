@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from api.catalog import ListedModel
-from sluice.errors import TritonUnavailable, UnknownModel, UnsupportedModel
+from api.catalog import ListedModel, check
+from sluice.errors import TritonUnavailable
 from sluice.prediction import Parameters
 
 
@@ -24,14 +24,7 @@ class MemoryCatalog:
         self._seen = self._seen or self.available
         if not self._seen:
             return
-        models = {entry.name: entry.model for entry in self.listed if entry.model}
-        if name not in models:
-            loaded = ", ".join(sorted(models)) or "none at all"
-            raise UnknownModel(f"no model {name!r} is loaded; there is {loaded}")
-        model = models[name]
-        if isinstance(model, UnsupportedModel):
-            raise model
-        model.class_ids(parameters.classes)
+        check({entry.name: entry for entry in self.listed}, name, parameters)
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
         self._seen = self._seen or self.available

@@ -74,6 +74,23 @@ async def test_a_new_model_is_found_at_once() -> None:
     await catalog.check("codes", Parameters())
 
 
+async def test_a_class_of_a_new_version_is_found_at_once() -> None:
+    triton = FakeTriton()
+    catalog = _catalog(triton, ttl_s=0.001)
+    await catalog.check("codes", Parameters(classes=("qr_code",)))
+    names = {"sluice.names": {"string_value": '["cat"]'}}
+    triton.models["codes"] = {**CODES, "parameters": names}
+    await asyncio.sleep(0.01)
+    await catalog.check("codes", Parameters(classes=("cat",)))
+
+
+async def test_a_model_that_is_being_removed_takes_no_more_predictions() -> None:
+    parameters = {**CODES["parameters"], "sluice.retired": {"string_value": "true"}}
+    triton = FakeTriton(models={"codes": {**CODES, "parameters": parameters}})
+    with pytest.raises(UnknownModel, match="'codes' is being removed"):
+        await _catalog(triton).check("codes", Parameters())
+
+
 async def test_a_model_that_is_not_loaded_has_a_reason() -> None:
     triton = FakeTriton(models={"codes": CODES})
     triton.not_ready = [

@@ -1,7 +1,7 @@
 """A pipeline over in-memory systems, and an engine that finds one box in every image."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,10 +39,12 @@ class FakeSlot:
     input: npt.NDArray[Any]
     engine: "FakeEngine"
 
-    def infer(self) -> Mapping[str, npt.NDArray[Any]]:
+    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
         if self.engine.errors:
             raise self.engine.errors.pop(0)
         self.engine.seen.append(self.input.copy())
+        if self.engine.answers:
+            return self.engine.answers.pop(0)
         return {"output0": np.array([[16, 24, 48, 40, 0.9, 1], [0, 0, 8, 8, 0.1, 0]], np.float32)}
 
 
@@ -53,6 +55,8 @@ class FakeEngine:
     loaded: Model = field(default_factory=model)
     errors: list[Exception] = field(default_factory=list)
     """Raised by the next inferences, one each."""
+    answers: list[dict[str, npt.NDArray[Any]]] = field(default_factory=list)
+    """The outputs of the next inferences. Without any, one box is found."""
     seen: list[npt.NDArray[Any]] = field(default_factory=list)
     """The inputs."""
 

@@ -51,6 +51,16 @@ def test_masks_and_corners_become_points_and_keypoints_stay() -> None:
     assert posed == {**BOX, "keypoints": [{"x": 1.0, "y": 2.0, "confidence": 0.5, "class_id": 0}]}
 
 
+def test_keypoints_without_a_confidence_are_certain() -> None:
+    """Readers of the schema need the field."""
+    keypoints = np.array([[[1, 2], [3, 4]]], np.float32)
+    (posed,) = describe("p", _one(keypoints=keypoints), NAMES, (60, 80))["predictions"]
+    assert posed["keypoints"] == [
+        {"x": 1.0, "y": 2.0, "confidence": 1.0, "class_id": 0},
+        {"x": 3.0, "y": 4.0, "confidence": 1.0, "class_id": 1},
+    ]
+
+
 def test_a_classification_has_a_top_class() -> None:
     output = describe(
         "p", Classification(np.array([1, 0]), np.array([0.75, 0.25], np.float32)), NAMES, (60, 80)

@@ -1,5 +1,7 @@
 """The path of one image, with an engine that finds one box in every image."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,10 +13,13 @@ from sluice.errors import (
     InferenceFailed,
     InvalidInput,
     NotAnImage,
+    TritonUnavailable,
     UnknownModel,
     UnsupportedModel,
 )
+from sluice.models import Layout, Tensor
 from sluice.prediction import Parameters, Prediction, Status
+from sluice.vision.triton import ModelReplaced
 from tests.unit.worker.conftest import World, model, png
 from worker.pipeline import Stages
 
@@ -142,3 +147,52 @@ def test_each_failure_has_its_own_error(world: World) -> None:
     assert {"inference_time", "predict_time"} <= set(stages.seconds), (
         "the time until a failure counts too"
     )
+
+
+def test_a_replaced_model_runs_again_from_the_start(world: World) -> None:
+    world.submit()
+    world.engine.errors = [ModelReplaced("replaced")] * 2
+    output = world.pipeline.run(_prediction(), Stages())
+    assert [entry["class"] for entry in output["predictions"]] == ["dog"]
+
+
+def test_a_model_replaced_again_and_again_is_tried_later(world: World) -> None:
+    world.submit()
+    world.engine.errors = [ModelReplaced("replaced")] * 100
+    with pytest.raises(TritonUnavailable, match="again and again"):
+        world.pipeline.run(_prediction(), Stages())
+    assert len(world.engine.errors) == 95
+
+
+class TestCandidates:
+    """Two candidates of three rows; the canvas's scale is one half."""
+
+    CANDIDATES = np.array([[32, 32, 8, 8, 0.9, 0], [32, 33, 8, 8, 0.8, 0]], np.float32)
+    RAW = np.array([[32, 32, 16], [32, 33, 32], [8, 8, 8], [8, 8, 8], [0.9, 0.8, 0], [0, 0, 0.7]])
+
+    def found(self, world: World, **parameters: object) -> list[float]:
+        world.submit()
+        world.engine.loaded = replace(
+            model(),
+            layout=Layout.CANDIDATES,
+            outputs=(Tensor("candidates", "FP32", (2, 6)), Tensor("raw", "FP32", (6, 3))),
+            raw_layout=Layout.ANCHOR_FREE,
+            raw_output="raw",
+        )
+        world.engine.answers = [
+            {"candidates": self.CANDIDATES},
+            {"raw": self.RAW.astype(np.float32)},
+        ]
+        output = world.pipeline.run(_prediction(**parameters), Stages())
+        return [entry["confidence"] for entry in output["predictions"]]
+
+    def test_all_rows_are_read_where_candidates_may_be_missing(self, world: World) -> None:
+        assert self.found(world) == [0.9, 0.7]
+        assert len(world.engine.seen) == 2
+
+    @pytest.mark.parametrize("parameters", [{"confidence": 0.85}, {"max_detections": 1}])
+    def test_candidates_are_enough_where_no_row_can_be_missing(
+        self, world: World, parameters: dict[str, object]
+    ) -> None:
+        assert self.found(world, **parameters) == [0.9]
+        assert len(world.engine.seen) == 1

@@ -1,0 +1,45 @@
+"""An image in the form that a model takes: its place, its type, and the order of its colours."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from sluice.errors import UnsupportedModel
+from sluice.models import ChannelOrder, Model
+from sluice.vision.letterbox import CentreCrop, Letterbox, Pixels
+
+
+def fill(
+    target: npt.NDArray[Any], view: Letterbox | CentreCrop, image: Pixels, model: Model
+) -> None:
+    """Draw `image` (height, width, 3) uint8 RGB into the model's input.
+
+    `target` has the input's dims and dtype, and no batch axis. UINT8 gets 0 to 255. FP16 and FP32
+    get 0 to the model's `pixel_max`. Raises UnsupportedModel for another dtype.
+    """
+    if model.channels == 1:
+        # The weights of ITU-R BT.601, with which grey models are trained.
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8, copy=False)
+    plain = model.channels == 1 or model.channel_order is ChannelOrder.RGB
+    if target.dtype == np.uint8 and model.channels_last and plain:
+        view.apply(image, target)
+        return
+    canvas = view.apply(image)
+    if not plain:
+        canvas = canvas[..., ::-1]
+    if not model.channels_last:
+        canvas = canvas.transpose(2, 0, 1)
+    if target.dtype == np.uint8 or (target.dtype.kind == "f" and model.pixel_max == 255):
+        target[...] = canvas
+    elif target.dtype == np.float32:
+        np.divide(canvas, np.float32(255), out=target)
+    elif target.dtype.kind == "f":
+        # Half precision is slow to divide. A table has the 256 quotients.
+        table = (np.arange(256, dtype=np.float32) / 255).astype(target.dtype)
+        target[...] = table[canvas]
+    else:
+        raise UnsupportedModel(
+            f"model {model.name!r} takes {model.input.dtype}; Sluice sends UINT8, FP16 or FP32"
+        )
