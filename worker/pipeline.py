@@ -20,7 +20,7 @@ from worker.annotate import annotate
 from worker.decode import decode
 from worker.output import describe
 
-# Of the model, in one attempt. More would be a mistake of whoever replaces it.
+# Of the model, in one attempt. More would be a fault of what replaces it.
 _MAX_REPLACEMENTS = 5
 
 
@@ -94,7 +94,7 @@ class Pipeline:
     ) -> dict[str, Any]:
         """Return the output of one version of the model.
 
-        Where the version is replaced in the meantime, the new one runs from the start.
+        If the version is replaced in the meantime, the new one runs from the start.
         """
         for _ in range(_MAX_REPLACEMENTS):
             model = self.engine.model(prediction.model)

@@ -191,7 +191,7 @@ class Triton:
             # another server.
             answer = self._call(model, inputs, outputs)
         # Nothing in an answer tells versions of one number apart. `sluice models add` never uses
-        # a number again. Whoever replaces a model's files by hand may.
+        # a number again. A person who replaces a model's files by hand may.
         if not model.version:
             self._check_not_replaced(model)
         return answer

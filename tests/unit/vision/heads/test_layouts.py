@@ -84,7 +84,7 @@ class TestRows:
 
 class TestGrid:
     def test_offsets_and_logarithms_become_pixels(self, make_model: MakeModel) -> None:
-        """A canvas of 64 x 64 has 64 cells of 8 px, 16 of 16 px, and 4 of 32 px."""
+        """A canvas of 64 px has 64 cells of 8 px, 16 of 16 px, and 4 of 32 px."""
         model = make_model(Task.DETECT, Layout.GRID)
         table = np.zeros((84, 8), np.float32)
         # Row 1, column 2 of the stride 8; row 1, column 3 of 16; row 1, column 0 of 32.
