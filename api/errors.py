@@ -49,6 +49,7 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.ImageExpired: HTTPStatus.GONE,
     errors.InferenceFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.LocalStackError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.RepositoryError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
 

@@ -28,7 +28,8 @@
     │   └── DeadlineExceeded
     ├── ImageExpired
     ├── InferenceFailed
-    └── LocalStackError
+    ├── LocalStackError
+    └── RepositoryError
 
 An error never carries an HTTP status; `api/errors.py` maps classes to statuses.
 docs/reference/errors.md says what a client should do about each code.
@@ -225,3 +226,9 @@ class LocalStackError(SluiceError):
     """`sluice up` cannot start. The message says what to install or change."""
 
     code = "local_stack"
+
+
+class RepositoryError(SluiceError):
+    """The model repository cannot be read or changed. The message says why."""
+
+    code = "model_repository"

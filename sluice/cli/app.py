@@ -2,7 +2,7 @@
 
 import typer
 
-from sluice.cli import dead, keys, webhooks
+from sluice.cli import dead, keys, models, webhooks
 from sluice.cli.demo import demo
 from sluice.cli.load import load
 from sluice.cli.setup import setup
@@ -20,4 +20,5 @@ app.command()(load)
 app.command()(setup)
 app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
+app.add_typer(models.app, name="models")
 app.add_typer(webhooks.app, name="webhooks")

@@ -147,6 +147,7 @@ class Stack:
             "addresses": asdict(self.addresses),
             "pids": {"supervisor": os.getpid()} | self.pids,
             "state": str(self.state.directory),
+            "models": str(self.config.models.resolve()),
         }
 
     def _check(self) -> None:

@@ -15,6 +15,7 @@ from sluice.settings.groups import (
     FetchSettings,
     Group,
     LimitsSettings,
+    ModelsSettings,
     NetguardSettings,
     QueueSettings,
     RedisSettings,
@@ -42,6 +43,7 @@ class Settings(BaseModel):
     netguard: NetguardSettings = NetguardSettings()
     fetch: FetchSettings = FetchSettings()
     triton: TritonSettings = TritonSettings()
+    models: ModelsSettings = ModelsSettings()
     api: ApiSettings = ApiSettings()
     worker: WorkerSettings = WorkerSettings()
     webhooks: WebhooksSettings = WebhooksSettings()

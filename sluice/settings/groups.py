@@ -296,6 +296,31 @@ class TritonSettings(Group):
         return value.rstrip("/")
 
 
+class ModelsSettings(Group):
+    """The command `sluice models`. A bucket has the endpoint and region of SLUICE_BLOBS_S3_…."""
+
+    repository: str | None = Field(
+        None,
+        description=(
+            "Triton's model repository: a folder, or s3://bucket/prefix. "
+            "Where absent, that of the running embedded stack, else ./model_repository."
+        ),
+    )
+    load_timeout_s: float = Field(
+        600.0, gt=0, description="Seconds that Triton may take to load a model."
+    )
+    drain_timeout_s: float = Field(
+        600.0,
+        gt=0,
+        description=(
+            "Seconds that `sluice models remove` waits for the last predictions of the model."
+        ),
+    )
+    max_download_bytes: int = Field(
+        2**31 - 1, gt=0, description="Maximum bytes of a model file that is added by URL."
+    )
+
+
 class ApiSettings(Group):
     """The api process."""
 

@@ -22,6 +22,15 @@ def default_directory() -> Path:
     return Path(base) / "sluice"
 
 
+def running_stack(directory: Path) -> dict[str, Any] | None:
+    """The description of the stack that runs on a state directory, or None where none runs."""
+    try:
+        content: dict[str, Any] = json.loads((directory / "stack.json").read_text())
+        return content if _runs(str(content["pids"]["supervisor"])) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 class StateDirectory:
     """A state directory, made by `lock`. A stack can start on an empty one."""
 

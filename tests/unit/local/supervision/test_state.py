@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from sluice.errors import LocalStackError
-from sluice.local.supervision.state import StateDirectory, default_directory
+from sluice.local.supervision.state import StateDirectory, default_directory, running_stack
 
 
 def test_one_stack_at_a_time(tmp_path):
@@ -97,3 +97,16 @@ def test_the_default_directory_follows_xdg(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert default_directory() == tmp_path / ".local" / "state" / "sluice"
+
+
+def test_a_stack_is_running_while_its_supervisor_lives(tmp_path):
+    assert running_stack(tmp_path) is None
+    description = {"pids": {"supervisor": os.getpid()}, "models": "/models"}
+    StateDirectory(tmp_path).write(description)
+    assert running_stack(tmp_path) == description
+    StateDirectory(tmp_path).write(
+        {"pids": {"supervisor": 2**22 + 1}}
+    )  # above any process's number
+    assert running_stack(tmp_path) is None
+    (tmp_path / "stack.json").write_text("{")
+    assert running_stack(tmp_path) is None

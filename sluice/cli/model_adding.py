@@ -1,0 +1,303 @@
+"""`sluice models add` and `check`: from what a person types to a version in the repository."""
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from sluice.cli.model_tools import ModelTools
+from sluice.errors import NotFound, RepositoryError, SluiceError
+from sluice.models import Layout, Task
+from sluice.repository import build, naming
+from sluice.repository.build import Built, Options
+from sluice.repository.config import Engine, Precision
+from sluice.repository.description import Description, Overrides
+from sluice.repository.download import download, is_url
+from sluice.repository.repository import Change, Version
+
+_Choice = TypeVar("_Choice", Task, Layout, Engine, Precision)
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def options(
+    *,
+    names: str | None,
+    task: str | None,
+    imgsz: str | None,
+    layout: str | None,
+    kpt_shape: str | None,
+    fold: bool,
+    precision: str,
+    calibrate: Path | None,
+    engine: str,
+    tensorrt: bool,
+    max_batch: int,
+) -> Options:
+    """The options of a file from their texts. Raises RepositoryError, UnsupportedModel."""
+    side = _pair(imgsz, "--imgsz", "such as 640, or 480,640 for height and width")
+    found = Options(
+        overrides=Overrides(
+            task=_choice(Task, task, "--task"),
+            layout=_choice(Layout, layout, "--layout"),
+            names=_names(names),
+            imgsz=side,
+            kpt_shape=_pair(kpt_shape, "--kpt-shape", "such as 17,3", twice=False),
+        ),
+        fold=fold,
+        engine=_choice(Engine, engine, "--engine") or Engine.OPENVINO,
+        precision=_choice(Precision, precision, "--precision") or Precision.FP32,
+        calibrate=calibrate,
+        tensorrt=tensorrt,
+        max_batch=max_batch,
+    )
+    found.check()
+    return found
+
+
+@dataclass(frozen=True)
+class Request:
+    """One file to add."""
+
+    source: str
+    """A path or a URL."""
+    name: str
+    """The model's name."""
+    sha256: str | None
+
+    @classmethod
+    def each(cls, sources: Sequence[str], name: str | None, sha256: str | None) -> list[Self]:
+        """The files among files, URLs and folders. Raises RepositoryError."""
+        files = [file for source in sources for file in _files(source)]
+        if len(files) > 1 and (name or sha256):
+            raise RepositoryError(
+                f"--name and --sha256 are for one file, and there are {len(files)};"
+                " add them one by one"
+            )
+        if sha256 is not None and not _SHA256.fullmatch(sha256):
+            raise RepositoryError("--sha256 must be 64 digits from 0 to f")
+        found: dict[str, Self] = {}
+        for file in files:
+            if is_url(file) and sha256 is None:
+                raise RepositoryError(
+                    "a URL needs --sha256, the SHA-256 that its publisher tells,"
+                    " since a model is a program"
+                )
+            request = cls(file, naming.check(name or naming.from_source(file)), sha256)
+            if request.name in found:
+                raise RepositoryError(
+                    f"{found[request.name].source} and {file} would both be {request.name!r};"
+                    " add them one by one with --name"
+                )
+            found[request.name] = request
+        return list(found.values())
+
+
+class Adding:
+    """Adds or checks files, one after the other, and tells how it went."""
+
+    def __init__(self, tools: ModelTools, options: Options, *, as_json: bool) -> None:
+        self._tools = tools
+        self._options = options
+        self._as_json = as_json
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._failed = False
+
+    def add(self, request: Request, *, version: int | None, keep: int) -> None:
+        """Add one file, and tell what became of it."""
+        started = time.monotonic()
+        repository = self._tools.repository
+        with _Told(self, request), tempfile.TemporaryDirectory(prefix="sluice-models-") as folder:
+            path = self._fetch(request, Path(folder))
+            source = build.source_of(path, self._options)
+            if version is None and (same := repository.current(request.name, source)):
+                self._tell(request, same, None, started)
+                return
+            built = self._build(path, Path(folder))
+            new = Version(
+                name=request.name,
+                files=built.files,
+                source=source,
+                render=lambda number: built.render(request.name, number),
+            )
+            with self._console.status(f"{request.name}: loading …"):
+                change = repository.add(new, keep=keep, number=version)
+            self._tell(request, change, built, started)
+
+    def check(self, request: Request) -> None:
+        """Tell what `add` would do."""
+        with _Told(self, request), tempfile.TemporaryDirectory(prefix="sluice-models-") as folder:
+            path = self._fetch(request, Path(folder))
+            built = self._build(path, Path(folder))
+            number = self._tools.repository.next_version(request.name)
+            facts = _facts(built.description) | {
+                "name": request.name,
+                "version": number,
+                "folded": built.folded,
+                "config": built.render(request.name, number),
+            }
+            if self._as_json:
+                typer.echo(json.dumps(facts, ensure_ascii=False))
+                return
+            self._say(f"{request.name} would be version {number}: {_sentence(built)}")
+            self._say_notes(built.description.notes)
+            typer.echo(facts["config"], nl=False)
+
+    def finish(self) -> None:
+        """End the command with status 1 where a file was refused."""
+        if self._failed:
+            raise typer.Exit(1)
+
+    def refused(self, request: Request, error: SluiceError | OSError) -> None:
+        """Tell why a file was refused."""
+        self._failed = True
+        code = error.code if isinstance(error, SluiceError) else "file"
+        message = error.message if isinstance(error, SluiceError) else str(error)
+        self._console.print(
+            escape(f"error: {request.name} ({request.source}): {message}"), style="bold red"
+        )
+        if self._as_json:
+            problem = {"name": request.name, "error": {"code": code, "message": message}}
+            typer.echo(json.dumps(problem, ensure_ascii=False))
+
+    def _fetch(self, request: Request, folder: Path) -> Path:
+        if is_url(request.source):
+            with self._console.status(f"{request.name}: downloading …"):
+                assert request.sha256 is not None
+                limit = self._tools.max_download_bytes
+                return download(request.source, folder, sha256=request.sha256, max_bytes=limit)
+        path = Path(request.source)
+        if request.sha256 and build.file_digest(path) != request.sha256.lower():
+            raise RepositoryError("the file is not the one that --sha256 names")
+        return path
+
+    def _build(self, path: Path, folder: Path) -> Built:
+        made = folder / "version"
+        made.mkdir()
+        with self._console.status("reading, folding and proving …"):
+            return build.build(path, self._options, made)
+
+    def _tell(self, request: Request, change: Change, built: Built | None, started: float) -> None:
+        seconds = round(time.monotonic() - started, 3)
+        if self._as_json:
+            facts: dict[str, Any] = _facts(built.description) if built else {}
+            facts |= {"folded": built.folded} if built else {}
+            facts |= {
+                "name": change.name,
+                "version": change.version,
+                "changed": change.changed,
+                "loaded": list(change.loaded),
+                "seconds": seconds,
+            }
+            typer.echo(json.dumps(facts, ensure_ascii=False))
+        elif built is None or not change.changed:
+            self._say(f"{change.name} is this file already, version {change.version}: no change")
+        else:
+            self._say(f"{change.name} is version {change.version}: {_sentence(built)}")
+            self._say_notes(built.description.notes)
+            if change.loaded:
+                self._say(f"  live in {', '.join(change.loaded)} after {seconds:.1f} s")
+        self._say_notes(self._tools.notes)
+
+    def _say_notes(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            self._say(f"  {note}")
+
+    def _say(self, text: str) -> None:
+        if not self._as_json:
+            typer.echo(text)
+
+
+class _Told:
+    """Turns an error of one file into a line; the other files are still added."""
+
+    def __init__(self, adding: Adding, request: Request) -> None:
+        self._adding = adding
+        self._request = request
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, (SluiceError, OSError)):
+            self._adding.refused(self._request, error)
+            return True
+        return False
+
+
+def _sentence(built: Built) -> str:
+    """A model in a line."""
+    description = built.description
+    height, width = description.imgsz
+    layout = description.raw_layout or description.layout
+    folded = "folded" if built.folded else "as it came"
+    return (
+        f"{description.task}, {len(description.names)} classes, {width} x {height},"
+        f" {layout}, {folded}"
+    )
+
+
+def _facts(description: Description) -> dict[str, Any]:
+    """A model as JSON."""
+    return {
+        "task": description.task,
+        "layout": description.raw_layout or description.layout,
+        "classes": list(description.names),
+        "imgsz": list(description.imgsz),
+        "batch": description.batch,
+        "notes": list(description.notes),
+    }
+
+
+def _files(source: str) -> list[str]:
+    """The ONNX files that a source names: itself, or those in a folder."""
+    path = Path(source)
+    if is_url(source) or not path.is_dir():
+        return [source]
+    found = sorted(str(file) for file in path.iterdir() if file.suffix.lower() == ".onnx")
+    if not found:
+        raise NotFound(f"there is no .onnx file in {source}")
+    return found
+
+
+def _choice(kind: type[_Choice], value: str | None, option: str) -> _Choice | None:
+    if value is None:
+        return None
+    try:
+        return kind(value)
+    except ValueError:
+        raise RepositoryError(f"{option} must be one of {', '.join(kind)}, not {value!r}") from None
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    """Names separated by commas, or by lines in the file of that path."""
+    if text is None:
+        return None
+    path = Path(text)
+    if path.is_file():
+        return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _pair(
+    text: str | None, option: str, form: str, *, twice: bool = True
+) -> tuple[int, int] | None:
+    """Two positive numbers; with `twice` one number stands for both."""
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in re.split(r"[,x]", text)]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1 and twice:
+        numbers *= 2
+    if len(numbers) != 2 or min(numbers) < 1:
+        raise RepositoryError(f"{option} must be {form}, not {text!r}")
+    return numbers[0], numbers[1]

@@ -1,0 +1,229 @@
+"""`sluice models`: Triton's model repository, changed while Triton serves.
+
+The exit status is 0 when all is as asked.
+The exit status is 1 when a model was refused; then nothing of it was changed.
+The exit status is 2 for wrong options.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sluice.cli.console import exit_on_error, fail
+from sluice.errors import SluiceError
+
+if TYPE_CHECKING:
+    from sluice.cli.model_tools import ModelTools
+
+app = typer.Typer(
+    help="Models in Triton's model repository: add a file, and every Triton loads it. "
+    "Exit status: 0 done, 1 refused and nothing changed, 2 wrong options.",
+    no_args_is_help=True,
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
+Repository = Annotated[
+    str | None,
+    typer.Option(
+        help="The model repository: a folder, or s3://bucket/prefix. "
+        "Default: SLUICE_MODELS_REPOSITORY, else that of the running stack, "
+        "else ./model_repository."
+    ),
+]
+State = Annotated[
+    Path | None,
+    typer.Option(help="The folder that `sluice up` got by --state. Default: its default."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE|URL|FOLDER", help="ONNX files, or folders of them."),
+]
+ModelName = Annotated[
+    str | None, typer.Option(help="The model's name. Default: from the file's name.")
+]
+ClassNames = Annotated[
+    str | None,
+    typer.Option(help="The classes' names in order: a,b,c, or a file with one a line."),
+]
+TaskName = Annotated[
+    str | None, typer.Option(help="detect, segment, pose, obb or classify. Default: as it is read.")
+]
+Imgsz = Annotated[
+    str | None,
+    typer.Option(help="The input's side, or HEIGHT,WIDTH, in pixels; for graphs with open sides."),
+]
+LayoutName = Annotated[
+    str | None, typer.Option(help="The layout of the outputs. Default: as it is read.")
+]
+KptShape = Annotated[
+    str | None, typer.Option(help="For pose: the number of keypoints, and 2 or 3 values: 17,3.")
+]
+Sha256 = Annotated[str | None, typer.Option(help="The file's SHA-256, required for a URL.")]
+NoFold = Annotated[
+    bool, typer.Option("--no-fold", help="Serve the graph as it came; more bytes are sent.")
+]
+PrecisionName = Annotated[
+    str, typer.Option("--precision", help="fp32, bf16, fp16, or int8 with --calibrate.")
+]
+Calibrate = Annotated[Path | None, typer.Option(help="A folder of images, for int8.")]
+EngineName = Annotated[
+    str, typer.Option("--engine", help="The library on a CPU: openvino or onnxruntime.")
+]
+Tensorrt = Annotated[
+    bool, typer.Option("--tensorrt", help="On a GPU: TensorRT in fp16. Never run by us.")
+]
+MaxBatch = Annotated[int, typer.Option(min=1, help="The most images of one run.")]
+
+
+@app.command()
+def add(
+    sources: Sources,
+    name: ModelName = None,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="The version's number, above all before. Adds the same file again, too."
+        ),
+    ] = None,
+    names: ClassNames = None,
+    task: TaskName = None,
+    imgsz: Imgsz = None,
+    layout: LayoutName = None,
+    kpt_shape: KptShape = None,
+    sha256: Sha256 = None,
+    no_fold: NoFold = False,
+    precision: PrecisionName = "fp32",
+    calibrate: Calibrate = None,
+    engine: EngineName = "openvino",
+    tensorrt: Tensorrt = False,
+    max_batch: MaxBatch = 8,
+    keep: Annotated[int, typer.Option(min=0, help="The old versions to keep.")] = 2,
+    repository: Repository = None,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Add models, or new versions of them: read, fold, prove, write, load, try.
+
+    A new version answers only once every Triton has run it. Until then the old one serves.
+    """
+    with _tools(repository, state) as tools:
+        from sluice.cli.model_adding import Adding, Request, options  # noqa: PLC0415 - as in `_tools`
+
+        asked = options(
+            names=names, task=task, imgsz=imgsz, layout=layout, kpt_shape=kpt_shape,
+            fold=not no_fold, precision=precision, calibrate=calibrate, engine=engine,
+            tensorrt=tensorrt, max_batch=max_batch,
+        )  # fmt: skip
+        adding = Adding(tools, asked, as_json=as_json)
+        for request in Request.each(sources, name, sha256):
+            adding.add(request, version=version, keep=keep)
+        adding.finish()
+
+
+@app.command()
+def check(
+    sources: Sources,
+    name: ModelName = None,
+    names: ClassNames = None,
+    task: TaskName = None,
+    imgsz: Imgsz = None,
+    layout: LayoutName = None,
+    kpt_shape: KptShape = None,
+    sha256: Sha256 = None,
+    no_fold: NoFold = False,
+    precision: PrecisionName = "fp32",
+    calibrate: Calibrate = None,
+    engine: EngineName = "openvino",
+    tensorrt: Tensorrt = False,
+    max_batch: MaxBatch = 8,
+    repository: Repository = None,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Say what `add` would do. Changes nothing."""
+    with _tools(repository, state) as tools:
+        from sluice.cli.model_adding import Adding, Request, options  # noqa: PLC0415 - as in `_tools`
+
+        asked = options(
+            names=names, task=task, imgsz=imgsz, layout=layout, kpt_shape=kpt_shape,
+            fold=not no_fold, precision=precision, calibrate=calibrate, engine=engine,
+            tensorrt=tensorrt, max_batch=max_batch,
+        )  # fmt: skip
+        adding = Adding(tools, asked, as_json=as_json)
+        for request in Request.each(sources, name, sha256):
+            adding.check(request)
+        adding.finish()
+
+
+@app.command("list")
+def list_(repository: Repository = None, state: State = None, as_json: Json = False) -> None:
+    """List the models, and their state in each Triton."""
+    with _tools(repository, state) as tools:
+        from sluice.cli import model_table  # noqa: PLC0415 - as in `_tools`
+
+        model_table.list_(tools, as_json=as_json)
+
+
+@app.command()
+def show(
+    name: Name, repository: Repository = None, state: State = None, as_json: Json = False
+) -> None:
+    """Show all that is known about one model."""
+    with _tools(repository, state) as tools:
+        from sluice.cli import model_table  # noqa: PLC0415 - as in `_tools`
+
+        model_table.show(tools, name, as_json=as_json)
+
+
+@app.command()
+def rollback(
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="The version to go back to. Default: the one before.")
+    ] = None,
+    repository: Repository = None,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Make an older version live again, as it was."""
+    with _tools(repository, state) as tools:
+        from sluice.cli import model_table  # noqa: PLC0415 - as in `_tools`
+
+        model_table.changed(tools, tools.repository.rollback(name, version), as_json=as_json)
+
+
+@app.command()
+def remove(
+    name: Name,
+    now: Annotated[
+        bool, typer.Option("--now", help="Wait for no prediction; those that are left fail.")
+    ] = False,
+    repository: Repository = None,
+    state: State = None,
+) -> None:
+    """Remove a model. New predictions are refused at once, and accepted ones still run."""
+    with _tools(repository, state) as tools:
+        tools.repository.remove(name, (lambda: None) if now else tools.drain(name))
+    typer.echo(f"{name} is removed")
+
+
+@contextmanager
+def _tools(repository: str | None, state: Path | None) -> Iterator["ModelTools"]:
+    """The repository and its Tritons. An error inside ends the command with status 1."""
+    with exit_on_error(SluiceError, ValueError, OSError):
+        try:
+            # Imported here: at the top, the packages would slow the start of every command.
+            from sluice.cli.model_tools import ModelTools  # noqa: PLC0415
+            from sluice.settings import Settings  # noqa: PLC0415
+
+            tools = ModelTools(Settings.from_env(), repository=repository, state=state)
+        except ModuleNotFoundError as error:
+            fail(f"the package {error.name} is missing: install sluice[models]")
+        try:
+            yield tools
+        finally:
+            tools.close()

@@ -1,0 +1,185 @@
+"""From a model file to the files of a version: read, described, folded, proved.
+
+The way of a graph: its batch axis is opened, preparation and selection are folded in, int8 is
+quantized, and one inference proves the result. No step reads the file's name.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+
+import onnx
+from onnx import external_data_helper
+
+from sluice.errors import UnsupportedModel
+from sluice.repository import batch, config, metadata, onnx_file, prove
+from sluice.repository import fold as folding
+from sluice.repository.config import BuildOptions, Engine, Precision
+from sluice.repository.description import Description, Overrides, describe
+from sluice.repository.onnx_file import OnnxFile
+
+SERVED = "model.onnx"
+SOURCE = "source.onnx"
+_EXTERNAL = "model.onnx.data"  # the weights of a graph that is too large for one file
+_ONE_FILE_BYTES = 2**31 - 2**24
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of a file that is added."""
+
+    overrides: Overrides = field(default_factory=Overrides)
+    fold: bool = True
+    engine: Engine = Engine.OPENVINO
+    precision: Precision = Precision.FP32
+    calibrate: Path | None = None
+    """A folder of images, for int8."""
+    tensorrt: bool = False
+    max_batch: int = 8
+
+    def check(self) -> None:
+        """Raises UnsupportedModel where the options contradict each other."""
+        if self.precision is Precision.INT8 and self.calibrate is None:
+            raise UnsupportedModel("--precision int8 needs --calibrate FOLDER, a folder of images")
+        if self.calibrate is not None and self.precision is not Precision.INT8:
+            raise UnsupportedModel("--calibrate is for --precision int8; leave it out")
+        if self.engine is Engine.ONNXRUNTIME and self.precision in {
+            Precision.BF16,
+            Precision.FP16,
+        }:
+            raise UnsupportedModel(
+                f"--precision {self.precision} needs --engine openvino;"
+                " ONNX Runtime computes in the types of the graph"
+            )
+
+    def text(self) -> str:
+        """The same text for the same options."""
+        values = asdict(self) | {"calibrate": str(self.calibrate or "")}
+        return json.dumps(values, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Built:
+    """A version's files, and what is known about the model."""
+
+    description: Description
+    files: Mapping[str, Path]
+    """The files of the version's folder, by their names."""
+    options: BuildOptions
+    folded: bool
+
+    def render(self, name: str, version: int) -> str:
+        """The `config.pbtxt` that makes it live as `version` of the model `name`."""
+        return config.render(name, version, self.description, self.options)
+
+
+def source_of(path: Path, options: Options) -> str:
+    """Tells the same file, added with the same options, from another one.
+
+    Raises UnsupportedModel where the file can't be read.
+    """
+    file = onnx_file.read(path)
+    sha256 = hashlib.sha256(file_digest(path).encode())
+    for _, data in _external_files(file):
+        sha256.update(file_digest(data).encode())
+    sha256.update(options.text().encode())
+    return f"sha256:{sha256.hexdigest()}"
+
+
+def build(path: Path, options: Options, folder: Path) -> Built:
+    """Make a version of the file at `path`, with its files in `folder` or where they were.
+
+    Raises UnsupportedModel, with what to do, if the model can't be served.
+    """
+    options.check()
+    original = onnx_file.read(path)
+    description = describe(original, metadata.parse(original.metadata), options.overrides)
+    file, description = batch.open_batch(original, description)
+    unfolded = file
+    if options.fold:
+        file, description = folding.fold(file, description)
+    folded = file is not unfolded
+    if options.precision is Precision.INT8:
+        file, description = _quantized(file, description, options)
+    files = _save(original, file, folder)
+    prove.prove(files[SERVED], description)
+    build_options = BuildOptions(
+        engine=options.engine,
+        precision=options.precision,
+        tensorrt=options.tensorrt,
+        max_batch=options.max_batch,
+        source=source_of(path, options),
+    )
+    return Built(description, files, build_options, folded)
+
+
+def _quantized(
+    file: OnnxFile, description: Description, options: Options
+) -> tuple[OnnxFile, Description]:
+    raise UnsupportedModel("int8 can't be made yet; leave --precision out")
+
+
+def _save(original: OnnxFile, served: OnnxFile, folder: Path) -> dict[str, Path]:
+    """The files of a version: the served graph, and beside it the file as it came."""
+    kept = dict(_external_files(original))
+    if served.model is original.model:
+        return {SERVED: original.path, **kept}
+    model = onnx.ModelProto()
+    model.CopyFrom(served.model)
+    files = {SERVED: folder / SERVED, SOURCE: original.path, **kept}
+    if kept:
+        onnx.load_external_data_for_model(model, str(original.path.parent))
+        if model.ByteSize() > _ONE_FILE_BYTES:
+            onnx.save(
+                model,
+                folder / SERVED,
+                save_as_external_data=True,
+                all_tensors_to_one_file=True,
+                location=_EXTERNAL,
+            )
+            return files | {_EXTERNAL: folder / _EXTERNAL}
+    onnx.save(model, folder / SERVED)
+    return files
+
+
+def _external_files(file: OnnxFile) -> Iterator[tuple[str, Path]]:
+    """The files of weights beside a graph: their names in the graph, and where they lie.
+
+    Raises UnsupportedModel for a name that leads out of the graph's folder, or to no file.
+    """
+    names = {
+        external_data_helper.ExternalDataInfo(tensor).location
+        for tensor in _tensors(file.model.graph)
+        if external_data_helper.uses_external_data(tensor)
+    }
+    for name in sorted(names):
+        parts = PurePosixPath(name)
+        path = file.path.parent / parts
+        if parts.is_absolute() or ".." in parts.parts or len(parts.parts) != 1:
+            raise UnsupportedModel(
+                f"the file's weights are in {name!r}, which is not beside it; export it as one file"
+            )
+        if not path.is_file():
+            raise UnsupportedModel(
+                f"the file's weights are in {name!r}, which is missing; put it beside the file"
+            )
+        yield name, path
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All constants of a graph, and of the graphs inside its nodes."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            if attribute.HasField("g"):
+                yield from _tensors(attribute.g)
+
+
+def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,293 @@
+"""The model repository: adding a version, making it live, going back, and removing a model.
+
+A change reaches the files first, and then every Triton. If one Triton refuses, the files and the
+other Tritons get back what was there before.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluice.errors import (
+    NotFound,
+    RepositoryError,
+    SluiceError,
+    TritonUnavailable,
+    UnsupportedModel,
+)
+from sluice.repository import config
+from sluice.repository.config import SavedConfig
+from sluice.repository.journal import Journal
+from sluice.repository.storage import CONFIG, Storage
+from sluice.repository.triton_admin import TritonServer
+
+Trial = Callable[[str, str, int], None]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version to add."""
+
+    name: str
+    """The model's name."""
+    files: Mapping[str, Path]
+    """The files of its folder by their names, without its configuration."""
+    source: str
+    """Tells the same file, added with the same options, from another one."""
+    render: Callable[[int], str]
+    """Returns the configuration that makes it live under this number."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model of the repository."""
+
+    name: str
+    text: str
+    """The text of its `config.pbtxt`."""
+    saved: SavedConfig | UnsupportedModel
+    """The configuration's content, or why it can't be read."""
+    versions: tuple[int, ...]
+    """The versions that have a folder, in rising order."""
+
+    @property
+    def live(self) -> int | None:
+        """The version that the configuration makes live; the highest one by Triton's default."""
+        if isinstance(self.saved, SavedConfig) and self.saved.version is not None:
+            return self.saved.version
+        return self.versions[-1] if self.versions else None
+
+
+@dataclass(frozen=True)
+class Change:
+    """The result of a command for one model."""
+
+    name: str
+    version: int
+    """The version that is live now."""
+    changed: bool
+    loaded: tuple[str, ...] = ()
+    """The Tritons that serve it, by their addresses."""
+
+
+class Repository:
+    """A model repository, and the Tritons that load it.
+
+    Methods raise RepositoryError, TritonUnavailable or UnsupportedModel, and have then changed
+    nothing that is served.
+    """
+
+    def __init__(self, storage: Storage, tritons: Sequence[TritonServer], trial: Trial) -> None:
+        """`tritons` all answer; none where Triton does not run.
+
+        `trial` is `sluice.repository.triton_trial.run`.
+        """
+        self._storage = storage
+        self._tritons = tritons
+        self._trial = trial
+        self._journal = Journal(storage)
+
+    def entries(self) -> list[Entry]:
+        """All models, by name."""
+        found = (self._find(name) for name in self._storage.models())
+        return [entry for entry in found if entry is not None]
+
+    def entry(self, name: str) -> Entry:
+        """One model. Raises NotFound."""
+        entry = self._find(name)
+        if entry is None:
+            raise NotFound(
+                f"there is no model {name!r} in {self._storage.location};"
+                " `sluice models list` names those that are"
+            )
+        return entry
+
+    def current(self, name: str, source: str) -> Change | None:
+        """Load the model again where its live version has this `source`, else return None."""
+        before = self._find(name)
+        return self._load_again(before) if before and _is_same(before, source) else None
+
+    def next_version(self, name: str) -> int:
+        """The number that the next version of `name` gets."""
+        return self._journal.next(name)
+
+    def add(self, new: Version, *, keep: int, number: int | None = None) -> Change:
+        """Add a version, make it live, and delete the old ones but the newest `keep`.
+
+        The version that is live already is not added again, unless `number` asks for it.
+        """
+        with self._changing():
+            before = self._find(new.name)
+            if before and number is None and _is_same(before, new.source):
+                return self._load_again(before)
+            version = self._number(new.name, number)
+            if before:
+                before = self._adopt(before)
+            self._journal.begin(new.name, version)
+            with self._undone(new.name, before, version):
+                self._storage.put(new.name, version, new.files, new.render(version))
+                self._go_live(new.name, version)
+            self._journal.end(new.name)
+            self._prune(new.name, version, keep)
+            return self._change(new.name, version)
+
+    def rollback(self, name: str, version: int | None = None) -> Change:
+        """Make an older version live again: the next older one, or `version`."""
+        with self._changing():
+            before = self.entry(name)
+            version = version or self._previous(before)
+            if version == before.live:
+                return self._load_again(before)
+            text = self._storage.read(f"{name}/{version}/{CONFIG}")
+            if text is None:
+                kept = ", ".join(map(str, before.versions)) or "none"
+                raise RepositoryError(
+                    f"model {name!r} has no version {version} to go back to; it has {kept}"
+                )
+            with self._undone(name, before):
+                self._storage.write(f"{name}/{CONFIG}", text)
+                self._go_live(name, version)
+            return self._change(name, version)
+
+    def remove(self, name: str, drain: Callable[[], None]) -> None:
+        """Unload a model and delete it.
+
+        The api refuses new predictions while `drain` waits for the last ones. If `drain` raises,
+        the model stays.
+        """
+        with self._changing():
+            before = self.entry(name)
+            if self._tritons:
+                with self._undone(name, before):
+                    self._storage.write(f"{name}/{CONFIG}", config.retired(before.text).encode())
+                    # A model that Triton could not load in the first place is drained already.
+                    if self._is_loaded(name):
+                        self._load(name)
+                        drain()
+            for triton in self._tritons:
+                with suppress(TritonUnavailable):  # one that starts again does not find the model
+                    triton.unload(name)
+            self._journal.retire(name)
+            self._storage.delete_model(name)
+
+    def states(self) -> dict[str, dict[str, tuple[list[int], str]]]:
+        """By Triton's address and by model: the versions that are ready, or else the reason."""
+        found: dict[str, dict[str, tuple[list[int], str]]] = {}
+        for triton in self._tritons:
+            models: dict[str, tuple[list[int], str]] = {}
+            for state in triton.states():
+                ready, reason = models.get(state.name, ([], ""))
+                if state.ready and state.version is not None:
+                    ready = [*ready, state.version]
+                models[state.name] = (ready, state.reason or reason)
+            found[triton.label] = models
+        return found
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        with self._storage.lock():
+            self._journal.clean()
+            yield
+
+    @contextmanager
+    def _undone(
+        self, name: str, before: Entry | None, version: int | None = None
+    ) -> Iterator[None]:
+        """Put back what was there before, where the block fails. `version` is the one it adds.
+
+        Ctrl-C counts as a failure.
+        """
+        try:
+            yield
+        except BaseException:
+            if before is not None:
+                self._storage.write(f"{name}/{CONFIG}", before.text.encode())
+            for triton in self._tritons:
+                with suppress(SluiceError):  # the first failure is the one to tell
+                    (triton.load if before else triton.unload)(name)
+            if before is None:
+                self._storage.delete_model(name)
+            elif version is not None:
+                self._storage.delete_version(name, version)
+            if version is not None:
+                self._journal.end(name)
+            raise
+
+    def _go_live(self, name: str, version: int) -> None:
+        """Have every Triton load a version, and run it once there."""
+        self._load(name)
+        for triton in self._tritons:
+            self._trial(triton.grpc_url, name, version)
+
+    def _load(self, name: str) -> None:
+        for triton in self._tritons:
+            triton.load(name)
+
+    def _load_again(self, entry: Entry) -> Change:
+        """Load a model that is not changed: a Triton may have missed it when it was added."""
+        self._load(entry.name)
+        return Change(entry.name, entry.live or 0, changed=False, loaded=self._labels())
+
+    def _number(self, name: str, wanted: int | None) -> int:
+        following = self._journal.next(name)
+        if wanted is not None and wanted < following:
+            raise RepositoryError(
+                f"version {wanted} of {name!r} can't be used: numbers are used once, and"
+                f" {following - 1} was the last; give --version {following} or a higher one"
+            )
+        return wanted or following
+
+    def _adopt(self, entry: Entry) -> Entry:
+        """Bind a configuration that a person wrote to the version that it serves now.
+
+        Otherwise Triton would take a new folder for its next version.
+        """
+        if isinstance(entry.saved, UnsupportedModel):
+            raise RepositoryError(f"model {entry.name!r} can't be changed: {entry.saved.message}")
+        if entry.saved.version is not None or not entry.versions:
+            return entry
+        version = entry.versions[-1]
+        text = config.pinned(entry.text, version)
+        self._storage.write(f"{entry.name}/{version}/{CONFIG}", text.encode())
+        self._storage.write(f"{entry.name}/{CONFIG}", text.encode())
+        return self.entry(entry.name)
+
+    def _previous(self, entry: Entry) -> int:
+        older = [version for version in entry.versions if version < (entry.live or 0)]
+        if not older:
+            raise RepositoryError(
+                f"model {entry.name!r} has no version before {entry.live} to go back to"
+            )
+        return older[-1]
+
+    def _prune(self, name: str, live: int, keep: int) -> None:
+        old = [version for version in self._storage.versions(name) if version != live]
+        for version in old[: max(0, len(old) - keep)]:
+            self._storage.delete_version(name, version)
+
+    def _is_loaded(self, name: str) -> bool:
+        return any(models.get(name, ([], ""))[0] for models in self.states().values())
+
+    def _find(self, name: str) -> Entry | None:
+        data = self._storage.read(f"{name}/{CONFIG}")
+        if data is None:
+            return None
+        text = data.decode(errors="replace")
+        saved: SavedConfig | UnsupportedModel
+        try:
+            saved = config.parse(name, text)
+        except UnsupportedModel as error:
+            saved = error
+        return Entry(name, text, saved, tuple(self._storage.versions(name)))
+
+    def _change(self, name: str, version: int) -> Change:
+        return Change(name, version, changed=True, loaded=self._labels())
+
+    def _labels(self) -> tuple[str, ...]:
+        return tuple(triton.label for triton in self._tritons)
+
+
+def _is_same(before: Entry, source: str) -> bool:
+    saved = before.saved
+    return isinstance(saved, SavedConfig) and saved.source == source and not saved.retired

@@ -1,0 +1,47 @@
+"""One inference through Triton, in the way of a worker: slot, inference, head."""
+
+import time
+
+from sluice.errors import RepositoryError, SluiceError
+from sluice.models import Model
+from sluice.vision import heads
+from sluice.vision.triton import Triton
+
+_TIMEOUT_S = 60.0  # the first inference of a graph may prepare much
+_POLL_S = 0.05
+_GREY = 114
+
+
+def run(grpc_url: str, name: str, version: int) -> None:
+    """Have the Triton at `grpc_url` run a grey image through a version that it has loaded.
+
+    Raises RepositoryError where Triton runs another version, or its outputs can't be decoded.
+    """
+    triton = Triton(grpc_url, timeout_s=_TIMEOUT_S, shared_memory=False, models_ttl_s=0)
+    try:
+        model = _loaded(triton, name, str(version))
+        view = heads.fit(model, model.imgsz)
+        with triton.slot(model) as slot:
+            slot.input[...] = _GREY if model.input.dtype == "UINT8" else 0.5
+            outputs = slot.infer()
+            heads.decode(model, outputs, heads.DecodeParameters(confidence=0.001), view)
+    except SluiceError as error:
+        reason = error.__cause__ or error.message
+        raise RepositoryError(
+            f"version {version} of {name!r} is loaded in the Triton at {grpc_url},"
+            f" and fails there: {str(reason).strip().partition(chr(10))[0]}"
+        ) from error
+    finally:
+        triton.close()
+
+
+def _loaded(triton: Triton, name: str, version: str) -> Model:
+    """Wait until Triton describes this version; after a change it names the old one at first."""
+    end = time.monotonic() + _TIMEOUT_S
+    while True:
+        model = triton.model(name)
+        if model.version == version:
+            return model
+        if time.monotonic() > end:
+            raise RepositoryError(f"Triton runs version {model.version or 'unknown'}")
+        time.sleep(_POLL_S)
