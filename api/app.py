@@ -1,7 +1,7 @@
 """The api process: `python -m api`."""
 
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from types import FrameType
@@ -9,17 +9,31 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from api import deps, errors, openapi
-from api.connection import Connection
+from api.connection import Connection, listen
 from api.fast_path import FastPath
 from api.metrics import Measured, Metrics
 from api.requests.schemas import BatchRequest, PredictionRequest
-from api.routes import batches, files, health, models, predictions, queue, submissions, webhooks
+from api.routes import (
+    batches,
+    docs,
+    files,
+    health,
+    models,
+    predictions,
+    queue,
+    submissions,
+    webhooks,
+)
+from api.routing import Routing
 from sluice.access import keys
 from sluice.settings import Settings
 from sluice.telemetry import configure_logging
 
+_PREFLIGHT_S = 3600  # for which a browser need not ask again
 _DESCRIPTION = """YOLO models behind a queue.
 Submit an image, get an id in milliseconds, and read the result when it is ready.
 Every error is an `application/problem+json` with a stable `code`."""
@@ -47,11 +61,15 @@ def create_app(
         description=_DESCRIPTION,
         version=version("sluice"),
         lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load their scripts from another host
+        redoc_url=None,
+        redirect_slashes=False,
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".rstrip("_"),
     )
     errors.install(app)
     app.state.metrics = Metrics()
     app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(Routing)
     app.include_router(submissions.router)
     app.include_router(predictions.router)
     app.include_router(batches.router)
@@ -61,27 +79,46 @@ def create_app(
     app.include_router(webhooks.router)
     app.webhooks.include_router(webhooks.events)
     app.include_router(health.router)
+    app.include_router(docs.router)
     return app
+
+
+def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
+    """The application for pages of `origins` too; `*` stands for all. None where empty."""
+    if not origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=["DELETE", "GET", "HEAD", "POST", "PUT"],
+        allow_headers=["*"],
+        expose_headers=["ETag", "Location", "Preference-Applied", "Retry-After"],
+        max_age=_PREFLIGHT_S,
+    )
 
 
 class _Api(FastAPI):
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
-            keys_file = self.state.services.settings.api.keys_file
+            api = self.state.services.settings.api
+            schema = super().openapi()
             openapi.complete(
-                super().openapi(), (PredictionRequest, BatchRequest), keys=keys_file is not None
+                schema, (PredictionRequest, BatchRequest), keys=api.keys_file is not None
             )
+            if api.public_url:
+                schema["servers"] = [{"url": api.public_url}]
         return super().openapi()
 
 
 class _Server(uvicorn.Server):
     """Answers long polls with the present status when it is told to stop. uvicorn would wait."""
 
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        fast_path = self.config.app
-        if isinstance(fast_path, FastPath) and (
-            services := getattr(fast_path.app.state, "services", None)
-        ):
+        if services := getattr(self._app.state, "services", None):
             services.events.close()
         super().handle_exit(sig, frame)
 
@@ -94,13 +131,15 @@ def main() -> None:
     settings = Settings.from_env()
     keys.check(settings.api)
     configure_logging()
+    app = create_app(settings)
     config = uvicorn.Config(
-        FastPath(create_app(settings)),
+        with_cors(FastPath(app), settings.api.cors_origins),
         host=settings.api.host,
         port=settings.api.port,
         http=Connection,
         timeout_graceful_shutdown=int(settings.api.drain_s),
         access_log=False,
         log_config=None,
+        proxy_headers=False,  # api/base_url.py reads them, from trusted proxies only
     )
-    _Server(config).run()
+    _Server(config, app).run(sockets=listen(settings.api.host, settings.api.port))

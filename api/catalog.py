@@ -39,6 +39,10 @@ class ListedModel:
     seen_at: float
     """The time at which this process first saw the model, in seconds since the epoch."""
 
+    def has_version(self, version: str | None) -> bool:
+        """True for the id of its version, which is the model's name, for its number, and None."""
+        return version in (None, self.name, self.version)
+
 
 class Catalog(Protocol):
     """The models that can be submitted to."""
@@ -46,11 +50,12 @@ class Catalog(Protocol):
     async def ready(self) -> None:
         """Raises TritonUnavailable when Triton takes no requests."""
 
-    async def check(self, name: str, parameters: Parameters) -> None:
-        """Check that the model `name` can run with `parameters`.
+    async def check(self, name: str, parameters: Parameters, version: str | None = None) -> None:
+        """Check that the model `name` can run with `parameters`, and has `version` if one is given.
 
         Passes while Triton is unavailable and no model was ever seen: the worker checks again.
-        Raises UnknownModel, UnsupportedModel, or InvalidInput for a class that the model lacks.
+        Raises UnknownModel for a model or version that is not loaded. Raises UnsupportedModel, or
+        InvalidInput for a class that the model lacks.
         """
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
@@ -62,9 +67,15 @@ class Catalog(Protocol):
         ...
 
 
-def check(models: Mapping[str, ListedModel], name: str, parameters: Parameters) -> None:
+def check(
+    models: Mapping[str, ListedModel],
+    name: str,
+    parameters: Parameters,
+    version: str | None = None,
+) -> None:
     """Check that the model `name`, one of `models`, can run with `parameters`.
 
+    `version` is what the caller asks for, if anything: the model's name or the version's number.
     Raises UnknownModel, UnsupportedModel, or InvalidInput for a class that the model lacks.
     """
     model = models[name].model if name in models else None
@@ -75,6 +86,11 @@ def check(models: Mapping[str, ListedModel], name: str, parameters: Parameters) 
         raise model
     if model.retired:
         raise UnknownModel(f"model {name!r} is being removed; name another one")
+    if not models[name].has_version(version):
+        raise UnknownModel(
+            f"model {name!r} has no version {version!r}; it has {name!r}, which is also"
+            f" {models[name].version!r}. Give model or version, or both of one model"
+        )
     model.class_ids(parameters.classes)
 
 
@@ -96,15 +112,15 @@ class TritonCatalog:
     async def ready(self) -> None:
         await self._request("GET", "/v2/health/ready")
 
-    async def check(self, name: str, parameters: Parameters) -> None:
+    async def check(self, name: str, parameters: Parameters, version: str | None = None) -> None:
         models = await self._cached()
         if models is None:
             return
         try:
-            check(models, name, parameters)
+            check(models, name, parameters, version)
         except InvalidInput:
             # The model, or the version with such a class, may have been added a moment ago.
-            check(await self._cached(refresh=True) or models, name, parameters)
+            check(await self._cached(refresh=True) or models, name, parameters, version)
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
         models = await self._cached(refresh=self._age_s() >= self._ttl_s)

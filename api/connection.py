@@ -4,12 +4,25 @@ uvicorn has no such bounds.
 """
 
 import asyncio
+import socket
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 #: The time for a request's first line and headers, from the connection or from their first byte.
 HEAD_S = 10.0
 HEAD_BYTES = 65_536
+
+
+def listen(host: str, port: int) -> list[socket.socket] | None:
+    """A socket for `::` that takes IPv4 too; None for other hosts, which uvicorn listens on.
+
+    asyncio would make it one for IPv6 alone. Raises OSError.
+    """
+    if host != "::":
+        return None
+    family = socket.AF_INET6
+    return [socket.create_server((host, port), family=family, dualstack_ipv6=True, backlog=2048)]
 
 
 class Connection(HttpToolsProtocol):
@@ -48,6 +61,8 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._end_head()
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and self.cycle:
+            self.cycle.send = _Unchunked(self.cycle).send  # type: ignore[method-assign]  # of one cycle
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_S, self.transport.close)
@@ -57,3 +72,26 @@ class Connection(HttpToolsProtocol):
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+class _Unchunked:
+    """The answer to a client of HTTP/1.0, which knows no chunks (RFC 9112, section 6.1).
+
+    The end of the connection ends a body without a length.
+    """
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._send = cycle.send
+        self._has_length = False
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message.get("headers", [])}
+            self._has_length = b"content-length" in names
+            if not self._has_length:
+                self._cycle.chunked_encoding = False
+        elif message["type"] == "http.response.body" and not self._has_length:
+            # uvicorn counts down to the end of a body that has no chunks.
+            self._cycle.expected_content_length = len(message.get("body", b""))
+        await self._send(message)

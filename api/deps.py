@@ -12,6 +12,7 @@ import anyio.to_thread
 import httpx
 from fastapi import Depends, Request
 
+from api.base_url import base_url as base_url_of
 from api.batch_submitting import BatchSubmitting
 from api.catalog import Catalog, TritonCatalog
 from api.follow import Following
@@ -195,9 +196,4 @@ BatchSubmittingDep = Annotated[
 def base_url(request: Request) -> str:
     """The URL at which the client reaches the api, without a slash at its end."""
     services: Services = request.app.state.services
-    scope = request.scope
-    host = request.headers.get("host") or ":".join(map(str, scope["server"]))
-    return (
-        services.settings.api.public_url
-        or f"{scope['scheme']}://{host}{scope.get('root_path', '')}"
-    )
+    return base_url_of(request, services.settings.api)

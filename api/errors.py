@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -129,9 +128,8 @@ async def _handle_http(request: Request, error: Exception) -> JSONResponse:
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(
-            filter(partial(_allows, request), ("DELETE", "GET", "HEAD", "POST", "PUT"))
-        )
+        allowed = [name for name in ("DELETE", "GET", "POST", "PUT") if _allows(request, name)]
+        headers["Allow"] = ", ".join(sorted([*allowed, *(["HEAD"] if "GET" in allowed else [])]))
     return problem(error.status_code, code, str(error.detail), headers=headers)
 
 

@@ -1,11 +1,13 @@
 """Accepting images: the use case behind POST, PUT, POST to a model, and batches."""
 
+import re
 import secrets
 from dataclasses import dataclass
 
 import anyio.to_thread
 
 from api.catalog import Catalog
+from api.requests.model_name import ModelName, chosen
 from api.requests.schemas import Options, Upload
 from api.traffic.bulkhead import Bulkhead
 from api.traffic.load import QueueLoadCache
@@ -21,6 +23,8 @@ from sluice.prediction import Parameters, Prediction, Submission
 from sluice.settings import LimitsSettings
 
 _EVENT_LOOP_BYTES = 1_000_000
+#: The URL of an uploaded file, which answers with its record and never with its bytes.
+_FILE_URL = re.compile(r"https?://[^/?#]+(?:/[^?#]*)?/v1/files/([a-z2-7]{26})/?(?:[?#].*)?", re.I)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +82,23 @@ class Submitting:
     ) -> bytes | str:
         """The bytes of an uploaded file where `image` is its URL, else `image`.
 
+        The id tells the file, so the host of the URL may be any name of the service.
         Raises InvalidInput where the caller has no such file.
         """
-        prefix = f"{base_url}/v1/files/"
-        if not isinstance(image, str) or not image.startswith(prefix):
+        if not isinstance(image, str):
             return image
+        match = _FILE_URL.fullmatch(image)
+        prefix = f"{base_url}/v1/files/"
+        if not match and not image.startswith(prefix):
+            return image
+        file_id = match[1] if match else image.removeprefix(prefix)
         try:
-            return await anyio.to_thread.run_sync(
-                self.files.read, image.removeprefix(prefix), caller.name
-            )
+            return await anyio.to_thread.run_sync(self.files.read, file_id, caller.name)
         except NotFound as error:
-            raise InvalidInput(f"input.image: {error.message}") from None
+            raise InvalidInput(
+                f"input.image: {error.message}; a file is known to the service and the API key"
+                " that it was uploaded with"
+            ) from None
 
     async def build_submission(
         self,
@@ -103,11 +113,11 @@ class Submitting:
         """The submission without its image. Raises InvalidInput or a subclass."""
         if options.webhook:
             self.guard.check_url(options.webhook)
-        model = model or options.model or options.version or self.default_model
-        name = model.rpartition("/")[2]
-        await self.catalog.check(name, parameters)
+        named = chosen(model, options.model, version=options.version)
+        named = named or ModelName(self.default_model)
+        await self.catalog.check(named.name, parameters, named.version)
         return Submission(
-            model=name,
+            model=named.name,
             parameters=parameters,
             key=caller.name,
             priority=options.priority,

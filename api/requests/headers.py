@@ -5,10 +5,11 @@ The declared types check nothing, so that every way in gives the same answer to 
 
 import base64
 import hashlib
+import math
 import re
 from typing import Annotated
 
-from fastapi import Header, Request
+from fastapi import Header, Query, Request
 from starlette.datastructures import Headers
 
 from sluice.access.keys import Caller
@@ -45,7 +46,20 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def declare(prefer: Prefer = None, cancel_after: CancelAfter = None) -> None:
+Wait = Annotated[
+    str | None,
+    Query(
+        description="The same as `Prefer: wait=N`: holds the answer until the prediction has"
+        " ended, at most so many seconds.",
+        examples=["10"],
+        json_schema_extra={"pattern": r"^\d{1,6}(\.\d{1,6})?$"},
+    ),
+]
+
+
+async def declare(
+    prefer: Prefer = None, cancel_after: CancelAfter = None, wait: Wait = None
+) -> None:
     """A dependency that shows the headers in OpenAPI. The handler reads them from the request."""
 
 
@@ -53,6 +67,7 @@ async def declare_with_key(
     prefer: Prefer = None,
     cancel_after: CancelAfter = None,
     idempotency_key: IdempotencyKey = None,
+    wait: Wait = None,
 ) -> None:
     """The same as `declare`, with `Idempotency-Key`."""
 
@@ -74,12 +89,15 @@ def declared_bytes(request: Request) -> int | None:
     return int(declared) if declared.isdecimal() else None
 
 
-def wait_s(headers: Headers, max_wait_s: float) -> float:
-    """The seconds that `Prefer` (RFC 7240) asks to wait; the first `wait` counts.
+def wait_s(request: Request, max_wait_s: float) -> float:
+    """The seconds that `Prefer` (RFC 7240) or `wait` in the query ask to wait.
 
-    A preference that is not understood is ignored, as the RFC demands.
+    Of several preferences the first `wait` counts. A preference that is not understood is ignored,
+    as the RFC demands. Raises InvalidInput for a wrong `wait` in the query.
     """
-    for preference in ",".join(headers.getlist("prefer")).split(","):
+    if request.scope["query_string"] and (text := request.query_params.get("wait")):
+        return min(max_wait_s, _seconds(text))
+    for preference in ",".join(request.headers.getlist("prefer")).split(","):
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
             try:
@@ -88,6 +106,17 @@ def wait_s(headers: Headers, max_wait_s: float) -> float:
                 return 0.0
             return min(max_wait_s, max(0.0, seconds))
     return 0.0
+
+
+def _seconds(text: str) -> float:
+    """Raises InvalidInput."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not (seconds >= 0 and math.isfinite(seconds)):
+        raise InvalidInput("wait: give a number of seconds, such as 10")
+    return seconds
 
 
 def start_within_s(headers: Headers) -> float | None:

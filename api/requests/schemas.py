@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from fastapi import Path
 from pydantic import (
@@ -12,7 +12,6 @@ from pydantic import (
     JsonValue,
     StringConstraints,
     field_validator,
-    model_validator,
 )
 
 from sluice.prediction import Parameters, Priority
@@ -62,12 +61,14 @@ class Options(BaseModel):
     model: Stripped | None = Field(
         None,
         max_length=_NAME_CHARS,
-        description="The model's name. Default: the service's default model.",
+        description="The model: `name`, `owner/name`, `name:version` or `owner/name:version`; any"
+        " owner will do. Default: the service's default model.",
     )
     version: Stripped | None = Field(
         None,
         max_length=_NAME_CHARS,
-        description="The same as `model`, under the name that Replicate's clients use.",
+        description="The same, under the name that Replicate's clients use. Beside `model`, a"
+        " version of that model.",
     )
     priority: Priority = Field(
         Priority.NORMAL,
@@ -89,12 +90,6 @@ class Options(BaseModel):
         None,
         description="Ignored. Accepted for Replicate clients; every prediction can be streamed.",
     )
-
-    @model_validator(mode="after")
-    def _one_name(self) -> Self:
-        if self.model and self.version and self.model != self.version:
-            raise ValueError("give model or version, not two different ones")
-        return self
 
     @field_validator("metadata")
     @classmethod

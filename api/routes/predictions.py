@@ -23,6 +23,7 @@ from api.deps import (
 )
 from api.follow import KINDS
 from api.openapi import ETAG, RETRY_AFTER, problems
+from api.requests.model_name import parse
 from api.requests.schemas import PredictionId
 from api.schemas import PredictionPage
 from api.traffic.load import clamp
@@ -80,7 +81,11 @@ async def list_(
     """
     since_s = since.replace(tzinfo=since.tzinfo or UTC).timestamp() if since else None
     page = await anyio.to_thread.run_sync(
-        history.page, caller.name, cursor, limit, Filter(status, model, since_s)
+        history.page,
+        caller.name,
+        cursor,
+        limit,
+        Filter(status, parse(model).name if model else None, since_s),
     )
     url = base_url(request)
 

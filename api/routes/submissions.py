@@ -145,7 +145,7 @@ async def _respond(
 ) -> Response:
     """Read the request, submit, and wait as long as `Prefer` asks."""
     url = base_url(request)
-    wait_s = headers.wait_s(request.headers, following.max_wait_s)
+    wait_s = headers.wait_s(request, following.max_wait_s)
     start_within_s = headers.start_within_s(request.headers)
     load = submitting.queue_load
     try:

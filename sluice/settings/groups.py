@@ -3,6 +3,7 @@
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -16,6 +17,19 @@ class Group(BaseModel):
         validate_default=True,
         hide_input_in_errors=True,  # a wrong value may be a secret
     )
+
+
+def _networks(value: Any) -> Any:
+    """The networks in a text, which are separated by commas. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    networks = []
+    for entry in filter(None, map(str.strip, value.split(","))):
+        try:
+            networks.append(ip_network(entry))
+        except ValueError as error:
+            raise ValueError(f"{entry!r} is not a network such as 10.1.0.0/16: {error}") from error
+    return tuple(networks)
 
 
 class RedisSettings(Group):
@@ -238,17 +252,7 @@ class NetguardSettings(Group):
     @field_validator("allow", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        networks = []
-        for entry in filter(None, map(str.strip, value.split(","))):
-            try:
-                networks.append(ip_network(entry))
-            except ValueError as error:
-                raise ValueError(
-                    f"{entry!r} is not a network such as 10.1.0.0/16: {error}"
-                ) from error
-        return tuple(networks)
+        return _networks(value)
 
 
 class FetchSettings(Group):
@@ -327,7 +331,8 @@ class ApiSettings(Group):
     host: str = Field(
         "127.0.0.1",
         description=(
-            "Address to listen on; 0.0.0.0 to be reachable from outside. "
+            "Address to listen on; 0.0.0.0 to be reachable from outside, "
+            "or :: to be so by IPv6 and IPv4. "
             "The api then starts only with SLUICE_API_KEYS_FILE or SLUICE_API_OPEN."
         ),
     )
@@ -347,15 +352,65 @@ class ApiSettings(Group):
     )
     model: str = Field("codes", description="Model for requests that name none.")
     max_wait_s: float = Field(
-        60.0, gt=0, description="Maximum seconds that a request may wait for a result."
+        55.0,
+        gt=0,
+        description=(
+            "Maximum seconds that a request may wait for a result. "
+            "A proxy in front must wait longer for an answer; most wait 60 s."
+        ),
     )
     public_url: str | None = Field(
         None,
         description=(
-            "Base URL of the api, for URLs in webhooks. "
-            "The submitting request's base URL is used where absent."
+            "Base URL under which clients reach the api, for the URLs in answers and webhooks. "
+            "A proxy may take the path of this URL off, or leave it. "
+            "The request's own address is used where absent."
         ),
     )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (),
+        description=(
+            "Networks of proxies in CIDR notation, separated by commas, whose headers "
+            "X-Forwarded-Proto, -Host and -Prefix are believed. None where absent."
+        ),
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (),
+        description=(
+            "Origins, such as https://app.example.com, whose pages may call the api from a "
+            "browser, separated by commas; * for all. None where absent."
+        ),
+    )
+
+    @field_validator("public_url", mode="before")
+    @classmethod
+    def _as_base(cls, value: Any) -> Any:
+        """Without a slash at the end, which would come twice in every URL."""
+        if not isinstance(value, str):
+            return value
+        parts = urlsplit(value.strip())
+        wrong = parts.query or parts.fragment or "@" in parts.netloc
+        if value.strip() and (parts.scheme not in ("http", "https") or not parts.netloc or wrong):
+            raise ValueError("give a URL such as https://example.com/sluice")
+        return value.strip().rstrip("/") or None
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_networks(cls, value: Any) -> Any:
+        return _networks(value)
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        origins = [entry.strip().rstrip("/") for entry in value.split(",") if entry.strip()]
+        for origin in origins:
+            parts = urlsplit(origin)
+            is_origin = parts.scheme and parts.netloc and not (parts.path or parts.query)
+            if origin != "*" and not is_origin:
+                raise ValueError(f"{origin!r} is not an origin such as https://app.example.com")
+        return tuple(origins)
 
 
 class WorkerSettings(Group):

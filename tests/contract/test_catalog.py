@@ -80,6 +80,19 @@ async def test_a_model_that_is_not_loaded_is_unknown_and_the_error_names_the_loa
         await world.catalog.check(name, Parameters())
 
 
+@pytest.mark.parametrize("version", ["codes", "1", None])
+async def test_a_version_goes_by_the_models_name_or_by_its_number(
+    world: World, version: str | None
+) -> None:
+    await world.catalog.check("codes", Parameters(), version)
+
+
+@pytest.mark.parametrize("version", ["2", "nosuch", ""])
+async def test_a_version_that_is_not_loaded_is_unknown(world: World, version: str) -> None:
+    with pytest.raises(UnknownModel, match=f"no version '{version}'; it has 'codes'"):
+        await world.catalog.check("codes", Parameters(), version)
+
+
 async def test_a_model_that_sluice_cannot_run_is_unsupported(world: World) -> None:
     with pytest.raises(UnsupportedModel, match="silent"):
         await world.catalog.check("silent", Parameters())

@@ -20,11 +20,11 @@ class MemoryCatalog:
         if not self.available:
             raise TritonUnavailable("Triton is unavailable; try again later")
 
-    async def check(self, name: str, parameters: Parameters) -> None:
+    async def check(self, name: str, parameters: Parameters, version: str | None = None) -> None:
         self._seen = self._seen or self.available
         if not self._seen:
             return
-        check({entry.name: entry for entry in self.listed}, name, parameters)
+        check({entry.name: entry for entry in self.listed}, name, parameters, version)
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
         self._seen = self._seen or self.available

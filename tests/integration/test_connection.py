@@ -1,5 +1,6 @@
 """Connections before the first request is complete: heads that stall, and heads that never end."""
 
+import json
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.connection import HEAD_BYTES, HEAD_S
+from sluice.client import Client
 from tests.support.live import Live
 
 pytestmark = pytest.mark.integration
@@ -56,3 +58,33 @@ def test_pipelined_requests_are_answered_in_order(connection: socket.socket) -> 
     )
     answers = _rest(connection)
     assert [answers.count(b"HTTP/1.1 " + status) for status in (b"200", b"404")] == [2, 1]
+
+
+def test_a_client_of_http_1_0_gets_a_stream_without_chunks(
+    live: Live, connection: socket.socket, sample: bytes
+) -> None:
+    with Client(live.api) as client:
+        prediction_id = client.wait(client.submit(sample)["id"])["id"]
+    path = f"/v1/predictions/{prediction_id}/stream?events=output,done"
+    connection.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    head, _, body = _rest(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"transfer-encoding" not in head.lower()
+    assert b"connection: close" in head.lower()
+    assert body.startswith(b"event: output\n")
+    assert body.endswith(b"\n\n")
+
+
+def test_a_client_of_http_1_0_gets_an_answer_of_known_length(connection: socket.socket) -> None:
+    connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+    head, _, body = _rest(connection).partition(b"\r\n\r\n")
+    assert f"content-length: {len(body)}".encode() in head.lower()
+    assert json.loads(body) == {"status": "ok"}
+
+
+def test_head_has_a_head_and_no_body(connection: socket.socket) -> None:
+    connection.sendall(b"HEAD /v1/models/codes HTTP/1.1\r\nHost: here\r\n\r\n" * 2)
+    connection.sendall(b"HEAD /nothing HTTP/1.0\r\n\r\n")
+    answers = _rest(connection)
+    assert [answers.count(b"HTTP/1.1 " + status) for status in (b"200", b"404")] == [2, 1]
+    assert b"{" not in answers

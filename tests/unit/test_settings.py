@@ -67,6 +67,49 @@ def test_other_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.from_env() == Settings()
 
 
+def test_a_variable_that_kubernetes_adds_is_ignored_and_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("SLUICE_API_PORT", "tcp://10.0.0.1:8000")
+    assert Settings.from_env() == Settings()
+    assert "SLUICE_API_PORT=tcp://10.0.0.1:8000 is ignored" in caplog.text
+    monkeypatch.setenv("SLUICE_API_PORT", "80a")
+    with pytest.raises(ValueError, match="SLUICE_API_PORT: Input should be a valid integer"):
+        Settings.from_env()
+
+
+def test_lists_of_the_api_come_from_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_API_PUBLIC_URL", "https://pub.example/sluice/")
+    monkeypatch.setenv("SLUICE_API_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8")
+    monkeypatch.setenv("SLUICE_API_CORS_ORIGINS", "https://a.example/, http://localhost:3000")
+    api = Settings.from_env().api
+    assert api.public_url == "https://pub.example/sluice"
+    assert [str(network) for network in api.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
+    assert api.cors_origins == ("https://a.example", "http://localhost:3000")
+    monkeypatch.setenv("SLUICE_API_PUBLIC_URL", "")
+    assert Settings.from_env().api.public_url is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SLUICE_API_PUBLIC_URL", "pub.example"),
+        ("SLUICE_API_PUBLIC_URL", "ftp://pub.example"),
+        ("SLUICE_API_PUBLIC_URL", "https://pub.example/?a=b"),
+        ("SLUICE_API_PUBLIC_URL", "https://me:secret@pub.example"),
+        ("SLUICE_API_TRUSTED_PROXIES", "proxy"),
+        ("SLUICE_API_CORS_ORIGINS", "app.example.com"),
+        ("SLUICE_API_CORS_ORIGINS", "https://app.example.com/path"),
+    ],
+)
+def test_a_wrong_address_of_the_api_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=name):
+        Settings.from_env()
+
+
 def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sluice_redis_url").write_text("redis://:hunter2@redis:6379/0\n")
     (tmp_path / "sluice_webhooks_signing_key").write_text("whsk_a\n")

@@ -108,6 +108,41 @@ async def test_a_file_is_submitted_by_its_url(http: httpx.AsyncClient, world: Wo
     )
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        "http://test:80",
+        "https://test",
+        "http://127.0.0.1:8080",
+        "http://sluice-api.sluice.svc:8080",
+        "HTTPS://api.example.com/sluice",
+    ],
+)
+async def test_a_file_goes_by_every_name_of_the_service(
+    http: httpx.AsyncClient, world: World, base: str
+) -> None:
+    file_id = (await http.post("/v1/files", files={"content": JPEG})).json()["id"]
+    url = f"{base}/v1/files/{file_id}"
+    submitted = await http.post("/v1/predictions", json={"input": {"image": f"{url}/?a=b#c"}})
+    assert submitted.status_code == 202, submitted.text
+    assert world.ledger.get(submitted.json()["id"]).image_url is None
+    batch = await http.post("/v1/batches", json={"images": [url]})
+    assert batch.json()["errors"] == []
+    await http.delete(f"/v1/files/{file_id}")
+    gone = await http.post("/v1/predictions", json={"input": {"image": url}})
+    assert (gone.status_code, "upload it again" in gone.json()["detail"]) == (422, True)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.example.com/v1/files/cat.jpg", "https://example.com/" + "a" * 26]
+)
+async def test_the_url_of_another_services_file_is_left_to_a_worker(
+    http: httpx.AsyncClient, world: World, url: str
+) -> None:
+    submitted = await http.post("/v1/predictions", json={"input": {"image": url}})
+    assert world.ledger.get(submitted.json()["id"]).image_url == url
+
+
 async def test_a_submission_of_a_missing_file_or_of_no_image_is_refused(
     http: httpx.AsyncClient, world: World
 ) -> None:

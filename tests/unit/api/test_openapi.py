@@ -111,9 +111,9 @@ class TestWithKeys:
 
 async def test_a_wrong_method_gets_405_with_all_allowed_methods(http: httpx.AsyncClient) -> None:
     for path, allowed in {
-        "/v1/predictions": "GET, POST",
-        "/v1/files/a": "DELETE, GET",
-        "/v1/models/a/b": "GET",
+        "/v1/predictions": "GET, HEAD, POST",
+        "/v1/files/a": "DELETE, GET, HEAD",
+        "/v1/models/a/b": "GET, HEAD",
     }.items():
         answer = await http.request("PATCH", path)
         assert (answer.status_code, answer.headers["allow"], answer.json()["code"]) == (

@@ -69,6 +69,8 @@ async def test_an_image_by_url_is_not_fetched_by_the_api(
         ({"input": {"image": URL}, "metadata": [1]}, "metadata"),
         ({"input": {"image": URL}, "webhook_events_filter": ["end"]}, "webhook_events_filter"),
         ({"input": {"image": URL}, "model": "codes", "version": "other"}, "model or version"),
+        ({"input": {"image": URL}, "model": "a/codes", "version": "b/c:d"}, "two different"),
+        ({"input": {"image": URL}, "version": "codes:other"}, "no version 'other'"),
         ({"input": {"image": URL}, "colour": "red"}, "colour"),
     ],
 )
