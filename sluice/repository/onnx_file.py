@@ -115,13 +115,18 @@ class OnnxFile:
         places = {ExternalDataInfo(t).location for t in _tensors(self.model) if _external(t)}
         return tuple(self.path.parent / place for place in sorted(places))
 
-    def session(self) -> onnxruntime.InferenceSession:
+    def session(self, *, exact: bool = False) -> onnxruntime.InferenceSession:
         """Load the graph into ONNX Runtime, on the CPU.
+
+        With `exact`, two graphs that compute the same give the same numbers: operators are not
+        fused, which would round otherwise.
 
         Raises UnsupportedModel if ONNX Runtime refuses it.
         """
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions
+        if exact:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(self.path.parent)
         )

@@ -16,7 +16,7 @@ from sluice.vision.letterbox import PADDING
 LEAST_CONFIDENCE = 0.001
 """The confidence of the proofs: nearly every row counts, even those of an untrained model."""
 
-_PARAMETERS = DecodeParameters(confidence=LEAST_CONFIDENCE)
+_PARAMETERS = DecodeParameters(confidence=LEAST_CONFIDENCE, max_detections=100)
 _SCORES = 1e-3  # by which a score may differ between two forms of a graph
 _PIXELS = 1.0  # by which a point may differ, in network pixels
 _SHARE = 0.98  # of the detections that must be found again; ties of suppression take the rest
@@ -48,7 +48,7 @@ def same_detections(
 
     Raises UnsupportedModel if the detections of `other` are not those of `file`.
     """
-    first, second = Runner(file), Runner(other)
+    first, second = Runner(file, exact=True), Runner(other, exact=True)
     for canvas in (noise(description, 1), _grey(description)):
         results = [
             decode(what, runner.run(what, canvas), _PARAMETERS)

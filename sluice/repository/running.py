@@ -25,9 +25,9 @@ _BLOCK = 16  # pixels: the side of the patches that make noise look like objects
 class Runner:
     """A graph in ONNX Runtime, on the CPU."""
 
-    def __init__(self, file: OnnxFile) -> None:
-        """Raises UnsupportedModel if ONNX Runtime refuses the graph."""
-        self._session = file.session()
+    def __init__(self, file: OnnxFile, *, exact: bool = False) -> None:
+        """Raises UnsupportedModel if ONNX Runtime refuses the graph. See OnnxFile.session."""
+        self._session = file.session(exact=exact)
 
     def run(self, description: Description, canvases: Canvases) -> dict[str, Array]:
         """Return the outputs that `description` lists, by name, with their batch axis.

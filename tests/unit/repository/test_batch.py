@@ -249,6 +249,17 @@ def test_an_open_axis_is_left_alone():
     assert open_batch(file, description) == (file, description)
 
 
+def test_an_open_axis_that_mixes_images_is_fixed_to_one():
+    nodes, initializers = images_are_mixed(1)
+    made = tiny.model(nodes, ["n", 3, 4, 4], {"output0": ["n", 3, 4, 4]}, initializers)
+    file, description = open_batch(*tiny.described(made, "anchors", imgsz=(4, 4)))
+    assert description.batch == 1
+    assert description.input.shape == (1, 3, 4, 4)
+    assert file.inputs == (description.input,)
+    assert file.outputs == description.outputs
+    assert "one by one" in description.notes[0]
+
+
 def test_outputs_that_nothing_reads_are_left_out():
     nodes, initializers = the_rest_inferred(1)
     made = tiny.model(
