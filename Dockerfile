@@ -1,14 +1,14 @@
-# One builder stage, and one target for each image: api, worker. Every package is pinned by hash in
-# constraints/. Both images run as a user without rights. The root file system may be read-only,
-# with a tmpfs at /tmp.
+# One builder stage, and one target for each image: api, worker, cli. Every package is pinned by hash
+# in constraints/. All images run as a user without rights. The root file system may be read-only,
+# with room at /tmp.
 FROM python:3.13-slim-trixie AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP_ROOT_USER_ACTION=ignore
 # tritonclient needs ml_dtypes, which comes with 23 MB of debugging information. binutils, which
 # strips it, stays in this stage.
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY constraints/build.txt constraints/api.txt constraints/worker.txt constraints/
-RUN for name in build api worker; do \
+COPY constraints/build.txt constraints/api.txt constraints/worker.txt constraints/cli.txt constraints/
+RUN for name in build api worker cli; do \
       python -m venv --without-pip "/opt/$name" \
    && pip --python "/opt/$name/bin/python" install --require-hashes -r "constraints/$name.txt" || exit 1; \
     done
@@ -17,16 +17,17 @@ COPY sluice sluice
 COPY api api
 COPY worker worker
 RUN pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
- && pip --python /opt/api/bin/python install --no-deps --no-index /wheels/*.whl \
- && pip --python /opt/worker/bin/python install --no-deps --no-index /wheels/*.whl \
- && find /opt/api /opt/worker -type d -name tests -prune -exec rm -r {} + \
- && strip --strip-debug /opt/worker/lib/python3*/site-packages/ml_dtypes/*.so
+ && for name in api worker cli; do \
+      pip --python "/opt/$name/bin/python" install --no-deps --no-index /wheels/*.whl || exit 1; \
+    done \
+ && find /opt/api /opt/worker /opt/cli -type d \( -name tests -o -path '*/onnx/backend/test' \) -prune -exec rm -r {} + \
+ && strip --strip-debug /opt/worker/lib/python3*/site-packages/ml_dtypes/*.so /opt/cli/lib/python3*/site-packages/ml_dtypes/*.so
 
 FROM python:3.13-slim-trixie AS runtime
-# /var/lib/sluice is for a volume with the keys file. A new volume takes over the owner of the
-# folder it is mounted on.
+# /var/lib/sluice is for a volume with the keys file, and /var/lib/sluice-models for one with models. A new
+# volume takes over the owner of the folder it is mounted on.
 RUN groupadd --gid 10001 sluice && useradd --uid 10001 --gid 10001 --no-log-init --home-dir /tmp --no-create-home sluice \
- && install --directory --owner 10001 --group 10001 /var/lib/sluice
+ && install --directory --owner 10001 --group 10001 /var/lib/sluice /var/lib/sluice-models
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /tmp
 USER 10001:10001
@@ -59,3 +60,11 @@ COPY --from=builder /opt/worker /opt/worker
 HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
   CMD ["sh", "-c", "find /tmp/alive -newermt '-15 seconds' | grep -q ."]
 ENTRYPOINT ["python", "-m", "worker"]
+
+# The command `sluice`, for `sluice models`. /in is the place for files that are mounted.
+FROM runtime AS cli
+LABEL org.opencontainers.image.title="sluice-cli" org.opencontainers.image.description="The command sluice, with what models need"
+ENV PATH=/opt/cli/bin:$PATH SLUICE_MODELS_REPOSITORY=/var/lib/sluice-models
+COPY --from=builder /opt/cli /opt/cli
+WORKDIR /in
+ENTRYPOINT ["sluice"]

@@ -66,5 +66,6 @@ constraints:
 	$(COMPILE) --python-version 3.11 --extra local --extra s3 --extra dev pyproject.toml --output-file constraints/dev.txt
 	$(COMPILE_IMAGE) --extra api --extra cli --extra ed25519 --extra s3 pyproject.toml --output-file constraints/api.txt
 	$(COMPILE_IMAGE) --extra worker --extra ed25519 --extra s3 pyproject.toml --output-file constraints/worker.txt
+	$(COMPILE_IMAGE) --extra models --extra s3 pyproject.toml --output-file constraints/cli.txt
 	$(COMPILE) --python-version 3.11 --constraint constraints/dev.txt --extra k8s pyproject.toml --output-file constraints/k8s.txt
 	echo hatchling | $(COMPILE_IMAGE) - --output-file constraints/build.txt

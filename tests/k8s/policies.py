@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from sluice.settings import QueueSettings, variables
 from tests.k8s.world import (
+    CLAIM,
     NAME,
     World,
     containers,
@@ -33,7 +34,9 @@ VOLUMES = {
     "secret",
 }
 # Workloads beside the stores that need no second pod, which would only do the same work again.
-ONE_ONLY = {"keeper", "prometheus"}
+ONE_ONLY = {"keeper", "prometheus", "models"}
+# A pod that only waits for `kubectl exec`: its process can neither hang nor be late.
+IDLE = {"models"}
 OTHERS = {
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -42,6 +45,8 @@ OTHERS = {
     "HOME",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
+    "AWS_DEFAULT_REGION",
+    "TRITON_MODEL_REPOSITORY",
 }
 SETTINGS = {variable.name for variable in variables()}
 
@@ -102,7 +107,7 @@ def probed(world: World) -> Iterator[str]:
         for item in world.behind(service["spec"]["selector"])
     ]
     for item in world.workloads:
-        for container in lasting(item):
+        for container in lasting(item) if item["metadata"]["name"] not in IDLE else []:
             for probe in ("startupProbe", "livenessProbe"):
                 if probe not in container:
                     yield f"{label(item)}, {container['name']} has no {probe}"
@@ -200,6 +205,12 @@ def joined(world: World) -> Iterator[str]:
             target = world.one(kind, name)
             if target is None or (key and key not in target.get("data", {})):
                 yield f"{label(item)} needs {kind} {name} {key or ''}, which is not there"
+    claimed = {
+        name for item in world.workloads for kind, name, _ in references(item) if kind == CLAIM
+    }
+    for claim in world.all(CLAIM):
+        if claim["metadata"]["name"] not in claimed:
+            yield f"{label(claim)} is mounted by no pod"
     for authentication in world.all("TriggerAuthentication"):
         for entry in authentication["spec"]["secretTargetRef"]:
             secret = world.one("Secret", entry["name"])

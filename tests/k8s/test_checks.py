@@ -132,6 +132,18 @@ FAULTS: dict[str, tuple[Check, Fault]] = {
         policies.joined,
         lambda world: _pod(world)["volumes"].append({"name": "x", "emptyDir": {}}),
     ),
+    "no claim": (
+        policies.joined,
+        lambda world: _pod(world)["volumes"].__setitem__(
+            0, {"name": "tmp", "persistentVolumeClaim": {"claimName": "gone"}}
+        ),
+    ),
+    "idle claim": (
+        policies.joined,
+        lambda world: world.objects.append(
+            {"kind": "PersistentVolumeClaim", "metadata": {"name": "models"}}
+        ),
+    ),
     "KEDA's secret": (
         policies.joined,
         lambda world: _spec(world, "TriggerAuthentication", "redis")["secretTargetRef"][0].update(

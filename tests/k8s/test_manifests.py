@@ -1,14 +1,16 @@
 """Every overlay and combination of k8s/ is valid and keeps the promises."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sluice.settings import Settings
 from tests.k8s import policies, rendering, schemas
-from tests.k8s.world import World, environment, label, pod
+from tests.k8s.world import CLAIM, World, containers, environment, label, pod
 
 
 @pytest.fixture
@@ -41,9 +43,9 @@ def test_sluice_accepts_the_environment_of_every_container(
     ours = [
         item
         for item in world.workloads
-        if item["metadata"]["name"] in {"api", "worker", "keeper", "webhooks"}
+        if item["metadata"]["name"] in {"api", "worker", "keeper", "webhooks", "models"}
     ]
-    assert len(ours) == 4
+    assert len(ours) >= 4
     before = dict(environ)
     for item in ours:
         environ.clear()
@@ -51,6 +53,9 @@ def test_sluice_accepts_the_environment_of_every_container(
         environ.update(environment(world, pod(item)["containers"][0]))
         settings = Settings.from_env()
         assert settings.redis_url.endswith("@redis:6379/0")
+        if item["metadata"]["name"] == "models":
+            assert settings.models.repository
+            continue  # the command uses no blob
         if item["metadata"]["name"] != "webhooks":
             in_redis = world.one("StatefulSet", "redis-blobs") is not None
             assert (
@@ -94,6 +99,97 @@ def test_the_pod_that_restores_a_backup_is_secure() -> None:
         "spec": {"template": {"spec": item["spec"]}},
     }
     assert list(policies.secure(World([deployment], frozenset()))) == []
+
+
+def _container(world: World, name: str) -> dict[str, Any]:
+    item = world.one("Deployment", name)
+    assert item is not None
+    container: dict[str, Any] = pod(item)["containers"][0]
+    return container
+
+
+def _arguments(world: World) -> list[str]:
+    """Triton's arguments, with the values of variables, as the kubelet fills them in."""
+    values = environment(world, _container(world, "triton"))
+    return [
+        re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], argument)
+        for argument in _container(world, "triton")["args"]
+    ]
+
+
+SHARED = [name for name in rendering.NAMES if "models" in rendering.COMBINATIONS.get(name, ())]
+
+
+@pytest.mark.parametrize("world", SHARED, indirect=True)
+def test_every_triton_reads_the_repository_that_the_command_writes(world: World) -> None:
+    """Triton keeps the image's models, and its arguments but for those of model control."""
+    command = environment(world, _container(world, "models"))
+    triton = environment(world, _container(world, "triton"))
+    assert command["SLUICE_MODELS_REPOSITORY"] == triton["TRITON_MODEL_REPOSITORY"]
+    assert _container(world, "models")["image"].startswith("sluice-cli")
+    assert f"--model-repository={triton['TRITON_MODEL_REPOSITORY']}" in _arguments(world)
+    assert "--model-repository=/models" in _arguments(world)
+    assert "--strict-readiness=false" in _arguments(world)
+
+
+def test_shared_models_change_no_other_argument_of_triton(worlds: dict[str, World]) -> None:
+    before, after = _arguments(worlds["base"]), _arguments(worlds["models"])
+    assert [one for one in before if one not in after] == ["--strict-readiness=true"]
+    assert {one for one in after if one not in before} == {
+        "--model-repository=/var/lib/sluice-models",
+        "--model-control-mode=explicit",
+        "--load-model=*",
+        "--strict-readiness=false",
+    }
+
+
+@pytest.mark.parametrize("world", SHARED, indirect=True)
+def test_the_command_tells_every_triton_and_not_one_of_them(world: World) -> None:
+    for name in ("SLUICE_TRITON_HTTP_URL", "SLUICE_TRITON_GRPC_URL"):
+        host = re.split(r"/+|:", environment(world, _container(world, "models"))[name])[-2]
+        service = world.one("Service", host)
+        assert service is not None
+        assert service["spec"]["clusterIP"] == "None"
+
+
+def test_only_the_command_may_write_the_shared_volume(worlds: dict[str, World]) -> None:
+    world = worlds["models-policies"]
+    writers, users = set(), set()
+    for item in world.workloads:
+        volumes = {
+            volume["name"]
+            for volume in pod(item).get("volumes", [])
+            if "persistentVolumeClaim" in volume
+        }
+        for container in containers(item):
+            for mount in container.get("volumeMounts", []):
+                if mount["name"] in volumes:
+                    assert mount["subPath"] == "models"  # a disk's own `lost+found` is no model
+                    users.add(pod(item)["securityContext"]["runAsUser"])
+                    if not mount.get("readOnly"):
+                        writers.add(item["metadata"]["name"])
+    assert writers == {"models"}
+    assert users == {1000}  # the files of one are readable for the other
+
+
+def test_with_models_in_a_bucket_there_is_no_volume_and_triton_has_rights_of_its_own(
+    worlds: dict[str, World],
+) -> None:
+    world = worlds["models-s3-policies"]
+    assert not list(world.all(CLAIM))
+    secrets = {
+        name: {
+            entry["valueFrom"]["secretKeyRef"]["name"]
+            for entry in _container(world, name)["env"]
+            if entry["name"].startswith("AWS_")
+        }
+        for name in ("models", "triton")
+    }
+    assert secrets == {"models": {"s3-models"}, "triton": {"s3-triton"}}
+    for name in ("models", "triton"):
+        policy = world.one("NetworkPolicy", name)
+        assert policy is not None
+        assert [rule for rule in policy["spec"]["egress"] if {"port": 443} in rule["ports"]]
 
 
 def test_with_a_bucket_there_is_no_second_redis_and_only_its_users_reach_it(

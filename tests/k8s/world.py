@@ -8,6 +8,7 @@ from tests.k8s.rendering import Objects
 Object: TypeAlias = dict[str, Any]
 
 NAME = "app.kubernetes.io/name"
+CLAIM = "PersistentVolumeClaim"
 
 
 class World(NamedTuple):
@@ -69,12 +70,14 @@ def label(item: Object) -> str:
 
 
 def references(item: Object) -> Iterator[tuple[str, str, str | None]]:
-    """Each ConfigMap and Secret that a workload needs: kind, name, and the key if there is one."""
+    """Each ConfigMap, Secret and claim that a workload needs: kind, name, and the key if any."""
     for volume in pod(item).get("volumes", []):
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]["name"], None
         if "secret" in volume:
             yield "Secret", volume["secret"]["secretName"], None
+        if "persistentVolumeClaim" in volume:
+            yield CLAIM, volume["persistentVolumeClaim"]["claimName"], None
     for container in containers(item):
         for source in container.get("envFrom", []):
             yield "ConfigMap", source["configMapRef"]["name"], None

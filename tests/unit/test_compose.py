@@ -11,7 +11,7 @@ import pytest
 from sluice.settings import ApiSettings, WebhooksSettings, WorkerSettings
 from tests.support.paths import ROOT
 
-PROFILES = ["gpu", "monitoring", "traefik"]
+PROFILES = ["gpu", "models", "monitoring", "traefik"]
 DEFAULT = {"redis", "redis-blobs", "triton", "api", "worker", "keeper", "webhooks"}
 
 Config = dict[str, Any]
@@ -70,7 +70,8 @@ def test_gpu_env_replaces_triton_by_the_one_with_a_gpu() -> None:
 
 def test_every_service_is_confined_and_restarts(everything: Config) -> None:
     for name, service in everything["services"].items():
-        assert service["restart"] == "unless-stopped", name
+        once = name == "models"  # a command, for `docker compose run`
+        assert service["restart"] == ("no" if once else "unless-stopped"), name
         assert service["read_only"], name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -115,6 +116,35 @@ def test_the_stores_keep_their_data_on_a_volume_and_refuse_to_forget(default: Co
         assert (data["type"], data["source"]) == ("volume", name)
 
 
+def test_only_the_command_writes_the_models_that_triton_reads(everything: Config) -> None:
+    """The checkout's own folder is read by Triton, and written by nobody."""
+    mounts = {
+        name: {volume["target"]: volume for volume in service.get("volumes", ())}
+        for name, service in everything["services"].items()
+    }
+    added = "/var/lib/sluice-models"
+    assert {name for name in mounts if added in mounts[name]} == {"models", "triton", "triton-gpu"}
+    for name in ("triton", "triton-gpu"):
+        for target in (added, "/models"):
+            assert mounts[name][target]["read_only"]
+            assert f"--model-repository={target}" in everything["services"][name]["command"]
+    assert mounts["models"][added]["source"] == mounts["triton"][added]["source"] == "models"
+    assert not mounts["models"][added].get("read_only")
+    assert "/models" not in mounts["models"]
+
+
+def test_the_command_reaches_every_triton_and_has_room_for_large_files(
+    everything: Config,
+) -> None:
+    command = everything["services"]["models"]
+    assert command["environment"]["SLUICE_TRITON_HTTP_URL"] == "http://triton:8000"
+    assert command["environment"]["SLUICE_TRITON_GRPC_URL"] == "dns:///triton:8001"
+    assert not command.get("tmpfs")
+    (room,) = [volume for volume in command["volumes"] if volume["target"] == "/tmp"]
+    assert room["type"] == "volume"
+    assert "--model-control-mode=explicit" in everything["services"]["triton"]["command"]
+
+
 def test_a_services_stop_period_is_longer_than_its_own_grace(default: Config) -> None:
     for name, grace_s in (
         ("api", ApiSettings().drain_s),
@@ -124,15 +154,16 @@ def test_a_services_stop_period_is_longer_than_its_own_grace(default: Config) ->
         assert _seconds(default["services"][name]["stop_grace_period"]) >= grace_s + 10
 
 
-def test_each_service_waits_for_the_services_it_needs(default: Config) -> None:
+def test_each_service_waits_for_the_services_it_needs(everything: Config) -> None:
     stores = {"redis", "redis-blobs"}
     for name, needs in (
         ("api", stores),
         ("keeper", stores),
         ("webhooks", stores),
         ("worker", stores | {"triton"}),
+        ("models", {"redis", "triton"}),
     ):
-        waits = default["services"][name]["depends_on"]
+        waits = everything["services"][name]["depends_on"]
         assert (
             {other for other, how in waits.items() if how["condition"] == "service_healthy"}
             == needs
