@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -57,6 +57,9 @@ def check_transition(before: Status, after: Status) -> None:
         raise Conflict(f"a prediction that is {before} can't become {after}")
 
 
+OutputFormat = Literal["jpg", "png", "webp"]
+
+
 class Parameters(BaseModel):
     """How detections are filtered and drawn."""
 
@@ -83,6 +86,13 @@ class Parameters(BaseModel):
     )
     visualize: bool = Field(
         False, description="Also draw the detections; see `GET /v1/predictions/{id}/image`."
+    )
+    # Left out where it is the default: a record, and the digest of a submission, are then the same
+    # as those of versions without this parameter.
+    output_format: OutputFormat = Field(
+        "jpg",
+        exclude_if=lambda value: value == "jpg",
+        description="The annotated image's format, where `visualize` is set.",
     )
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sluice.blobs.store import Blobs, annotated_key, input_key
 from sluice.errors import ImageExpired
-from sluice.models import Model
+from sluice.models import Model, Task
 from sluice.prediction import Parameters, Prediction
 from sluice.vision import heads
 from sluice.vision.canvas import fill
@@ -82,17 +82,17 @@ class Pipeline:
                 data = self._image(prediction)
             with stages("decode"):
                 image = decode(data, self.max_pixels)
-            output = self._run_model(prediction, image, stages)
+            output, task = self._run_model(prediction, image, stages)
             if prediction.parameters.visualize:
                 with stages("annotate"):
-                    drawing = annotate(image, output)
+                    drawing = annotate(image, output, task, prediction.parameters.output_format)
                     self.blobs.put(annotated_key(prediction.id), drawing, self.annotated_ttl_s)
         return output
 
     def _run_model(
         self, prediction: Prediction, image: npt.NDArray[np.uint8], stages: Stages
-    ) -> dict[str, Any]:
-        """Return the output of one version of the model.
+    ) -> tuple[dict[str, Any], Task]:
+        """Return the output of one version of the model, and the version's task.
 
         If the version is replaced in the meantime, the new one runs from the start.
         """
@@ -112,7 +112,8 @@ class Pipeline:
                         if raw and heads.needs_raw(model, outputs, parameters, result):
                             outputs = slot.infer(raw.outputs)
                             result = heads.decode(raw, outputs, parameters, view)
-                        return describe(prediction.id, result, model.names, image.shape[:2])
+                        output = describe(prediction.id, result, model.names, image.shape[:2])
+                        return output, model.task
             except ModelReplaced:
                 continue
         raise ModelReplaced(f"model {prediction.model!r} is being replaced again and again")

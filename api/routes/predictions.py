@@ -216,7 +216,12 @@ async def stream(
     "/{id}/image",
     response_class=Response,
     responses={
-        200: {"content": {"image/jpeg": {"schema": {"type": "string", "format": "binary"}}}},
+        200: {
+            "content": {
+                kind: {"schema": {"type": "string", "format": "binary"}}
+                for kind in ("image/jpeg", "image/png", "image/webp")
+            }
+        },
         **problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.GONE),
     },
 )
@@ -232,4 +237,11 @@ async def image(
     data = await anyio.to_thread.run_sync(blobs.get, annotated_key(prediction_id))
     if data is None:
         raise Gone("the annotated image has expired; submit the image again")
-    return Response(data, media_type="image/jpeg")
+    return Response(data, media_type=_media_type(data))
+
+
+def _media_type(annotated: bytes) -> str:
+    """Return the media type of an annotated image, by its first bytes."""
+    if annotated.startswith(b"\x89PNG"):
+        return "image/png"
+    return "image/webp" if annotated.startswith(b"RIFF") else "image/jpeg"

@@ -101,7 +101,10 @@ class Client:
                 )
 
     def annotated(self, prediction_id: str) -> bytes:
-        """The annotated image, a JPEG. The prediction must have been submitted with `visualize`."""
+        """Return the annotated image, of a prediction that was submitted with `visualize`.
+
+        The format is JPEG, or the one that `output_format` asked for.
+        """
         return self._request("GET", f"/v1/predictions/{prediction_id}/image").content
 
     def close(self) -> None:

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sluice.errors import Conflict
-from sluice.prediction import TRANSITIONS, Parameters, Status, check_transition, isoformat
+from sluice.prediction import (
+    TRANSITIONS,
+    Parameters,
+    Status,
+    Submission,
+    check_transition,
+    digest,
+    isoformat,
+)
 
 ENDS = {Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.ABORTED}
 
@@ -38,6 +46,21 @@ def test_parameters_survive_their_json(parameters: Parameters) -> None:
     assert Parameters.model_validate_json(parameters.model_dump_json()) == parameters
 
 
+def test_the_default_format_changes_neither_a_record_nor_a_digest() -> None:
+    """So a submission can be repeated across the upgrade that brought `output_format`."""
+    assert "output_format" not in Parameters(output_format="jpg").model_dump_json()
+    plain, default, png = (
+        digest(b"image", Submission(model="codes", parameters=parameters))
+        for parameters in (
+            Parameters(),
+            Parameters(output_format="jpg"),
+            Parameters(output_format="png"),
+        )
+    )
+    assert plain == default != png
+    assert Parameters.model_validate_json('{"output_format": "webp"}').output_format == "webp"
+
+
 def test_the_class_name_1_and_the_class_id_1_stay_apart() -> None:
     parameters = Parameters(classes=("1", 1))
     assert Parameters.model_validate_json(parameters.model_dump_json()).classes == ("1", 1)
@@ -51,6 +74,7 @@ def test_the_class_name_1_and_the_class_id_1_stay_apart() -> None:
         {"max_detections": 1001},
         {"confidence": "0.5"},
         {"other": 1},
+        {"output_format": "gif"},
     ],
 )
 def test_wrong_parameters_are_refused(wrong: dict[str, object]) -> None:

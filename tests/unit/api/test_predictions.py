@@ -57,12 +57,14 @@ async def test_parameters_are_the_same_in_every_form(http: httpx.AsyncClient, wo
         "confidence": 0.5,
         "max_detections": 7,
         "visualize": True,
+        "output_format": "webp",
         "class_agnostic": False,
     }
     fields = {
         "confidence": "0.5",
         "max_detections": "7",
         "visualize": "true",
+        "output_format": "webp",
         "class_agnostic": "0",
     }
     answers = [
@@ -84,7 +86,9 @@ async def test_parameters_are_the_same_in_every_form(http: httpx.AsyncClient, wo
         ),
     ]
     recorded = [world.ledger.get(answer.json()["id"]).parameters for answer in answers]
-    expected = Parameters(confidence=0.5, max_detections=7, visualize=True, classes=("a", 2))
+    expected = Parameters(
+        confidence=0.5, max_detections=7, visualize=True, output_format="webp", classes=("a", 2)
+    )
     by_text = expected.model_copy(update={"classes": ("a", "2")})
     assert recorded[:3] == [expected, by_text, by_text]
     assert recorded[3] == expected.model_copy(update={"classes": None})
@@ -248,6 +252,10 @@ async def test_the_annotated_image_is_served_once_the_prediction_succeeded(
         JPEG,
         "image/jpeg",
     )
+    for data, kind in ((b"\x89PNG\r\n\x1a\n", "png"), (b"RIFF\0\0\0\0WEBP", "webp")):
+        world.blobs.put(annotated_key("a"), data, 60)
+        image = await http.get("/v1/predictions/a/image")
+        assert (image.content, image.headers["content-type"]) == (data, f"image/{kind}")
     assert (await http.get("/v1/predictions/a")).json()["urls"][
         "image"
     ] == "http://test/v1/predictions/a/image"

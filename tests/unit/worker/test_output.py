@@ -1,11 +1,8 @@
-"""The output's schema for every kind of result, and the drawing."""
+"""The output's schema for every kind of result."""
 
-import cv2
 import numpy as np
-import pytest
 
 from sluice.vision.heads import Classification, Detections
-from worker.annotate import annotate
 from worker.output import describe
 
 NAMES = ("cat", "dog")
@@ -68,32 +65,3 @@ def test_a_classification_has_a_top_class() -> None:
     assert output["top"] == "dog"
     assert output["confidence"] == 0.75
     assert [entry["class"] for entry in output["predictions"]] == ["dog", "cat"]
-
-
-@pytest.mark.parametrize(
-    "result",
-    [
-        _one(),
-        _one(polygons=[np.array([[10, 10], [50, 10], [30, 40]], np.float32)]),
-        _one(polygons=[np.empty((0, 2), np.float32)]),
-        _one(keypoints=np.array([[[20, 30, 0.5]]], np.float32)),
-        Classification(np.array([1, 0]), np.array([0.75, 0.25], np.float32)),
-    ],
-)
-def test_every_kind_of_result_is_drawn(result: Detections | Classification) -> None:
-    image = np.full((60, 80, 3), 128, np.uint8)
-    drawn = cv2.imdecode(
-        np.frombuffer(annotate(image, describe("p", result, NAMES, (60, 80))), np.uint8),
-        cv2.IMREAD_COLOR,
-    )
-    assert drawn.shape == (60, 80, 3)
-    assert np.abs(drawn.astype(int) - 128).max() > 60
-
-
-def test_colours_are_rgb_in_and_jpeg_out() -> None:
-    red = np.zeros((60, 80, 3), np.uint8)
-    red[:, :, 0] = 255
-    drawn = cv2.imdecode(
-        np.frombuffer(annotate(red, {"predictions": []}), np.uint8), cv2.IMREAD_COLOR_RGB
-    )
-    assert np.abs(drawn.astype(int) - (254, 0, 0)).max() < 5
