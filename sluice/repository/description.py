@@ -16,6 +16,8 @@ _DEFAULT_SIDE = 640
 _DEFAULT_CLASSIFIER_SIDE = 224
 _DEFAULT_STRIDE = 32
 _RTDETR = "RTDETRDecoder"
+_YOLOX_STRIDES = (8, 16, 32)
+_ULTRALYTICS_OUTPUT = "output0"  # YOLOX's exporter says `output`
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ class _Describer:
     def _as_grid(self, reading: Reading) -> Reading:
         """Return YOLOX's reading as layout grid where its grid is not applied in the graph."""
         grid = self._one_anchor_grid(reading)
-        if reading.task is not Task.DETECT or grid != (8, 16, 32):
+        if reading.task is not Task.DETECT or grid != _YOLOX_STRIDES:
             return reading
         table = self._trial.outputs[reading.outputs[0].name]
         if not trial.holds_offsets(table, grid, self._imgsz):
@@ -372,9 +374,10 @@ class _Describer:
         metadata = self._metadata
         if any((metadata.task, metadata.names, metadata.stride, metadata.head)):
             return False
-        return self._one_anchor_grid(reading) is not None and not trial.holds_one_objectness(
-            self._trial.outputs[reading.outputs[0].name]
-        )
+        name = reading.outputs[0].name
+        if self._one_anchor_grid(reading) != _YOLOX_STRIDES or name == _ULTRALYTICS_OUTPUT:
+            return False
+        return not trial.holds_one_objectness(self._trial.outputs[name])
 
     def _yolox(self) -> tuple[Placement, ChannelOrder, int]:
         """YOLOX: https://github.com/Megvii-BaseDetection/YOLOX/blob/main/yolox/data/data_augment.py"""

@@ -57,10 +57,10 @@ def holds_class_ids(array: Array) -> bool:
 def holds_fractions(array: Array) -> bool:
     """Return whether the boxes of `array` (N, K, 4 or more) are fractions of the canvas.
 
-    Boxes in pixels are greater than 2 in nearly every row. No row at all tells nothing: False.
+    A fraction comes from a sigmoid, so that none is above 1. Rows of zeros tell nothing: False.
     """
-    boxes = np.abs(array[..., :4].astype(np.float32))
-    return bool(boxes.any() and np.median(boxes.max(axis=-1)) <= 2)
+    boxes = array[..., :4].astype(np.float32)
+    return bool(boxes.any() and boxes.min() >= 0 and boxes.max() <= 1)
 
 
 def holds_offsets(array: Array, strides: tuple[int, ...], hw: tuple[int, int]) -> bool:

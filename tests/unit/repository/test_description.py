@@ -225,7 +225,8 @@ class TestNumbersOfOneRun:
         assert described({"o": rows}, overrides=given(names="ab")).layout is Layout.QUERIES
         rows[..., 5] = 1
         assert described({"o": rows}, overrides=given(names="ab")).layout is Layout.RANKED_QUERIES
-        rows[..., :4] = 300
+        rows[0, 0, :4] = 300
+        rows[0, 1:] = 0
         assert described({"o": rows}, overrides=given(names="ab")).layout is END
         rows[:] = 0
         assert described({"o": rows}, overrides=given(names="ab")).layout is END
@@ -250,8 +251,9 @@ class TestNumbersOfOneRun:
             assert description.pixel_max == 255
             assert any("YOLOX" in note for note in description.notes)
 
-    def test_yolov6_from_yolox_by_its_objectness(self) -> None:
+    def test_yolox_from_yolov6_by_the_objectness_and_from_ultralytics_by_a_name(self) -> None:
         table = grid_table((8, 16, 32), 640, 85, decoded=True)
+        assert described({"output0": table}, overrides=given()).letterbox is Placement.CENTRE
         table[..., 4] = 1
         description = described({"outputs": table}, overrides=given())
         assert description.layout is ANCHORS
