@@ -124,6 +124,8 @@ class Repository:
             version = self._number(new.name, number)
             if before:
                 before = self._adopt(before)
+            else:
+                self._require_free(new.name)
             self._journal.begin(new.name, version)
             with self._undone(new.name, before, version):
                 self._storage.put(new.name, version, new.files, new.render(version))
@@ -237,6 +239,18 @@ class Repository:
                 f" {following - 1} was the last; give --version {following} or a higher one"
             )
         return wanted or following
+
+    def _require_free(self, name: str) -> None:
+        """Raise RepositoryError where a Triton has this name from another repository.
+
+        Triton refuses a name that it finds twice. Undoing the change would unload the other model.
+        """
+        for label, models in self.states().items():
+            if name in models:
+                raise RepositoryError(
+                    f"Triton at {label} has a model {name!r} that is none of"
+                    f" {self._storage.location}; choose another --name"
+                )
 
     def _adopt(self, entry: Entry) -> Entry:
         """Bind a configuration that a person wrote to the version that it serves now.

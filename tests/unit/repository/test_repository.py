@@ -148,6 +148,14 @@ def test_a_new_model_that_is_refused_leaves_nothing(world: World) -> None:
     assert world.served() == [None, None]
 
 
+def test_a_model_of_another_repository_is_neither_replaced_nor_unloaded(world: World) -> None:
+    world.tritons[1].live["m"] = 7
+    with pytest.raises(RepositoryError, match=r"10\.0\.0\.2:8000 has a model 'm'.*another --name"):
+        world.add("one")
+    assert world.files() == []
+    assert [triton.live for triton in world.tritons] == [{}, {"m": 7}]
+
+
 def test_an_add_that_was_killed_is_cleaned_up_by_the_next(world: World) -> None:
     """Killed after the version's folder was written, and before the configuration was replaced."""
     world.add("one")
