@@ -34,7 +34,7 @@ from sluice.ledger.predictions import Ledger
 from sluice.outbound.guard import Guard
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.settings import Settings
-from sluice.stores import Stores
+from sluice.stores import Stores, watch_redis
 from sluice.webhooks.secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
@@ -109,6 +109,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         stores = Stores.open(settings, settings.redis.timeout_s)
         stack.push_async_callback(anyio.to_thread.run_sync, stores.close)
+        stack.callback(watch_redis(stores, settings).stop)
         events = RedisEvents(
             settings.redis_url,
             settings.queue.name,

@@ -11,6 +11,8 @@ from sluice.intake.doorbell import CeleryDoorbell, make_app
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import RedisLedger
 from sluice.redisio import connection
+from sluice.redisio.health import HealthWatch
+from sluice.redisio.names import Names
 from sluice.settings import Settings
 
 
@@ -81,3 +83,10 @@ def _open_blobs(
         timeout_s=max(timeout_s, settings.blobs.s3_timeout_s),
     )
     return None, s3.S3Blobs(bucket)
+
+
+def watch_redis(stores: Stores, settings: Settings) -> HealthWatch:
+    """Log what is wrong with the ledger's Redis, now and later, until the result's `stop`."""
+    watch = HealthWatch(stores.redis, Names(settings.queue.name))
+    watch.start()
+    return watch

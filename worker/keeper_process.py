@@ -12,7 +12,7 @@ from sluice.errors import SluiceError
 from sluice.intake.doorbell import Doorbell
 from sluice.ledger.predictions import Ledger
 from sluice.settings import QueueSettings, Settings
-from sluice.stores import Stores
+from sluice.stores import Stores, watch_redis
 from sluice.telemetry import configure_logging
 from worker.keeper import sweep_round
 
@@ -29,6 +29,7 @@ def main() -> None:
     settings = Settings.from_env()
     configure_logging()
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
+    watch_redis(stores, settings)
     alive_file = settings.worker.alive_file
     run_forever(
         stores.ledger,

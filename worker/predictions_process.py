@@ -14,7 +14,7 @@ from sluice.ledger.predictions import Ledger
 from sluice.outbound.fetch import Fetcher
 from sluice.outbound.guard import Guard
 from sluice.settings import Settings, TritonSettings
-from sluice.stores import Stores
+from sluice.stores import Stores, watch_redis
 from sluice.telemetry import configure_logging
 from sluice.vision.triton import Triton
 from worker import tasks
@@ -44,6 +44,7 @@ def main() -> None:
     ready_file = _path(settings.worker.ready_file)
     tasks.register(stores.celery, runner)
     _connect_signals(runner, watchdog, ready_file, settings.worker.grace_s)
+    watch_redis(stores, settings)
     watchdog.start()
     keeper.start()
     try:

@@ -16,6 +16,7 @@ from sluice.ledger.deliveries import RedisDeliveries
 from sluice.outbound.guard import Guard
 from sluice.outbound.transport import async_client
 from sluice.redisio import connection
+from sluice.redisio.health import HealthWatch
 from sluice.redisio.names import Names
 from sluice.settings import Settings
 from sluice.telemetry import configure_logging
@@ -48,6 +49,7 @@ async def serve(settings: Settings) -> None:
         connect_timeout_s=settings.redis.connect_timeout_s,
         timeout_s=settings.redis.worker_timeout_s,
     )
+    HealthWatch(client, Names(settings.queue.name)).start()
     limits = httpx.Limits(
         max_connections=settings.webhooks.concurrency, keepalive_expiry=_KEEP_ALIVE_S
     )

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from api.deps import BlobsDep, CatalogDep, LedgerDep, QueueLoadDep
 from api.metrics import CONTENT_TYPE
 from sluice.errors import Unavailable
+from sluice.redisio.health import without_addresses
 
 router = APIRouter(tags=["health"])
 
@@ -28,17 +29,28 @@ async def healthz() -> dict[str, str]:
     "/readyz", responses={503: {"description": "A service is unavailable; the answer names it."}}
 )
 async def readyz(ledger: LedgerDep, blobs: BlobsDep, catalog: CatalogDep) -> JSONResponse:
-    """Answers 200 while the ledger's Redis, the images' store and Triton can be reached."""
+    """Answers 200 while Redis and the images' store take writes, and Triton can be reached.
+
+    `warnings` says what endangers accepted predictions, such as a Redis that evicts.
+    """
     # Together, not in turn: each may take its whole timeout, and the probe has one too.
     checks = {
-        "redis": _check(anyio.to_thread.run_sync(ledger.backlog)),
-        "blobs": _check(anyio.to_thread.run_sync(blobs.get, "readyz")),
+        "blobs": _check(anyio.to_thread.run_sync(blobs.check)),
         "triton": _check(catalog.ready()),
     }
-    results = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+    health, answers = await asyncio.gather(
+        anyio.to_thread.run_sync(ledger.health), asyncio.gather(*checks.values())
+    )
+    redis = "; ".join(f"Redis {without_addresses(text)}" for text in health.faults) or "ok"
+    results = {"redis": redis, **dict(zip(checks, answers, strict=True))}
     ok = all(result == "ok" for result in results.values())
+    warnings = [f"Redis {text}" for text in health.warnings]
     return JSONResponse(
-        {"status": "ok" if ok else "unavailable", **results},
+        {
+            "status": "ok" if ok else "unavailable",
+            **results,
+            **({"warnings": warnings} if warnings else {}),
+        },
         HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE,
     )
 

@@ -1,12 +1,15 @@
 """Blobs: bytes under a key with a time to live. The input image and the annotated one."""
 
+import contextlib
 from typing import Protocol
 
 import redis
+from redis.exceptions import OutOfMemoryError
 
 from sluice.errors import BlobsUnavailable
 from sluice.redisio.connection import translated
 
+_PROBE_TTL_S = 60
 _AT_ONCE = 100  # keys in one command: Redis does nothing else meanwhile
 
 
@@ -15,6 +18,9 @@ class Blobs(Protocol):
 
     All methods raise BlobsUnavailable where the store is unavailable.
     """
+
+    def check(self) -> None:
+        """Raises BlobsUnavailable where the store does not answer, or takes no images."""
 
     def put(self, key: str, data: bytes, ttl_s: int) -> None:
         """Store `data` for `ttl_s` seconds; replaces what was there."""
@@ -48,6 +54,10 @@ class RedisBlobs:
 
     def __init__(self, client: "redis.Redis") -> None:
         self._redis = client
+
+    def check(self) -> None:
+        with translated(BlobsUnavailable), contextlib.suppress(OutOfMemoryError):
+            self._redis.set(stored_key("probe"), b"", ex=_PROBE_TTL_S)  # a full store still reads
 
     def put(self, key: str, data: bytes, ttl_s: int) -> None:
         with translated(BlobsUnavailable):

@@ -16,6 +16,7 @@ from sluice.ledger.record import from_record, to_record
 from sluice.ledger.scripts import load, script_limits
 from sluice.prediction import Claim, Prediction, Problem, Status, Submission
 from sluice.redisio.connection import translated
+from sluice.redisio.health import Health, examine
 from sluice.redisio.names import Names
 from sluice.redisio.scripts import Script, ScriptCall, run
 from sluice.settings import QueueSettings
@@ -115,6 +116,9 @@ class Ledger(Protocol):
 
     def backlog(self) -> int:
         """How many predictions are queued or running."""
+
+    def health(self) -> Health:
+        """Whether the store takes what the ledger writes, and what endangers the records."""
 
     def count_ahead(self, prediction_id: str) -> int | None:
         """How many predictions are claimed before this one, as far as is known now.
@@ -297,6 +301,9 @@ class RedisLedger:
         with translated():
             self._redis.zrem(self._names.unkept, prediction_id)
 
+    def health(self) -> Health:
+        return examine(self._redis, self._names)
+
     def backlog(self) -> int:
         with translated():
             return int(self._redis.zcard(self._names.live))
@@ -341,8 +348,11 @@ class RedisLedger:
         The answer is remembered for a moment: to ask costs as much as a write.
         """
         if time.monotonic() - self._memory_read_at > _MEMORY_CACHE_TTL_S:
-            memory: Any = self._redis.info("memory")
-            limit = memory["maxmemory"]
+            try:
+                memory: Any = self._redis.info("memory")
+            except redis.exceptions.NoPermissionError:  # reported by redisio/health.py
+                memory = {}
+            limit = memory.get("maxmemory")
             self._memory_used = memory["used_memory"] / limit if limit else 0.0
             self._memory_read_at = time.monotonic()
         return self._memory_used

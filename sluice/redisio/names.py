@@ -210,6 +210,14 @@ class Names:
     file_bytes = Key("file-bytes")
     """Hash: how many bytes each `key_name` holds; all together in the field `*`."""
 
+    # Health; see `sluice/redisio/health.py`.
+
+    probe = Key("probe")
+    """String, empty: written to learn whether Redis takes writes. Expires."""
+
+    probe_channel = Channel("probe")
+    """Channel: written to learn whether the user may publish. Has no readers."""
+
     # Rates; see `sluice/access/ratelimit.py`.
 
     rate = KeyFor("rate:<key_name>")

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
+from sluice.settings import redis_url
+
 
 class Group(BaseModel):
     """The base of all groups: immutable, without unknown fields, and silent about wrong values."""
@@ -39,6 +41,13 @@ class RedisSettings(Group):
         SecretStr("redis://127.0.0.1:6379/0"),
         description="URL of the ledger's Redis. Secret, since it may hold a password.",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: SecretStr) -> SecretStr:
+        redis_url.check(value.get_secret_value())
+        return value
+
     connect_timeout_s: float = Field(0.3, gt=0, description="Seconds to wait for a connection.")
     timeout_s: float = Field(
         0.5,
@@ -68,6 +77,14 @@ class BlobsSettings(Group):
             "The ledger's Redis is used where absent."
         ),
     )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not value.get_secret_value().startswith("s3://"):
+            redis_url.check(value.get_secret_value())
+        return value
+
     s3_endpoint: str | None = Field(
         None, description="Endpoint of an S3-compatible store: https://host:port. Absent for AWS."
     )

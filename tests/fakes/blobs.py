@@ -12,6 +12,9 @@ class MemoryBlobs:
         #: Each blob with the time at which it expires.
         self._blobs: dict[str, tuple[bytes, float]] = {}
 
+    def check(self) -> None:
+        pass
+
     def put(self, key: str, data: bytes, ttl_s: int) -> None:
         self._blobs[key] = (data, self._clock() + ttl_s)
 

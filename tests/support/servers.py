@@ -26,11 +26,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def redis_server(directory: Path) -> Iterator[str]:
+def redis_server(directory: Path, *arguments: str) -> Iterator[str]:
     """The URL of a new Redis that keeps an append-only file in `directory`."""
     port = free_port()
     command = [str(find_server()), "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
-    command += ["--dir", str(directory), "--appendonly", "yes"]
+    command += ["--dir", str(directory), "--appendonly", "yes", *arguments]
     with (
         (directory / "log").open("wb") as log,
         subprocess.Popen(command, stdout=log, stderr=log) as process,

@@ -7,7 +7,8 @@ local function move(prediction_id, to)
   local from, batch_id = prediction_fields(prediction_id, 'status', 'batch')
   if not from or not (ALLOWED[from] or {})[to] then return false end
   redis.call('HSET', prediction_key(prediction_id), 'status', to)
-  redis.call('PUBLISH', events_channel, prediction_id .. ' ' .. to)
+  -- A user without rights on the channel must not leave a half-changed record behind.
+  redis.pcall('PUBLISH', events_channel, prediction_id .. ' ' .. to)
   count_in_batch(batch_id, from, to)
   return true
 end

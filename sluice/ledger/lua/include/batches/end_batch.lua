@@ -16,5 +16,5 @@ local function end_batch(batch_id)
   redis.call('SET', gone_batch_key(batch_id), key_name, 'EX', gone_s)
   file_delivery('batch', batch_id, 'completed') -- after EXPIRE, which it may prolong
   local status = canceled_at and 'canceled' or 'succeeded'
-  redis.call('PUBLISH', events_channel, batch_id .. ' ' .. status)
+  redis.pcall('PUBLISH', events_channel, batch_id .. ' ' .. status)
 end

@@ -13,5 +13,5 @@ local function queue_delivery(delivery_id, receiver, at)
   local turn, key_name = exact(math.max(at, paused_until)), key_name_of(receiver)
   redis.call('ZADD', receivers_key(key_name), 'LT', turn, receiver)
   local changed = redis.call('ZADD', receiver_turns_key, 'LT', 'CH', turn, key_name)
-  if changed == 1 and at <= now then redis.call('PUBLISH', deliveries_news_channel, '') end
+  if changed == 1 and at <= now then redis.pcall('PUBLISH', deliveries_news_channel, '') end
 end
