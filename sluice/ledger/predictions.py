@@ -118,7 +118,7 @@ class Ledger(Protocol):
         """How many predictions are queued or running."""
 
     def health(self) -> Health:
-        """Whether the store takes what the ledger writes, and what endangers the records."""
+        """Return what keeps the store from taking writes, and what endangers the records."""
 
     def count_ahead(self, prediction_id: str) -> int | None:
         """How many predictions are claimed before this one, as far as is known now.
