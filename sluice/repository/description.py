@@ -10,14 +10,13 @@ from sluice.repository.anchors import usual_anchors
 from sluice.repository.metadata import Metadata
 from sluice.repository.onnx_file import GraphTensor, OnnxFile, channels_last, shown
 from sluice.repository.outputs import Clues, Reading
+from sluice.repository.preparation import YOLOX_STRIDES, usual_preparation
 from sluice.repository.trial import Trial
 
 _DEFAULT_SIDE = 640
 _DEFAULT_CLASSIFIER_SIDE = 224
 _DEFAULT_STRIDE = 32
 _RTDETR = "RTDETRDecoder"
-_YOLOX_STRIDES = (8, 16, 32)
-_ULTRALYTICS_OUTPUT = "output0"  # YOLOX's exporter says `output`
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,10 @@ class _Describer:
         sides = canvas if self._last else (canvas[2], *canvas[:2])
         self._trial = Trial(self._file, (max(self._batch, 1), sides[0], sides[1], sides[2]))
         names, reading = self._names_and_reading()
-        description = Description(
+        usual = usual_preparation(reading, self._imgsz, self._metadata, self._trial)
+        self._notes += [usual.note] if usual.note else []
+        anchors = self._anchors(reading)
+        return Description(
             task=reading.task,
             layout=reading.layout,
             names=names,
@@ -134,10 +136,12 @@ class _Describer:
             channels_last=self._last,
             extras=reading.extras,
             kpt_shape=self._keypoints(reading),
-            anchors=self._anchors(reading),
+            letterbox=self._overrides.letterbox or usual.letterbox,
+            channel_order=self._overrides.channel_order or usual.channel_order,
+            pixel_max=self._overrides.pixel_max or usual.pixel_max,
+            anchors=anchors,
+            notes=tuple(self._notes),
         )
-        description = self._with_preparation(description, reading)
-        return replace(description, notes=tuple(self._notes))
 
     def _image(self) -> GraphTensor:
         """Return the input with its number of channels."""
@@ -174,8 +178,8 @@ class _Describer:
         classify = self._task is Task.CLASSIFY or ranks == {2}
         side = _DEFAULT_CLASSIFIER_SIDE if classify else _DEFAULT_SIDE
         self._notes.append(
-            f"the graph takes any size and the file names none, so {side} x {side} pixels are used;"
-            " give --imgsz for another size"
+            "The graph takes any size, and the file names none."
+            f" {side} x {side} pixels are used; give --imgsz for another size."
         )
         return side, side
 
@@ -185,8 +189,8 @@ class _Describer:
         rounded = -(-side // stride) * stride
         if rounded != side:
             self._notes.append(
-                f"a side of {side} pixels is rounded up to {rounded}, a multiple of the stride"
-                f" {stride}"
+                f"A side of {side} pixels is rounded up to {rounded}, a multiple of the stride"
+                f" {stride}."
             )
         return rounded
 
@@ -197,7 +201,8 @@ class _Describer:
         try:
             found = self._by_values(outputs.choose(outputs.readings(sized, clues), sized, clues))
         except UnsupportedModel as error:
-            raise UnsupportedModel(". ".join((error.message, *self._metadata.notes))) from None
+            notes = (note.rstrip(".") for note in self._metadata.notes)
+            raise UnsupportedModel(". ".join((error.message, *notes))) from None
         if self._names is None:
             raise self._without_names(found)
         if len({(reading.task, reading.layout, reading.classes) for reading in found}) > 1:
@@ -207,7 +212,7 @@ class _Describer:
         if len(found) > 1:
             # YOLOv9's training graphs have two heads, and the second is the one to use.
             self._notes.append(
-                f"several outputs fit, and the last of them, {found[-1].outputs[0].name!r}, is used"
+                f"Several outputs fit, and the last of them is used: {found[-1].outputs[0].name}."
             )
         return self._names, found[-1]
 
@@ -215,7 +220,7 @@ class _Describer:
         counts = {reading.classes for reading in found}
         (count,) = counts if len(counts) == 1 else (None,)
         wanted = "classes" if count is None else outputs.counted(count)
-        reasons = "".join(f"; {note}" for note in self._metadata.notes)
+        reasons = "".join(f". {note.rstrip('.')}" for note in self._metadata.notes)
         return UnsupportedModel(
             f"the file names no classes; give --names with the names of its {wanted}, in the order"
             f" of their ids (the outputs are {outputs.labels(found)}){reasons}"
@@ -282,23 +287,13 @@ class _Describer:
 
     def _as_grid(self, reading: Reading) -> Reading:
         """Return YOLOX's reading as layout grid where its grid is not applied in the graph."""
-        grid = self._one_anchor_grid(reading)
-        if reading.task is not Task.DETECT or grid != _YOLOX_STRIDES:
+        grid = outputs.one_anchor_grid(reading, self._imgsz)
+        if reading.task is not Task.DETECT or grid != YOLOX_STRIDES:
             return reading
         table = self._trial.outputs[reading.outputs[0].name]
         if not trial.holds_offsets(table, grid, self._imgsz):
             return reading
         return replace(reading, layout=Layout.GRID)
-
-    def _one_anchor_grid(self, reading: Reading) -> tuple[int, ...] | None:
-        """Return the strides of a layout anchors with one anchor a cell, else None."""
-        if reading.layout is not Layout.ANCHORS:
-            return None
-        assert reading.outputs[0].shape is not None
-        match outputs.anchors_a_cell(reading.outputs[0].shape[1], self._imgsz):
-            case (1, strides):
-                return strides
-        return None
 
     def _keypoints(self, reading: Reading) -> tuple[int, int] | None:
         if reading.task is not Task.POSE:
@@ -327,9 +322,8 @@ class _Describer:
                 )
             whose, anchors = usual
             self._notes.append(
-                f"anchors are not in the graph, so those of {whose} are assumed;"
-                " give --anchors if the model was trained with others, or export it with its"
-                " whole head"
+                f"The graph does not hold its anchors, so those of {whose} are assumed."
+                " If the model was trained with others, give --anchors, or export its whole head."
             )
         if [len(level) for level in anchors] != [shape[1] for shape in shapes]:
             raise UnsupportedModel(
@@ -338,52 +332,3 @@ class _Describer:
                 " give --anchors with as many a map as its second side says"
             )
         return anchors
-
-    def _with_preparation(self, description: Description, reading: Reading) -> Description:
-        """Return the description with the way an image comes to the input."""
-        letterbox, order, pixel_max = self._usual_preparation(description, reading)
-        given = self._overrides
-        return replace(
-            description,
-            letterbox=given.letterbox or letterbox,
-            channel_order=given.channel_order or order,
-            pixel_max=given.pixel_max or pixel_max,
-        )
-
-    def _usual_preparation(
-        self, description: Description, reading: Reading
-    ) -> tuple[Placement, ChannelOrder, int]:
-        usual = (Placement.CENTRE, ChannelOrder.RGB, 1)
-        main = description.outputs[0].name
-        if description.layout in outputs.QUERIES:
-            return Placement.STRETCH, ChannelOrder.RGB, 1
-        if description.task is Task.CLASSIFY:
-            if trial.holds_logits(self._trial.outputs[main]):
-                self._notes.append(
-                    "the classifier gives logits, as YOLOv5's do; those are trained with colours"
-                    " normalised by mean and deviation, which Sluice does not do"
-                )
-            height, width = description.imgsz
-            return usual if height == width else (Placement.STRETCH, *usual[1:])
-        return self._yolox() if self._is_yolox(reading) else usual
-
-    def _is_yolox(self, reading: Reading) -> bool:
-        """Tell YOLOX from YOLOv6, whose objectness is 1, and from YOLOv5, which writes metadata."""
-        if reading.layout is Layout.GRID:
-            return True
-        metadata = self._metadata
-        if any((metadata.task, metadata.names, metadata.stride, metadata.head)):
-            return False
-        name = reading.outputs[0].name
-        if self._one_anchor_grid(reading) != _YOLOX_STRIDES or name == _ULTRALYTICS_OUTPUT:
-            return False
-        return not trial.holds_one_objectness(self._trial.outputs[name])
-
-    def _yolox(self) -> tuple[Placement, ChannelOrder, int]:
-        """YOLOX: https://github.com/Megvii-BaseDetection/YOLOX/blob/main/yolox/data/data_augment.py"""
-        self._notes.append(
-            "the outputs are YOLOX's, so images are placed at the top left, in BGR, from 0 to 255;"
-            " give --letterbox, --channel-order and --pixel-max for a model that takes them"
-            " otherwise"
-        )
-        return Placement.CORNER, ChannelOrder.BGR, 255

@@ -191,7 +191,7 @@ class _Reader:
     def _left_out(self, key: str, reason: str) -> None:
         text = self._properties.get(key, "")
         shown = text if len(text) <= 60 else f"{text[:60]}…"
-        self.notes.append(f"the file's metadata {key}={shown!r} is left out: {reason}")
+        self.notes.append(f"The file's metadata {key}={shown!r} is left out: {reason}.")
 
 
 def _literal(text: str) -> Any:

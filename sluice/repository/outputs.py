@@ -80,6 +80,16 @@ def anchors_a_cell(rows: int, hw: tuple[int, int]) -> tuple[int, tuple[int, ...]
     return None
 
 
+def one_anchor_grid(reading: Reading, hw: tuple[int, int]) -> tuple[int, ...] | None:
+    """Return the strides of a layout anchors with one anchor a cell, None for any other."""
+    shape = reading.outputs[0].shape
+    if reading.layout is Layout.ANCHORS and shape is not None:
+        match anchors_a_cell(shape[1], hw):
+            case (1, strides):
+                return strides
+    return None
+
+
 def readings(outputs: Sequence[GraphTensor], clues: Clues) -> list[Reading]:
     """Return all meanings that fit the sizes. Every shape is complete, with the batch axis."""
     floats = [tensor for tensor in outputs if tensor.dtype in _FLOATS and tensor.shape]

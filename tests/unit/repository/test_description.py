@@ -214,7 +214,7 @@ class TestTable:
     def test_the_last_of_two_whole_heads_is_used(self) -> None:
         description = described({"a": (1, 84, 8400), "b": (1, 84, 8400)}, metadata())
         assert [output.name for output in description.outputs] == ["b"]
-        assert any("'b', is used" in note for note in description.notes)
+        assert any("last of them is used: b." in note for note in description.notes)
 
 
 class TestNumbersOfOneRun:
