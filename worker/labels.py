@@ -185,6 +185,6 @@ def _name(name: str, class_id: int) -> str:
     return written if len(written) <= _NAME_CHARACTERS else f"{written[:_NAME_CHARACTERS]}…"
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=256)
 def _written(text: str, letters: int) -> lettering.Coverage:
     return lettering.draw(text, letters)

@@ -150,7 +150,7 @@ def _probe(number: int) -> ImageFont.FreeTypeFont | None:
         return None
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _face(number: int, size: int) -> ImageFont.FreeTypeFont:
     shaping = ImageFont.Layout.RAQM if _shapes() else ImageFont.Layout.BASIC
     return _open(number, size, shaping)
