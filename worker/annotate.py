@@ -102,7 +102,7 @@ def _fit(image: Pixels, encoding: _Encoding) -> tuple[Pixels, float]:
     )
     if scale == 1:
         return image, scale
-    size = (max(1, int(width * scale)), max(1, int(height * scale)))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), scale
 
 
