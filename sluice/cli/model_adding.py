@@ -15,15 +15,15 @@ from rich.markup import escape
 
 from sluice.cli.model_tools import ModelTools
 from sluice.errors import NotFound, RepositoryError, SluiceError
-from sluice.models import Layout, Task
-from sluice.repository import build, naming
+from sluice.models import Anchors, ChannelOrder, Layout, Placement, Task
+from sluice.repository import build, metadata, naming
 from sluice.repository.build import Built, Options
 from sluice.repository.config import Engine, Precision
 from sluice.repository.description import Description, Overrides
 from sluice.repository.download import download, is_url
 from sluice.repository.repository import Change, Version
 
-_Choice = TypeVar("_Choice", Task, Layout, Engine, Precision)
+_Choice = TypeVar("_Choice", Task, Layout, Placement, ChannelOrder, Engine, Precision)
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -34,6 +34,10 @@ def options(
     imgsz: str | None,
     layout: str | None,
     kpt_shape: str | None,
+    letterbox: str | None,
+    channel_order: str | None,
+    pixel_max: int | None,
+    anchors: str | None,
     fold: bool,
     precision: str,
     calibrate: Path | None,
@@ -50,6 +54,10 @@ def options(
             names=_names(names),
             imgsz=side,
             kpt_shape=_pair(kpt_shape, "--kpt-shape", "such as 17,3", twice=False),
+            letterbox=_choice(Placement, letterbox, "--letterbox"),
+            channel_order=_choice(ChannelOrder, channel_order, "--channel-order"),
+            pixel_max=pixel_max,
+            anchors=_anchors(anchors),
         ),
         fold=fold,
         engine=_choice(Engine, engine, "--engine") or Engine.OPENVINO,
@@ -277,13 +285,37 @@ def _choice(kind: type[_Choice], value: str | None, option: str) -> _Choice | No
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    """Names separated by commas, or by lines in the file of that path."""
+    """Names separated by commas, as a JSON list, or by lines in the file of that path."""
     if text is None:
         return None
-    path = Path(text)
-    if path.is_file():
-        return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
-    return tuple(name.strip() for name in text.split(","))
+    if text.lstrip().startswith(("[", "{")):
+        names = metadata.parse({"names": text}).names
+        if names is None:
+            raise RepositoryError('--names must be a,b,c, or ["a", "b"], or a file')
+        return names
+    if lines := _lines(Path(text)):
+        return tuple(line.strip() for line in lines if line.strip())
+    parts = (name.strip() for name in text.split(","))
+    return metadata.complete_names(dict(enumerate(parts)))
+
+
+def _lines(path: Path) -> list[str] | None:
+    try:
+        return path.read_text().splitlines() if path.is_file() else None
+    except OSError:  # many names are too long for a path
+        return None
+
+
+def _anchors(text: str | None) -> Anchors | None:
+    if text is None:
+        return None
+    try:
+        levels = json.loads(text)
+        return tuple(tuple((float(w), float(h)) for w, h in level) for level in levels)
+    except (TypeError, ValueError):
+        raise RepositoryError(
+            "--anchors must be a JSON list with a list of [width, height] for each map"
+        ) from None
 
 
 def _pair(

@@ -47,7 +47,9 @@ ModelName = Annotated[
 ]
 ClassNames = Annotated[
     str | None,
-    typer.Option(help="The classes' names in order: a,b,c, or a file with one a line."),
+    typer.Option(
+        help="The classes' names in order: a,b,c, a JSON list, or a file with one a line."
+    ),
 ]
 TaskName = Annotated[
     str | None, typer.Option(help="detect, segment, pose, obb or classify. Default: as it is read.")
@@ -61,6 +63,28 @@ LayoutName = Annotated[
 ]
 KptShape = Annotated[
     str | None, typer.Option(help="For pose: the number of keypoints, and 2 or 3 values: 17,3.")
+]
+LetterboxName = Annotated[
+    str | None,
+    typer.Option(
+        "--letterbox", help="The image's place: centre, corner or stretch. Default: as it is read."
+    ),
+]
+ChannelOrderName = Annotated[
+    str | None,
+    typer.Option(
+        "--channel-order", help="The colours of a float input: rgb or bgr. Default: as it is read."
+    ),
+]
+PixelMax = Annotated[
+    int | None,
+    typer.Option(help="White in a float input: 1 or 255. Default: as it is read."),
+]
+AnchorSizes = Annotated[
+    str | None,
+    typer.Option(
+        "--anchors", help="For raw maps: a JSON list for each map, [[width, height], …], in pixels."
+    ),
 ]
 Sha256 = Annotated[str | None, typer.Option(help="The file's SHA-256, required for a URL.")]
 NoFold = Annotated[
@@ -94,6 +118,10 @@ def add(
     imgsz: Imgsz = None,
     layout: LayoutName = None,
     kpt_shape: KptShape = None,
+    letterbox: LetterboxName = None,
+    channel_order: ChannelOrderName = None,
+    pixel_max: PixelMax = None,
+    anchors: AnchorSizes = None,
     sha256: Sha256 = None,
     no_fold: NoFold = False,
     precision: PrecisionName = "fp32",
@@ -115,6 +143,7 @@ def add(
 
         asked = options(
             names=names, task=task, imgsz=imgsz, layout=layout, kpt_shape=kpt_shape,
+            letterbox=letterbox, channel_order=channel_order, pixel_max=pixel_max, anchors=anchors,
             fold=not no_fold, precision=precision, calibrate=calibrate, engine=engine,
             tensorrt=tensorrt, max_batch=max_batch,
         )  # fmt: skip
@@ -133,6 +162,10 @@ def check(
     imgsz: Imgsz = None,
     layout: LayoutName = None,
     kpt_shape: KptShape = None,
+    letterbox: LetterboxName = None,
+    channel_order: ChannelOrderName = None,
+    pixel_max: PixelMax = None,
+    anchors: AnchorSizes = None,
     sha256: Sha256 = None,
     no_fold: NoFold = False,
     precision: PrecisionName = "fp32",
@@ -150,6 +183,7 @@ def check(
 
         asked = options(
             names=names, task=task, imgsz=imgsz, layout=layout, kpt_shape=kpt_shape,
+            letterbox=letterbox, channel_order=channel_order, pixel_max=pixel_max, anchors=anchors,
             fold=not no_fold, precision=precision, calibrate=calibrate, engine=engine,
             tensorrt=tensorrt, max_batch=max_batch,
         )  # fmt: skip

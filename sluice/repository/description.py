@@ -107,6 +107,11 @@ class _Describer:
         self._kpt_shape = overrides.kpt_shape or metadata.kpt_shape
         self._task = overrides.task or metadata.task
 
+        if self._kpt_shape and self._kpt_shape[1] not in (2, 3):
+            raise UnsupportedModel("--kpt-shape is KEYPOINTS,VALUES with 2 or 3 values for each")
+        if overrides.pixel_max not in (None, 1, 255):
+            raise UnsupportedModel("--pixel-max is 1 or 255")
+
         shape = file.image.shape
         assert shape is not None  # onnx_file.read has checked the input
         self._last = channels_last(shape)
