@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import cv2
 import pytest
@@ -36,7 +37,12 @@ SLUICE_QUEUE_VISIBILITY_TIMEOUT_S=10
 """
 
 
-def docker(*arguments: str, env: dict[str, str] | None = None, timeout_s: float = 900) -> str:
+def docker(
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    timeout_s: float = 900,
+    stdin: IO[bytes] | None = None,
+) -> str:
     """The output of a docker command. Raises AssertionError with docker's message."""
     ended = subprocess.run(
         ["docker", *arguments],
@@ -46,6 +52,7 @@ def docker(*arguments: str, env: dict[str, str] | None = None, timeout_s: float 
         env=env,
         timeout=timeout_s,
         check=False,
+        stdin=stdin or subprocess.DEVNULL,
     )
     assert ended.returncode == 0, f"docker {' '.join(arguments)}: {ended.stdout}{ended.stderr}"
     return ended.stdout
@@ -58,8 +65,14 @@ class Stack:
     url: str
     env: dict[str, str]
 
-    def compose(self, *arguments: str) -> str:
-        return docker("compose", "--project-name", self.project, *arguments, env=self.env)
+    def compose(self, *arguments: str, stdin: IO[bytes] | None = None) -> str:
+        command = ["compose", "--project-name", self.project, *arguments]
+        return docker(*command, env=self.env, stdin=stdin)
+
+    def models(self, *arguments: str, files: Path | None = None) -> str:
+        """Run `sluice models` in its service, with `files` as the folder that it starts in."""
+        mount = ["--volume", f"{files}:/in:ro"] if files else []
+        return self.compose("run", "--rm", "--no-TTY", *mount, "models", *arguments)
 
     def containers(self, service: str) -> list[dict[str, Any]]:
         """The service's containers as `docker inspect` describes them, in their numbers' order."""
@@ -142,7 +155,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(project, project, f"http://127.0.0.1:{port}", inherited | own)
     try:
         since = time.monotonic()
-        stack.compose("build")
+        stack.compose("--profile", "models", "build")
         log.info("built in %.1f s", time.monotonic() - since)
         since = time.monotonic()
         try:
@@ -154,7 +167,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
     finally:
         stack.compose("down", "--volumes", "--remove-orphans")
-        docker("image", "rm", "--force", f"sluice-api:{project}", f"sluice-worker:{project}")
+        images = [f"sluice-{target}:{project}" for target in ("api", "worker", "cli")]
+        docker("image", "rm", "--force", *images)
     label = f"label=com.docker.compose.project={project}"
     for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):
         assert docker(*kind, "--quiet", "--filter", label) == ""
