@@ -21,6 +21,12 @@ log = logging.getLogger(__name__)
 
 _MIN_REFRESH_INTERVAL_S = 1.0
 _REASON_CHARS = 500
+_STALE_TTLS = 2
+"""Times the list's time to live, after which a submission waits for a new list.
+
+`sluice models remove` waits as long before it counts the predictions that are left.
+"""
+_STALE_WAIT_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,13 @@ class TritonCatalog:
         await self._request("GET", "/v2/health/ready")
 
     async def check(self, name: str, parameters: Parameters, version: str | None = None) -> None:
+        stale = self._age_s() >= _STALE_TTLS * self._ttl_s
         models = await self._cached()
+        if stale and self._task:
+            # An api that nobody asked for a while must not accept work for a model that is gone.
+            # Triton may hang, so the wait is short.
+            await asyncio.wait({self._task}, timeout=_STALE_WAIT_S)
+            models = self._models
         if models is None:
             return
         try:
@@ -166,6 +178,8 @@ class TritonCatalog:
         }
         entries: dict[str, list[dict[str, str]]] = {}
         for entry in index:
+            if entry["name"].startswith("."):
+                continue  # `sluice models add` is writing a model
             entries.setdefault(entry["name"], []).append(entry)
         return {
             name: await self._describe(name, versions, runs) for name, versions in entries.items()

@@ -59,7 +59,9 @@ class SavedConfig:
     """The content of a `config.pbtxt`, as far as Sluice uses it."""
 
     version: int | None
-    """The version that it makes live; None where it leaves that to Triton."""
+    """The version that it describes; None where it leaves that to Triton."""
+    pinned: bool
+    """True where a policy says which versions Triton serves."""
     source: str
     """The same as in BuildOptions; empty in a configuration that a person wrote."""
     model: Model | UnsupportedModel
@@ -94,15 +96,7 @@ def retired(text: str) -> str:
 
 
 def pinned(text: str, version: int) -> str:
-    """A configuration that a person wrote, for this version alone.
-
-    Raises UnsupportedModel where it has a policy for versions already.
-    """
-    if "version_policy" in _parsed(text):
-        raise UnsupportedModel(
-            "the model's config.pbtxt was written by hand and has a version_policy;"
-            " add the file under another --name, or remove the model first"
-        )
+    """The same configuration, which has no policy for versions yet, for this version alone."""
     return (
         text.rstrip("\n")
         + f"\nversion_policy {{ specific {{ versions: [ {version} ] }} }}\n"
@@ -126,6 +120,7 @@ def parse(name: str, text: str) -> SavedConfig:
         model = error
     return SavedConfig(
         version=int(version) if version.isdecimal() else None,
+        pinned="version_policy" in config,
         source=parameters.get("sluice.source", ""),
         model=model,
         retired=parameters.get("sluice.retired") == "true",

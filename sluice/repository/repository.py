@@ -255,16 +255,25 @@ class Repository:
     def _adopt(self, entry: Entry) -> Entry:
         """Bind a configuration that a person wrote to the version that it serves now.
 
-        Otherwise Triton would take a new folder for its next version.
+        Otherwise Triton would take a new folder for its next version. A copy is kept for a
+        rollback.
         """
         if isinstance(entry.saved, UnsupportedModel):
             raise RepositoryError(f"model {entry.name!r} can't be changed: {entry.saved.message}")
-        if entry.saved.version is not None or not entry.versions:
+        if not entry.versions or entry.live is None:
             return entry
-        version = entry.versions[-1]
-        text = config.pinned(entry.text, version)
-        self._storage.write(f"{entry.name}/{version}/{CONFIG}", text.encode())
-        self._storage.write(f"{entry.name}/{CONFIG}", text.encode())
+        if entry.saved.pinned and entry.saved.version is None:
+            raise RepositoryError(
+                f"the config.pbtxt of {entry.name!r} was written by hand, and has a version_policy;"
+                " add the file under another --name, or remove the model first"
+            )
+        version = entry.live if entry.saved.pinned else entry.versions[-1]
+        text = entry.text if entry.saved.pinned else config.pinned(entry.text, version)
+        copy = f"{entry.name}/{version}/{CONFIG}"
+        if self._storage.read(copy) is None:
+            self._storage.write(copy, text.encode())
+        if not entry.saved.pinned:
+            self._storage.write(f"{entry.name}/{CONFIG}", text.encode())
         return self.entry(entry.name)
 
     def _previous(self, entry: Entry) -> int:

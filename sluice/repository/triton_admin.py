@@ -5,6 +5,7 @@ https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/pro
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ class TritonServer:
                 name=str(entry["name"]),
                 version=int(entry["version"]) if "version" in entry else None,
                 ready=entry.get("state") == "READY",
-                reason=_first_line(str(entry.get("reason", ""))),
+                reason=_on_one_line(str(entry.get("reason", ""))),
             )
             for entry in self._post("index").json()
         ]
@@ -166,11 +167,13 @@ def _type(response: httpx.Response) -> str:
 def _reason(response: httpx.Response) -> str:
     try:
         body: Any = response.json()
-        return _first_line(str(body["error"]))
+        return _on_one_line(str(body["error"]))
     except (ValueError, KeyError, TypeError):
         return f"status {response.status_code}"
 
 
-def _first_line(text: str) -> str:
-    """The reason without the traceback of a backend."""
-    return text.strip().partition("\n")[0][:_REASON_CHARS]
+def _on_one_line(text: str) -> str:
+    """The reason without a backend's traceback, and without OpenVINO's places in its sources."""
+    lines = [line.strip() for line in text.partition("\nAt:\n")[0].splitlines()]
+    lines = [re.sub(r"Exception from \S+:\d+:$", "", line).strip() for line in lines]
+    return " ".join(filter(None, lines))[:_REASON_CHARS]

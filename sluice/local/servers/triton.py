@@ -114,7 +114,7 @@ def failed_models(http_port: int) -> dict[str, str]:
     reasons = {
         str(entry["name"]): str(entry.get("reason", "")).split("\n")[0]
         for entry in index
-        if entry.get("state") != "READY"
+        if entry.get("state") != "READY" and not entry["name"].startswith(".")
     }
     return {name: reason or "not loaded" for name, reason in reasons.items()}
 

@@ -91,6 +91,22 @@ async def test_a_model_that_is_being_removed_takes_no_more_predictions() -> None
         await _catalog(triton).check("codes", Parameters())
 
 
+async def test_a_list_that_is_too_old_is_not_trusted() -> None:
+    triton = FakeTriton()
+    catalog = _catalog(triton, ttl_s=0.01)
+    await catalog.check("codes", Parameters())
+    triton.models.clear()
+    await asyncio.sleep(0.05)
+    with pytest.raises(UnknownModel):
+        await catalog.check("codes", Parameters())
+
+
+async def test_a_folder_that_is_being_written_is_no_model() -> None:
+    triton = FakeTriton(not_ready=[{"name": ".adding-m"}])
+    models, _ = await _catalog(triton).models()
+    assert "m" not in {listed.name.removeprefix(".adding-") for listed in models}
+
+
 async def test_a_model_that_is_not_loaded_has_a_reason() -> None:
     triton = FakeTriton(models={"codes": CODES})
     triton.not_ready = [

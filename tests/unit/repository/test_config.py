@@ -136,12 +136,12 @@ def test_a_retired_configuration_is_the_same_and_says_so() -> None:
 
 def test_a_configuration_by_hand_is_read_and_pinned() -> None:
     text = (ROOT / "model_repository" / "codes" / "config.pbtxt").read_text()
-    assert _read(text).version is None
+    assert (_read(text).version, _read(text).pinned) == (1, True)
     assert _model(text).names == ("qr_code", "barcode", "marker")
+    text = 'name: "m"  # no policy: Triton serves the newest version'
+    assert (_read(text).version, _read(text).pinned) == (None, False)
     pinned = config.pinned(text, 3)
-    assert _read(pinned).version == 3
-    with pytest.raises(UnsupportedModel, match="version_policy"):
-        config.pinned(pinned, 4)
+    assert (_read(pinned).version, _read(pinned).pinned) == (3, True)
 
 
 def test_a_text_that_triton_could_not_read_is_refused() -> None:

@@ -236,8 +236,15 @@ def test_without_triton_files_are_changed_only(world: World) -> None:
     assert world.files() == []
 
 
-def test_a_model_by_hand_gets_a_new_version_and_can_be_rolled_back(world: World) -> None:
-    world.by_hand("m", 3)
+POLICY = "version_policy { specific { versions: [3] } }\n"
+NUMBER = 'parameters { key: "sluice.version" value: { string_value: "3" } }\n'
+
+
+@pytest.mark.parametrize("lines", ["", NUMBER, POLICY + NUMBER])
+def test_a_model_by_hand_gets_a_new_version_and_can_be_rolled_back(
+    world: World, lines: str
+) -> None:
+    world.by_hand("m", 3, text=BY_HAND + lines)
     assert world.add("two").version == 4
     assert world.served() == ["two", "two"]
     assert world.repository.rollback("m").version == 3
@@ -247,7 +254,7 @@ def test_a_model_by_hand_gets_a_new_version_and_can_be_rolled_back(world: World)
 def test_a_model_by_hand_with_a_policy_is_left_alone(world: World) -> None:
     text = BY_HAND + "version_policy { all {} }\n"
     world.by_hand("m", 1, 2, text=text)
-    with pytest.raises(UnsupportedModel, match="version_policy"):
+    with pytest.raises(RepositoryError, match="version_policy"):
         world.add("two")
     assert world.storage.read("m/config.pbtxt") == text.encode()
     assert world.storage.versions("m") == [1, 2]
