@@ -118,7 +118,11 @@ def build(path: Path, options: Options, folder: Path) -> Built:
 def _quantized(
     file: OnnxFile, description: Description, options: Options
 ) -> tuple[OnnxFile, Description]:
-    raise UnsupportedModel("int8 can't be made yet; leave --precision out")
+    # Imported here: quantization brings packages that nothing else needs.
+    from sluice.repository import quantize  # noqa: PLC0415
+
+    assert options.calibrate is not None
+    return quantize.quantize(file, description, options.calibrate)
 
 
 def _save(original: OnnxFile, served: OnnxFile, folder: Path) -> dict[str, Path]:
