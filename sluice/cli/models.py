@@ -136,7 +136,7 @@ def add(
 ) -> None:
     """Add models, or new versions of them: read, fold, prove, write, load, try.
 
-    A new version answers only once every Triton has run it. Until then the old one serves.
+    The old version serves until Triton has loaded the new one. If a Triton refuses, all go back.
     """
     with _tools(repository, state) as tools:
         from sluice.cli.model_adding import Adding, Request, options  # noqa: PLC0415 - as in `_tools`
