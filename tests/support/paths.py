@@ -12,3 +12,11 @@ NO_GOLDEN = (
     if (GOLDEN / "golden.json").exists()
     else f"no reference results at {GOLDEN}; SLUICE_GOLDEN names another place"
 )
+
+# Requests as people really send them, with the right answers.
+CASES = Path(os.environ.get("SLUICE_CASES", ROOT.parent / "shared" / "cases"))
+NO_CASES = (
+    None
+    if (CASES / "cases.json").exists()
+    else f"no cases at {CASES}; SLUICE_CASES names another place"
+)

@@ -1,0 +1,1 @@
+"""The cases beside the checkout: requests, and the right answers to them."""
