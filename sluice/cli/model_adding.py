@@ -244,19 +244,24 @@ def _sentence(built: Built) -> str:
     """A model in a line."""
     description = built.description
     height, width = description.imgsz
-    layout = description.raw_layout or description.layout
-    folded = "folded" if built.folded else "as it came"
-    return (
-        f"{description.task}, {len(description.names)} classes, {width} x {height},"
-        f" {layout}, {folded}"
-    )
+    parts = [description.task, f"{len(description.names)} classes", f"{width} x {height}"]
+    if layout := _layout(description):
+        parts.append(layout)
+    return ", ".join([*parts, "folded" if built.folded else "as it came"])
+
+
+def _layout(description: Description) -> str | None:
+    """The layout of the graph as it came; a classifier has none."""
+    if description.task is Task.CLASSIFY:
+        return None
+    return description.raw_layout or description.layout
 
 
 def _facts(description: Description) -> dict[str, Any]:
     """A model as JSON."""
     return {
         "task": description.task,
-        "layout": description.raw_layout or description.layout,
+        "layout": _layout(description),
         "classes": list(description.names),
         "imgsz": list(description.imgsz),
         "batch": description.batch,
@@ -269,7 +274,7 @@ def _files(source: str) -> list[str]:
     path = Path(source)
     if is_url(source) or not path.is_dir():
         return [source]
-    found = sorted(str(file) for file in path.iterdir() if file.suffix.lower() == ".onnx")
+    found = sorted(str(file) for file in path.glob("*.[oO][nN][nN][xX]") if file.is_file())
     if not found:
         raise NotFound(f"there is no .onnx file in {source}")
     return found

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sluice.cli.model_tools import ModelTools
 from sluice.errors import UnsupportedModel
-from sluice.models import Layout, Model
+from sluice.models import Layout, Model, Task
 from sluice.repository.config import SavedConfig
 from sluice.repository.repository import Change, Entry
 
@@ -68,7 +68,7 @@ def _facts(entry: Entry, states: _States) -> dict[str, Any]:
         "version": entry.live,
         "versions": list(entry.versions),
         "task": model and model.task,
-        "layout": model and (model.raw_layout or model.layout),
+        "layout": _layout(model),
         "classes": list(model.names) if model else None,
         "imgsz": list(model.imgsz) if model else None,
         "folded": model.layout is Layout.CANDIDATES or _is_bytes(model) if model else None,
@@ -78,6 +78,13 @@ def _facts(entry: Entry, states: _States) -> dict[str, Any]:
             address: _state(models.get(entry.name), entry) for address, models in states.items()
         },
     }
+
+
+def _layout(model: Model | None) -> str | None:
+    """The layout of the graph as it came; a classifier has none."""
+    if model is None or model.task is Task.CLASSIFY:
+        return None
+    return model.raw_layout or model.layout
 
 
 def _is_bytes(model: Model) -> bool:

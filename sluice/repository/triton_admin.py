@@ -20,6 +20,7 @@ Resolve = Callable[[str, int], Sequence[str]]
 _CONNECT_TIMEOUT_S = 2.0
 _READ_TIMEOUT_S = 5.0
 _REASON_CHARS = 500
+_NOT_FOUND = "failed to poll from model repository"
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ class TritonServer:
     def _change(self, name: str, action: str) -> None:
         response = self._post(f"models/{name}/{action}", timeout_s=self._load_timeout_s)
         if not response.is_success:
-            raise RepositoryError(
-                f"Triton at {self.label} does not {action} {name!r}: {_reason(response)}"
-            )
+            reason = _reason(response)
+            if _NOT_FOUND in reason:
+                reason += "; does its --model-repository name the repository that is changed?"
+            raise RepositoryError(f"Triton at {self.label} does not {action} {name!r}: {reason}")
 
     def _post(self, path: str, timeout_s: float = _READ_TIMEOUT_S) -> httpx.Response:
         timeout = httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S)

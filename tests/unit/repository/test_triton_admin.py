@@ -32,6 +32,9 @@ class Handler(BaseHTTPRequestHandler):
                 "Exception from src/frontend.cpp:54:\nno such operator\n\n\nAt:\n  x"
             )
             self._answer(400, json.dumps({"error": error}))
+        elif self.path == "/v2/repository/models/elsewhere/load":
+            error = "failed to load 'elsewhere', failed to poll from model repository"
+            self._answer(500, json.dumps({"error": error}))
         elif self.path == "/v2/repository/models/odd/load":
             self._answer(404, "not found", "text/plain")
         else:
@@ -95,6 +98,11 @@ def test_tritons_reason_is_told_without_its_traceback(triton: TritonServer) -> N
         RepositoryError, match=r"127.*does not load 'broken': load.*'broken': no such operator$"
     ):
         triton.load("broken")
+
+
+def test_a_triton_of_another_repository_is_told(triton: TritonServer) -> None:
+    with pytest.raises(RepositoryError, match="does its --model-repository name the repository"):
+        triton.load("elsewhere")
 
 
 def test_a_server_that_is_no_triton_is_told(triton: TritonServer) -> None:
