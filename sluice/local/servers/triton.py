@@ -96,6 +96,7 @@ def environment(env: TritonEnv, directory: Path, base: Mapping[str, str]) -> dic
         "PYTHONUNBUFFERED": "1",
         "CUDA_VISIBLE_DEVICES": "-1",
         "OPENBLAS_NUM_THREADS": "1",  # otherwise numpy starts idle threads for each model
+        "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime would report its use to its maker
     }
 
 
