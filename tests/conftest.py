@@ -1,5 +1,6 @@
 """Fixtures of all tests. A real server is started once a session, on a free port."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import redis
 
 from tests.support.paths import GOLDEN, NO_GOLDEN
 from tests.support.servers import redis_server
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # some tests import ONNX Runtime before Sluice
 
 # Examples are the same on every run, and may take any time: a slow machine fails no test, and a
 # failure comes again.
