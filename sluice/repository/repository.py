@@ -241,12 +241,19 @@ class Repository:
         return wanted or following
 
     def _require_free(self, name: str) -> None:
-        """Raise RepositoryError where a Triton has this name from another repository.
+        """Raise RepositoryError where undoing a change would cost a model of somebody else's.
 
-        Triton refuses a name that it finds twice. Undoing the change would unload the other model.
+        A person may have begun a folder of this name. A Triton may have the name from another
+        repository: Triton refuses a name that it finds twice, and undoing would unload the model.
         """
+        if name in self._storage.models():
+            raise RepositoryError(
+                f"{self._storage.location} has a folder {name!r} without a config.pbtxt;"
+                " move it away, or choose another --name"
+            )
         for label, models in self.states().items():
-            if name in models:
+            ready, _ = models.get(name, ([], ""))
+            if ready:
                 raise RepositoryError(
                     f"Triton at {label} has a model {name!r} that is none of"
                     f" {self._storage.location}; choose another --name"

@@ -251,6 +251,14 @@ def test_a_model_by_hand_gets_a_new_version_and_can_be_rolled_back(
     assert world.served() == ["by hand", "by hand"]
 
 
+def test_a_folder_that_a_person_began_is_left_alone(world: World) -> None:
+    (world.folder / "m" / "1").mkdir(parents=True)
+    (world.folder / "m" / "1" / "model.onnx").write_text("mine")
+    with pytest.raises(RepositoryError, match=r"without a config\.pbtxt"):
+        world.add("one")
+    assert world.files() == ["m/1/model.onnx"]
+
+
 def test_a_model_by_hand_with_a_policy_is_left_alone(world: World) -> None:
     text = BY_HAND + "version_policy { all {} }\n"
     world.by_hand("m", 1, 2, text=text)
