@@ -83,7 +83,7 @@ PixelMax = Annotated[
 AnchorSizes = Annotated[
     str | None,
     typer.Option(
-        "--anchors", help="For raw maps: a JSON list for each map, [[width, height], …], in pixels."
+        "--anchors", help="For raw maps: for each map a JSON list of widths and heights, in pixels."
     ),
 ]
 Sha256 = Annotated[str | None, typer.Option(help="The file's SHA-256, required for a URL.")]

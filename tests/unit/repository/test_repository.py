@@ -1,6 +1,7 @@
 """Adding, going back and removing, in a folder, with Tritons in memory."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -173,6 +174,69 @@ def test_an_add_that_was_killed_when_it_was_live_stays(world: World) -> None:
     (world.folder / ".sluice.json").write_text('{"m": {"last": 2, "adding": 2}}')
     assert world.add("two").changed is False
     assert world.storage.versions("m") == [1, 2]
+
+
+class DyingFolder(Folder):
+    """A folder whose process is killed at the n-th change, before it or after it."""
+
+    changes_left = 0
+    after = False
+
+    def _count(self, change: Callable[[], None]) -> None:
+        self.changes_left -= 1
+        last = self.changes_left == 0
+        if last and not self.after:
+            os._exit(9)
+        change()
+        if last:
+            os._exit(9)
+
+    def write(self, path: str, data: bytes) -> None:
+        self._count(lambda: super(DyingFolder, self).write(path, data))
+
+    def put(self, name: str, version: int, files: Mapping[str, Path], config: str) -> None:
+        self._count(lambda: super(DyingFolder, self).put(name, version, files, config))
+
+    def delete_version(self, name: str, version: int) -> None:
+        self._count(lambda: super(DyingFolder, self).delete_version(name, version))
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_command_may_be_killed_at_any_change(tmp_path: Path, first: bool, after: bool) -> None:
+    """The served version is whole, and the next command goes on as if nothing had been."""
+    for change in range(1, 20):
+        (tmp_path / str(change)).mkdir()
+        world = World(tmp_path / str(change))
+        if not first:
+            world.add("one")
+        if not _killed(world, change, after):
+            assert change > 3
+            return
+        entry = next(iter(world.repository.entries()), None)
+        live = world._read(f"m/{entry.live}/model.onnx") if entry else None
+        assert live in ({None, "two"} if first else {"one", "two"})
+        assert world.add("three", keep=0).changed
+        assert world.files() == [
+            f"m/{world.tritons[0].live['m']}/config.pbtxt",
+            f"m/{world.tritons[0].live['m']}/model.onnx",
+            "m/config.pbtxt",
+        ]
+    pytest.fail("the command makes no end of changes")
+
+
+def _killed(world: World, change: int, after: bool) -> bool:
+    """Add `two` in a process that is killed at a change. False where it made fewer changes."""
+    child = os.fork()
+    if child == 0:
+        dying = DyingFolder(world.folder)
+        dying.changes_left, dying.after = change, after
+        world.repository = Repository(dying, world.tritons, world._try)  # type: ignore[arg-type]
+        try:
+            world.add("two", keep=0)
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
 def test_going_back_and_forth(world: World) -> None:
