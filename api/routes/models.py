@@ -85,7 +85,7 @@ async def versions(owner: Owner, model: ModelDep) -> VersionPage:
 async def version(owner: Owner, version: str, model: ModelDep) -> VersionAnswer:
     """The model's version by its id, for Replicate's clients."""
     latest = model.latest_version
-    if latest is None or version != latest.id:
+    if latest is None or version not in (latest.id, model.version):
         raise NotFound(
             f"model {model.name!r} has no version {version!r}; "
             + (f"it has {latest.id}" if latest else "it is not loaded")

@@ -138,7 +138,7 @@ def test_a_body_of_100_mb_is_refused_early(live: Live) -> None:
         ),
         ({"input": {"image": _uri(JPEG), "classes": [3]}}, ["no class 3"]),
         (
-            {"input": {"image": _uri(JPEG)}, "model": "codes", "version": "other"},
+            {"input": {"image": _uri(JPEG)}, "model": "codes", "version": "sluice/other"},
             ["not two different"],
         ),
         ([], ["object"]),

@@ -69,10 +69,11 @@ async def test_a_version_of_a_model_can_be_submitted_to(http: httpx.AsyncClient)
     assert "confidence" in schemas["Input"]["properties"]
     assert schemas["Output"]["type"] == "object"
     assert (await http.get("/v1/models/sluice/codes/versions/codes")).json() == version
-    other = await http.get("/v1/models/sluice/codes/versions/3")
+    assert (await http.get("/v1/models/sluice/codes/versions/3")).json() == version
+    other = await http.get("/v1/models/sluice/codes/versions/4")
     assert (other.status_code, other.json()["detail"]) == (
         404,
-        "model 'codes' has no version '3'; it has codes",
+        "model 'codes' has no version '4'; it has codes",
     )
     assert (await http.get("/v1/models/sluice/broken/versions")).json()["results"] == []
 
