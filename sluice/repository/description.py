@@ -127,6 +127,11 @@ class _Describer:
         sides = canvas if self._last else (canvas[2], *canvas[:2])
         self._trial = Trial(self._file, (max(self._batch, 1), sides[0], sides[1], sides[2]))
         names, reading = self._names_and_reading()
+        if reading.layout is Layout.ROWS and self._batch == -1:
+            # Rows of all images are in one output, which no batcher can cut: one image a run.
+            self._batch = 1
+            assert image.shape is not None
+            image = replace(image, shape=(1, *image.shape[1:]))
         usual = usual_preparation(reading, self._imgsz, self._metadata, self._trial)
         self._notes += [usual.note] if usual.note else []
         anchors = self._anchors(reading)

@@ -200,7 +200,10 @@ class TestTable:
             declared={"o": ("rows", 7)},
         )
         made.graph.node.append(helper.make_node("NonMaxSuppression", ["a", "b"], ["c"]))
-        assert described(made, overrides=given()).layout is Layout.ROWS
+        description = described(made, overrides=given())
+        assert description.layout is Layout.ROWS
+        assert description.batch == 1
+        assert description.input.shape == (1, 3, 640, 640)
 
     def test_a_classifier_of_seven_classes_is_none_of_rows(self) -> None:
         description = described(
