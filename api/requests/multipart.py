@@ -17,7 +17,7 @@ Body = bytes | mmap
 
 MAX_FIELDS = 1100  # a thousand of them may be classes
 FIELDS_BYTES = 65_536  # for all fields of a form that are no images
-_HEAD_BYTES = 8192  # for the headers of one part
+_HEAD_BYTES = 4096  # for the headers of one part
 _BOUNDARY_BYTES = 256
 _MISSES = 1000  # lines that begin like a boundary and are none
 _WINDOW_BYTES = 4_000_000  # one search holds the interpreter's lock

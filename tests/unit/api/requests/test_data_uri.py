@@ -64,6 +64,15 @@ def test_a_refusal_says_what_is_wrong(uri: str, words: str) -> None:
         read_image(uri)
 
 
+def test_only_white_space_is_no_image_and_more_escapes_than_needed_are_refused() -> None:
+    for text in ("", " ", "\n" * 3000, "\ufeff"):
+        with pytest.raises(InvalidInput, match="give a data URI"):
+            read_image(text)
+    assert read_image(HEAD + PLAIN + " " * 3000) == IMAGE
+    with pytest.raises(InvalidInput, match="percent-encoded"):
+        read_image(HEAD + "!" + "%" * 2_000_001)
+
+
 @pytest.mark.parametrize("shift", range(4))
 def test_escapes_on_the_edge_of_a_piece_stay_whole(shift: int) -> None:
     data = b"\xff\xd8\xff" + bytes(700_000)
