@@ -15,7 +15,7 @@ def configure_logging(level: str = "INFO") -> None:
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # Pillow warns about odd headers; `sluice/images.py` judges them itself.
+    # Pillow warns about odd headers; `sluice/images/` judges them itself.
     warnings.filterwarnings("ignore", module="PIL")
     # httpx logs every request, and health checks make one every few seconds.
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from sluice.vision.canvas import fill
 from sluice.vision.triton import ModelReplaced, Slot
 from worker.annotate import annotate
 from worker.decode import decode
+from worker.memory import MemoryBudget
 from worker.output import describe
 
 # Of the model, in one attempt. More would be a fault of what replaces it.
@@ -71,6 +72,8 @@ class Pipeline:
     """How long an annotated image is kept."""
     fetch: Callable[[str], bytes]
     """Returns the bytes at a URL; see `sluice.outbound.fetch`."""
+    memory: MemoryBudget = field(default_factory=MemoryBudget)
+    """Bounds the decoding on all threads together."""
 
     def run(self, prediction: Prediction, stages: Stages) -> dict[str, Any]:
         """Return the prediction's output. With `visualize`, the annotated image is stored first.
@@ -81,7 +84,7 @@ class Pipeline:
             with stages("fetch"):
                 data = self._image(prediction)
             with stages("decode"):
-                image = decode(data, self.max_pixels)
+                image = decode(data, self.max_pixels, self.memory)
             output, task = self._run_model(prediction, image, stages)
             if prediction.parameters.visualize:
                 with stages("annotate"):

@@ -19,6 +19,7 @@ from sluice.telemetry import configure_logging
 from sluice.vision.triton import Triton
 from worker import tasks
 from worker.keeper import Keeper
+from worker.memory import MemoryBudget
 from worker.pipeline import Pipeline
 from worker.runner import Runner
 from worker.watchdog import LeaseWatchdog
@@ -89,6 +90,7 @@ def _pipeline(blobs: Blobs, triton: Triton, settings: Settings) -> Pipeline:
         max_pixels=settings.limits.max_pixels,
         annotated_ttl_s=settings.blobs.result_ttl_s,
         fetch=fetcher.get,
+        memory=MemoryBudget(settings.worker.decode_bytes),
     )
 
 

@@ -230,7 +230,8 @@ class LimitsSettings(Group):
         50_000_000,
         gt=0,
         description=(
-            "Maximum pixels of an image, width times height. A worker holds 3 bytes for each pixel."
+            "Maximum pixels of an image, width times height. "
+            "A worker holds 3 bytes for each pixel; SLUICE_WORKER_DECODE_BYTES bounds the decoding."
         ),
     )
     upload_idle_s: float = Field(
@@ -464,6 +465,14 @@ class WorkerSettings(Group):
         description=(
             "Seconds that running predictions may still take after SIGTERM. "
             "The rest is queued again."
+        ),
+    )
+    decode_bytes: int = Field(
+        512 * 2**20,
+        ge=1,
+        description=(
+            "Bytes that the decoding of images may take in one process, all threads together. "
+            "An image that needs more is decoded alone."
         ),
     )
     opencv_threads: int = Field(

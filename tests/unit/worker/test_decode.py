@@ -114,7 +114,7 @@ def test_a_damaged_file_is_not_an_image(scene: Image.Image) -> None:
     noise = Image.effect_noise((200, 150), 100)
     data = bytearray(_file(noise, "PNG"))
     data[len(data) // 2 : len(data) // 2 + 100] = bytes(100)
-    with pytest.raises(NotAnImage, match="PNG can't be decoded"):
+    with pytest.raises(NotAnImage, match="the checksum of its chunk IDAT is wrong"):
         decode(bytes(data), LIMIT)
 
 
