@@ -95,7 +95,8 @@ def wait_s(request: Request, max_wait_s: float) -> float:
     Of several preferences the first `wait` counts. A preference that is not understood is ignored,
     as the RFC demands. Raises InvalidInput for a wrong `wait` in the query.
     """
-    if request.scope["query_string"] and (text := request.query_params.get("wait")):
+    text = request.query_params.get("wait") if request.scope["query_string"] else None
+    if text is not None:
         return min(max_wait_s, _seconds(text))
     for preference in ",".join(request.headers.getlist("prefer")).split(","):
         name, _, value = preference.partition(";")[0].partition("=")

@@ -155,7 +155,7 @@ async def test_wait_in_the_query_holds_the_answer(http: httpx.AsyncClient) -> No
         answer = await http.post(f"{url}?wait=0.1&confidence=0.5", content=JPEG, headers=RAW)
         assert (answer.status_code, answer.json()["input"]["confidence"]) == (202, 0.5)
         assert answer.headers["preference-applied"] == "wait=0.1"
-        for wrong in ("soon", "-1", "nan", "inf"):
+        for wrong in ("", "soon", "-1", "nan", "inf"):
             answer = await http.post(f"{url}?wait={wrong}", content=JPEG, headers=RAW)
             assert (answer.status_code, "wait: " in answer.json()["detail"]) == (422, True)
 
