@@ -55,7 +55,8 @@ LABEL org.opencontainers.image.title="sluice-worker" org.opencontainers.image.de
 # For labels on annotated images: FriBiDi, with which Pillow shapes Arabic, Hindi and Thai, and a
 # font for Chinese, Japanese and Korean. Both together have 5 MB.
 USER root
-RUN apt-get update && apt-get install --yes --no-install-recommends fonts-wqy-microhei libfribidi0 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install --yes --no-install-recommends fonts-wqy-microhei libfribidi0 \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 USER 10001:10001
 # A process runs several predictions on its own threads. Libraries that start more threads would
 # compete with them.
