@@ -16,11 +16,13 @@ COPY pyproject.toml README.md LICENSE ./
 COPY sluice sluice
 COPY api api
 COPY worker worker
+# Of pymupdf-fonts, the fonts that worker/lettering.py names stay.
 RUN pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && for name in api worker cli; do \
       pip --python "/opt/$name/bin/python" install --no-deps --no-index /wheels/*.whl || exit 1; \
     done \
  && find /opt/api /opt/worker /opt/cli -type d \( -name tests -o -path '*/onnx/backend/test' \) -prune -exec rm -r {} + \
+ && find /opt/worker /opt/cli -path '*/pymupdf_fonts/*' -type f ! -name '__init__.*' ! -name 'FiraGO_Regular.*' ! -name 'NotoSansSymbols*' -delete \
  && strip --strip-debug /opt/worker/lib/python3*/site-packages/ml_dtypes/*.so /opt/cli/lib/python3*/site-packages/ml_dtypes/*.so
 
 FROM python:3.13-slim-trixie AS runtime
@@ -53,7 +55,7 @@ ENTRYPOINT ["python", "-m", "api"]
 FROM runtime AS worker
 LABEL org.opencontainers.image.title="sluice-worker" org.opencontainers.image.description="Sluice's workers"
 # For labels on annotated images: FriBiDi, with which Pillow shapes Arabic, Hindi and Thai, and a
-# font for Chinese, Japanese and Korean. Both together have 5 MB.
+# font for Chinese, Japanese and Korean. Both together have 6 MB.
 USER root
 RUN apt-get update && apt-get install --yes --no-install-recommends fonts-wqy-microhei libfribidi0 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
