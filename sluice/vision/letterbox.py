@@ -39,6 +39,7 @@ class Letterbox:
     """The scaled image's first row on the canvas."""
     left: int
     """The scaled image's first column on the canvas."""
+    placement: Placement = Placement.CENTRE
 
     @classmethod
     def fit(
@@ -53,12 +54,12 @@ class Letterbox:
         """
         _check_sides(source_hw, network_hw)
         if placement is Placement.STRETCH:
-            return cls(source_hw, network_hw, network_hw, 0, 0)
+            return cls(source_hw, network_hw, network_hw, 0, 0, placement)
         scale = min(network_hw[0] / source_hw[0], network_hw[1] / source_hw[1])
         # The short side of a very long image may scale to less than one pixel.
         if placement is Placement.CORNER:  # YOLOX cuts fractions of a pixel off
             height, width = (max(1, int(side * scale)) for side in source_hw)
-            return cls(source_hw, network_hw, (height, width), 0, 0)
+            return cls(source_hw, network_hw, (height, width), 0, 0, placement)
         height, width = (max(1, round(side * scale)) for side in source_hw)
         # The 0.1 decides halves: 2.5 px become 2 at the top or left, and 3 on the other side.
         top = round((network_hw[0] - height) / 2 - 0.1)
@@ -69,8 +70,14 @@ class Letterbox:
     def scale_xy(self) -> tuple[float, float]:
         """Network pixels per source pixel, along x and along y.
 
-        Rounded sides make the two differ a little.
+        Rounded sides make the two differ a little. YOLOX, whose images are in the corner, maps
+        back by one number, which its sides were cut from.
         """
+        if self.placement is Placement.CORNER:
+            scale = min(
+                self.network_hw[0] / self.source_hw[0], self.network_hw[1] / self.source_hw[1]
+            )
+            return scale, scale
         return self.resized_hw[1] / self.source_hw[1], self.resized_hw[0] / self.source_hw[0]
 
     def apply(self, image: Pixels, out: Pixels | None = None) -> Pixels:

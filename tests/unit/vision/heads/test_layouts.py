@@ -181,6 +181,15 @@ def test_each_placement_maps_corners_back(
     assert view.to_source(corners).tolist() == [[0, 0], [200, 100]]
 
 
+def test_an_image_in_the_corner_is_mapped_back_by_one_number() -> None:
+    """333 x 97 px on 320 px: 93.21 rows are cut to 93, and still 0.961 px are one pixel."""
+    view = Letterbox.fit((97, 333), (320, 320), Placement.CORNER)
+    assert view.resized_hw == (93, 320)
+    assert view.to_source(np.array([[320, 93]], np.float32), clip=False)[0] == pytest.approx(
+        [333, 93 * 333 / 320]
+    )
+
+
 def test_a_grey_image_has_one_channel() -> None:
     image = np.arange(200, dtype=np.uint8).reshape(10, 20, 1)
     canvas = Letterbox.fit((10, 20), (32, 32)).apply(image)
