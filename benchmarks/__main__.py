@@ -3,16 +3,17 @@
 import argparse
 import sys
 
-from benchmarks import accept, price, road, soak, webhooks
+from benchmarks import accept, fold, price, road, soak, webhooks
 
 ALL = {
     "road": road.main,
     "price": price.main,
     "accept": accept.main,
     "webhooks": webhooks.main,
+    "fold": fold.main,
     "soak": soak.main,
 }
-DEFAULT = ["road", "price", "accept", "webhooks"]
+DEFAULT = ["road", "price", "accept", "webhooks", "fold"]
 
 
 def title(name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from sluice.errors import UnsupportedModel
@@ -34,7 +34,7 @@ def quantize(
 ) -> tuple[OnnxFile, Description]:
     """Return the graph with convolutions in int8. A note says how many detections are the same.
 
-    `folder` has images like those that will come. They are placed on the canvas as the worker does.
+    `folder` has images like those that will come, which are drawn on the canvas as the worker does.
 
     Raises UnsupportedModel, with what to do, for too few images, or an opset that is too old.
     """
@@ -63,6 +63,10 @@ def quantize(
             _Images(description, canvases),
             op_types_to_quantize=["Conv"],
             per_channel=True,
+            # OpenVINO misreads signed activations. Without VNNI, CPUs add up pairs of products in
+            # 16 bits, which 8-bit weights overflow; 7-bit weights do not.
+            activation_type=QuantType.QUInt8,
+            reduce_range=True,
         )
         result = onnx.load(path)
     del result.metadata_props[:]
