@@ -1,4 +1,6 @@
-"""Decode BMPs whose rows are not packed, with any masks."""
+"""Decode BMPs: rows of any depth and masks, and run-length encoded ones."""
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,11 +11,19 @@ from worker.on_white import Pixels, blend
 _BAND_BYTES = 1_000_000
 
 
+class EndsEarly(Exception):
+    """The bytes end before the last row does."""
+
+
 def decode_bmp(data: bytes, bmp: Bmp) -> Pixels:
     """Return (height, width, 3) uint8 RGB, transparency on white.
 
     An alpha that is 0 in every pixel says nothing: the picture is opaque then.
+    Raises EndsEarly where run-length encoded rows do.
     """
+    if bmp.packed:
+        data = _unpacked(data, bmp)
+        bmp = replace(bmp, bits=8, at=0)
     rows = np.frombuffer(data, np.uint8, bmp.stride * bmp.height, bmp.at)
     rows = rows.reshape(bmp.height, bmp.stride)
     pixels = np.empty((bmp.height, bmp.width, 3), np.uint8)
@@ -35,6 +45,40 @@ def decode_bmp(data: bytes, bmp: Bmp) -> Pixels:
                 colours = blend(colours, _channel(values, bmp.masks[3]))
             pixels[band] = colours
     return pixels if bmp.top_down else np.ascontiguousarray(pixels[::-1])
+
+
+def _unpacked(data: bytes, bmp: Bmp) -> bytes:
+    """The rows of 8 bits that RLE8 or RLE4 encode. Skipped pixels get the first colour."""
+    stride = (bmp.width + 3) // 4 * 4
+    rows, at, x, y = bytearray(stride * bmp.height), bmp.at, 0, 0
+    while y < bmp.height and not (y == bmp.height - 1 and x >= bmp.width):
+        if at + 2 > len(data):
+            raise EndsEarly
+        count, value = data[at], data[at + 1]
+        at += 2
+        if count:
+            colours = bytes([value]) if bmp.bits == 8 else bytes([value >> 4, value & 15])
+            run = colours * count
+        elif value == 0:  # the end of the row
+            x, y = 0, y + 1
+            continue
+        elif value == 1:  # the end of the picture
+            break
+        elif value == 2:  # a step to the right and up
+            x, y, at = x + data[at], y + data[at + 1], at + 2
+            continue
+        else:  # so many pixels one by one, up to a whole number of 16 bits
+            count, size = value, value if bmp.bits == 8 else (value + 1) // 2
+            run = data[at : at + size]
+            if len(run) < size:
+                raise EndsEarly
+            if bmp.bits == 4:
+                run = bytes(half for byte in run for half in (byte >> 4, byte & 15))
+            at += size + (size & 1)
+        run = run[: min(count, max(0, bmp.width - x))]
+        rows[y * stride + x : y * stride + x + len(run)] = run
+        x += count
+    return bytes(rows)
 
 
 def _indices(rows: npt.NDArray[np.uint8], bmp: Bmp) -> npt.NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """Decode an image file's bytes to upright RGB pixels.
 
 The headers are read by `sluice.images`, and the decoders get the picture alone: OpenCV that of
-JPEG, PNG and WebP, Pillow that of TIFF, GIF, AVIF and CMYK. Orientation and transparency are
-applied here, for all formats alike.
+JPEG, PNG and WebP, Pillow that of TIFF, GIF, AVIF and CMYK. A BMP needs none. Orientation and
+transparency are applied here, for all formats alike.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from PIL import Image
 
 from sluice.errors import NotAnImage, SluiceError, TruncatedImage
 from sluice.images import Header, bmp, inspect, jpeg, pillow, png, tiff, webp
-from worker.bitmap import decode_bmp
+from worker.bitmap import EndsEarly, decode_bmp
 from worker.cut_short import is_cut_gif, is_cut_jpeg
 from worker.memory import MemoryBudget
 from worker.on_white import Pixels, flatten, flatten_image, key_on_white
@@ -124,8 +124,10 @@ def _gif(data: bytes, header: Header) -> Pixels:
 
 
 def _bmp(data: bytes, header: Header) -> Pixels:
-    facts = bmp.read(data, header.width * header.height)
-    return _by_pillow(data, "BMP") if facts.packed else decode_bmp(data, facts)
+    try:
+        return decode_bmp(data, bmp.read(data, header.width * header.height))
+    except EndsEarly:
+        raise _ends_early("BMP") from None
 
 
 def _avif(data: bytes, header: Header) -> Pixels:

@@ -13,7 +13,8 @@ ORIENTATION = 0x0112
 _LETTERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _SIZES |= {16: 8, 17: 8, 18: 8}
-_MOST_PAGES = 1000
+_MOST_PAGES = 100
+_MOST_ENTRIES = 2000  # of a directory; writers use up to about a hundred
 
 
 class CutShort(Exception):
@@ -100,7 +101,7 @@ def _directory(data: bytes, order: str, at: int, big: bool) -> tuple[Directory, 
     first, size, inline = at + (8 if big else 2), (20 if big else 12), (8 if big else 4)
     entries: dict[int, Entry] = {}
     end = first + count * size
-    for place in range(first, min(end, len(data) - size + 1), size):
+    for place in range(first, min(end, len(data) - size + 1), size)[:_MOST_ENTRIES]:
         tag, kind = struct.unpack_from(order + "HH", data, place)
         number = _unpack(data, order + ("Q" if big else "I"), place + 4)
         value_at = place + size - inline

@@ -14,13 +14,16 @@ _SCAN = 0xDA
 _RESTART_INTERVAL = 0xDD
 _APP1 = 0xE1
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # table B.1
-_BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 # More scans than any encoder writes. Each scan costs a pass over all pixels, however short it is.
 _MOST_SCANS = 200
 _LARGEST_FRAME_BYTES = 2 + 6 + 3 * 4
 
+_MOST_SEGMENTS = 5000
+
+# A marker of a segment, or the end mark; the others have no length.
+_SEGMENT = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")
 # A marker within or after a scan's data: neither a stuffed zero nor a restart.
-_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,12 @@ def read(data: bytes) -> Jpeg:
     """Read the segments before the first scan. Raises NotAnImage or TruncatedImage."""
     at, frame, interval = 2, None, 0
     exif: list[bytes] = []
-    while True:
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 4 > len(data):
+    for _ in range(_MOST_SEGMENTS):
+        found = _SEGMENT.search(data, at)
+        if found is None or found.start() + 4 > len(data):
             raise truncated(data, "JPEG")
+        at = found.start()
         marker = data[at + 1]
-        if marker in (0x00, 0xFF) or marker in _BARE:
-            at += 1 if marker == 0xFF else 2
-            continue
         if marker == 0xD9:
             raise truncated(data, "JPEG")
         length = data[at + 2] << 8 | data[at + 3]
@@ -95,6 +96,8 @@ def read(data: bytes) -> Jpeg:
         elif marker == _APP1 and data.startswith(b"Exif\0\0", at + 4):
             exif.append(data[at + 10 : at + 2 + length])
         at += 2 + length
+    else:
+        raise not_read("JPEG", f"more than {_MOST_SEGMENTS:,} segments", "save it again")
     if not frame:
         raise damaged("JPEG", "it has a scan and no frame")
     return _read_frame(data, *frame, interval, b"".join(exif), at)

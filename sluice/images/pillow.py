@@ -74,7 +74,7 @@ def inspect_gif(data: bytes, max_pixels: int) -> Header:
     image = open_image(data, "GIF")
     check_size(*image.size, max_pixels)
     check_mode(image)
-    return Header("GIF", *image.size, has_alpha(image), 1, image.width * image.height * 4)
+    return Header("GIF", *image.size, has_alpha(image), 1, image.width * image.height * 6)
 
 
 def inspect_avif(data: bytes, max_pixels: int) -> Header:

@@ -164,3 +164,33 @@ def test_a_side_of_more_than_a_million_is_refused_for_its_side(kind: str) -> Non
     with pytest.raises(Exception, match="1,000,000 are allowed on a side"):
         inspect(long, LIMIT)
     assert decode(save(Image.new("1", (1_000_000, 1)), kind), LIMIT).shape == (1, 1_000_000, 3)
+
+
+def _rle(bits: int, packing: int, rows: bytes) -> bytes:
+    """A BMP of 4 x 2 pixels whose palette has black, red and blue."""
+    palette = bytes([0, 0, 0, 0, 0, 0, 200, 0, 100, 0, 0, 0])
+    header = struct.pack("<IiiHHIIiiII", 40, 4, 2, 1, bits, packing, len(rows), 0, 0, 3, 0)
+    at = 14 + len(header) + len(palette)
+    return b"BM" + struct.pack("<IHHI", at + len(rows), 0, 0, at) + header + palette + rows
+
+
+@pytest.mark.parametrize(
+    ("bits", "packing", "rows"),
+    [
+        (8, 1, bytes([4, 1, 0, 0, 2, 1, 2, 2, 0, 1])),
+        (8, 1, bytes([4, 1, 0, 0, 0, 4, 1, 1, 2, 2, 0, 1])),
+        (4, 2, bytes([4, 0x11, 0, 0, 2, 0x11, 2, 0x22, 0, 1])),
+        (4, 2, bytes([4, 0x11, 0, 0, 0, 4, 0x11, 0x22])),
+    ],
+)
+def test_run_lengths_of_a_bmp_are_read(bits: int, packing: int, rows: bytes) -> None:
+    red, blue = [200, 0, 0], [0, 0, 100]
+    expected = [[red, red, blue, blue], [red] * 4]
+    assert decode(_rle(bits, packing, rows), LIMIT).tolist() == expected
+
+
+def test_run_lengths_that_end_early_are_truncated_and_skipped_pixels_are_not() -> None:
+    with pytest.raises(TruncatedImage):
+        decode(_rle(8, 1, bytes([4, 1, 0, 0, 2, 1])), LIMIT)
+    skipped = decode(_rle(8, 1, bytes([0, 2, 2, 1, 2, 1, 0, 1])), LIMIT)
+    assert skipped[:, :, 0].tolist() == [[0, 0, 200, 200], [0] * 4]
