@@ -51,7 +51,7 @@ _BODY = {
             "multipart/form-data": {"schema": _FORM},
             **{
                 f"image/{kind}": {"schema": {"type": "string", "format": "binary"}}
-                for kind in ("jpeg", "png", "webp", "bmp", "tiff")
+                for kind in ("jpeg", "png", "webp", "bmp", "tiff", "gif", "avif")
             },
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },

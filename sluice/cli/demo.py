@@ -23,7 +23,7 @@ from sluice.local.paths import SAMPLES
 from sluice.local.stack import Stack
 from sluice.webhooks.receiver import ReceivedEvent, Receiver
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 _WEBHOOK_TIMEOUT_S = 10.0  # the longest wait for the last webhook
 
 

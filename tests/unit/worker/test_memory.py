@@ -2,6 +2,11 @@
 
 import threading
 
+from PIL import Image
+
+from sluice.images import inspect
+from tests.support.image_files import save
+from worker.decode import decode
 from worker.memory import MemoryBudget
 
 
@@ -46,3 +51,22 @@ def test_what_is_larger_than_the_budget_runs_alone() -> None:
     for thread in threads:
         thread.join(10)
     assert most == [1] * 8
+
+
+def test_decoding_waits_for_the_memory_that_its_header_asks_for() -> None:
+    data = save(Image.new("RGBA", (100, 100)), "PNG")
+    size = inspect(data, 10_000).decode_bytes
+    assert size >= 100 * 100 * (4 + 3)
+    budget = MemoryBudget(10 * size)
+    done = threading.Event()
+
+    def run() -> None:
+        decode(data, 10_000, budget)
+        done.set()
+
+    thread = threading.Thread(target=run)
+    with budget.reserve(10 * size):
+        thread.start()
+        assert not done.wait(0.2)
+    assert done.wait(10)
+    thread.join()
