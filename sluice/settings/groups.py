@@ -325,7 +325,7 @@ class ModelsSettings(Group):
         None,
         description=(
             "Triton's model repository: a folder, or s3://bucket/prefix. "
-            "Where absent, that of the running embedded stack, else ./model_repository."
+            "If absent, that of the running embedded stack is used, else ./model_repository."
         ),
     )
     load_timeout_s: float = Field(
