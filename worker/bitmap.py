@@ -63,6 +63,8 @@ def _unpacked(data: bytes, bmp: Bmp) -> bytes:
             x, y = 0, y + 1
             continue
         elif value == 1:  # the end of the picture
+            if y < bmp.height - 1:  # whole rows are missing
+                raise EndsEarly
             break
         elif value == 2:  # a step to the right and up
             x, y, at = x + data[at], y + data[at + 1], at + 2

@@ -192,5 +192,7 @@ def test_run_lengths_of_a_bmp_are_read(bits: int, packing: int, rows: bytes) -> 
 def test_run_lengths_that_end_early_are_truncated_and_skipped_pixels_are_not() -> None:
     with pytest.raises(TruncatedImage):
         decode(_rle(8, 1, bytes([4, 1, 0, 0, 2, 1])), LIMIT)
+    with pytest.raises(TruncatedImage):
+        decode(_rle(8, 1, bytes([4, 1, 0, 1])), LIMIT)
     skipped = decode(_rle(8, 1, bytes([0, 2, 2, 1, 2, 1, 0, 1])), LIMIT)
     assert skipped[:, :, 0].tolist() == [[0, 0, 200, 200], [0] * 4]
