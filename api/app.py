@@ -1,6 +1,7 @@
 """The api process: `python -m api`."""
 
 import gc
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
@@ -126,10 +127,13 @@ class _Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM or SIGINT. Open requests get `SLUICE_API_DRAIN_S` to end.
 
-    Raises ValueError for a wrong setting.
+    Raises SystemExit for a wrong setting, with a message that names it.
     """
-    settings = Settings.from_env()
-    keys.check(settings.api)
+    try:
+        settings = Settings.from_env()
+        keys.check(settings.api)
+    except ValueError as error:
+        sys.exit(f"the api can't start: {error}")
     configure_logging()
     app = create_app(settings)
     config = uvicorn.Config(

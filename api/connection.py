@@ -4,6 +4,7 @@ uvicorn has no such bounds.
 """
 
 import asyncio
+import re
 import socket
 from typing import Any
 
@@ -12,6 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 #: The time for a request's first line and headers, from the connection or from their first byte.
 HEAD_S = 10.0
 HEAD_BYTES = 65_536
+_UPGRADE = re.compile(rb"(\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
 def listen(host: str, port: int) -> list[socket.socket] | None:
@@ -44,6 +46,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._head_timer or not (self.cycle and self.cycle.more_body):
+            data = without_upgrade(data)
         super().data_received(data)
         if self._head_timer:
             self._head_bytes += len(data)
@@ -72,6 +76,18 @@ class Connection(HttpToolsProtocol):
         if self._head_timer:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def without_upgrade(data: bytes) -> bytes:
+    """The data, which begin in a head, with a header `Upgrade` under another name.
+
+    A server may ignore the header (RFC 9110, section 7.8), and the api changes to no protocol.
+    httptools drops the body of such a request. Java's client offers HTTP/2 with it by default.
+    """
+    end = data.find(b"\r\n\r\n")
+    head = data if end < 0 else data[:end]
+    renamed = _UPGRADE.sub(rb"\1ignored", head)
+    return data if renamed == head else renamed + data[len(head) :]
 
 
 class _Unchunked:

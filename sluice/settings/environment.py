@@ -1,8 +1,6 @@
 """All settings together, and how the environment becomes settings."""
 
-import logging
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -26,12 +24,8 @@ from sluice.settings.groups import (
 )
 from sluice.settings.webhooks import WebhooksSettings
 
-log = logging.getLogger(__name__)
-
 _PREFIX = "SLUICE_"
 _SECRETS_DIR = "SLUICE_SECRETS_DIR"
-#: The value of NAME_PORT that Kubernetes adds for a Service: an address, and no number.
-_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 
 
 class Settings(BaseModel):
@@ -121,14 +115,7 @@ def _read_environment() -> dict[str, dict[str, str]]:
     values: dict[str, dict[str, str]] = {}
     for variable in variables():
         text = texts.get(f"{variable.group}_{variable.field}")
-        if text is not None and variable.field == "port" and _SERVICE_LINK.fullmatch(text):
-            log.warning(
-                "%s=%s is ignored: Kubernetes adds it to a pod beside a Service of that name;"
-                " set enableServiceLinks: false in the pod, or give the Service another name",
-                variable.name,
-                text,
-            )
-        elif text is not None:
+        if text is not None:
             values.setdefault(variable.group, {})[variable.field] = text
     return values
 

@@ -400,6 +400,16 @@ class ApiSettings(Group):
         ),
     )
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _no_service_link(cls, value: Any) -> Any:
+        if isinstance(value, str) and "://" in value:
+            raise ValueError(
+                "the value is an address, as Kubernetes adds it to a pod beside a Service named"
+                " sluice-api; set the port's number, or enableServiceLinks: false in the pod"
+            )
+        return value
+
     @field_validator("public_url", mode="before")
     @classmethod
     def _as_base(cls, value: Any) -> Any:

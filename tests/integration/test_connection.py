@@ -88,3 +88,14 @@ def test_head_has_a_head_and_no_body(connection: socket.socket) -> None:
     answers = _rest(connection)
     assert [answers.count(b"HTTP/1.1 " + status) for status in (b"200", b"404")] == [2, 1]
     assert b"{" not in answers
+
+
+def test_a_body_arrives_beside_an_offer_of_http_2(connection: socket.socket, sample: bytes) -> None:
+    """Java's client sends these headers with its first request; the second follows at once."""
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEA\r\n"
+    head = f"POST /v1/predictions HTTP/1.1\r\nHost: here\r\nContent-Length: {len(sample)}\r\n"
+    for close in ("", "Connection: close\r\n"):
+        connection.sendall(f"{head}{offer}{close}\r\n".encode() + sample)
+        if not close:
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 202")
+    assert _rest(connection).count(b"HTTP/1.1 202") == 1

@@ -67,12 +67,12 @@ def test_other_variables_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.from_env() == Settings()
 
 
-def test_a_variable_that_kubernetes_adds_is_ignored_and_named(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_variable_that_kubernetes_adds_is_named_with_its_origin(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SLUICE_API_PORT", "tcp://10.0.0.1:8000")
-    assert Settings.from_env() == Settings()
-    assert "SLUICE_API_PORT=tcp://10.0.0.1:8000 is ignored" in caplog.text
+    with pytest.raises(ValueError, match=r"SLUICE_API_PORT: .*Kubernetes.*enableServiceLinks"):
+        Settings.from_env()
     monkeypatch.setenv("SLUICE_API_PORT", "80a")
     with pytest.raises(ValueError, match="SLUICE_API_PORT: Input should be a valid integer"):
         Settings.from_env()
