@@ -4,12 +4,13 @@ import secrets
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import Depends, Path, Query, Security
+from fastapi import Depends, Query, Security
 from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi.security.utils import get_authorization_scheme_param
 
 from api.deps import KeysDep, LedgerDep, LimiterDep, ReadsDep
+from api.requests.schemas import PredictionId
 from sluice.access.keys import UNAUTHORIZED, Caller
 from sluice.errors import Gone, NotFound, Unauthorized
 
@@ -53,7 +54,7 @@ async def stream_caller(
     keys: KeysDep,
     reads: ReadsDep,
     ledger: LedgerDep,
-    prediction_id: Annotated[str, Path(alias="id")],
+    prediction_id: PredictionId,
     credentials: CredentialsDep,
     ticket: Annotated[
         str | None,

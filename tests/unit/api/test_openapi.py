@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.requests.schemas import PREDICTION_ID
 from sluice.access.keys import Entry, digest, dump
 from tests.unit.api.conftest import World
 
@@ -40,6 +41,20 @@ async def test_every_reference_has_its_schema(http: httpx.AsyncClient) -> None:
     names |= {node["$ref"] for node in _all(schema["components"]) if "$ref" in node}
     assert "#/components/schemas/PredictionRequest" in names
     assert names <= {f"#/components/schemas/{name}" for name in schema["components"]["schemas"]}
+
+
+async def test_an_id_of_a_prediction_has_its_pattern_everywhere(http: httpx.AsyncClient) -> None:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    ids = [
+        parameter["schema"]
+        for path, operations in paths.items()
+        if path.startswith("/v1/predictions/{id}")
+        for operation in operations.values()
+        for parameter in operation["parameters"]
+        if parameter["name"] == "id"
+    ]
+    assert len(ids) > 5
+    assert {schema.get("pattern") for schema in ids} == {PREDICTION_ID}
 
 
 async def test_links_lead_to_operations_that_take_their_parameters(http: httpx.AsyncClient) -> None:
