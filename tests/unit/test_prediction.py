@@ -47,7 +47,7 @@ def test_parameters_survive_their_json(parameters: Parameters) -> None:
 
 
 def test_the_default_format_changes_neither_a_record_nor_a_digest() -> None:
-    """So a submission can be repeated across the upgrade that brought `output_format`."""
+    """A submission can be repeated across the upgrade that brought `output_format`."""
     assert "output_format" not in Parameters(output_format="jpg").model_dump_json()
     plain, default, png = (
         digest(b"image", Submission(model="codes", parameters=parameters))
