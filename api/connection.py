@@ -86,8 +86,9 @@ def without_upgrade(data: bytes) -> bytes:
     """
     end = data.find(b"\r\n\r\n")
     head = data if end < 0 else data[:end]
-    renamed = _UPGRADE.sub(rb"\1ignored", head)
-    return data if renamed == head else renamed + data[len(head) :]
+    if b"\nupgrade" not in head.lower():  # nearly always; costs less than the pattern
+        return data
+    return _UPGRADE.sub(rb"\1ignored", head) + data[len(head) :]
 
 
 class _Unchunked:
