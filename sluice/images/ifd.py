@@ -57,6 +57,10 @@ class Directory:
             raise CutShort
         return struct.unpack_from(f"{self.order}{entry.count}{letter}", self.data, entry.value_at)
 
+    def count(self, tag: int) -> int:
+        """The number of a field's values, 0 where it is absent."""
+        return self.entries[tag].count if tag in self.entries else 0
+
     def integer(self, tag: int, default: int) -> int:
         """The first value of a field, or `default`. Raises CutShort."""
         values = self.integers(tag)

@@ -16,6 +16,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
 _STRIPS, _SAMPLES, _ROWS, _STRIP_BYTES, _PLANES = 273, 277, 278, 279, 284
 _TILES, _TILE_BYTES, _SUB_DIRECTORIES, _SAMPLE_FORMAT = 324, 325, 330, 339
 _REDUCED, _MASK = 1, 4
+_MOST_STRIPS = 100_000  # each costs time, and most of all in Pillow
 # None, CCITT (3), LZW, JPEG (2), Deflate (2), PackBits, LZMA, Zstandard: what libtiff has here.
 _COMPRESSIONS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000})
 _FORMATS = {2: "signed samples", 3: "floating-point samples"}
@@ -91,10 +92,12 @@ def _picture(data: bytes) -> ifd.Directory:
 
 def _check_form(page: ifd.Directory) -> None:
     """Raises NotAnImage where the samples are not whole numbers of 1 to 16 bits without a sign."""
-    for number in page.integers(_SAMPLE_FORMAT) or (1,):
+    for number in set(page.integers(_SAMPLE_FORMAT) or (1,)):
         if number != 1:
             # 4 is "undefined", which says nothing about the samples.
             raise not_read("TIFF", _FORMATS.get(number, f"sample format {number}"), _SAVE)
+    if any(page.count(tag) > _MOST_STRIPS for tag in (_STRIPS, _TILES, _BITS)):
+        raise not_read("TIFF", f"more than {_MOST_STRIPS:,} strips", "save it with larger strips")
     packing = page.integer(_COMPRESSION, 1)
     if packing not in _COMPRESSIONS:
         raise not_read("TIFF", f"compression {packing}", "save it with LZW or without compression")

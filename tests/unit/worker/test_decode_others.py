@@ -97,6 +97,15 @@ def test_forms_of_tiff_that_are_not_read_are_named(fields: dict[str, int], reaso
         inspect(tiff([_page(4, 4, **fields)], [bytes(128)]), LIMIT)
 
 
+def test_more_strips_than_a_writer_makes_are_refused() -> None:
+    page = _page(1, 100_001) | {278: (1,)}
+    data = bytearray(tiff([page], [b"\0"]))
+    entry = data.index(struct.pack("<HHI", 273, 4, 1))
+    data[entry : entry + 8] = struct.pack("<HHI", 273, 4, 100_001)
+    with pytest.raises(NotAnImage, match="more than 100,000 strips"):
+        inspect(bytes(data), LIMIT)
+
+
 @pytest.mark.parametrize("packing", ["raw", "tiff_lzw", "tiff_adobe_deflate", "lzma", "zstd"])
 def test_a_cut_tiff_is_truncated_and_a_whole_one_read(scene: Image.Image, packing: str) -> None:
     whole = save(scene, "TIFF", compression=packing)
