@@ -1,6 +1,8 @@
 """The clients' submissions: drawn pictures with parameters, and pictures with damaged pixels."""
 
-from collections.abc import Mapping
+import struct
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -8,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 Picture = npt.NDArray[np.uint8]
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -46,18 +49,24 @@ def cases() -> list[Case]:
         Case("one-class-4", jpegs[4], "image/jpeg", {**low, "classes": "0"}),
         Case("png-0", _encoded(".png", pictures[0][:200, :240]), "image/png", low),
     ]
-    png = bytearray(_encoded(".png", pictures[1][:160, :160]))
-    png[len(png) // 2 : len(png) // 2 + 200] = bytes(200)
-    whole = _encoded(".png", pictures[2][:160, :160])
+    # The api reads a file's structure and no pixel: these fail in a worker only.
+    middle = _encoded(".png", pictures[1][:160, :160])
     bad = [
-        Case("damaged-png", bytes(png), "image/png", low, "failed", "not_an_image"),
         Case(
-            "cut-png",
-            whole[: len(whole) // 2] + whole[-12:],
+            "damaged-png",
+            _with_pixels(middle, _zeroed),
             "image/png",
             low,
             "failed",
             "not_an_image",
+        ),
+        Case(
+            "cut-png",
+            _with_pixels(middle, lambda pixels: pixels[: len(pixels) // 2]),
+            "image/png",
+            low,
+            "failed",
+            "truncated_image",
         ),
     ]
     return good + bad
@@ -82,3 +91,24 @@ def _picture(rng: np.random.Generator, number: int) -> Picture:
 
 def _encoded(suffix: str, picture: Picture) -> bytes:
     return bytes(cv2.imencode(suffix, picture)[1])
+
+
+def _zeroed(pixels: bytes) -> bytes:
+    start = len(pixels) // 2
+    return pixels[:start] + bytes(200) + pixels[start + 200 :]
+
+
+def _with_pixels(png: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """A PNG whose compressed pixels are changed, and whose checksums are right all the same."""
+    chunks, at = [], len(_PNG_SIGNATURE)
+    while at < len(png):
+        (size,) = struct.unpack(">I", png[at : at + 4])
+        chunks.append((png[at + 4 : at + 8], png[at + 8 : at + 8 + size]))
+        at += 12 + size
+    pixels = change(b"".join(data for kind, data in chunks if kind == b"IDAT"))
+    head = next(data for kind, data in chunks if kind == b"IHDR")
+    parts = [(b"IHDR", head), (b"IDAT", pixels), (b"IEND", b"")]
+    return _PNG_SIGNATURE + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
