@@ -126,7 +126,11 @@ class Triton:
                 self._retired.append((time.monotonic(), shared))
             raise
         with self._lock:
-            self._idle.setdefault(model, []).append(shared)
+            described = self._models.get(model.name)
+            if described and described.model != model:  # replaced while the slot was in use
+                self._retired.append((time.monotonic(), shared))
+            else:
+                self._idle.setdefault(model, []).append(shared)
 
     def close(self) -> None:
         """Unregister every region and close the channel."""
