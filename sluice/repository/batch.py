@@ -10,7 +10,7 @@ from sluice.errors import UnsupportedModel
 from sluice.models import Layout
 from sluice.repository.batch_axis import CanNotOpen, open_axis
 from sluice.repository.description import Description
-from sluice.repository.nodes import Nodes, check
+from sluice.repository.nodes import Nodes, check, sorted_copy
 from sluice.repository.onnx_file import GraphTensor, OnnxFile
 from sluice.repository.running import Array, Canvases, Runner, noise
 
@@ -74,8 +74,7 @@ def _checked(
 
 
 def _opened(file: OnnxFile, description: Description) -> onnx.ModelProto:
-    model = onnx.ModelProto()
-    model.CopyFrom(file.model)
+    model = sorted_copy(file.model)
     if model.functions:
         model = inliner.inline_local_functions(model)
     height, width = description.imgsz

@@ -17,7 +17,7 @@ from sluice.errors import UnsupportedModel
 from sluice.models import ChannelOrder, Layout, Task
 from sluice.repository import candidates, nodes
 from sluice.repository.description import Description
-from sluice.repository.nodes import Nodes
+from sluice.repository.nodes import Nodes, sorted_copy
 from sluice.repository.onnx_file import GraphTensor, OnnxFile
 from sluice.repository.prove import same_detections
 from sluice.repository.running import Runner, noise
@@ -49,8 +49,7 @@ def _folded(file: OnnxFile, description: Description) -> tuple[OnnxFile, Descrip
             f"its opset is {file.opset}, and folding needs {nodes.OLDEST_OPSET} or newer;"
             " export it again with a newer opset"
         )
-    model = onnx.ModelProto()
-    model.CopyFrom(file.model)
+    model = sorted_copy(file.model)
     description = _add_front(model, description)
     description = _measure(OnnxFile.from_model(file.path, model), description)
     if description.layout in RAW and description.task is not Task.CLASSIFY:

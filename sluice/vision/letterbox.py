@@ -7,17 +7,18 @@ In both, x runs right and y runs down from the top left corner. Sizes are (heigh
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from sluice.models import Placement
 from sluice.vision.boxes import Floats
 
 Pixels = npt.NDArray[np.uint8]
 
+_MAX_SCALED_PIXELS = 4_000_000
 PADDING = 114  # the grey that YOLO models are trained with
 
 
@@ -160,38 +161,29 @@ class CentreCrop:
         _check_pixels("the image", image, self.source_hw, channels)
         canvas = np.empty((*self.network_hw, channels), np.uint8) if out is None else out
         _check_pixels("the canvas", canvas, self.network_hw, channels)
-        pixels: npt.NDArray[Any] = image
-        # The longer side comes first, so that pixels outside the crop are never scaled.
-        for axis in sorted((0, 1), key=lambda axis: -self.resized_hw[axis]):
-            pixels = _resample(
-                pixels,
-                axis,
-                self.resized_hw[axis],
-                (self.top, self.left)[axis],
-                self.network_hw[axis],
-            )
-        np.rint(pixels, out=canvas, casting="unsafe")
+        drawing = Image.fromarray(image[..., 0] if channels == 1 else image)
+        canvas[...] = np.asarray(self._scaled(drawing)).reshape(canvas.shape)
         return canvas
 
+    def _scaled(self, drawing: Image.Image) -> Image.Image:
+        """Scale with Pillow's filter, a triangle as wide as two pixels of the result, and cut.
 
-def _resample(image: npt.NDArray[Any], axis: int, size: int, start: int, count: int) -> Floats:
-    """Scale `image` (height, width, c) to `size` along `axis`.
-
-    Returns `count` rows or columns from `start`, float32. The filter is a triangle as wide as two
-    rows of the result. Classifiers are trained with the same one, Pillow's bilinear filter.
-    OpenCV's INTER_LINEAR reads only two rows of the source, and gives other pixels.
-    """
-    rows = image.swapaxes(0, axis)
-    scale = len(rows) / size
-    reach = max(scale, 1.0)
-    result = np.empty((count, *rows.shape[1:]), np.float32)
-    for i in range(count):
-        centre = (start + i + 0.5) * scale
-        first, last = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), len(rows))
-        weights = np.maximum(1 - np.abs(np.arange(first, last) + 0.5 - centre) / reach, 0)
-        weights = (weights / weights.sum()).astype(np.float32)
-        result[i] = np.tensordot(weights, rows[first:last].astype(np.float32, order="C"), 1)
-    return result.swapaxes(0, axis)
+        Classifiers are trained with this filter. OpenCV's INTER_LINEAR reads only two rows of the
+        source, and gives other pixels.
+        """
+        (height, width), (top, left) = self.network_hw, (self.top, self.left)
+        if self.resized_hw[0] * self.resized_hw[1] <= _MAX_SCALED_PIXELS:
+            whole = drawing.resize(self.resized_hw[::-1], Image.Resampling.BILINEAR)
+            return whole.crop((left, top, left + width, top + height))
+        # Of a thread of an image, only the crop is scaled. Rounding may differ by one.
+        step_y, step_x = (
+            source / resized
+            for source, resized in zip(self.source_hw, self.resized_hw, strict=True)
+        )
+        right = min((left + width) * step_x, self.source_hw[1])
+        bottom = min((top + height) * step_y, self.source_hw[0])
+        box = (left * step_x, top * step_y, right, bottom)
+        return drawing.resize((width, height), Image.Resampling.BILINEAR, box)
 
 
 def _check_sides(*sizes: tuple[int, int]) -> None:

@@ -6,6 +6,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sluice.vision.letterbox import CentreCrop, Letterbox
 from tests.unit.vision.geometry import floats, seeds, steady
@@ -214,7 +215,21 @@ class TestCentreCrop:
                 for i, a in enumerate(weights[0])
                 for j, b in enumerate(weights[1])
             )
-            assert canvas[y, x, channel] == pytest.approx(slow, abs=0.51)
+            assert canvas[y, x, channel] == pytest.approx(slow, abs=1.01)  # rounded twice
+
+    @settings(steady, max_examples=30)
+    @given(
+        seeds,
+        st.tuples(st.integers(1, 80), st.integers(1, 80)),
+        st.sampled_from([(16, 16), (8, 24)]),
+    )
+    def test_pixels_are_those_of_the_whole_image_scaled_by_pillow(
+        self, seed: int, source: tuple[int, int], network: tuple[int, int]
+    ) -> None:
+        image, crop = picture(seed, source), CentreCrop.fit(source, network)
+        whole = Image.fromarray(image).resize(crop.resized_hw[::-1], Image.Resampling.BILINEAR)
+        cut = np.asarray(whole)[crop.top :, crop.left :][: network[0], : network[1]]
+        assert np.array_equal(crop.apply(image), cut)
 
     def test_an_image_of_the_networks_size_stays_as_it_is(self) -> None:
         image = picture(0, (32, 32))
