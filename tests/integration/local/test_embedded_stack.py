@@ -184,7 +184,7 @@ def test_one_command_starts_the_whole_stack_and_a_signal_stops_it(
     up: Up, tmp_path: Path, number: signal.Signals
 ):
     process, description = up("--workers", "2")
-    assert set(description) == {"addresses", "pids", "state"}
+    assert set(description) == {"addresses", "models", "pids", "state"}
     assert set(description["addresses"]) == {
         "api",
         "redis",
