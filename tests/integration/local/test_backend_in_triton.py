@@ -41,6 +41,17 @@ def pick() -> bytes:
     )
 
 
+def gather() -> bytes:
+    """The graph y = table[x] by column. OpenVINO wants as many columns in x as the table has."""
+    table = np.arange(20, dtype=np.float32).reshape(4, 5)
+    return onnx_graph(
+        [("GatherElements", ["table", "x"], ["y"])],
+        {"x": (INT64, ["n", 3])},
+        {"y": (FLOAT, ["n", 3])},
+        {"table": (FLOAT, [4, 5], table.tobytes())},
+    )
+
+
 @pytest.fixture(scope="module")
 def messages() -> list[str]:
     """The stack's messages during its start."""
@@ -56,6 +67,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, messages: list[str]) -> Iter
         add(f"type-{name.lower()}", onnx_graph([("Identity", ["x"], ["y"])], *kinds), "")
     add("pick", pick(), BATCHING)
     add("pick-openvino", pick(), BATCHING + OPENVINO)
+    add("gather", gather(), OPENVINO)
     fork = onnx_graph(
         [("Neg", ["x"], ["minus"]), ("Abs", ["x"], ["abs"])],
         {"x": (FLOAT, ["n", 2])},
@@ -191,6 +203,12 @@ def test_requests_at_the_same_time_go_through_the_engine_together(
     now = counts(client, model)
     assert now[0] - inferences == 16
     assert now[1] - executions < 16
+
+
+def test_a_graph_that_openvino_refuses_runs_in_onnx_runtime(infer: Infer, stack: Stack):
+    answer = infer("gather", np.array([[3, 0, 1], [2, 2, 2]]))["y"]
+    assert answer.tolist() == [[15, 1, 7], [10, 11, 12]]
+    assert "OpenVINO refuses the graph" in stack.state.log("triton").read_text()
 
 
 def test_a_request_that_fails_fails_alone(infer: Infer):

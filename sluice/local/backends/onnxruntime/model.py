@@ -100,7 +100,7 @@ class TritonPythonModel:
 
 
 def _engine(path, config, who):
-    """The engine that the config names, or ONNX Runtime when OpenVINO is missing.
+    """The engine that the config names, or ONNX Runtime when OpenVINO is missing or refuses.
 
     Raises ValueError when the config and the graph disagree. `who` names the model in the log.
     """
@@ -124,6 +124,11 @@ def _engine(path, config, who):
         except ImportError as error:
             pb_utils.Logger.log_warn(
                 f"{who}: runs in ONNX Runtime, because OpenVINO can't be imported ({error})"
+            )
+            break
+        except RuntimeError as error:  # a graph that OpenVINO can't run, such as an operator's form
+            pb_utils.Logger.log_warn(
+                f"{who}: runs in ONNX Runtime, because OpenVINO refuses the graph ({error})"
             )
             break
         engine.signature.check(config)
