@@ -7,7 +7,7 @@ quantized, and one inference proves the result. No step reads the file's name.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import onnx
@@ -103,16 +103,26 @@ def build(path: Path, options: Options, folder: Path) -> Built:
     folded = file is not unfolded
     if options.precision is Precision.INT8:
         file, description = _quantized(file, description, options)
+    engine = options.engine
+    if engine is Engine.OPENVINO and _is_quantized(original):
+        engine = Engine.ONNXRUNTIME
+        note = "The graph came quantized, and runs in ONNX Runtime: OpenVINO reads it wrongly."
+        description = replace(description, notes=(*description.notes, note))
     files = _save(original, file, folder)
     prove.prove(files[SERVED], description)
     build_options = BuildOptions(
-        engine=options.engine,
+        engine=engine,
         precision=options.precision,
         tensorrt=options.tensorrt,
         max_batch=options.max_batch,
         source=source_of(path, options),
     )
     return Built(description, files, build_options, folded)
+
+
+def _is_quantized(file: OnnxFile) -> bool:
+    """True for a graph of an exporter's own int8. OpenVINO misreads signed activations."""
+    return any(node.op_type == "QuantizeLinear" for node in file.model.graph.node)
 
 
 def _quantized(

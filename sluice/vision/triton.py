@@ -38,6 +38,8 @@ _CHANNEL: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
+# For a version that one of several servers lacks.
+_CALLS, _CALLS_BEFORE_QUESTION = 6, 2
 _RETIREMENT_S = 60.0  # until a region is closed to which Triton may still write
 
 
@@ -186,19 +188,30 @@ class Triton:
     def _infer(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
         """Run the version that `model` describes. Raises ModelReplaced where there is another."""
         try:
-            answer = self._call(model, inputs, outputs)
-        except (UnknownModel, InferenceFailed, _VersionNotReady) as error:
+            answer = self._call_any_server(model, inputs, outputs)
+        except InferenceFailed:
             self._check_not_replaced(model)
-            if isinstance(error, InferenceFailed):
-                raise
-            # Of several servers one may not have loaded the version yet. The next call goes to
-            # another server.
-            answer = self._call(model, inputs, outputs)
+            raise
         # Nothing in an answer tells versions of one number apart. `sluice models add` never uses
         # a number again. A person who replaces a model's files by hand may.
         if not model.version:
             self._check_not_replaced(model)
         return answer
+
+    def _call_any_server(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
+        """Run the version on a server that has it: during a roll-out, not all have.
+
+        Each call goes to the next server, and so does the question for the configuration.
+        """
+        for number in range(1, _CALLS + 1):
+            try:
+                return self._call(model, inputs, outputs)
+            except (UnknownModel, _VersionNotReady):
+                if number in (_CALLS_BEFORE_QUESTION, _CALLS):
+                    self._check_not_replaced(model)
+        raise TritonUnavailable(
+            f"version {model.version or 'any'} of model {model.name!r} is not loaded at the moment"
+        )
 
     def _check_not_replaced(self, model: Model) -> None:
         if self._describe(model.name).model != model:

@@ -1,16 +1,15 @@
 """The clients' submissions: drawn pictures with parameters, and pictures with damaged pixels."""
 
-import struct
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tests.support.png import with_pixels, zeroed
+
 Picture = npt.NDArray[np.uint8]
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def cases() -> list[Case]:
     bad = [
         Case(
             "damaged-png",
-            _with_pixels(middle, _zeroed),
+            with_pixels(middle, zeroed),
             "image/png",
             low,
             "failed",
@@ -62,7 +61,7 @@ def cases() -> list[Case]:
         ),
         Case(
             "cut-png",
-            _with_pixels(middle, lambda pixels: pixels[: len(pixels) // 2]),
+            with_pixels(middle, lambda pixels: pixels[: len(pixels) // 2]),
             "image/png",
             low,
             "failed",
@@ -91,24 +90,3 @@ def _picture(rng: np.random.Generator, number: int) -> Picture:
 
 def _encoded(suffix: str, picture: Picture) -> bytes:
     return bytes(cv2.imencode(suffix, picture)[1])
-
-
-def _zeroed(pixels: bytes) -> bytes:
-    start = len(pixels) // 2
-    return pixels[:start] + bytes(200) + pixels[start + 200 :]
-
-
-def _with_pixels(png: bytes, change: Callable[[bytes], bytes]) -> bytes:
-    """A PNG whose compressed pixels are changed, and whose checksums are right all the same."""
-    chunks, at = [], len(_PNG_SIGNATURE)
-    while at < len(png):
-        (size,) = struct.unpack(">I", png[at : at + 4])
-        chunks.append((png[at + 4 : at + 8], png[at + 8 : at + 8 + size]))
-        at += 12 + size
-    pixels = change(b"".join(data for kind, data in chunks if kind == b"IDAT"))
-    head = next(data for kind, data in chunks if kind == b"IHDR")
-    parts = [(b"IHDR", head), (b"IDAT", pixels), (b"IEND", b"")]
-    return _PNG_SIGNATURE + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in parts
-    )

@@ -21,7 +21,7 @@ from sluice.errors import TritonUnavailable
 from sluice.local.servers import triton as local
 from sluice.local.servers import triton_env
 from sluice.local.supervision import shm
-from sluice.vision.triton import Triton
+from sluice.vision.triton import ModelReplaced, Triton
 from tests.support.paths import ROOT
 from tests.support.waiting import until
 
@@ -141,7 +141,8 @@ def _ports(count: int) -> list[int]:
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for host in HOSTS:
                 stack.enter_context(socket.create_server((host, port)))
-            free_ports.append(port)
+            if port not in free_ports:
+                free_ports.append(port)
     return free_ports
 
 
@@ -173,10 +174,16 @@ def triton(servers: Servers, names: Names) -> Iterator[Triton]:
 
 
 def _infer(triton: Triton) -> None:
-    model = triton.model("codes")
-    with triton.slot(model) as slot:
-        slot.input[...] = np.uint8(128)
-        slot.infer()
+    """One inference, as the pipeline makes it."""
+    while True:
+        model = triton.model("codes")
+        try:
+            with triton.slot(model) as slot:
+                slot.input[...] = np.uint8(128)
+                slot.infer()
+                return
+        except ModelReplaced:
+            continue
 
 
 def _infer_again(triton: Triton) -> bool:
@@ -233,6 +240,15 @@ def test_a_roll_out_of_another_model_version_loses_no_call(
     """A call may meet the end of its connection's age, and succeeds when it is made again."""
     shutil.copytree(ROOT / "model_repository", tmp_path, dirs_exist_ok=True)
     (tmp_path / "codes" / "1").rename(tmp_path / "codes" / "2")
+    config = tmp_path / "codes" / "config.pbtxt"
+    text = config.read_text()
+    assert "versions: [1]" in text
+    assert 'string_value: "1"' in text
+    config.write_text(
+        text.replace("versions: [1]", "versions: [2]").replace(
+            'string_value: "1"', 'string_value: "2"'
+        )
+    )
     repeated = 0
 
     def calls(host: str) -> int:

@@ -3,13 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from sluice.errors import UnsupportedModel
 from sluice.repository import build as building
 from sluice.repository.build import Options, build, source_of
 from sluice.repository.config import Engine, Precision
+from sluice.repository.nodes import rename_uses
 from tests.support import tiny
 
 ROWS = [[16.0] * 21, [16.0] * 21, [8.0] * 21, [8.0] * 21, [0.1] * 21, [0.2] * 21]
@@ -118,3 +121,27 @@ def test_other_options_make_another_source(
     other_path = tmp_path / "copy.onnx"
     other_path.write_bytes(path.read_bytes())
     assert source_of(other_path, other) == source_of(path, other), "the name tells nothing"
+
+
+def test_a_graph_that_came_quantized_runs_in_onnx_runtime(
+    model: onnx.ModelProto, tmp_path: Path
+) -> None:
+    """OpenVINO misreads the signed activations of exporters, and nothing tells."""
+    graph = model.graph
+    (image,) = graph.input
+    rename_uses(graph, image.name, "through")
+    graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array(1 / 127, np.float32), "scale"),
+            numpy_helper.from_array(np.array(0, np.int8), "zero"),
+        ]
+    )
+    for number, (operator, read, written) in enumerate(
+        [("QuantizeLinear", image.name, "bytes"), ("DequantizeLinear", "bytes", "through")]
+    ):
+        node = onnx.helper.make_node(operator, [read, "scale", "zero"], [written])
+        graph.node.insert(number, node)
+    built = _build(_save(model, tmp_path / "m.onnx"))
+    assert built.options.engine is Engine.ONNXRUNTIME
+    assert "openvino" not in built.render("m", 1)
+    assert any("runs in ONNX Runtime" in note for note in built.description.notes)
