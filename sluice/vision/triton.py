@@ -39,7 +39,7 @@ _CHANNEL: list[tuple[str, int | str]] = [
     ("grpc.max_send_message_length", -1),
 ]
 # For a version that one of several servers lacks.
-_CALLS, _CALLS_BEFORE_QUESTION = 6, 2
+_CALLS, _CALLS_BEFORE_QUESTION = 10, 2
 _RETIREMENT_S = 60.0  # until a region is closed to which Triton may still write
 
 
