@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import redis
 
-from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, OutputTooLarge, QueueFull
+from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, QueueFull
 from sluice.ledger.answers import TOO_LATE, WORKER_LOST, Created, QueueLoad, Swept
-from sluice.ledger.record import from_record, to_record
+from sluice.ledger.record import check_size, from_record, to_record
 from sluice.ledger.scripts import load, script_limits
 from sluice.prediction import Claim, Prediction, Problem, Status, Submission
 from sluice.redisio.connection import translated
@@ -391,12 +391,3 @@ class RedisLedger:
     def _run(self, script: Script, *args: str | float) -> Any:
         with translated():
             return run(self._redis, self._call(script, *args))
-
-
-def check_size(output: str, max_bytes: int) -> None:
-    """Raises OutputTooLarge for an output, as JSON, of more than `max_bytes`."""
-    if len(output) > max_bytes:
-        raise OutputTooLarge(
-            f"the result has {len(output):,} bytes, and at most {max_bytes:,} are kept;"
-            " ask for fewer detections"
-        )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 
+from sluice.errors import OutputTooLarge
 from sluice.prediction import Parameters, Prediction, Priority, Problem, Status, Submission
 
 _TEXTS = ("image_url", "webhook", "base_url", "ticket", "batch")
@@ -59,3 +60,12 @@ def from_record(prediction_id: str, fields: Mapping[bytes, bytes]) -> Prediction
         logs=fields.get(b"logs", b"").decode(errors="replace"),
         **texts,
     )
+
+
+def check_size(output: str, max_bytes: int) -> None:
+    """Raises OutputTooLarge for an output, as JSON, of more than `max_bytes`."""
+    if len(output) > max_bytes:
+        raise OutputTooLarge(
+            f"the result has {len(output):,} bytes, and at most {max_bytes:,} are kept;"
+            " ask for fewer detections"
+        )

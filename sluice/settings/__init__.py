@@ -1,8 +1,8 @@
 """Settings. `QueueSettings.lease_s` is read from SLUICE_QUEUE_LEASE_S, and so on."""
 
+from sluice.settings.api import ApiSettings
 from sluice.settings.environment import Settings, variables
 from sluice.settings.groups import (
-    ApiSettings,
     BlobsSettings,
     FetchSettings,
     LimitsSettings,

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from sluice.settings.api import ApiSettings
 from sluice.settings.groups import (
-    ApiSettings,
     BlobsSettings,
     FetchSettings,
     Group,

@@ -1,9 +1,7 @@
 """The groups of settings, but for webhooks. Building one by hand never reads the environment."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -21,7 +19,7 @@ class Group(BaseModel):
     )
 
 
-def _networks(value: Any) -> Any:
+def networks(value: Any) -> Any:
     """The networks in a text, which are separated by commas. Raises ValueError."""
     if not isinstance(value, str):
         return value
@@ -270,7 +268,7 @@ class NetguardSettings(Group):
     @field_validator("allow", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return _networks(value)
+        return networks(value)
 
 
 class FetchSettings(Group):
@@ -341,104 +339,6 @@ class ModelsSettings(Group):
     max_download_bytes: int = Field(
         2**31 - 1, gt=0, description="Maximum bytes of a model file that is added by URL."
     )
-
-
-class ApiSettings(Group):
-    """The api process."""
-
-    host: str = Field(
-        "127.0.0.1",
-        description=(
-            "Address to listen on; 0.0.0.0 to be reachable from outside, "
-            "or :: to be so by IPv6 and IPv4. "
-            "The api then starts only with SLUICE_API_KEYS_FILE or SLUICE_API_OPEN."
-        ),
-    )
-    port: int = Field(8080, ge=1, le=65535, description="TCP port to listen on.")
-    keys_file: Path | None = Field(
-        None,
-        description=(
-            "File of API keys, which `sluice keys` writes. Anybody may call the api where absent."
-        ),
-    )
-    open: bool = Field(
-        False,
-        description="Start without keys. Something in front of the api must authenticate callers.",
-    )
-    drain_s: float = Field(
-        3.0, ge=0, description="Seconds that open requests may still take after SIGTERM."
-    )
-    model: str = Field("codes", description="Model for requests that name none.")
-    max_wait_s: float = Field(
-        55.0,
-        gt=0,
-        description=(
-            "Maximum seconds that a request may wait for a result. "
-            "A proxy in front must wait longer for an answer; most wait 60 s."
-        ),
-    )
-    public_url: str | None = Field(
-        None,
-        description=(
-            "Base URL under which clients reach the api, for the URLs in answers and webhooks. "
-            "A proxy may take the path of this URL off, or leave it. "
-            "The request's own address is used where absent."
-        ),
-    )
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
-        (),
-        description=(
-            "Networks of proxies in CIDR notation, separated by commas, whose headers "
-            "X-Forwarded-Proto, -Host and -Prefix are believed. None where absent."
-        ),
-    )
-    cors_origins: tuple[str, ...] = Field(
-        (),
-        description=(
-            "Origins, such as https://app.example.com, whose pages may call the api from a "
-            "browser, separated by commas; * for all. None where absent."
-        ),
-    )
-
-    @field_validator("port", mode="before")
-    @classmethod
-    def _no_service_link(cls, value: Any) -> Any:
-        if isinstance(value, str) and "://" in value:
-            raise ValueError(
-                "the value is an address, as Kubernetes adds it to a pod beside a Service named"
-                " sluice-api; set the port's number, or enableServiceLinks: false in the pod"
-            )
-        return value
-
-    @field_validator("public_url", mode="before")
-    @classmethod
-    def _as_base(cls, value: Any) -> Any:
-        """Without a slash at the end, which would come twice in every URL."""
-        if not isinstance(value, str):
-            return value
-        parts = urlsplit(value.strip())
-        wrong = parts.query or parts.fragment or "@" in parts.netloc
-        if value.strip() and (parts.scheme not in ("http", "https") or not parts.netloc or wrong):
-            raise ValueError("give a URL such as https://example.com/sluice")
-        return value.strip().rstrip("/") or None
-
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _split_networks(cls, value: Any) -> Any:
-        return _networks(value)
-
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def _split_origins(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        origins = [entry.strip().rstrip("/") for entry in value.split(",") if entry.strip()]
-        for origin in origins:
-            parts = urlsplit(origin)
-            is_origin = parts.scheme and parts.netloc and not (parts.path or parts.query)
-            if origin != "*" and not is_origin:
-                raise ValueError(f"{origin!r} is not an origin such as https://app.example.com")
-        return tuple(origins)
 
 
 class WorkerSettings(Group):

@@ -10,7 +10,7 @@ from typing import Any
 
 from sluice.errors import Conflict, IdReused, LeaseLost, NotFound, QueueFull
 from sluice.ledger.answers import TOO_LATE, WORKER_LOST, Created, QueueLoad, Swept
-from sluice.ledger.predictions import check_size
+from sluice.ledger.record import check_size
 from sluice.prediction import (
     Claim,
     Prediction,
