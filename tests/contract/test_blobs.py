@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Iterator
 
 import obstore
 import pytest
@@ -16,21 +15,6 @@ from sluice.settings import BlobsSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.support import s3
 from tests.support.servers import free_port
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
-    server = s3.Server()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in s3.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
 
 
 def _in_s3(url: str, path: str = f"{s3.BUCKET}/some/prefix", timeout_s: float = 10) -> S3Blobs:

@@ -1,8 +1,6 @@
 """The contract of `Storage`: a folder and a bucket."""
 
-import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,21 +11,6 @@ from sluice.repository.storage import Folder, Storage
 from sluice.settings import BlobsSettings
 from tests.support import s3
 from tests.support.servers import free_port
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[s3.Server]:
-    server = s3.Server()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    for name, value in s3.CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
 
 
 def _bucket(endpoint: str, path: str) -> Bucket:
