@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sluice.cli.model_table import layout_as_it_came
 from sluice.cli.model_tools import ModelTools
 from sluice.errors import NotFound, RepositoryError, SluiceError
 from sluice.models import Anchors, ChannelOrder, Layout, Placement, Task
@@ -128,7 +129,7 @@ class Adding:
             if version is None and (same := repository.current(request.name, source)):
                 self._tell(request, same, None, started)
                 return
-            built = self._build(path, Path(folder))
+            built = self._build(path, Path(folder), source)
             new = Version(
                 name=request.name,
                 files=built.files,
@@ -186,11 +187,11 @@ class Adding:
             raise RepositoryError("the file is not the one that --sha256 names")
         return path
 
-    def _build(self, path: Path, folder: Path) -> Built:
+    def _build(self, path: Path, folder: Path, source: str | None = None) -> Built:
         made = folder / "version"
         made.mkdir()
         with self._console.status("reading, folding and proving …"):
-            return build.build(path, self._options, made)
+            return build.build(path, self._options, made, source)
 
     def _tell(self, request: Request, change: Change, built: Built | None, started: float) -> None:
         seconds = round(time.monotonic() - started, 3)
@@ -245,23 +246,16 @@ def _sentence(built: Built) -> str:
     description = built.description
     height, width = description.imgsz
     parts = [description.task, f"{len(description.names)} classes", f"{width} x {height}"]
-    if layout := _layout(description):
+    if layout := layout_as_it_came(description):
         parts.append(layout)
     return ", ".join([*parts, "folded" if built.folded else "as it came"])
-
-
-def _layout(description: Description) -> str | None:
-    """The layout of the graph as it came; a classifier has none."""
-    if description.task is Task.CLASSIFY:
-        return None
-    return description.raw_layout or description.layout
 
 
 def _facts(description: Description) -> dict[str, Any]:
     """A model as JSON."""
     return {
         "task": description.task,
-        "layout": _layout(description),
+        "layout": layout_as_it_came(description),
         "classes": list(description.names),
         "imgsz": list(description.imgsz),
         "batch": description.batch,

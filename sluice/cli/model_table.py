@@ -12,6 +12,7 @@ from sluice.cli.model_tools import ModelTools
 from sluice.errors import UnsupportedModel
 from sluice.models import Layout, Model, Task
 from sluice.repository.config import SavedConfig
+from sluice.repository.description import Description
 from sluice.repository.repository import Change, Entry
 
 _States = dict[str, dict[str, tuple[list[int], str]]]
@@ -68,7 +69,7 @@ def _facts(entry: Entry, states: _States) -> dict[str, Any]:
         "version": entry.live,
         "versions": list(entry.versions),
         "task": model and model.task,
-        "layout": _layout(model),
+        "layout": layout_as_it_came(model) if model else None,
         "classes": list(model.names) if model else None,
         "imgsz": list(model.imgsz) if model else None,
         "folded": model.layout is Layout.CANDIDATES or _is_bytes(model) if model else None,
@@ -80,11 +81,9 @@ def _facts(entry: Entry, states: _States) -> dict[str, Any]:
     }
 
 
-def _layout(model: Model | None) -> str | None:
-    """The layout of the graph as it came; a classifier has none."""
-    if model is None or model.task is Task.CLASSIFY:
-        return None
-    return model.raw_layout or model.layout
+def layout_as_it_came(model: Model | Description) -> str | None:
+    """The layout of the graph before it was folded; a classifier has none."""
+    return None if model.task is Task.CLASSIFY else model.raw_layout or model.layout
 
 
 def _is_bytes(model: Model) -> bool:

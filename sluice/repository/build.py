@@ -8,10 +8,9 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import onnx
-from onnx import external_data_helper
 
 from sluice.errors import UnsupportedModel
 from sluice.repository import batch, config, metadata, onnx_file, prove
@@ -88,8 +87,10 @@ def source_of(path: Path, options: Options) -> str:
     return f"sha256:{sha256.hexdigest()}"
 
 
-def build(path: Path, options: Options, folder: Path) -> Built:
+def build(path: Path, options: Options, folder: Path, source: str | None = None) -> Built:
     """Make a version of the file at `path`, with its files in `folder` or where they were.
+
+    `source` is that of `source_of`, if the caller knows it already.
 
     Raises UnsupportedModel, with what to do, if the model can't be served.
     """
@@ -115,7 +116,7 @@ def build(path: Path, options: Options, folder: Path) -> Built:
         precision=options.precision,
         tensorrt=options.tensorrt,
         max_batch=options.max_batch,
-        source=source_of(path, options),
+        source=source or source_of(path, options),
     )
     return Built(description, files, build_options, folded)
 
@@ -161,36 +162,15 @@ def _save(original: OnnxFile, served: OnnxFile, folder: Path) -> dict[str, Path]
 def _external_files(file: OnnxFile) -> Iterator[tuple[str, Path]]:
     """The files of weights beside a graph: their names in the graph, and where they lie.
 
-    Raises UnsupportedModel for a name that leads out of the graph's folder, or to no file.
+    Raises UnsupportedModel for weights in a folder below, since a version has none.
     """
-    names = {
-        external_data_helper.ExternalDataInfo(tensor).location
-        for tensor in _tensors(file.model.graph)
-        if external_data_helper.uses_external_data(tensor)
-    }
-    for name in sorted(names):
-        parts = PurePosixPath(name)
-        path = file.path.parent / parts
-        if parts.is_absolute() or ".." in parts.parts or len(parts.parts) != 1:
+    for path in file.external_files:
+        if path.parent != file.path.parent:
             raise UnsupportedModel(
-                f"the file's weights are in {name!r}, which is not beside it; export it as one file"
+                f"the file's weights are in {str(path.relative_to(file.path.parent))!r}, which is"
+                " not beside it; export it as one file"
             )
-        if not path.is_file():
-            raise UnsupportedModel(
-                f"the file's weights are in {name!r}, which is missing; put it beside the file"
-            )
-        yield name, path
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """All constants of a graph, and of the graphs inside its nodes."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            if attribute.HasField("g"):
-                yield from _tensors(attribute.g)
+        yield path.name, path
 
 
 def file_digest(path: Path) -> str:

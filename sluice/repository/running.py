@@ -10,15 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sluice.errors import UnsupportedModel
-from sluice.models import ChannelOrder, Layout, Model, Tensor
+from sluice.models import Layout, Model, Tensor
 from sluice.repository.description import Description
 from sluice.repository.onnx_file import GraphTensor, OnnxFile, first_line
 from sluice.vision import heads
+from sluice.vision.canvas import put
 from sluice.vision.heads import Classification, DecodeParameters, Detections
 
 Array = npt.NDArray[Any]
 Canvases = npt.NDArray[np.uint8]
 
+_NUMPY = {"UINT8": np.uint8, "FP16": np.float16, "FP32": np.float32}
 _BLOCK = 16  # pixels: the side of the patches that make noise look like objects
 
 
@@ -65,16 +67,12 @@ def noise(description: Description, count: int) -> Canvases:
 
 def tensor_of(description: Description, canvases: Canvases) -> Array:
     """Return the model's input for `canvases`, as the worker fills it."""
-    pixels: Array = canvases
-    if description.channel_order is ChannelOrder.BGR:
-        pixels = pixels[..., ::-1]
-    if not description.channels_last:
-        pixels = pixels.transpose(0, 3, 1, 2)
-    if description.input.dtype == "UINT8":
-        return np.ascontiguousarray(pixels)
-    dtype = np.dtype(np.float16 if description.input.dtype == "FP16" else np.float32)
-    values = np.ascontiguousarray(pixels, dtype)
-    return np.divide(values, 255, dtype=dtype) if description.pixel_max == 1 else values
+    model = model_of(description)
+    dims = (*model.imgsz, model.channels) if model.channels_last else (model.channels, *model.imgsz)
+    tensor = np.empty((len(canvases), *dims), _NUMPY[model.input.dtype])
+    for target, canvas in zip(tensor, canvases, strict=True):
+        put(target, canvas, model)
+    return tensor
 
 
 def model_of(description: Description) -> Model:
@@ -119,10 +117,6 @@ def decode(
     first = {name: array if rows else array[0] for name, array in outputs.items()}
     view = heads.fit(model, description.imgsz)
     result = heads.decode(model, first, parameters, view)
-    if (
-        model.raw is None
-        or len(result) >= parameters.max_detections
-        or first[model.outputs[0].name][-1, 4] <= parameters.confidence
-    ):
-        return result
-    return heads.decode(model.raw, first, parameters, view)
+    if model.raw and heads.needs_raw(model, first, parameters, result):
+        return heads.decode(model.raw, first, parameters, view)
+    return result

@@ -5,11 +5,11 @@ import time
 from sluice.errors import RepositoryError, SluiceError
 from sluice.models import Model
 from sluice.vision import heads
+from sluice.vision.letterbox import PADDING
 from sluice.vision.triton import Triton
 
 _TIMEOUT_S = 60.0  # the first inference of a graph may prepare much
 _POLL_S = 0.05
-_GREY = 114
 
 
 def run(grpc_url: str, name: str, version: int) -> None:
@@ -22,7 +22,7 @@ def run(grpc_url: str, name: str, version: int) -> None:
         model = _loaded(triton, name, str(version))
         view = heads.fit(model, model.imgsz)
         with triton.slot(model) as slot:
-            slot.input[...] = _GREY if model.input.dtype == "UINT8" else 0.5
+            slot.input[...] = PADDING if model.input.dtype == "UINT8" else 0.5
             outputs = slot.infer()
             heads.decode(model, outputs, heads.DecodeParameters(confidence=0.001), view)
     except SluiceError as error:

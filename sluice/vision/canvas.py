@@ -22,12 +22,18 @@ def fill(
     if model.channels == 1:
         # The weights of ITU-R BT.601, with which grey models are trained.
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None].astype(np.uint8, copy=False)
-    plain = model.channels == 1 or model.channel_order is ChannelOrder.RGB
-    if target.dtype == np.uint8 and model.channels_last and plain:
+    if target.dtype == np.uint8 and model.channels_last and not _is_bgr(model):
         view.apply(image, target)
         return
-    canvas = view.apply(image)
-    if not plain:
+    put(target, view.apply(image), model)
+
+
+def put(target: npt.NDArray[Any], canvas: Pixels, model: Model) -> None:
+    """Write a canvas (height, width, c) uint8, RGB or grey, into the model's input.
+
+    `target`, its values and the errors are those of `fill`.
+    """
+    if _is_bgr(model):
         canvas = canvas[..., ::-1]
     if not model.channels_last:
         canvas = canvas.transpose(2, 0, 1)
@@ -43,3 +49,7 @@ def fill(
         raise UnsupportedModel(
             f"model {model.name!r} takes {model.input.dtype}; Sluice sends UINT8, FP16 or FP32"
         )
+
+
+def _is_bgr(model: Model) -> bool:
+    return model.channels == 3 and model.channel_order is ChannelOrder.BGR
