@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -168,8 +168,7 @@ class Triton:
 
     def _describe(self, name: str) -> "_Described":
         """Read the configuration that Triton has now, and remember it."""
-        with _translated(name):
-            config = self._client.get_model_config(name, client_timeout=self._timeout_s).config
+        config = self._configuration(name)
         digest = config.SerializeToString(deterministic=True)
         cached = self._models.get(name)
         model = (
@@ -184,6 +183,17 @@ class Triton:
                 retired = self._idle.pop(cached.model, [])
                 self._retired += [(described.at, slot) for slot in retired]
         return described
+
+    def _configuration(self, name: str) -> Any:
+        """Return the configuration. A server that stops, or still loads, is not the last word."""
+        try:
+            return self._ask_for_configuration(name)
+        except _VersionNotReady:
+            return self._ask_for_configuration(name)
+
+    def _ask_for_configuration(self, name: str) -> Any:
+        with _translated(name):
+            return self._client.get_model_config(name, client_timeout=self._timeout_s).config
 
     def _infer(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
         """Run the version that `model` describes. Raises ModelReplaced where there is another."""
@@ -207,8 +217,10 @@ class Triton:
             try:
                 return self._call(model, inputs, outputs)
             except (UnknownModel, _VersionNotReady):
-                if number in (_CALLS_BEFORE_QUESTION, _CALLS):
-                    self._check_not_replaced(model)
+                if number == _CALLS_BEFORE_QUESTION:
+                    with suppress(_VersionNotReady):  # said by a server that stops
+                        self._check_not_replaced(model)
+        self._check_not_replaced(model)
         raise TritonUnavailable(
             f"version {model.version or 'any'} of model {model.name!r} is not loaded at the moment"
         )
@@ -377,9 +389,8 @@ def _translated(model: str) -> Iterator[None]:
         reason = message.lower()
         if "unable to find system shared memory region" in reason:
             raise _RegionLost("Triton has restarted") from error
-        if "has no available versions" in reason:  # the model is loading, or Triton is stopping
-            raise TritonUnavailable(f"model {model!r} is not loaded at the moment") from error
-        if "is not at ready state" in reason:
+        # The model is loading, or Triton is stopping: the version ends first, and is then gone.
+        if "is not at ready state" in reason or "has no available versions" in reason:
             raise _VersionNotReady(f"model {model!r} is not loaded at the moment") from error
         if "unknown model" in reason or status.endswith("NOT_FOUND"):
             raise UnknownModel(f"model {model!r} is not loaded") from error
