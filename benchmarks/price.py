@@ -17,7 +17,7 @@ from sluice.blobs.store import input_key
 from sluice.prediction import Prediction, Status, Submission
 from sluice.settings import QueueSettings, RedisSettings, Settings
 from sluice.stores import Stores
-from sluice.vision.triton import Triton
+from sluice.vision.triton.client import Triton
 from worker import tasks
 from worker.pipeline import Pipeline, Stages
 from worker.runner import Runner

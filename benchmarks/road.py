@@ -15,7 +15,7 @@ from benchmarks.common import IMAGE, client, stack
 from sluice.blobs.store import RedisBlobs, input_key
 from sluice.prediction import Prediction, Status
 from sluice.vision import heads
-from sluice.vision.triton import Triton
+from sluice.vision.triton.client import Triton
 from worker.pipeline import Pipeline, Stages
 
 CALLS = 200

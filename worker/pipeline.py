@@ -15,7 +15,8 @@ from sluice.models import Model, Task
 from sluice.prediction import Parameters, Prediction
 from sluice.vision import heads
 from sluice.vision.canvas import fill
-from sluice.vision.triton import ModelReplaced, Slot
+from sluice.vision.triton.errors import ModelReplaced
+from sluice.vision.triton.slots import Slot
 from worker.annotate import annotate
 from worker.decode import decode
 from worker.memory import MemoryBudget
@@ -26,7 +27,7 @@ _MAX_REPLACEMENTS = 5
 
 
 class Engine(Protocol):
-    """The part of `sluice.vision.triton.Triton` that the pipeline needs."""
+    """The part of `sluice.vision.triton.client.Triton` that the pipeline needs."""
 
     def model(self, name: str) -> Model:
         """Return the loaded model. Raises UnknownModel, UnsupportedModel or Unavailable."""

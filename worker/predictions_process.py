@@ -16,7 +16,7 @@ from sluice.outbound.guard import Guard
 from sluice.settings import Settings, TritonSettings
 from sluice.stores import Stores, watch_redis
 from sluice.telemetry import configure_logging
-from sluice.vision.triton import Triton
+from sluice.vision.triton.client import Triton
 from worker import tasks
 from worker.keeper import Keeper
 from worker.memory import MemoryBudget

@@ -6,7 +6,7 @@ from sluice.errors import RepositoryError, SluiceError
 from sluice.models import Model
 from sluice.vision import heads
 from sluice.vision.letterbox import PADDING
-from sluice.vision.triton import Triton
+from sluice.vision.triton.client import Triton
 
 _TIMEOUT_S = 60.0  # the first inference of a graph may prepare much
 _POLL_S = 0.05

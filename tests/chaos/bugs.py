@@ -178,11 +178,16 @@ BUGS = [
         "a timed-out inference counts as done: the region holds the previous picture's result",
         [
             Edit(
-                "sluice/vision/triton.py",
-                "        except _RegionLost:  #",
+                "sluice/vision/triton/slots.py",
+                "        except RegionLost:  #",
                 "        except DeadlineExceeded:\n            answer = None\n"
-                "        except _RegionLost:  #",
-            )
+                "        except RegionLost:  #",
+            ),
+            Edit(
+                "sluice/vision/triton/slots.py",
+                "from sluice.models import",
+                "from sluice.errors import DeadlineExceeded\nfrom sluice.models import",
+            ),
         ],
         frozenset({"wrong"}),
         ["freeze:triton", "stall:worker-triton"],

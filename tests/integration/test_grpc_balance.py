@@ -21,7 +21,8 @@ from sluice.errors import TritonUnavailable
 from sluice.local.servers import triton as local
 from sluice.local.servers import triton_env
 from sluice.local.supervision import shm
-from sluice.vision.triton import ModelReplaced, Triton
+from sluice.vision.triton.client import Triton
+from sluice.vision.triton.errors import ModelReplaced
 from tests.support.paths import ROOT
 from tests.support.waiting import until
 

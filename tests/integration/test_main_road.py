@@ -16,7 +16,7 @@ import redis
 from sluice.client.client import Client, ServiceError
 from sluice.local.supervision import shm
 from sluice.vision.letterbox import Letterbox
-from sluice.vision.triton import Triton
+from sluice.vision.triton.client import Triton
 from tests.integration.conftest import GOLDEN_LAYOUTS
 from tests.support.live import Live
 from tests.support.paths import ROOT

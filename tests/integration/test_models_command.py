@@ -21,7 +21,7 @@ from sluice.repository.build import Options, build, source_of
 from sluice.repository.repository import Repository, Version
 from sluice.repository.storage import Folder
 from sluice.repository.triton_admin import servers
-from sluice.vision.triton import Triton
+from sluice.vision.triton.client import Triton
 from tests.integration.conftest import QUICK
 from tests.integration.test_grpc_balance import HOSTS, NAME, Names, Servers
 from tests.support import tiny

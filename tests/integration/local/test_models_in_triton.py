@@ -16,7 +16,8 @@ from sluice.local.stack import Stack
 from sluice.models import Model
 from sluice.vision import heads
 from sluice.vision.heads import DecodeParameters, Detections
-from sluice.vision.triton import ModelReplaced, Triton
+from sluice.vision.triton.client import Triton
+from sluice.vision.triton.errors import ModelReplaced
 
 from .conftest import FLOAT, FLOAT16, onnx_graph
 

@@ -19,7 +19,7 @@ from sluice.errors import (
 )
 from sluice.models import Layout, Tensor
 from sluice.prediction import Parameters, Prediction, Status
-from sluice.vision.triton import ModelReplaced
+from sluice.vision.triton.errors import ModelReplaced
 from tests.unit.worker.conftest import World, model, png
 from worker.pipeline import Stages
 

@@ -1,0 +1,237 @@
+"""A client of one Triton: descriptions of models, slots, and inferences."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple
+
+import tritonclient.grpc as grpcclient
+from google.protobuf.json_format import MessageToDict
+from tritonclient.utils import InferenceServerException
+
+from sluice import model_config
+from sluice.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    SluiceError,
+    TritonUnavailable,
+    UnknownModel,
+)
+from sluice.models import Model
+from sluice.vision.shared_memory import Region
+from sluice.vision.triton.errors import ModelReplaced, VersionNotReady, translated
+from sluice.vision.triton.slots import SharedSlot, Slot, WireSlot
+
+log = logging.getLogger(__name__)
+
+_CHANNEL: list[tuple[str, int | str]] = [
+    # By default a worker may wait two minutes after Triton is back.
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    # By default the addresses of pods that are gone would be tried for 30 s.
+    ("grpc.dns_min_time_between_resolutions_ms", 5000),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+]
+# For a version that one of several servers lacks.
+_CALLS, _CALLS_BEFORE_QUESTION = 10, 2
+_RETIREMENT_S = 60.0  # until a region is closed to which Triton may still write
+
+
+class Triton:
+    """A client of one Triton. Thread-safe; connects on first use.
+
+    `shared_memory` allows regions where `grpc_url` names this host.
+    The names of regions begin with `region_prefix`.
+    A model's configuration is cached for `models_ttl_s`.
+    """
+
+    def __init__(
+        self,
+        grpc_url: str,
+        *,
+        timeout_s: float,
+        shared_memory: bool = True,
+        models_ttl_s: float = 5.0,
+        region_prefix: str = "sluice-",
+    ) -> None:
+        channel = list(_CHANNEL)
+        if "://" in grpc_url:  # dns:///service: a connection to each address, instead of the first
+            channel.append(("grpc.lb_policy_name", "round_robin"))
+        self._client = grpcclient.InferenceServerClient(grpc_url, channel_args=channel)
+        self._timeout_s = timeout_s
+        self._models_ttl_s = models_ttl_s
+        self._region_prefix = region_prefix
+        self._shared_memory = shared_memory and _same_host(grpc_url)
+        self._lock = threading.Lock()
+        self._models: dict[str, _Described] = {}
+        self._idle: dict[Model, list[SharedSlot]] = {}
+        self._retired: list[tuple[float, SharedSlot]] = []
+
+    def model(self, name: str) -> Model:
+        """Return the loaded model.
+
+        Raises UnknownModel, UnsupportedModel, TritonUnavailable or DeadlineExceeded.
+        """
+        cached = self._models.get(name)
+        if cached and time.monotonic() - cached.at < self._models_ttl_s:
+            return cached.model
+        return self._describe(name).model
+
+    @contextmanager
+    def slot(self, model: Model) -> Iterator[Slot]:
+        """Reserve the memory of one inference. A slot is reused unless its inference failed."""
+        shared = self._shared_slot(model) if self._shared_memory else None
+        if shared is None:
+            yield WireSlot(self, model)
+            return
+        try:
+            yield shared
+        except BaseException:
+            # After a time-out here, Triton may still write its answer to the region.
+            with self._lock:
+                self._retired.append((time.monotonic(), shared))
+            raise
+        with self._lock:
+            described = self._models.get(model.name)
+            if described and described.model != model:  # replaced while the slot was in use
+                self._retired.append((time.monotonic(), shared))
+            else:
+                self._idle.setdefault(model, []).append(shared)
+
+    def register(self, model: Model, region: Region) -> None:
+        """Have Triton map the region, for inferences of `model`."""
+        with translated(model.name):
+            self._client.register_system_shared_memory(
+                region.name, f"/{region.name}", region.layout.size, client_timeout=self._timeout_s
+            )
+
+    def unregister(self, region: Region) -> None:
+        """Have Triton unmap the region, if Triton still knows it."""
+        try:
+            self._client.unregister_system_shared_memory(region.name, client_timeout=1.0)
+        except InferenceServerException as error:  # Triton has restarted, or is unavailable
+            log.debug("region %s was not unregistered: %s", region.name, error)
+
+    def close(self) -> None:
+        """Unregister every region and close the channel."""
+        with self._lock:
+            slots = [slot for idle in self._idle.values() for slot in idle]
+            slots += [slot for _, slot in self._retired]
+            self._idle, self._retired = {}, []
+        for slot in slots:
+            slot.close()
+        self._client.close()
+
+    def _shared_slot(self, model: Model) -> SharedSlot | None:
+        with self._lock:
+            if idle := self._idle.get(model):
+                return idle.pop()
+            old = [
+                slot for since, slot in self._retired if time.monotonic() - since > _RETIREMENT_S
+            ]
+            self._retired = [entry for entry in self._retired if entry[1] not in old]
+        for slot in old:
+            slot.close()
+        try:
+            return SharedSlot(self, model, self._region_prefix)
+        except (TritonUnavailable, DeadlineExceeded):
+            raise
+        except (SluiceError, OSError) as error:
+            log.warning(
+                "shared memory with Triton does not work; tensors go over gRPC from now on: %s",
+                error,
+            )
+            self._shared_memory = False
+            return None
+
+    def _describe(self, name: str) -> "_Described":
+        """Read the configuration that Triton has now, and remember it."""
+        config = self._configuration(name)
+        digest = config.SerializeToString(deterministic=True)
+        cached = self._models.get(name)
+        model = (
+            cached.model
+            if cached and cached.digest == digest
+            else model_config.read(MessageToDict(config, preserving_proto_field_name=True))
+        )
+        described = _Described(time.monotonic(), digest, model)
+        with self._lock:
+            self._models[name] = described
+            if cached and cached.model != model:  # a new version, with other sizes
+                retired = self._idle.pop(cached.model, [])
+                self._retired += [(described.at, slot) for slot in retired]
+        return described
+
+    def _configuration(self, name: str) -> Any:
+        """Return the configuration. A server that stops, or still loads, is not the last word."""
+        try:
+            return self._ask_for_configuration(name)
+        except VersionNotReady:
+            return self._ask_for_configuration(name)
+
+    def _ask_for_configuration(self, name: str) -> Any:
+        with translated(name):
+            return self._client.get_model_config(name, client_timeout=self._timeout_s).config
+
+    def infer(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
+        """Run the version that `model` describes. Raises ModelReplaced where there is another.
+
+        Callers infer by a slot. Inputs and outputs are in tritonclient's terms.
+        """
+        try:
+            answer = self._call_any_server(model, inputs, outputs)
+        except InferenceFailed:
+            self._check_not_replaced(model)
+            raise
+        # Nothing in an answer tells versions of one number apart. `sluice models add` never uses
+        # a number again. A person who replaces a model's files by hand may.
+        if not model.version:
+            self._check_not_replaced(model)
+        return answer
+
+    def _call_any_server(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
+        """Run the version on a server that has it: during a roll-out, not all have.
+
+        Each call goes to the next server, and so does the question for the configuration.
+        """
+        for number in range(1, _CALLS + 1):
+            try:
+                return self._call(model, inputs, outputs)
+            except (UnknownModel, VersionNotReady):
+                if number == _CALLS_BEFORE_QUESTION:
+                    with suppress(VersionNotReady):  # said by a server that stops
+                        self._check_not_replaced(model)
+        self._check_not_replaced(model)
+        raise TritonUnavailable(
+            f"version {model.version or 'any'} of model {model.name!r} is not loaded at the moment"
+        )
+
+    def _check_not_replaced(self, model: Model) -> None:
+        if self._describe(model.name).model != model:
+            raise ModelReplaced(f"model {model.name!r} was replaced")
+
+    def _call(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
+        with translated(model.name):
+            return self._client.infer(
+                model.name,
+                inputs,
+                model_version=model.version,
+                outputs=outputs,
+                client_timeout=self._timeout_s,
+            )
+
+
+class _Described(NamedTuple):
+    """A model's description, and the configuration that it was read from."""
+
+    at: float
+    """The time at which Triton answered, by the monotonic clock."""
+    digest: bytes
+    """The configuration, serialized."""
+    model: Model
+
+
+def _same_host(grpc_url: str) -> bool:
+    return grpc_url.rpartition(":")[0] in {"localhost", "127.0.0.1", "[::1]"}

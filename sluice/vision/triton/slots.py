@@ -1,0 +1,157 @@
+"""The memory of one inference: in the gRPC messages, or shared with Triton."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import tritonclient.grpc as grpcclient
+from tritonclient.utils import triton_to_np_dtype
+
+from sluice.models import Layout, Model, Tensor
+from sluice.vision.shared_memory import Region, RegionLayout
+from sluice.vision.triton.errors import RegionLost
+
+
+class Slot(Protocol):
+    """The memory of one inference: fill `input`, then call `infer`."""
+
+    input: npt.NDArray[Any]
+    """No batch axis; the model's dtype and dims."""
+
+    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
+        """Return outputs by name, without the batch axis. Valid until the slot is released.
+
+        By default these are the model's `wanted_outputs`.
+
+        Raises ModelReplaced, TritonUnavailable, DeadlineExceeded, UnknownModel or InferenceFailed.
+        """
+
+
+class Server(Protocol):
+    """The calls of one Triton that slots make. Each raises the translated errors of Triton."""
+
+    def infer(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
+        """Run the version that `model` describes. Raises ModelReplaced where there is another."""
+
+    def register(self, model: Model, region: Region) -> None:
+        """Have Triton map the region, for inferences of `model`."""
+
+    def unregister(self, region: Region) -> None:
+        """Have Triton unmap the region, if Triton still knows it."""
+
+
+class WireSlot:
+    """A slot whose tensors travel as bytes in the gRPC messages."""
+
+    def __init__(self, server: Server, model: Model) -> None:
+        self._server = server
+        self._model = model
+        self._shape = (*model.leading, *_input_dims(model))
+        self._array = np.zeros(self._shape, _dtype(model.input))
+        self.input = _without_batch(model, self._array)
+
+    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
+        wanted = self._model.wanted_outputs if outputs is None else outputs
+        tensor = grpcclient.InferInput(
+            self._model.input.name, list(self._shape), self._model.input.dtype
+        )
+        tensor.set_data_from_numpy(self._array)
+        requested = [grpcclient.InferRequestedOutput(output.name) for output in wanted]
+        answer = self._server.infer(self._model, [tensor], requested)
+        return {
+            output.name: _of_first_image(self._model, answer.as_numpy(output.name))
+            for output in wanted
+        }
+
+
+class SharedSlot:
+    """A slot whose tensors lie in a region. Outputs of unknown size travel as bytes."""
+
+    input: npt.NDArray[Any]
+    _region: Region
+
+    def __init__(self, server: Server, model: Model, region_prefix: str) -> None:
+        self._server = server
+        self._model = model
+        self._region_prefix = region_prefix
+        tensors = {model.input: _input_dims(model)}
+        tensors |= {output: output.dims for output in model.wanted_outputs}
+        self._layout = RegionLayout(
+            {
+                tensor.name: ((*model.leading, *dims), _dtype(tensor))
+                for tensor, dims in tensors.items()
+                if min(dims) > 0
+            }
+        )
+        self._open()
+
+    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
+        wanted = self._model.wanted_outputs if outputs is None else outputs
+        try:
+            answer = self._server.infer(self._model, *self._request(wanted))
+        except RegionLost:  # Triton has restarted: repeat with the same bytes in a new region
+            lost = self._region
+            self._open()
+            self._region.copy_from(lost)
+            answer = self._server.infer(self._model, *self._request(wanted))
+        return {
+            output.name: _of_first_image(
+                self._model,
+                self._region.view(output.name)
+                if output.name in self._layout.places
+                else answer.as_numpy(output.name),
+            )
+            for output in wanted
+        }
+
+    def close(self) -> None:
+        """Tell Triton to unmap the region."""
+        self._server.unregister(self._region)
+
+    def _open(self) -> None:
+        """Create a region and register it. Raises OSError, or the translated error of Triton."""
+        self._region = region = Region(self._layout, self._region_prefix)
+        try:
+            self._server.register(self._model, region)
+        finally:
+            region.unlink()
+        self.input = _without_batch(self._model, region.view(self._model.input.name))
+
+    def _request(self, wanted: Sequence[Tensor]) -> tuple[list[Any], list[Any]]:
+        """Return the input and the requested outputs, in tritonclient's terms."""
+        places, name = self._layout.places, self._region.name
+        place = places[self._model.input.name]
+        tensor = grpcclient.InferInput(
+            self._model.input.name, list(place.shape), self._model.input.dtype
+        )
+        tensor.set_shared_memory(name, place.size, place.offset)
+        outputs = []
+        for output in wanted:
+            requested = grpcclient.InferRequestedOutput(output.name)
+            if output.name in places:
+                place = places[output.name]
+                requested.set_shared_memory(name, place.size, place.offset)
+            outputs.append(requested)
+        return [tensor], outputs
+
+
+def _input_dims(model: Model) -> tuple[int, ...]:
+    """Return the input's dims, with the model's size where the graph leaves the sides open."""
+    if model.channels_last:
+        return (*model.imgsz, model.channels)
+    return (model.channels, *model.imgsz)
+
+
+def _without_batch(model: Model, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the part of the first image. A fixed batch has room for more, which stays zero."""
+    return array[0] if model.leading else array
+
+
+def _of_first_image(model: Model, output: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return output if model.layout is Layout.ROWS else _without_batch(model, output)
+
+
+def _dtype(tensor: Tensor) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(triton_to_np_dtype(tensor.dtype))
+    return dtype
