@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
+# Most tests wait for real servers. Each process has servers of its own, of about 1 GB.
+TEST_PROCESSES ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
 COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.txt
@@ -41,8 +43,10 @@ demo: setup
 up: setup
 	@$(BIN)/sluice up
 
+# The tests of a file stay in one process, since they share servers. Containers are started once.
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --ignore tests/e2e
+	@$(BIN)/python -m pytest tests/e2e
 
 check: .venv/.stamp-k8s
 	$(BIN)/ruff check .
