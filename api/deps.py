@@ -110,11 +110,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stores = Stores.open(settings, settings.redis.timeout_s)
         stack.push_async_callback(anyio.to_thread.run_sync, stores.close)
         stack.callback(watch_redis(stores, settings).stop)
-        events = RedisEvents(
-            settings.redis_url,
-            settings.queue.name,
-            connect_timeout_s=settings.redis.connect_timeout_s,
-        )
+        events = RedisEvents(settings.redis_address(settings.redis.timeout_s), settings.queue.name)
         events.start()
         stack.push_async_callback(events.stop)
         http = await stack.enter_async_context(
@@ -132,7 +128,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             history=RedisHistory(stores.redis, settings.queue.name),
             guard=Guard(settings.netguard.allow),
             queue_load=QueueLoadCache(stores.ledger),
-            fast_intake=None if settings.blobs_in_s3 else _fast_intake(settings, stores, stack),
+            fast_intake=None if settings.blobs.bucket else _fast_intake(settings, stores, stack),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
             batches=RedisBatches(stores.redis, settings.queue),
@@ -145,20 +141,15 @@ def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> F
     threads = stack.enter_context(
         ThreadPoolExecutor(_SUBMISSIONS_AT_ONCE, thread_name_prefix="intake")
     )
-    timeouts = {
-        "connect_timeout_s": settings.redis.connect_timeout_s,
-        "timeout_s": settings.redis.timeout_s,
-    }
-    connections = {
-        url: MultiplexedConnection(url, **timeouts)
-        for url in (settings.redis_url, settings.blobs_url)
-    }
+    ledger = settings.redis_address(settings.redis.timeout_s)
+    blobs = settings.blobs_address(settings.redis.timeout_s)
+    connections = {address: MultiplexedConnection(address) for address in (ledger, blobs)}
     for connection in connections.values():
         stack.callback(connection.close)
     return FastIntake(
         stores.ledger,
-        connections[settings.redis_url],
-        connections[settings.blobs_url] if len(connections) > 1 else None,
+        connections[ledger],
+        connections[blobs] if len(connections) > 1 else None,
         blob_ttl_s=settings.blobs.ttl_s,
         ring=Coalescer(stores.intake.ring, threads),
         expire_orphan=lambda blob_key: threads.submit(stores.intake.expire_orphan, blob_key),

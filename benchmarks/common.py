@@ -14,9 +14,9 @@ import redis
 from sluice.local.paths import CHECKOUT
 from sluice.local.stack import Stack, StackConfig
 from sluice.redisio import connection
+from sluice.settings import RedisAddress
 
 IMAGE = (CHECKOUT / "samples" / "desk.jpg").read_bytes()
-TIMEOUTS = {"connect_timeout_s": 1.0, "timeout_s": 10.0}
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def stack(*parts: str, **options: object) -> Iterator[Stack]:
 
 def client(running: Stack) -> "redis.Redis":
     """A client of the stack's Redis."""
-    return connection.connect(running.addresses.redis, **TIMEOUTS)
+    return connection.connect(RedisAddress.parse(running.addresses.redis))
 
 
 @contextmanager

@@ -37,13 +37,10 @@ class Stores:
         S3 has the longer one of `timeout_s` and its own time-out.
         Raises ValueError if the blob store's URL is wrong.
         """
-        timeouts = {"connect_timeout_s": settings.redis.connect_timeout_s, "timeout_s": timeout_s}
-        url, queue = settings.redis_url, settings.queue
-        redis = connection.connect(url, **timeouts)
-        blobs_redis, blobs = _open_blobs(settings, **timeouts)
-        celery = make_app(
-            url, queue.name, visibility_timeout_s=queue.visibility_timeout_s, **timeouts
-        )
+        address, queue = settings.redis_address(timeout_s), settings.queue
+        redis = connection.connect(address)
+        blobs_redis, blobs = _open_blobs(settings, timeout_s)
+        celery = make_app(address, queue.name, visibility_timeout_s=queue.visibility_timeout_s)
         ledger = RedisLedger(redis, queue)
         doorbell = CeleryDoorbell(celery, redis, queue.name)
         intake = Intake(
@@ -62,13 +59,9 @@ class Stores:
             self._blobs_redis.close()
 
 
-def _open_blobs(
-    settings: Settings, *, connect_timeout_s: float, timeout_s: float
-) -> tuple[Redis | None, Blobs]:
-    if not settings.blobs_in_s3:
-        redis = connection.connect(
-            settings.blobs_url, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s
-        )
+def _open_blobs(settings: Settings, timeout_s: float) -> tuple[Redis | None, Blobs]:
+    if settings.blobs.bucket is None:
+        redis = connection.connect(settings.blobs_address(timeout_s))
         return redis, RedisBlobs(redis)
     try:
         from sluice.blobs import s3  # noqa: PLC0415 - needs the extra `s3`
@@ -77,9 +70,9 @@ def _open_blobs(
             f"SLUICE_BLOBS_URL names a bucket, and {error.name} is missing: install sluice[s3]"
         ) from None
     bucket = s3.connect(
-        settings.blobs_url,
+        settings.blobs.bucket,
         settings.blobs,
-        connect_timeout_s=connect_timeout_s,
+        connect_timeout_s=settings.redis.connect_timeout_s,
         timeout_s=max(timeout_s, settings.blobs.s3_timeout_s),
     )
     return None, s3.S3Blobs(bucket)

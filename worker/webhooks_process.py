@@ -8,7 +8,6 @@ import signal
 import socket
 
 import httpx
-import redis.asyncio
 import redis.exceptions
 
 from sluice.delivery import OutgoingDelivery
@@ -18,7 +17,7 @@ from sluice.outbound.transport import async_client
 from sluice.redisio import connection
 from sluice.redisio.health import HealthWatch
 from sluice.redisio.names import Names
-from sluice.settings import Settings
+from sluice.settings import RedisAddress, Settings
 from sluice.telemetry import configure_logging
 from sluice.webhooks.payload import event_body
 from sluice.webhooks.secrets import RedisSecrets
@@ -44,11 +43,8 @@ def main() -> None:
 async def serve(settings: Settings) -> None:
     """Send deliveries until a signal tells this process to stop."""
     stopping = asyncio.Event()
-    client = connection.connect(
-        settings.redis_url,
-        connect_timeout_s=settings.redis.connect_timeout_s,
-        timeout_s=settings.redis.worker_timeout_s,
-    )
+    address = settings.redis_address(settings.redis.worker_timeout_s)
+    client = connection.connect(address)
     HealthWatch(client, Names(settings.queue.name)).start()
     limits = httpx.Limits(
         max_connections=settings.webhooks.concurrency, keepalive_expiry=_KEEP_ALIVE_S
@@ -57,9 +53,7 @@ async def serve(settings: Settings) -> None:
     async with async_client(guard, timeout_s=settings.webhooks.timeout_s, limits=limits) as http:
         sender = _sender(client, http, settings)
         _stop_on_signals(stopping, sender)
-        listening = asyncio.create_task(
-            _listen(settings.redis_url, settings.queue.name, sender.wake)
-        )
+        listening = asyncio.create_task(_listen(address, settings.queue.name, sender.wake))
         ready_file = settings.webhooks.ready_file
         if ready_file:
             ready_file.write_text(f"{os.getpid()}\n")
@@ -99,14 +93,12 @@ def _stop_on_signals(stopping: asyncio.Event, sender: Sender) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
-async def _listen(redis_url: str, queue: str, wake: asyncio.Event) -> None:
+async def _listen(address: RedisAddress, queue: str, wake: asyncio.Event) -> None:
     """Set `wake` when a message says that a delivery is due.
 
     Messages may get lost, so that the sender polls too.
     """
-    async with redis.asyncio.Redis.from_url(
-        redis_url, socket_keepalive=True, health_check_interval=5
-    ) as client:
+    async with connection.connect_for_subscriptions(address) as client:
         while True:
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as subscription:

@@ -17,7 +17,7 @@ from sluice.repository.drain import Drain
 from sluice.repository.repository import Repository
 from sluice.repository.storage import Folder, Storage
 from sluice.repository.triton_admin import TritonServer, servers
-from sluice.settings import Settings
+from sluice.settings import RedisAddress, Settings
 
 # After this time, every api has asked Triton again since a model was retired: see `api/catalog.py`.
 _SETTLE_TTLS = 2
@@ -47,12 +47,7 @@ class ModelTools:
 
     def drain(self, model: str) -> Callable[[], None]:
         """Waits until nothing of `model` is queued or running."""
-        redis = self._settings.redis
-        client = connection.connect(
-            self._redis_url(),
-            connect_timeout_s=redis.connect_timeout_s,
-            timeout_s=redis.worker_timeout_s,
-        )
+        client = connection.connect(self._redis_address())
         drain = Drain(
             RedisUsage(client, self._settings.queue.name),
             settle_s=_SETTLE_TTLS * self._settings.triton.models_ttl_s,
@@ -94,10 +89,10 @@ class ModelTools:
             return []
         return ["No Triton answers: models are loaded when Triton starts."]
 
-    def _redis_url(self) -> str:
+    def _redis_address(self) -> RedisAddress:
         if "url" not in self._settings.redis.model_fields_set and self._stack:
-            return str(self._addresses()["redis"])
-        return self._settings.redis_url
+            return RedisAddress.parse(str(self._addresses()["redis"]))
+        return self._settings.redis_address(self._settings.redis.worker_timeout_s)
 
     def _addresses(self) -> dict[str, Any]:
         assert self._stack is not None

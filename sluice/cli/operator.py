@@ -52,10 +52,6 @@ class WebhookTools:
     """
 
     def __init__(self, settings: Settings) -> None:
-        client = connection.connect(
-            settings.redis_url,
-            connect_timeout_s=settings.redis.connect_timeout_s,
-            timeout_s=settings.redis.worker_timeout_s,
-        )
+        client = connection.connect(settings.redis_address(settings.redis.worker_timeout_s))
         self.deliveries = RedisDeliveries(client, settings.queue.name, settings.webhooks)
         self.secrets = RedisSecrets(client, settings.queue.name)

@@ -12,7 +12,8 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from sluice.errors import RedisUnavailable
-from sluice.redisio.connection import translated
+from sluice.redisio.connection import celery_options, translated
+from sluice.settings import RedisAddress
 
 TASK = "sluice.predict"
 #: With so many messages waiting, more are of no use: a woken worker runs until none is due.
@@ -29,16 +30,19 @@ class Doorbell(Protocol):
         """Return the number of rings that no worker has received. Raises RedisUnavailable."""
 
 
-def make_app(
-    redis_url: str,
-    queue: str,
-    *,
-    connect_timeout_s: float,
-    timeout_s: float,
-    visibility_timeout_s: float = 60.0,
-) -> Celery:
+def make_app(address: RedisAddress, queue: str, *, visibility_timeout_s: float = 60.0) -> Celery:
     """Return the Celery app of one process. The app connects on first use."""
-    app = Celery("sluice", broker=redis_url)
+    app = Celery("sluice")
+    app.conf.update(celery_options(address))
+    app.conf.broker_transport_options |= {
+        # The messages of a killed worker come again after this time, and do no harm.
+        "visibility_timeout": visibility_timeout_s,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "unacked_key": f"unacked:{queue}",
+        "unacked_index_key": f"unacked_index:{queue}",
+        "unacked_mutex_key": f"unacked_mutex:{queue}",
+    }
     app.conf.update(
         task_default_queue=queue,
         task_ignore_result=True,
@@ -48,19 +52,6 @@ def make_app(
         task_publish_retry_policy={"max_retries": 0},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_transport_options={
-            # The messages of a killed worker come again after this time, and do no harm.
-            "visibility_timeout": visibility_timeout_s,
-            "unacked_restore_interval": 5,
-            "unacked_restore_throttle": 1,
-            "unacked_key": f"unacked:{queue}",
-            "unacked_index_key": f"unacked_index:{queue}",
-            "unacked_mutex_key": f"unacked_mutex:{queue}",
-            "socket_connect_timeout": connect_timeout_s,
-            "socket_timeout": timeout_s,
-            "socket_keepalive": True,
-            "health_check_interval": 5,
-        },
         worker_pool="threads",  # gRPC does not survive a fork
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,

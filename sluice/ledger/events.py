@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Protocol
 
-import redis.asyncio
 import redis.exceptions
 
 from sluice.prediction import Status
+from sluice.redisio.connection import connect_for_subscriptions
 from sluice.redisio.names import Names
+from sluice.settings import RedisAddress
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +51,8 @@ class Events(Protocol):
 class RedisEvents:
     """One subscription to the channel `{queue}:events`."""
 
-    def __init__(self, redis_url: str, queue: str, *, connect_timeout_s: float) -> None:
-        self._redis = redis.asyncio.Redis.from_url(
-            redis_url,
-            socket_connect_timeout=connect_timeout_s,
-            socket_keepalive=True,
-            health_check_interval=5,
-        )
+    def __init__(self, address: RedisAddress, queue: str) -> None:
+        self._redis = connect_for_subscriptions(address)
         self._channel = Names(queue).events
         #: For each subject, the events of its waiting callers, and whether every change sets them.
         self._waiting: dict[str, dict[asyncio.Event, bool]] = defaultdict(dict)

@@ -142,7 +142,7 @@ class Parts:
             "SLUICE_TRITON_HTTP_URL": self._addresses.triton_http,
             "SLUICE_TRITON_GRPC_URL": self._addresses.triton_grpc,
         }
-        return {**threads, **os.environ, **addresses, **self._config.env}
+        return {**threads, **_without_access(os.environ), **addresses, **self._config.env}
 
     def _blobs_url(self) -> str:
         """The stack's own Redis, or the bucket that the user's environment names.
@@ -151,3 +151,13 @@ class Parts:
         """
         url = os.environ.get("SLUICE_BLOBS_URL", "")
         return url if url.startswith("s3://") else self._addresses.redis
+
+
+def _without_access(environment: Mapping[str, str]) -> dict[str, str]:
+    """The user's environment without the passwords and TLS of another Redis."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("SLUICE_REDIS_", "SLUICE_BLOBS_REDIS_"))
+        or name.endswith("_TIMEOUT_S")
+    }

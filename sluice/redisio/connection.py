@@ -1,28 +1,102 @@
-"""Connecting to Redis, and the one place where redis-py's errors become ours."""
+"""Clients of Redis, all made here, and the one place where redis-py's errors become ours."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
 
 import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from sluice.errors import RedisUnavailable, Unavailable
+from sluice.settings import RedisAddress
 
-# redis-py retries ten times by default: a request would wait for seconds without Redis.
-NO_RETRY = Retry(NoBackoff(), 0)
+_HEALTH_CHECK_S = 5
+_CERT_REQS = {"full": "required", "ca": "required", "none": "none"}
 
 
-def connect(url: str, *, connect_timeout_s: float, timeout_s: float) -> "redis.Redis":
+def connect(address: RedisAddress) -> "redis.Redis":
     """A thread-safe client on a pool; connects on first use. Answers are bytes."""
-    return redis.Redis.from_url(
-        url,
-        socket_connect_timeout=connect_timeout_s,
-        socket_timeout=timeout_s,
-        socket_keepalive=True,
-        health_check_interval=5,
-        retry=NO_RETRY,
+    pool = redis.ConnectionPool(
+        connection_class=redis.SSLConnection if address.tls else redis.Connection,
+        **_options(address),
+        socket_timeout=address.timeout_s,
+        health_check_interval=_HEALTH_CHECK_S,
+        # redis-py retries ten times by default: a request would wait for seconds without Redis.
+        retry=Retry(NoBackoff(), 0),
     )
+    return redis.Redis.from_pool(pool)
+
+
+def connect_for_subscriptions(address: RedisAddress) -> "redis.asyncio.Redis":
+    """A client on the running event loop, which may wait for a message for ever."""
+    pool = _async_pool(address, health_check_interval=_HEALTH_CHECK_S)
+    return redis.asyncio.Redis.from_pool(pool)
+
+
+def connections(address: RedisAddress) -> "redis.asyncio.ConnectionPool":
+    """Single connections on the running event loop, for a caller that reads their sockets."""
+    return _async_pool(
+        address,
+        socket_timeout=address.timeout_s,
+        retry=AsyncRetry(NoBackoff(), 0),
+        protocol=2,  # in which Redis pushes no messages of its own
+    )
+
+
+def celery_options(address: RedisAddress) -> dict[str, Any]:
+    """The settings that lead Celery to its broker, with `broker_transport_options` among them."""
+    user = quote(address.username or "", safe="")
+    password = f":{quote(address.password, safe='')}" if address.password else ""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    login = f"{user}{password}@" if user or password else ""
+    return {
+        "broker_url": f"redis://{login}{host}:{address.port}/{address.database}",
+        "broker_use_ssl": _tls(address) or None,
+        "broker_transport_options": {
+            "socket_connect_timeout": address.connect_timeout_s,
+            "socket_timeout": address.timeout_s,
+            "socket_keepalive": True,
+            "health_check_interval": _HEALTH_CHECK_S,
+        },
+    }
+
+
+def _async_pool(address: RedisAddress, **options: Any) -> "redis.asyncio.ConnectionPool":
+    return redis.asyncio.ConnectionPool(
+        connection_class=(redis.asyncio.SSLConnection if address.tls else redis.asyncio.Connection),
+        **_options(address),
+        **options,
+    )
+
+
+def _options(address: RedisAddress) -> dict[str, Any]:
+    return {
+        "host": address.host,
+        "port": address.port,
+        "db": address.database,
+        "username": address.username,
+        "password": address.password,
+        "socket_connect_timeout": address.connect_timeout_s,
+        "socket_keepalive": True,
+        **_tls(address),
+    }
+
+
+def _tls(address: RedisAddress) -> dict[str, Any]:
+    """The options for TLS, of which redis-py and Celery have the same; empty without it."""
+    if address.tls is None:
+        return {}
+    return {
+        "ssl_ca_certs": address.tls.ca_file,
+        "ssl_certfile": address.tls.cert_file,
+        "ssl_keyfile": address.tls.key_file,
+        "ssl_cert_reqs": _CERT_REQS[address.tls.verify],
+        "ssl_check_hostname": address.tls.verify == "full",
+    }
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from collections import deque
 from typing import Any, cast
 
 import hiredis
-import redis.asyncio
 from redis.asyncio.connection import DefaultParser
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError
+
+from sluice.redisio.connection import connections
+from sluice.settings import RedisAddress
 
 _READ_S = 0.01
 
@@ -22,16 +22,9 @@ _READ_S = 0.01
 class MultiplexedConnection:
     """Belongs to one event loop; connects on first use and after each break. Answers are bytes."""
 
-    def __init__(self, url: str, *, connect_timeout_s: float, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
-        self._pool = redis.asyncio.ConnectionPool.from_url(
-            url,
-            socket_connect_timeout=connect_timeout_s,
-            socket_timeout=timeout_s,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,  # in which Redis pushes no messages of its own
-        )
+    def __init__(self, address: RedisAddress) -> None:
+        self._timeout_s = address.timeout_s
+        self._pool = connections(address)
         self._connecting: asyncio.Task[_Connection] | None = None
         self._wire: _Connection | None = None
 

@@ -1,18 +1,19 @@
 """Settings. `QueueSettings.lease_s` is read from SLUICE_QUEUE_LEASE_S, and so on."""
 
 from sluice.settings.api import ApiSettings
+from sluice.settings.blobs import BlobsSettings
 from sluice.settings.environment import Settings, variables
 from sluice.settings.groups import (
-    BlobsSettings,
     FetchSettings,
     LimitsSettings,
     ModelsSettings,
     NetguardSettings,
     QueueSettings,
-    RedisSettings,
     TritonSettings,
     WorkerSettings,
 )
+from sluice.settings.redis import RedisSettings
+from sluice.settings.redis_address import RedisAddress
 from sluice.settings.webhooks import WebhooksSettings
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ModelsSettings",
     "NetguardSettings",
     "QueueSettings",
+    "RedisAddress",
     "RedisSettings",
     "Settings",
     "TritonSettings",

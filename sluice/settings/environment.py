@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -10,18 +11,19 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from sluice.settings.api import ApiSettings
+from sluice.settings.blobs import BlobsSettings
 from sluice.settings.groups import (
-    BlobsSettings,
     FetchSettings,
     Group,
     LimitsSettings,
     ModelsSettings,
     NetguardSettings,
     QueueSettings,
-    RedisSettings,
     TritonSettings,
     WorkerSettings,
 )
+from sluice.settings.redis import RedisSettings
+from sluice.settings.redis_address import RedisAddress
 from sluice.settings.webhooks import WebhooksSettings
 
 _PREFIX = "SLUICE_"
@@ -59,19 +61,16 @@ class Settings(BaseModel):
         except ValidationError as error:
             raise ValueError(_explain(error)) from None
 
-    @property
-    def redis_url(self) -> str:
-        """The URL of the ledger's Redis, with its password."""
-        return self.redis.url.get_secret_value()
+    def redis_address(self, timeout_s: float) -> RedisAddress:
+        """The address of the ledger's Redis, for a process that waits so long for an answer."""
+        return self._timed(self.redis.address(), timeout_s)
 
-    @property
-    def blobs_url(self) -> str:
-        """The URL of the blob store, with its password."""
-        return self.blobs.url.get_secret_value() if self.blobs.url else self.redis_url
+    def blobs_address(self, timeout_s: float) -> RedisAddress:
+        """The address of the Redis that holds blobs, if they are in no bucket."""
+        return self._timed(self.blobs.redis_address() or self.redis.address(), timeout_s)
 
-    @property
-    def blobs_in_s3(self) -> bool:
-        return self.blobs_url.startswith("s3://")
+    def _timed(self, address: RedisAddress, timeout_s: float) -> RedisAddress:
+        return replace(address, connect_timeout_s=self.redis.connect_timeout_s, timeout_s=timeout_s)
 
 
 class Variable(NamedTuple):

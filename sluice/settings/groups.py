@@ -1,11 +1,12 @@
-"""The groups of settings, but for webhooks. Building one by hand never reads the environment."""
+"""The groups of settings without a file of their own.
+
+Building one by hand never reads the environment.
+"""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
-
-from sluice.settings import redis_url
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Group(BaseModel):
@@ -30,98 +31,6 @@ def networks(value: Any) -> Any:
         except ValueError as error:
             raise ValueError(f"{entry!r} is not a network such as 10.1.0.0/16: {error}") from error
     return tuple(networks)
-
-
-class RedisSettings(Group):
-    """The Redis that holds the ledger and the queue."""
-
-    url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"),
-        description="URL of the ledger's Redis. Secret, since it may hold a password.",
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, value: SecretStr) -> SecretStr:
-        redis_url.check(value.get_secret_value())
-        return value
-
-    connect_timeout_s: float = Field(0.3, gt=0, description="Seconds to wait for a connection.")
-    timeout_s: float = Field(
-        0.5,
-        gt=0,
-        description="Seconds that the api waits for an answer of Redis, before it answers 503.",
-    )
-    worker_timeout_s: float = Field(
-        10.0,
-        gt=0,
-        description=(
-            "Seconds that the other processes wait for an answer of Redis. "
-            "Must be more than 1, since workers block on the queue for 1 s."
-        ),
-    )
-
-
-class BlobsSettings(Group):
-    """The blob store, which holds images and uploaded files.
-
-    In production, use S3 or a Redis of its own. Images then never fill the ledger's Redis.
-    """
-
-    url: SecretStr | None = Field(
-        None,
-        description=(
-            "URL of the blob store: redis://… or s3://bucket/prefix. "
-            "The ledger's Redis is used where absent."
-        ),
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _check_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not value.get_secret_value().startswith("s3://"):
-            redis_url.check(value.get_secret_value())
-        return value
-
-    s3_endpoint: str | None = Field(
-        None, description="Endpoint of an S3-compatible store: https://host:port. Absent for AWS."
-    )
-    s3_region: str | None = Field(
-        None, description="Region of the bucket. AWS_REGION is used where absent."
-    )
-    s3_path_style: bool = Field(
-        True,
-        description=(
-            "Address objects as host/bucket/key. "
-            "If false, as bucket.host/key; the endpoint must then name the bucket."
-        ),
-    )
-    s3_allow_http: bool = Field(
-        False, description="Allow S3 without TLS. Images then travel unencrypted."
-    )
-    s3_timeout_s: float = Field(
-        0.8,
-        gt=0,
-        description=(
-            "Seconds that the api waits for one S3 request, from the connection to the last byte. "
-            "Other processes wait for SLUICE_REDIS_WORKER_TIMEOUT_S."
-        ),
-    )
-    ttl_s: int = Field(3600, gt=0, description="Seconds that an input image is kept at most.")
-    orphan_ttl_s: int = Field(
-        300,
-        gt=0,
-        description="Seconds that an image is kept if recording its prediction failed.",
-    )
-    result_ttl_s: int = Field(3600, gt=0, description="Seconds that an annotated image is kept.")
-    file_ttl_s: int = Field(3600, gt=0, description="Seconds that an uploaded file is kept.")
-    files_per_key: int = Field(1000, ge=1, description="Maximum uploaded files of one API key.")
-    file_bytes_per_key: int = Field(
-        50_000_000, ge=1, description="Maximum bytes of one API key's uploaded files together."
-    )
-    file_bytes: int = Field(
-        100_000_000, ge=1, description="Maximum bytes of all uploaded files together."
-    )
 
 
 class QueueSettings(Group):

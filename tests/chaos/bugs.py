@@ -156,7 +156,7 @@ BUGS = [
         [
             Edit(
                 "sluice/redisio/connection.py",
-                "        socket_timeout=timeout_s,",
+                "        socket_timeout=address.timeout_s,",
                 "        socket_timeout=None,",
             ),
             Edit(
@@ -165,8 +165,8 @@ BUGS = [
                 "_Connection(connection, 1e6)",
             ),
             Edit(
-                "sluice/intake/doorbell.py",
-                '"socket_timeout": timeout_s,',
+                "sluice/redisio/connection.py",
+                '"socket_timeout": address.timeout_s,',
                 '"socket_timeout": None,',
             ),
         ],

@@ -14,13 +14,12 @@ from sluice.intake.fast import FastIntake
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Priority, Status, Submission
 from sluice.redisio.multiplexed import MultiplexedConnection
-from sluice.settings import QueueSettings
+from sluice.settings import QueueSettings, RedisAddress
 from tests.support.servers import free_port
 
 pytestmark = pytest.mark.anyio
 
 SUBMISSION = Submission(model="codes", key="mine", priority=Priority.HIGH, metadata={"a": 1})
-FEW = {"connect_timeout_s": 10.0, "timeout_s": 30.0}
 
 
 @dataclass
@@ -37,8 +36,10 @@ async def world(
     request: pytest.FixtureRequest, redis_url: str, redis_client: "redis.Redis"
 ) -> AsyncIterator[World]:
     ledger = RedisLedger(redis_client, QueueSettings(max_backlog=100))
-    client = MultiplexedConnection(redis_url, **FEW)
-    blobs = MultiplexedConnection(redis_url, **FEW) if request.param == "apart" else None
+    client = MultiplexedConnection(RedisAddress.parse(redis_url))
+    blobs = (
+        MultiplexedConnection(RedisAddress.parse(redis_url)) if request.param == "apart" else None
+    )
     rung: list[str] = []
     dropped: list[str] = []
     intake = FastIntake(
@@ -97,8 +98,8 @@ async def test_a_hundred_submissions_at_once_share_one_connection(world: World) 
 async def test_an_unavailable_ledger_or_blob_store_refuses_the_submission_and_drops_its_image(
     unavailable: str, redis_url: str, redis_client: "redis.Redis"
 ) -> None:
-    nowhere = MultiplexedConnection(f"redis://127.0.0.1:{free_port()}/0", **FEW)
-    somewhere = MultiplexedConnection(redis_url, **FEW)
+    nowhere = MultiplexedConnection(RedisAddress(port=free_port()))
+    somewhere = MultiplexedConnection(RedisAddress.parse(redis_url))
     dropped: list[str] = []
     ledger = RedisLedger(redis_client, QueueSettings())
     client, blobs = (nowhere, somewhere) if unavailable == "ledger" else (somewhere, nowhere)

@@ -11,7 +11,7 @@ from sluice.blobs.s3 import S3Blobs, connect
 from sluice.blobs.store import Blobs, RedisBlobs
 from sluice.errors import BlobsUnavailable
 from sluice.redisio import connection
-from sluice.settings import BlobsSettings
+from sluice.settings import BlobsSettings, RedisAddress
 from tests.fakes.blobs import MemoryBlobs
 from tests.support import s3
 from tests.support.servers import free_port
@@ -84,9 +84,7 @@ def test_many_blobs_are_deleted_in_one_call_and_missing_ones_are_no_error(blobs:
 
 
 def test_an_unavailable_redis_raises_blobs_unavailable_without_its_address() -> None:
-    client = connection.connect(
-        f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2
-    )
+    client = connection.connect(RedisAddress(port=free_port(), password="secret"))
     for call in (lambda b: b.get("a"), lambda b: b.put("a", b"", 1), lambda b: b.delete("a")):
         with pytest.raises(BlobsUnavailable) as caught:
             call(RedisBlobs(client))

@@ -8,15 +8,14 @@ import redis
 from sluice.errors import RedisUnavailable
 from sluice.intake.doorbell import MAX_WAITING_RINGS, TASK, CeleryDoorbell, Doorbell, make_app
 from sluice.redisio import connection
+from sluice.settings import RedisAddress
 from tests.fakes.doorbell import CountingDoorbell
 from tests.support.servers import free_port
 
 
 def _celery(url: str) -> CeleryDoorbell:
-    client = connection.connect(url, connect_timeout_s=10, timeout_s=10)
-    return CeleryDoorbell(
-        make_app(url, "default", connect_timeout_s=10, timeout_s=10), client, "default"
-    )
+    address = RedisAddress.parse(url)
+    return CeleryDoorbell(make_app(address, "default"), connection.connect(address), "default")
 
 
 @pytest.fixture(params=["celery", "memory"])

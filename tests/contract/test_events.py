@@ -9,6 +9,7 @@ import redis
 
 from sluice.ledger.events import Events, RedisEvents
 from sluice.prediction import Status
+from sluice.settings import RedisAddress
 from tests.fakes.events import MemoryEvents
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +49,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         return
     client = request.getfixturevalue("redis_client")
     url = request.getfixturevalue("redis_url")
-    events = RedisEvents(url, "default", connect_timeout_s=10)
+    events = RedisEvents(RedisAddress.parse(url), "default")
     events.start()
     await _until_subscribed(client)
     yield World(events, lambda name, status: client.publish(CHANNEL, f"{name} {status}"))
@@ -117,7 +118,7 @@ async def test_closing_wakes_everyone(world: World) -> None:
 async def test_in_redis_a_lost_subscription_is_made_again(
     redis_url: str, redis_client: "redis.Redis"
 ) -> None:
-    events = RedisEvents(redis_url, "default", connect_timeout_s=10)
+    events = RedisEvents(RedisAddress.parse(redis_url), "default")
     events.start()
     await _until_subscribed(redis_client)
     redis_client.client_kill_filter(_type="pubsub")
@@ -132,7 +133,7 @@ async def test_in_redis_a_lost_subscription_is_made_again(
 
 
 async def test_in_redis_an_unavailable_server_is_no_error_of_the_caller() -> None:
-    events = RedisEvents("redis://127.0.0.1:1/0", "default", connect_timeout_s=1)
+    events = RedisEvents(RedisAddress(port=1), "default")
     events.start()
     with events.expect("a") as event:
         await asyncio.sleep(0.1)

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from redis.exceptions import (
 )
 
 from sluice.redisio.multiplexed import MultiplexedConnection
+from sluice.settings import RedisAddress
 from tests.support.servers import free_port
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def pipe(redis_url: str, redis_client: "redis.Redis") -> AsyncIterator[MultiplexedConnection]:
-    made = MultiplexedConnection(redis_url, connect_timeout_s=5.0, timeout_s=10.0)
+    made = MultiplexedConnection(RedisAddress.parse(redis_url))
     yield made
     made.close()
 
@@ -93,11 +95,8 @@ async def test_many_callers_of_a_silent_server_share_one_connection_and_one_time
         writer.close()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    pipe = MultiplexedConnection(
-        f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0",
-        connect_timeout_s=5.0,
-        timeout_s=0.5,
-    )
+    port = server.sockets[0].getsockname()[1]
+    pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=0.5))
     answers = await asyncio.gather(
         *(pipe.send(("PING",)) for _ in range(50)), return_exceptions=True
     )
@@ -110,19 +109,16 @@ async def test_many_callers_of_a_silent_server_share_one_connection_and_one_time
 
 async def test_a_refused_connection_or_login_raises(redis_url: str) -> None:
     with pytest.raises(ConnectionError):
-        await MultiplexedConnection(
-            f"redis://127.0.0.1:{free_port()}/0", connect_timeout_s=1.0, timeout_s=1.0
-        ).send(("PING",))
+        await MultiplexedConnection(RedisAddress(port=free_port())).send(("PING",))
+    address = RedisAddress.parse(redis_url.replace("://", "://nobody:wrong@"))
     with pytest.raises((AuthenticationError, ResponseError)):
-        await MultiplexedConnection(
-            redis_url.replace("://", "://nobody:wrong@"), connect_timeout_s=5.0, timeout_s=5.0
-        ).send(("PING",))
+        await MultiplexedConnection(address).send(("PING",))
 
 
 async def test_callers_of_a_hanging_redis_get_a_time_out_and_no_late_answer(
     redis_url: str, redis_client: "redis.Redis"
 ) -> None:
-    pipe = MultiplexedConnection(redis_url, connect_timeout_s=5.0, timeout_s=0.5)
+    pipe = MultiplexedConnection(replace(RedisAddress.parse(redis_url), timeout_s=0.5))
     pid = redis_client.info("server")["process_id"]
     await pipe.send(("SET", "a", "1"))
     os.kill(pid, signal.SIGSTOP)
@@ -161,9 +157,7 @@ async def test_a_late_answer_times_out_its_own_caller_only(
 
     server = await asyncio.start_server(slow, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    pipe = MultiplexedConnection(
-        f"redis://127.0.0.1:{port}/0", connect_timeout_s=5.0, timeout_s=0.5
-    )
+    pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=0.5))
     with pytest.raises(TimeoutError):
         await pipe.send(("GET", "a"))
     assert await pipe.send(("PING",)) == [b"OK"]
@@ -182,9 +176,7 @@ async def test_an_unexpected_answer_ends_the_connection() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         serving = asyncio.create_task(asyncio.to_thread(serve, listener))
-        pipe = MultiplexedConnection(
-            f"redis://127.0.0.1:{listener.getsockname()[1]}/0", connect_timeout_s=5.0, timeout_s=5.0
-        )
+        pipe = MultiplexedConnection(RedisAddress(port=listener.getsockname()[1], timeout_s=5.0))
         assert await pipe.send(("PING",)) == [b"OK"]
         await serving
     # The old connection is not used again, and no server accepts a new one.

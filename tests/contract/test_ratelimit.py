@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sluice.access.ratelimit import RateLimiter, RedisRateLimiter
 from sluice.errors import RateLimited, RedisUnavailable
 from sluice.redisio import connection
+from sluice.settings import RedisAddress
 from tests.fakes.ratelimit import MemoryRateLimiter
 from tests.support.servers import free_port
 
@@ -240,9 +241,7 @@ def test_a_level_is_kept_in_redis_as_long_as_it_counts(redis_client: "redis.Redi
 
 
 def test_an_unavailable_redis_raises_redis_unavailable_without_its_address() -> None:
-    client = connection.connect(
-        f"redis://:secret@127.0.0.1:{free_port()}/0", connect_timeout_s=0.2, timeout_s=0.2
-    )
+    client = connection.connect(RedisAddress(port=free_port(), password="secret"))
     with pytest.raises(RedisUnavailable) as caught:
         RedisRateLimiter(client, "default").take("a", 1, 1)
     assert "secret" not in str(caught.value)

@@ -52,17 +52,15 @@ def test_sluice_accepts_the_environment_of_every_container(
         environ.update(before)
         environ.update(environment(world, pod(item)["containers"][0]))
         settings = Settings.from_env()
-        assert settings.redis_url.endswith("@redis:6379/0")
+        address = settings.redis_address(1)
+        assert (address.host, bool(address.password)) == ("redis", True)
         if item["metadata"]["name"] == "models":
             assert settings.models.repository
             continue  # the command uses no blob
         if item["metadata"]["name"] != "webhooks":
             in_redis = world.one("StatefulSet", "redis-blobs") is not None
-            assert (
-                settings.blobs_url.endswith("@redis-blobs:6379/0")
-                if in_redis
-                else settings.blobs_in_s3
-            )
+            assert bool(settings.blobs.bucket) != in_redis
+            assert settings.blobs_address(1).host == ("redis-blobs" if in_redis else "redis")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_defaults() -> None:
     settings = Settings.from_env()
     assert settings == Settings()
-    assert settings.redis_url == settings.blobs_url == "redis://127.0.0.1:6379/0"
+    assert settings.redis_address(1) == settings.blobs_address(1)
     assert settings.api.host == "127.0.0.1"
 
 
@@ -33,7 +33,7 @@ def test_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_API_OPEN", "true")
     monkeypatch.setenv("SLUICE_WEBHOOKS_SCHEDULE_S", "0.5, 2,")
     settings = Settings.from_env()
-    assert settings.blobs_url == "redis://:hunter2@blobs:6379/0"
+    assert settings.blobs_address(1).password == "hunter2"
     assert settings.queue.lease_s == 2.5
     assert settings.triton.http_url == "http://triton:8000"
     assert settings.api.open
@@ -49,7 +49,7 @@ def test_settings_built_by_hand_do_not_read_the_environment(
     assert QueueSettings().lease_s == Settings().queue.lease_s == 30
     settings = Settings(queue=QueueSettings(lease_s=4))
     assert settings.queue.lease_s == 4
-    assert settings.redis_url == "redis://127.0.0.1:6379/0"
+    assert settings.redis_address(1).host == "127.0.0.1"
 
 
 def test_settings_are_frozen_and_have_no_unknown_fields() -> None:
@@ -115,11 +115,11 @@ def test_secrets_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (tmp_path / "sluice_webhooks_signing_key").write_text("whsk_a\n")
     monkeypatch.setenv("SLUICE_SECRETS_DIR", str(tmp_path))
     settings = Settings.from_env()
-    assert settings.redis_url == "redis://:hunter2@redis:6379/0"
+    assert settings.redis_address(1).password == "hunter2"
     assert settings.webhooks.signing_key is not None
     assert settings.webhooks.signing_key.get_secret_value() == "whsk_a"
     monkeypatch.setenv("SLUICE_REDIS_URL", "redis://nearer:6379/0")
-    assert Settings.from_env().redis_url == "redis://nearer:6379/0"
+    assert Settings.from_env().redis_address(1).host == "nearer"
     monkeypatch.setenv("SLUICE_SECRETS_DIR", str(tmp_path / "typo"))
     with pytest.raises(ValueError, match="SLUICE_SECRETS_DIR"):
         Settings.from_env()
@@ -165,9 +165,9 @@ def test_an_error_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_blob_store_is_a_bucket_or_a_redis(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not Settings.from_env().blobs_in_s3
+    assert Settings.from_env().blobs.bucket is None
     monkeypatch.setenv("SLUICE_BLOBS_URL", "s3://images/prefix")
-    assert Settings.from_env().blobs_in_s3
+    assert Settings.from_env().blobs.bucket == "s3://images/prefix"
 
 
 def test_every_variable_has_a_meaning() -> None:

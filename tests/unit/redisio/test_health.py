@@ -12,7 +12,7 @@ from sluice.prediction import Status, Submission
 from sluice.redisio import connection
 from sluice.redisio.health import Health, HealthWatch, examine, without_addresses
 from sluice.redisio.names import Names
-from sluice.settings import QueueSettings
+from sluice.settings import QueueSettings, RedisAddress
 from tests.support.servers import redis_server
 
 NAMES = Names("default")
@@ -28,8 +28,7 @@ def user(admin: "redis.Redis", *rules: str) -> "redis.Redis":
     """A client whose user has these rules."""
     admin.execute_command("ACL", "SETUSER", "app", "reset", "on", ">pw", *rules)
     port = admin.connection_pool.connection_kwargs["port"]
-    url = f"redis://app:pw@127.0.0.1:{port}/0"
-    return connection.connect(url, connect_timeout_s=5, timeout_s=5)
+    return connection.connect(RedisAddress(port=port, username="app", password="pw"))
 
 
 def test_a_plain_redis_is_healthy(admin: "redis.Redis") -> None:
@@ -99,9 +98,7 @@ def test_a_wrong_password_is_told_in_the_words_of_redis(
 ) -> None:
     admin.config_set("requirepass", "right")
     port = admin.connection_pool.connection_kwargs["port"]
-    client = connection.connect(
-        f"redis://:wrong@127.0.0.1:{port}/0", connect_timeout_s=5, timeout_s=5
-    )
+    client = connection.connect(RedisAddress(port=port, password="wrong"))
     watch = HealthWatch(client, NAMES)
     with caplog.at_level(logging.INFO):
         watch.look()

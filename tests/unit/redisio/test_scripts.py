@@ -6,6 +6,7 @@ from redis.exceptions import ResponseError
 
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.redisio.scripts import Script, assemble, run, run_async
+from sluice.settings import RedisAddress
 
 CLOCK = "sluice/redisio/lua/include/clock.lua"
 
@@ -81,7 +82,7 @@ def test_a_redis_that_forgot_the_script_learns_it(redis_client: "redis.Redis") -
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_call_on_the_event_loop(redis_url: str, redis_client: "redis.Redis") -> None:
-    connection = MultiplexedConnection(redis_url, connect_timeout_s=10.0, timeout_s=30.0)
+    connection = MultiplexedConnection(RedisAddress.parse(redis_url))
     try:
         call = script("return redis.call('GET', KEYS[1])").call(["a"], [])
         assert await run_async(connection, call, [("SET", "a", "b")]) == [b"OK", b"b"]
