@@ -1,11 +1,11 @@
 """The api process: `python -m api`."""
 
 import gc
+import math
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -30,6 +30,7 @@ from api.routes import (
     webhooks,
 )
 from api.routing import Routing
+from api.server import Server, raise_file_limit
 from sluice.access import keys
 from sluice.settings import Settings
 from sluice.telemetry import configure_logging
@@ -111,22 +112,10 @@ class _Api(FastAPI):
         return super().openapi()
 
 
-class _Server(uvicorn.Server):
-    """Answers long polls with the present status when it is told to stop. uvicorn would wait."""
-
-    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
-        super().__init__(config)
-        self._app = app
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if services := getattr(self._app.state, "services", None):
-            services.events.close()
-        super().handle_exit(sig, frame)
-
-
 def main() -> None:
-    """Serve until SIGTERM or SIGINT. Open requests get `SLUICE_API_DRAIN_S` to end.
+    """Serve until SIGTERM or SIGINT.
 
+    Kept connections get `SLUICE_API_LINGER_S`, and then open requests `SLUICE_API_DRAIN_S` to end.
     Raises SystemExit for a wrong setting, with a message that names it.
     """
     try:
@@ -141,9 +130,16 @@ def main() -> None:
         host=settings.api.host,
         port=settings.api.port,
         http=Connection,
-        timeout_graceful_shutdown=int(settings.api.drain_s),
+        timeout_keep_alive=math.ceil(settings.api.keep_alive_s),
+        timeout_graceful_shutdown=math.ceil(settings.api.drain_s),
         access_log=False,
         log_config=None,
         proxy_headers=False,  # api/base_url.py reads them, from trusted proxies only
     )
-    _Server(config, app).run(sockets=listen(settings.api.host, settings.api.port))
+    raise_file_limit()
+
+    def wake() -> None:
+        app.state.services.events.close()  # no services are open before the server runs
+
+    server = Server(config, linger_s=settings.api.linger_s, wake=wake)
+    server.run(sockets=listen(settings.api.host, settings.api.port))

@@ -1,4 +1,4 @@
-"""The models that Triton has loaded.
+"""The models that can be submitted to, as Triton has them.
 
 The api asks over HTTP, since tritonclient would bring numpy with it.
 """
@@ -10,12 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import anyio.to_thread
 import httpx
 
-from sluice import model_config
-from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel, UnsupportedModel
+from api.model_list import ListedModel, ModelList, describe
+from sluice.errors import (
+    InvalidInput,
+    RedisUnavailable,
+    TritonUnavailable,
+    UnknownModel,
+    UnsupportedModel,
+)
 from sluice.models import Model
 from sluice.prediction import Parameters
+from sluice.redisio.kept_models import KeptModels
 
 log = logging.getLogger(__name__)
 
@@ -26,40 +34,34 @@ _STALE_TTLS = 2
 
 `sluice models remove` waits as long before it counts the predictions that are left.
 """
-_STALE_WAIT_S = 0.5
+_FETCH_S = 10.0
+"""The time for a whole list. Each of its requests has the client's own time-out."""
+_WAIT_S, _SHORT_WAIT_S = 3.0, 0.5
+"""The longest waits for a list: where it decides the answer, and where an old one serves."""
+_SAVE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True)
-class ListedModel:
-    """A model in Triton's repository."""
+class Outage:
+    """Triton takes no requests."""
 
-    name: str
-    model: Model | UnsupportedModel | None
-    """The loaded model, or why Sluice can't run it; None where Triton has not loaded it."""
-    reason: str
-    """Triton's reason for not having loaded the model, else empty."""
-    version: str | None
-    """The newest loaded version."""
-    runs: int
-    """Images that Triton ran through this version since it was loaded."""
-    seen_at: float
-    """The time at which this process first saw the model, in seconds since the epoch."""
-
-    def has_version(self, version: str | None) -> bool:
-        """True for the id of its version, which is the model's name, for its number, and None."""
-        return version in (None, self.name, self.version)
+    message: str
+    since: float
+    """The time at which this process noticed, in seconds since the epoch."""
+    list_at: float | None
+    """The time of the list that serves meanwhile; None where there is none."""
 
 
 class Catalog(Protocol):
     """The models that can be submitted to."""
 
-    async def ready(self) -> None:
-        """Raises TritonUnavailable when Triton takes no requests."""
+    async def outage(self) -> Outage | None:
+        """None while Triton takes requests, which this call asks it."""
 
     async def check(self, name: str, parameters: Parameters, version: str | None = None) -> None:
         """Check that the model `name` can run with `parameters`, and has `version` if one is given.
 
-        Passes while Triton is unavailable and no model was ever seen: the worker checks again.
+        Passes while Triton is unavailable and no list is known: the worker checks again.
         Raises UnknownModel for a model or version that is not loaded. Raises UnsupportedModel, or
         InvalidInput for a class that the model lacks.
         """
@@ -103,66 +105,128 @@ def check(
 class TritonCatalog:
     """Models from Triton's HTTP endpoint, cached.
 
-    While Triton is unavailable, the last list serves: submissions are accepted and wait.
+    While Triton is unavailable, the last list serves: submissions are accepted and wait. The list
+    is kept in Redis too, for an api that starts meanwhile. No caller waits longer than `_WAIT_S`.
     """
 
-    def __init__(self, client: httpx.AsyncClient, *, ttl_s: float) -> None:
+    def __init__(self, client: httpx.AsyncClient, kept: KeptModels, *, ttl_s: float) -> None:
         self._client = client
+        self._kept = kept
         self._ttl_s = ttl_s
-        self._lock = asyncio.Lock()
         self._refreshed_at = -float("inf")
-        self._models: dict[str, ListedModel] | None = None
-        self._unavailable = False
-        self._task: asyncio.Task[None] | None = None
+        self._list: ModelList | None = None
+        self._is_current = False
+        self._silent_since: float | None = None
+        self._saved: object = None
+        """The content that was saved last."""
+        self._saved_at = -float("inf")
+        # Kept in attributes, since the event loop holds only a weak reference.
+        self._refreshing: asyncio.Task[None] | None = None
+        self._refreshing_since = 0.0
+        self._saving: asyncio.Task[None] | None = None
 
-    async def ready(self) -> None:
-        await self._request("GET", "/v2/health/ready")
+    async def outage(self) -> Outage | None:
+        if self._list is None:
+            self._refresh_soon()  # so that a ready api has a list, and Redis keeps it
+        try:
+            await self._request("GET", "/v2/health/ready")
+        except TritonUnavailable as error:
+            models = await self._after_refresh(_SHORT_WAIT_S)
+            since = self._silent_since or time.time()
+            return Outage(error.message, since, models.at if models else None)
+        return None
 
     async def check(self, name: str, parameters: Parameters, version: str | None = None) -> None:
-        stale = self._age_s() >= _STALE_TTLS * self._ttl_s
-        models = await self._cached()
-        if stale and self._task:
+        age_s = self._age_s()
+        if age_s >= self._ttl_s:
+            self._refresh_soon()
+        if age_s >= _STALE_TTLS * self._ttl_s:
             # An api that nobody asked for a while must not accept work for a model that is gone.
-            # Triton may hang, so the wait is short.
-            await asyncio.wait({self._task}, timeout=_STALE_WAIT_S)
-            models = self._models
-        if models is None:
+            await self._after_refresh(_SHORT_WAIT_S)
+        if self._list is None:
+            await self._after_refresh(self._wait_s())
+        if self._list is None:
             return
         try:
-            check(models, name, parameters, version)
+            check(self._list.models, name, parameters, version)
         except InvalidInput:
             # The model, or the version with such a class, may have been added a moment ago.
-            check(await self._cached(refresh=True) or models, name, parameters, version)
+            self._refresh_soon()
+            await self._after_refresh(self._wait_s())
+            check(self._list.models, name, parameters, version)
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
-        models = await self._cached(refresh=self._age_s() >= self._ttl_s)
-        if models is None:
+        if self._age_s() >= self._ttl_s:
+            self._refresh_soon()
+            await self._after_refresh(self._wait_s())
+        if self._list is None:
             raise TritonUnavailable("Triton is unavailable; try again later")
-        return sorted(models.values(), key=lambda listed: listed.name), not self._unavailable
+        models = sorted(self._list.models.values(), key=lambda listed: listed.name)
+        return models, self._is_current
 
-    async def _cached(self, *, refresh: bool = False) -> dict[str, ListedModel] | None:
-        """The cached list. An old one serves while the next is fetched, since Triton may hang.
+    def _refresh_soon(self) -> None:
+        """Begin to fetch a new list, unless that is being done, or was done a moment ago."""
+        fresh = self._age_s() < min(self._ttl_s, _MIN_REFRESH_INTERVAL_S)
+        if not fresh and (self._refreshing is None or self._refreshing.done()):
+            self._refreshing = asyncio.create_task(self._refresh())
+            self._refreshing_since = time.monotonic()
 
-        With `refresh`, the call waits for the new list.
+    async def _after_refresh(self, wait_s: float) -> ModelList | None:
+        """The list, once a refresh has ended or has run for `wait_s`.
+
+        Of many callers only the first ones wait for a Triton that hangs.
         """
-        if self._models is None or refresh:
-            await self._refresh()
-        elif self._age_s() >= self._ttl_s and not self._lock.locked():
-            # Kept in an attribute, since the event loop holds only a weak reference.
-            self._task = asyncio.create_task(self._refresh())
-        return self._models
+        if self._refreshing:
+            left_s = self._refreshing_since + wait_s - time.monotonic()
+            await asyncio.wait({self._refreshing}, timeout=max(0, left_s))
+        return self._list
+
+    def _wait_s(self) -> float:
+        """The time to wait for a list that decides the answer."""
+        return _WAIT_S if self._is_current or self._list is None else _SHORT_WAIT_S
 
     async def _refresh(self) -> None:
-        async with self._lock:
-            if self._age_s() < min(self._ttl_s, _MIN_REFRESH_INTERVAL_S):
-                return  # another call refreshed the list while this one waited
-            try:
-                self._models = await self._fetch()
-                self._unavailable = False
-            except TritonUnavailable as error:
-                self._unavailable = True
-                log.warning("the list of models can't be refreshed: %s", error)
-            self._refreshed_at = time.monotonic()
+        if self._list is None:
+            self._list = await self._load()
+        try:
+            async with asyncio.timeout(_FETCH_S):
+                models = await self._fetch()
+        except (TritonUnavailable, TimeoutError):
+            self._is_current = False
+            self._note_silence()
+        except (KeyError, TypeError, ValueError) as error:
+            self._is_current = False
+            log.warning("the list of models can't be read: %r", error)
+        else:
+            self._list = ModelList(models, time.time())
+            self._is_current = True
+            self._save_soon(self._list)
+        self._refreshed_at = time.monotonic()
+
+    async def _load(self) -> ModelList | None:
+        try:
+            text = await anyio.to_thread.run_sync(self._kept.load)
+        except RedisUnavailable:
+            return None
+        return None if text is None else ModelList.from_text(text)
+
+    def _save_soon(self, models: ModelList) -> None:
+        """Keep the list in Redis, where it has changed, and now and then."""
+        content = models.content()
+        now = time.monotonic()
+        if content == self._saved and now < self._saved_at + _SAVE_EVERY_S:
+            return
+        text = models.to_text()
+        if text is not None:
+            self._saved, self._saved_at = content, now
+            self._saving = asyncio.create_task(self._save(text))
+
+    async def _save(self, text: bytes) -> None:
+        try:
+            await anyio.to_thread.run_sync(self._kept.save, text)
+        except RedisUnavailable as error:
+            self._saved = None  # the next refresh tries again
+            log.debug("the list of models was not kept: %s", error)
 
     def _age_s(self) -> float:
         return time.monotonic() - self._refreshed_at
@@ -189,27 +253,28 @@ class TritonCatalog:
         self, name: str, versions: Sequence[Mapping[str, str]], runs: Mapping[tuple[str, str], int]
     ) -> ListedModel:
         loaded = [entry["version"] for entry in versions if entry.get("state") == "READY"]
+        config: Mapping[str, Any] | None = None
         model: Model | UnsupportedModel | None = None
         version, reason = None, ""
         if loaded:
             version = max(loaded, key=int)
-            config: Mapping[str, Any] = (
-                await self._request("GET", f"/v2/models/{name}/config")
-            ).json()
-            try:
-                model = model_config.read(config)
-            except UnsupportedModel as error:
-                model = error
+            config = (await self._request("GET", f"/v2/models/{name}/config")).json()
+            model = describe(config)
         else:
             reasons = [
                 entry.get("reason", "").partition("\n")[0] or entry.get("state", "").lower()
                 for entry in versions
             ]
             reason = next(filter(None, reasons), "not loaded")[:_REASON_CHARS]
-        previous = (self._models or {}).get(name)
-        seen_at = previous.seen_at if previous else time.time()
+        previous = self._list.models.get(name) if self._list else None
         return ListedModel(
-            name, model, reason, version, runs.get((name, version or ""), 0), seen_at
+            name=name,
+            model=model,
+            reason=reason,
+            version=version,
+            runs=runs.get((name, version or ""), 0),
+            seen_at=previous.seen_at if previous else time.time(),
+            config=config,
         )
 
     async def _request(self, method: str, path: str, body: object = None) -> httpx.Response:
@@ -217,5 +282,14 @@ class TritonCatalog:
             response = await self._client.request(method, path, json=body)
             response.raise_for_status()
         except httpx.HTTPError as error:
+            self._note_silence()
             raise TritonUnavailable("Triton is unavailable; try again later") from error
+        if self._silent_since is not None:
+            log.info("Triton answers again")
+            self._silent_since = None
         return response
+
+    def _note_silence(self) -> None:
+        if self._silent_since is None:
+            self._silent_since = time.time()
+            log.warning("Triton does not answer; the last list of models serves")

@@ -9,6 +9,7 @@ import socket
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 #: The time for a request's first line and headers, from the connection or from their first byte.
 HEAD_S = 10.0
@@ -27,12 +28,20 @@ def listen(host: str, port: int) -> list[socket.socket] | None:
     return [socket.create_server((host, port), family=family, dualstack_ipv6=True, backlog=2048)]
 
 
+class State(ServerState):
+    """The state that all connections of the process share."""
+
+    ending = False
+    """True once the process is about to end: no connection is kept after its answer."""
+
+
 class Connection(HttpToolsProtocol):
     """Closes the connection, without an answer, where a head does not arrive in time.
 
     A head that is too large is answered with 400.
     """
 
+    server_state: State
     _head_timer: asyncio.TimerHandle | None = None
     """Set while a head is awaited."""
     _head_bytes = 0
@@ -67,6 +76,24 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0" and self.cycle:
             self.cycle.send = _Unchunked(self.cycle).send  # type: ignore[method-assign]  # of one cycle
+        if self.server_state.ending:
+            self.end_after_answer()
+
+    def end_after_answer(self) -> None:
+        """The next answer that begins says `Connection: close`, and is the last one.
+
+        An answer that has begun said that the connection is kept, so the client may use it again.
+        """
+        if self.cycle and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Close the connection where it is idle, and else after the answer.
+
+        A connection is not idle while a head arrives. uvicorn would cut off such a request.
+        """
+        if not self._head_timer:
+            super().shutdown()
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_S, self.transport.close)

@@ -32,6 +32,7 @@ from sluice.ledger.events import Events, RedisEvents
 from sluice.ledger.history import History, RedisHistory
 from sluice.ledger.predictions import Ledger
 from sluice.outbound.guard import Guard
+from sluice.redisio.kept_models import RedisKeptModels
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.settings import Settings
 from sluice.stores import Stores, watch_redis
@@ -122,7 +123,13 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             blobs=stores.blobs,
             intake=stores.intake,
             events=events,
-            catalog=TritonCatalog(http, ttl_s=settings.triton.models_ttl_s),
+            catalog=TritonCatalog(
+                http,
+                RedisKeptModels(
+                    stores.redis, settings.queue.name, ttl_s=settings.api.models_kept_s
+                ),
+                ttl_s=settings.triton.models_ttl_s,
+            ),
             keys=Keys(settings.api.keys_file),
             limiter=RedisRateLimiter(stores.redis, settings.queue.name),
             history=RedisHistory(stores.redis, settings.queue.name),
@@ -168,6 +175,7 @@ SettingsDep = Annotated[Settings, _dependency(lambda services: services.settings
 LedgerDep = Annotated[Ledger, _dependency(lambda services: services.ledger)]
 BlobsDep = Annotated[Blobs, _dependency(lambda services: services.blobs)]
 IntakeDep = Annotated[Intake, _dependency(lambda services: services.intake)]
+EventsDep = Annotated[Events, _dependency(lambda services: services.events)]
 CatalogDep = Annotated[Catalog, _dependency(lambda services: services.catalog)]
 KeysDep = Annotated[Keys, _dependency(lambda services: services.keys)]
 LimiterDep = Annotated[RateLimiter, _dependency(lambda services: services.limiter)]

@@ -20,6 +20,9 @@ from sluice.resources import PredictionAnswer
 _READ_AGAIN_S = 2.0  # an event may be lost with a connection
 _POSITION_EVERY_S = 1.0
 _COMMENT_EVERY_S = 15.0  # proxies cut silent connections
+_COME_BACK = "retry: 500\n: this process ends; connect again\n\n"
+"""The end of a stream whose prediction goes on. Clients connect again after half a second."""
+
 Followed = TypeVar("Followed", Prediction, Batch)
 KINDS = ("status", "logs", "output", "error", "done")
 
@@ -88,6 +91,7 @@ class Following:
                     yield text + stream.end(answer)
                     return
                 if self.events.closing:
+                    yield text + _COME_BACK
                     return
                 if not text and time.monotonic() - sent_at > _COMMENT_EVERY_S:
                     text = ": still here\n\n"

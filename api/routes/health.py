@@ -8,9 +8,10 @@ import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.deps import BlobsDep, CatalogDep, LedgerDep, QueueLoadDep
+from api.deps import BlobsDep, CatalogDep, EventsDep, LedgerDep, QueueLoadDep
 from api.metrics import CONTENT_TYPE
 from sluice.errors import Unavailable
+from sluice.prediction import isoformat
 from sluice.redisio.health import without_addresses
 
 router = APIRouter(tags=["health"])
@@ -28,23 +29,30 @@ async def healthz() -> dict[str, str]:
 @router.get(
     "/readyz", responses={503: {"description": "A service is unavailable; the answer names it."}}
 )
-async def readyz(ledger: LedgerDep, blobs: BlobsDep, catalog: CatalogDep) -> JSONResponse:
-    """Answers 200 while Redis and the images' store take writes, and Triton can be reached.
+async def readyz(
+    ledger: LedgerDep, blobs: BlobsDep, catalog: CatalogDep, events: EventsDep
+) -> JSONResponse:
+    """Answers 200 while predictions can be submitted and read.
 
-    `warnings` says what endangers accepted predictions, such as a Redis that evicts.
+    Redis and the images' store have to take writes. Triton has to answer, or a list of its models
+    has to be known: submissions then wait for Triton. `warnings` says so, and what endangers
+    accepted predictions, such as a Redis that evicts.
+    An api that was told to end answers 503, with the status `ending`.
     """
+    if events.closing:
+        return JSONResponse({"status": "ending"}, HTTPStatus.SERVICE_UNAVAILABLE)
     # Together, not in turn: each may take its whole timeout, and the probe has one too.
-    checks = {
-        "blobs": _check(anyio.to_thread.run_sync(blobs.check)),
-        "triton": _check(catalog.ready()),
-    }
-    health, answers = await asyncio.gather(
-        anyio.to_thread.run_sync(ledger.health), asyncio.gather(*checks.values())
+    health, blobs_answer, outage = await asyncio.gather(
+        anyio.to_thread.run_sync(ledger.health),
+        _check(anyio.to_thread.run_sync(blobs.check)),
+        catalog.outage(),
     )
     redis = "; ".join(f"Redis {without_addresses(text)}" for text in health.faults) or "ok"
-    results = {"redis": redis, **dict(zip(checks, answers, strict=True))}
-    ok = all(result == "ok" for result in results.values())
+    results = {"redis": redis, "blobs": blobs_answer, "triton": outage.message if outage else "ok"}
     warnings = [f"Redis {text}" for text in health.warnings]
+    if outage and outage.list_at:
+        warnings.append(_warning(outage.since, outage.list_at))
+    ok = redis == blobs_answer == "ok" and (outage is None or outage.list_at is not None)
     return JSONResponse(
         {
             "status": "ok" if ok else "unavailable",
@@ -52,6 +60,13 @@ async def readyz(ledger: LedgerDep, blobs: BlobsDep, catalog: CatalogDep) -> JSO
             **({"warnings": warnings} if warnings else {}),
         },
         HTTPStatus.OK if ok else HTTPStatus.SERVICE_UNAVAILABLE,
+    )
+
+
+def _warning(silent_since: float, list_at: float) -> str:
+    return (
+        f"Triton does not answer since {isoformat(silent_since)}; submissions are accepted and"
+        f" wait; the list of models is of {isoformat(list_at)}"
     )
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request
 
 from api.auth import CallerDep
-from api.catalog import ListedModel
 from api.deps import CatalogDep, SettingsDep, base_url
+from api.model_list import ListedModel
 from api.openapi import problems
 from api.requests.schemas import Input
 from api.schemas import InputSize, ModelAnswer, ModelPage, VersionAnswer, VersionPage

@@ -7,11 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from redis import Redis
+
 from sluice.errors import RepositoryError, TritonUnavailable
 from sluice.ledger.usage import RedisUsage
 from sluice.local.config import default_models
 from sluice.local.supervision.state import default_directory, running_stack
 from sluice.redisio import connection
+from sluice.redisio.kept_models import RedisKeptModels
 from sluice.repository import triton_trial
 from sluice.repository.drain import Drain
 from sluice.repository.repository import Repository
@@ -47,13 +50,24 @@ class ModelTools:
 
     def drain(self, model: str) -> Callable[[], None]:
         """Waits until nothing of `model` is queued or running."""
-        client = connection.connect(self._redis_address())
         drain = Drain(
-            RedisUsage(client, self._settings.queue.name),
+            RedisUsage(self._connect(), self._settings.queue.name),
             settle_s=_SETTLE_TTLS * self._settings.triton.models_ttl_s,
             timeout_s=self._settings.models.drain_timeout_s,
         )
         return lambda: drain.wait(model)
+
+    def forget_kept_list(self) -> None:
+        """Delete the list of models in Redis, so that no api accepts work for one that is gone.
+
+        Raises RedisUnavailable.
+        """
+        kept = RedisKeptModels(
+            self._connect(),
+            self._settings.queue.name,
+            ttl_s=self._settings.api.models_kept_s,
+        )
+        kept.forget()
 
     def close(self) -> None:
         for server in self._servers:
@@ -88,6 +102,9 @@ class ModelTools:
         if self._servers:
             return []
         return ["No Triton answers: models are loaded when Triton starts."]
+
+    def _connect(self) -> Redis:
+        return connection.connect(self._redis_address())
 
     def _redis_address(self) -> RedisAddress:
         if "url" not in self._settings.redis.model_fields_set and self._stack:

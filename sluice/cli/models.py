@@ -6,14 +6,14 @@ The exit status is 2 for wrong options.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sluice.cli.console import exit_on_error, fail
-from sluice.errors import SluiceError
+from sluice.errors import RedisUnavailable, SluiceError
 
 if TYPE_CHECKING:
     from sluice.cli.model_tools import ModelTools
@@ -242,6 +242,8 @@ def remove(
     """Remove a model. New predictions are refused at once, and accepted ones still run."""
     with _tools(repository, state) as tools:
         tools.repository.remove(name, (lambda: None) if now else tools.drain(name))
+        with suppress(RedisUnavailable):  # the removal is done, and the list expires
+            tools.forget_kept_list()
     typer.echo(f"{name} is removed")
 
 

@@ -117,8 +117,9 @@ class Parts:
     def _api(self) -> Spec:
         host, port = self._config.host, self._ports["api"]
         settings = {
-            # The whole stack stops within 5 s. A request that waits for a result is cut off.
+            # The whole stack stops within 5 s.
             "SLUICE_API_DRAIN_S": os.environ.get("SLUICE_API_DRAIN_S", "1"),
+            "SLUICE_API_LINGER_S": os.environ.get("SLUICE_API_LINGER_S", "0.5"),
             "SLUICE_API_HOST": host,
             "SLUICE_API_PORT": str(port),
         }

@@ -210,6 +210,11 @@ class Names:
     file_bytes = Key("file-bytes")
     """Hash: how many bytes each `key_name` holds; all together in the field `*`."""
 
+    # Models; see `sluice/redisio/kept_models.py`.
+
+    models = Key("models")
+    """String: the list of models as an api last saw it, as JSON. Expires."""
+
     # Health; see `sluice/redisio/health.py`.
 
     probe = Key("probe")

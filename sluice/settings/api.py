@@ -32,10 +32,34 @@ class ApiSettings(Group):
         False,
         description="Start without keys. Something in front of the api must authenticate callers.",
     )
+    linger_s: float = Field(
+        2.0,
+        ge=0,
+        description=(
+            "Seconds after SIGTERM in which requests are still accepted, and each answer tells "
+            "its client to use another connection."
+        ),
+    )
     drain_s: float = Field(
-        3.0, ge=0, description="Seconds that open requests may still take after SIGTERM."
+        3.0, ge=0, description="Seconds after these that open requests may still take."
+    )
+    keep_alive_s: float = Field(
+        75.0,
+        gt=0,
+        description=(
+            "Seconds after which an idle connection is closed. A proxy in front must close its "
+            "idle connections earlier; most do so after 60 s."
+        ),
     )
     model: str = Field("codes", description="Model for requests that name none.")
+    models_kept_s: float = Field(
+        30 * 24 * 3600.0,
+        gt=0,
+        description=(
+            "Seconds for which Redis keeps the list of models, for an api that starts while "
+            "Triton is unavailable."
+        ),
+    )
     max_wait_s: float = Field(
         55.0,
         gt=0,

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from api.catalog import Catalog, ListedModel, TritonCatalog
+from api.catalog import Catalog, TritonCatalog
+from api.model_list import ListedModel
 from sluice import model_config
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel, UnsupportedModel
 from sluice.models import Model
 from sluice.prediction import Parameters
 from tests.fakes.catalog import MemoryCatalog
+from tests.fakes.kept_models import MemoryKeptModels
 from tests.fakes.triton_http import CODES, SILENT, FakeTriton
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +43,7 @@ def _make(kind: str, *, available: bool = True) -> World:
         def set_away(available: bool) -> None:
             triton.away = not available
 
-        return World(TritonCatalog(triton.client(), ttl_s=0), set_away)
+        return World(TritonCatalog(triton.client(), MemoryKeptModels(), ttl_s=0), set_away)
     broken = ListedModel("broken", None, BROKEN["reason"], None, 0, 1.5)
     memory = MemoryCatalog([_listed(SILENT), _listed(CODES, runs=7), broken], available=available)
     return World(memory, lambda available: setattr(memory, "available", available))
@@ -113,11 +115,12 @@ async def test_all_models_are_listed_by_name(world: World) -> None:
 
 
 async def test_while_triton_is_unavailable_the_last_list_serves(world: World) -> None:
-    await world.catalog.ready()
+    assert await world.catalog.outage() is None
     before, _ = await world.catalog.models()
     world.set_available(False)
-    with pytest.raises(TritonUnavailable):
-        await world.catalog.ready()
+    outage = await world.catalog.outage()
+    assert outage is not None
+    assert outage.list_at is not None
     after, current = await world.catalog.models()
     assert not current
     assert [entry.name for entry in after] == [entry.name for entry in before]
@@ -131,11 +134,13 @@ async def test_before_triton_was_ever_available_every_model_passes_and_none_is_l
 ) -> None:
     world = _make(kind, available=False)
     await world.catalog.check("cats", Parameters())
-    for call in (world.catalog.models, world.catalog.ready):
-        with pytest.raises(TritonUnavailable):
-            await call()
+    outage = await world.catalog.outage()
+    assert outage is not None
+    assert outage.list_at is None
+    with pytest.raises(TritonUnavailable):
+        await world.catalog.models()
     world.set_available(True)
-    await world.catalog.ready()
+    assert await world.catalog.outage() is None
     assert len((await world.catalog.models())[0]) == 3
     with pytest.raises(UnknownModel):
         await world.catalog.check("cats", Parameters())

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from api.catalog import ListedModel, check
+from api.catalog import Outage, check
+from api.model_list import ListedModel
 from sluice.errors import TritonUnavailable
 from sluice.prediction import Parameters
 
@@ -14,20 +15,23 @@ class MemoryCatalog:
         self.listed = list(listed)
         self.available = available
         """False while Triton takes no requests."""
-        self._seen = available
+        self.seen = available
+        """True once a list is known."""
 
-    async def ready(self) -> None:
-        if not self.available:
-            raise TritonUnavailable("Triton is unavailable; try again later")
+    async def outage(self) -> Outage | None:
+        self.seen = self.seen or self.available
+        if self.available:
+            return None
+        return Outage("Triton is unavailable; try again later", 2.0, 1.0 if self.seen else None)
 
     async def check(self, name: str, parameters: Parameters, version: str | None = None) -> None:
-        self._seen = self._seen or self.available
-        if not self._seen:
+        self.seen = self.seen or self.available
+        if not self.seen:
             return
         check({entry.name: entry for entry in self.listed}, name, parameters, version)
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
-        self._seen = self._seen or self.available
-        if not self._seen:
+        self.seen = self.seen or self.available
+        if not self.seen:
             raise TritonUnavailable("Triton is unavailable; try again later")
         return sorted(self.listed, key=lambda entry: entry.name), self.available

@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from api.app import create_app
-from api.catalog import ListedModel
 from api.deps import Services
+from api.model_list import ListedModel
 from api.traffic.load import QueueLoadCache
 from sluice.access.keys import Keys
 from sluice.intake.intake import Intake

@@ -1,19 +1,25 @@
 """TritonCatalog: the cached list of models, over HTTP answers from httpx's transport for tests."""
 
 import asyncio
+import time
 
+import httpx
 import pytest
 
 from api.catalog import TritonCatalog
 from sluice.errors import InvalidInput, TritonUnavailable, UnknownModel, UnsupportedModel
 from sluice.prediction import Parameters
+from sluice.redisio.kept_models import KeptModels
+from tests.fakes.kept_models import MemoryKeptModels
 from tests.fakes.triton_http import CODES, FakeTriton
 
 pytestmark = pytest.mark.anyio
 
 
-def _catalog(triton: FakeTriton, ttl_s: float = 60) -> TritonCatalog:
-    return TritonCatalog(triton.client(), ttl_s=ttl_s)
+def _catalog(
+    triton: FakeTriton, ttl_s: float = 60, kept: KeptModels | None = None
+) -> TritonCatalog:
+    return TritonCatalog(triton.client(), kept or MemoryKeptModels(), ttl_s=ttl_s)
 
 
 async def test_a_check_passes_for_a_loaded_model_only() -> None:
@@ -37,8 +43,7 @@ async def test_the_last_list_serves_while_triton_is_unavailable() -> None:
     await catalog.check("codes", Parameters())
     with pytest.raises(UnknownModel):
         await catalog.check("cats", Parameters())
-    with pytest.raises(TritonUnavailable):
-        await catalog.ready()
+    assert await catalog.outage()
 
 
 async def test_checks_do_not_wait_for_a_triton_that_hangs() -> None:
@@ -60,7 +65,7 @@ async def test_checks_pass_until_the_first_list_arrives() -> None:
     catalog = _catalog(triton, ttl_s=0)
     await catalog.check("cats", Parameters())
     triton.away = False
-    await catalog.ready()
+    assert await catalog.outage() is None
     with pytest.raises(UnknownModel):
         await catalog.check("cats", Parameters())
 
@@ -148,3 +153,93 @@ async def test_the_list_is_outdated_while_triton_is_unavailable() -> None:
     again, current = await catalog.models()
     assert current
     assert again[0] == before[0], "also when it was first seen"
+
+
+async def _kept() -> MemoryKeptModels:
+    """The text of an api that has seen the models `codes` and `silent`."""
+    kept = MemoryKeptModels()
+    await _catalog(FakeTriton(), kept=kept).models()
+    async with asyncio.timeout(10):
+        while kept.text is None:
+            await asyncio.sleep(0.01)
+    return kept
+
+
+@pytest.mark.parametrize("fault", ["away", "hangs"])
+async def test_an_api_that_starts_without_triton_has_the_list_that_another_one_kept(
+    fault: str,
+) -> None:
+    triton = FakeTriton()
+    setattr(triton, fault, True)
+    catalog = _catalog(triton, kept=await _kept())
+    async with asyncio.timeout(2):  # requests to a Triton that hangs end much later
+        await catalog.check("codes", Parameters(classes=("qr_code",)))
+        with pytest.raises(UnknownModel, match="there is codes, silent"):
+            await catalog.check("cats", Parameters())
+        with pytest.raises(UnsupportedModel, match="silent"):
+            await catalog.check("silent", Parameters())
+        models, current = await catalog.models()
+    assert not current
+    assert [(model.name, model.version) for model in models] == [("codes", "1"), ("silent", "1")]
+
+
+async def test_the_kept_list_has_an_age() -> None:
+    before = time.time()
+    kept = await _kept()
+    outage = await _catalog(FakeTriton(away=True), kept=kept).outage()
+    assert outage is not None
+    assert outage.list_at is not None
+    assert before <= outage.list_at <= outage.since
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"no json",
+        b"[1]",
+        b"{}",
+        b'{"format": 0, "at": 1, "models": []}',
+        b'{"format": 1, "at": 1, "models": [{"name": "codes"}]}',
+        b'{"format": 1, "at": 1, "models": [{"name": "codes", "config": 5, "reason": "",'
+        b' "version": "1", "seen_at": 1}]}',
+    ],
+)
+async def test_a_kept_list_that_cannot_be_read_is_as_good_as_none(text: bytes) -> None:
+    catalog = _catalog(FakeTriton(away=True), kept=MemoryKeptModels(text))
+    await catalog.check("cats", Parameters())
+    outage = await catalog.outage()
+    assert outage is not None
+    assert outage.list_at is None
+
+
+async def test_without_redis_the_list_of_triton_serves() -> None:
+    catalog = _catalog(FakeTriton(), kept=MemoryKeptModels(away=True))
+    with pytest.raises(UnknownModel):
+        await catalog.check("cats", Parameters())
+    assert await catalog.outage() is None
+
+
+async def test_a_new_list_of_triton_replaces_the_kept_one() -> None:
+    kept = await _kept()
+    catalog = _catalog(FakeTriton(models={}), kept=kept)
+    with pytest.raises(UnknownModel, match="none at all"):
+        await catalog.check("codes", Parameters())
+    async with asyncio.timeout(10):
+        while kept.text is None or b"codes" in kept.text:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_list_that_is_too_long_is_not_kept() -> None:
+    names = {"sluice.names": {"string_value": "x" * 5_000_000}}
+    kept = MemoryKeptModels()
+    await _catalog(FakeTriton(models={"codes": {**CODES, "parameters": names}}), kept=kept).models()
+    await asyncio.sleep(0.1)
+    assert kept.text is None
+
+
+async def test_an_answer_of_another_server_is_no_list() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, text="hello"))
+    client = httpx.AsyncClient(transport=transport, base_url="http://triton")
+    with pytest.raises(TritonUnavailable):
+        await TritonCatalog(client, MemoryKeptModels(), ttl_s=60).models()

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from api.catalog import ListedModel
+from api.model_list import ListedModel
 from sluice.errors import UnsupportedModel
 from sluice.models import Layout, Model, Task, Tensor
 from tests.unit.api.conftest import World

@@ -263,11 +263,10 @@ async def test_the_annotated_image_is_served_once_the_prediction_succeeded(
     assert (await http.get("/v1/predictions/a/image")).status_code == 410
 
 
-async def test_readiness_names_the_unavailable_service(
+async def test_an_api_without_triton_and_without_a_list_of_models_is_not_ready(
     http: httpx.AsyncClient, world: World
 ) -> None:
-    assert (await http.get("/readyz")).status_code == 200
-    world.catalog.available = False
+    world.catalog.available = world.catalog.seen = False
     answer = await http.get("/readyz")
     assert answer.status_code == 503
     assert answer.json() == {
@@ -277,3 +276,23 @@ async def test_readiness_names_the_unavailable_service(
         "triton": "Triton is unavailable; try again later",
     }
     assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_an_api_with_a_list_of_models_is_ready_without_triton_and_says_so(
+    http: httpx.AsyncClient, world: World
+) -> None:
+    assert "warnings" not in (await http.get("/readyz")).json()
+    world.catalog.available = False
+    answer = await http.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    assert answer.json()["triton"] == "Triton is unavailable; try again later"
+    assert answer.json()["warnings"] == [
+        "Triton does not answer since 1970-01-01T00:00:02.000000Z; submissions are accepted and"
+        " wait; the list of models is of 1970-01-01T00:00:01.000000Z"
+    ]
+
+
+async def test_an_api_that_ends_is_not_ready(http: httpx.AsyncClient, world: World) -> None:
+    world.events.close()
+    answer = await http.get("/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"status": "ending"})
