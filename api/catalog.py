@@ -21,7 +21,7 @@ from sluice.errors import (
     UnknownModel,
     UnsupportedModel,
 )
-from sluice.models import Model
+from sluice.models import Model, is_step
 from sluice.prediction import Parameters
 from sluice.redisio.kept_models import KeptModels
 
@@ -244,6 +244,8 @@ class TritonCatalog:
         for entry in index:
             if entry["name"].startswith("."):
                 continue  # `sluice models add` is writing a model
+            if is_step(entry["name"]):
+                continue  # a part of an ensemble
             entries.setdefault(entry["name"], []).append(entry)
         return {
             name: await self._describe(name, versions, runs) for name, versions in entries.items()

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from sluice.delivery import Delivery, DeliveryAttempt, DeliveryStatus
 from sluice.file import File
-from sluice.models import Layout, Task
+from sluice.models import Layout, Recipe, Task
 from sluice.prediction import isoformat
 from sluice.resources import BatchAnswer, PredictionAnswer
 
@@ -218,6 +218,9 @@ class ModelAnswer(BaseModel):
     version: str | None = Field(description="The loaded version, by Triton's number.")
     task: Task | None
     layout: Layout | None = Field(description="The layout of the model's outputs.")
+    recipe: Recipe | None = Field(
+        description="The place where images are prepared: the `worker`, or an `ensemble` in Triton."
+    )
     classes: list[str] | None = Field(
         description="The names of the classes. A class's id is its index, from 0."
     )

@@ -18,6 +18,8 @@ the api and the worker read no file of the model:
     sluice.raw_output     for the layout candidates: the output that they were selected from
     sluice.raw_layout     the layout of that output
     sluice.version        the version that the configuration describes; requests name this version
+    sluice.recipe         a value of Recipe; `worker` where absent
+    sluice.network        for an ensemble: the model that its network runs in
     sluice.retired        true while `sluice models remove` waits for the last predictions
 
 `sluice models add` writes all of them. The guide, docs/guide/models.md, has the form for a
@@ -33,7 +35,16 @@ from dataclasses import replace
 from typing import Any
 
 from sluice.errors import UnsupportedModel
-from sluice.models import Anchors, ChannelOrder, Layout, Model, Placement, Task, Tensor
+from sluice.models import (
+    Anchors,
+    ChannelOrder,
+    Layout,
+    Model,
+    Placement,
+    Recipe,
+    Task,
+    Tensor,
+)
 
 
 def read(config: Mapping[str, Any]) -> Model:
@@ -62,6 +73,8 @@ def read(config: Mapping[str, Any]) -> Model:
         raw_output=reader.parameters.get("sluice.raw_output", ""),
         version=reader.parameters.get("sluice.version", ""),
         retired=reader.parameters.get("sluice.retired") == "true",
+        recipe=reader.recipe,
+        network=reader.network(),
     )
     _check_keypoints(model)
     return model
@@ -69,6 +82,8 @@ def read(config: Mapping[str, Any]) -> Model:
 
 def _check_keypoints(model: Model) -> None:
     """Raises UnsupportedModel where the rows of a pose model, if their length is known, misfit."""
+    if model.recipe is Recipe.ENSEMBLE:  # its network's configuration has the rows
+        return
     axis = 0 if model.layout is Layout.ANCHOR_FREE else -1
     for output in model.wanted_outputs:
         if model.task is Task.POSE and len(output.dims) == 2 and output.dims[axis] > 0:
@@ -88,11 +103,14 @@ class _Reader:
         }
 
         self.layout: Layout = self.choice("sluice.layout", Layout, Layout.ANCHOR_FREE)
+        self.recipe: Recipe = self.choice("sluice.recipe", Recipe, Recipe.WORKER)
         self.batched = int(config.get("max_batch_size", 0)) > 0
 
     def image_and_outputs(self) -> tuple[Tensor, tuple[Tensor, ...], int]:
         """Return the input, the outputs, and the model's `fixed_batch`."""
         inputs, outputs = self._tensors("input"), self._tensors("output")
+        if self.recipe is Recipe.ENSEMBLE and inputs:
+            return inputs[0], outputs, 0
         if len(inputs) != 1:
             raise UnsupportedModel(
                 f"model {self.name!r} has {len(inputs)} inputs;"
@@ -149,6 +167,8 @@ class _Reader:
 
         `dims` are the input's.
         """
+        if self.recipe is Recipe.ENSEMBLE:  # takes image files
+            return self._integers("sluice.imgsz", "a JSON list of height and width")
         image = dims[-3:]
         if len(image) != 3 or not {1, 3} & {image[0], image[2]}:
             raise UnsupportedModel(
@@ -159,6 +179,15 @@ class _Reader:
         if height < 1 or width < 1:
             height, width = self._integers("sluice.imgsz", "a JSON list of height and width")
         return height, width
+
+    def network(self) -> str:
+        name = self.parameters.get("sluice.network", "")
+        if self.recipe is Recipe.ENSEMBLE and not name:
+            raise UnsupportedModel(
+                f"model {self.name!r} has no 'sluice.network';"
+                " name the model that its network runs in"
+            )
+        return name
 
     def kpt_shape(self) -> tuple[int, int] | None:
         if "sluice.kpt_shape" not in self.parameters:

@@ -3,6 +3,7 @@
 `sluice/model_config.py` reads the description from Triton's model configuration.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -82,6 +83,33 @@ class Placement(StrEnum):
     """Scaled to the canvas; the aspect ratio is lost."""
 
 
+class Recipe(StrEnum):
+    """The place where an image becomes a tensor, and where outputs become detections."""
+
+    WORKER = "worker"
+    """In the worker. Triton runs the network alone."""
+    ENSEMBLE = "ensemble"
+    """Inside Triton: an ensemble of the steps in `STEPS` takes the image's file."""
+
+
+#: The models that an ensemble consists of, in their order.
+STEPS = ("prepare", "network", "finish")
+_STEP = re.compile(rf".+\.[1-9][0-9]*\.({'|'.join(STEPS)})")
+
+
+def step_name(name: str, version: str | int, step: str) -> str:
+    """Return the name of the model that is a step of a version of the ensemble `name`.
+
+    Each version has steps of its own. An answer is then wholly that of one version.
+    """
+    return f"{name}.{version}.{step}"
+
+
+def is_step(name: str) -> bool:
+    """Return True for the name of an ensemble's step. Steps are no models for clients."""
+    return _STEP.fullmatch(name) is not None
+
+
 class ChannelOrder(StrEnum):
     """The order of the colours in a tensor."""
 
@@ -133,6 +161,10 @@ class Model:
     """The version that requests name; empty if Triton chooses."""
     retired: bool = False
     """No new predictions: the model is being removed."""
+    recipe: Recipe = Recipe.WORKER
+    """The place where images are prepared, and outputs read."""
+    network: str = ""
+    """For an ensemble: the model that holds its network, which takes canvases."""
 
     @property
     def channels_last(self) -> bool:

@@ -108,6 +108,7 @@ def _answer(listed: ListedModel, current: bool, settings: Settings, base_url: st
         version=listed.version,
         task=model and model.task,
         layout=model and model.layout,
+        recipe=model and model.recipe,
         classes=list(model.names) if model else None,
         input=InputSize(height=model.imgsz[0], width=model.imgsz[1]) if model else None,
         run_count=listed.runs,

@@ -25,7 +25,9 @@ def list_(tools: ModelTools, *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(models, ensure_ascii=False))
         return
-    table = Table("name", "version", "task", "layout", "classes", "size", "folded", *states)
+    table = Table(
+        "name", "version", "task", "layout", "classes", "size", "folded", "recipe", *states
+    )
     for model in models:
         table.add_row(*(escape(cell) for cell in _cells(model, states)))
     Console().print(table)
@@ -72,6 +74,7 @@ def _facts(entry: Entry, states: _States) -> dict[str, Any]:
         "layout": layout_as_it_came(model) if model else None,
         "classes": list(model.names) if model else None,
         "imgsz": list(model.imgsz) if model else None,
+        "recipe": model and model.recipe,
         "folded": model.layout is Layout.CANDIDATES or _is_bytes(model) if model else None,
         "retired": isinstance(saved, SavedConfig) and saved.retired,
         "reason": None if isinstance(problem, Model) else problem.message,
@@ -111,6 +114,7 @@ def _cells(model: dict[str, Any], states: _States) -> list[str]:
         str(len(model["classes"])) if model["classes"] else "",
         f"{width} x {height}" if width else "",
         {True: "yes", False: "no"}.get(model["folded"], ""),
+        model["recipe"] or "",
         *("ready" if model["triton"][address]["ready"] else "not ready" for address in states),
     ]
 

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from sluice.errors import RepositoryError
+from sluice.models import is_step
 
 _VALID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _OTHER = re.compile(r"[^A-Za-z0-9._-]+")
@@ -26,4 +27,6 @@ def check(name: str) -> str:
             f"{name!r} can't be a model's name; use A-Z, a-z, 0-9, '.', '_' and '-',"
             " at most 100 characters, and begin with a letter or a digit"
         )
+    if is_step(name):
+        raise RepositoryError(f"{name!r} is a name for a step of an ensemble; choose another one")
     return name

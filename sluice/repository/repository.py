@@ -16,6 +16,7 @@ from sluice.errors import (
     TritonUnavailable,
     UnsupportedModel,
 )
+from sluice.models import is_step
 from sluice.repository import config
 from sluice.repository.config import SavedConfig
 from sluice.repository.journal import Journal
@@ -89,8 +90,9 @@ class Repository:
         self._journal = Journal(storage)
 
     def entries(self) -> list[Entry]:
-        """All models, by name."""
-        found = (self._find(name) for name in self._storage.models())
+        """All models, by name. An ensemble's steps are a part of it."""
+        names = (name for name in self._storage.models() if not is_step(name))
+        found = (self._find(name) for name in names)
         return [entry for entry in found if entry is not None]
 
     def entry(self, name: str) -> Entry:

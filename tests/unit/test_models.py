@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2
 
 from sluice import model_config
 from sluice.errors import InvalidInput, UnsupportedModel
-from sluice.models import Layout, Model, Task, Tensor
+from sluice.models import Layout, Model, Recipe, Task, Tensor
 from tests.support.paths import ROOT
 
 CONFIGS = sorted((ROOT / "model_repository").glob("*/config.pbtxt"))
@@ -177,3 +177,20 @@ def test_keypoints_that_can_not_be_told_are_refused_before_an_image_comes(
 ) -> None:
     with pytest.raises(UnsupportedModel, match=words):
         _fixed(1, [1, 84, 5 + 2 + values], task="pose")
+
+
+def test_an_ensemble_takes_files_and_names_its_network() -> None:
+    parameters = {
+        "sluice.recipe": "ensemble",
+        "sluice.imgsz": "[320, 416]",
+        "sluice.network": "pets.2.network",
+    }
+    files = [{"name": "image", "data_type": "TYPE_UINT8", "dims": ["-1"]}]
+    files.append({**files[0], "name": "request"})
+    model = model_config.read(_config(input=files, max_batch_size=0, parameters=parameters))
+    assert (model.recipe, model.network) == (Recipe.ENSEMBLE, "pets.2.network")
+    assert (model.imgsz, model.input) == ((320, 416), Tensor("image", "UINT8", (-1,)))
+    with pytest.raises(UnsupportedModel, match=r"sluice\.network"):
+        model_config.read(_config(input=files, parameters={**parameters, "sluice.network": ""}))
+    with pytest.raises(UnsupportedModel, match=r"sluice\.imgsz"):
+        model_config.read(_config(input=files, parameters={**parameters, "sluice.imgsz": ""}))

@@ -243,3 +243,12 @@ async def test_an_answer_of_another_server_is_no_list() -> None:
     client = httpx.AsyncClient(transport=transport, base_url="http://triton")
     with pytest.raises(TritonUnavailable):
         await TritonCatalog(client, MemoryKeptModels(), ttl_s=60).models()
+
+
+async def test_the_steps_of_an_ensemble_are_no_models() -> None:
+    triton = FakeTriton(not_ready=[{"name": "codes.1.prepare"}])
+    triton.models["codes.2.network"] = CODES
+    models, _ = await _catalog(triton).models()
+    assert [listed.name for listed in models] == ["codes", "silent"]
+    with pytest.raises(UnknownModel, match="there is codes, silent"):
+        await _catalog(triton).check("codes.2.network", Parameters())

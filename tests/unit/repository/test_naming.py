@@ -30,3 +30,8 @@ def test_a_name_is_made_from_the_last_part(source: str, name: str) -> None:
 def test_a_name_that_is_not_valid_is_refused(name: str) -> None:
     with pytest.raises(RepositoryError, match="can't be a model's name"):
         naming.check(name)
+
+
+def test_a_name_of_an_ensembles_step_is_refused() -> None:
+    with pytest.raises(RepositoryError, match="a step of an ensemble"):
+        naming.check("street.3.network")
