@@ -64,7 +64,7 @@ def _speed(running: Any, mode: str, work: str, count: int) -> float:
         return (
             stores.ledger.backlog()
             if mode == "ledger"
-            else int(redis.llen(QUEUE)) + int(redis.hlen(f"unacked:{QUEUE}"))
+            else int(redis.llen(QUEUE)) + int(redis.hlen("unacked"))
         )
 
     with process("-m", "benchmarks.price", mode, work, environment=environment):
@@ -107,6 +107,7 @@ def _serve(mode: str, work: str) -> None:
         )
     else:
         app.conf.update(task_acks_late=True, task_reject_on_worker_lost=True)
+        app.conf.broker_transport_options["ack_emulation"] = True
 
         @app.task(name="plain")
         def plain(prediction_id: str) -> None:

@@ -40,7 +40,7 @@ class Stores:
         address, queue = settings.redis_address(timeout_s), settings.queue
         redis = connection.connect(address)
         blobs_redis, blobs = _open_blobs(settings, timeout_s)
-        celery = make_app(address, queue.name, visibility_timeout_s=queue.visibility_timeout_s)
+        celery = make_app(address, queue.name)
         ledger = RedisLedger(redis, queue)
         doorbell = CeleryDoorbell(celery, redis, queue.name)
         intake = Intake(

@@ -1,15 +1,22 @@
 """Start one of the worker's processes: `python -m worker [predictions | keeper | webhooks]`."""
 
 import argparse
+import os
 import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 
 #: Each module has a `main`.
 PROCESSES = {
     "predictions": "worker.predictions_process",
     "keeper": "worker.keeper_process",
     "webhooks": "worker.webhooks_process",
+}
+
+READY_FILES = {
+    "predictions": "SLUICE_WORKER_READY_FILE",
+    "webhooks": "SLUICE_WEBHOOKS_READY_FILE",
 }
 
 # The kernel drops a signal that the first process of a container does not handle.
@@ -20,4 +27,8 @@ parser = argparse.ArgumentParser("python -m worker")
 parser.add_argument(
     "process", nargs="?", choices=PROCESSES, default="predictions", help="default: predictions"
 )
-import_module(PROCESSES[parser.parse_args().process]).main()
+process = parser.parse_args().process
+# A killed process leaves its file, and a restarted container would count as ready by that.
+if ready_file := os.environ.get(READY_FILES.get(process, "")):
+    Path(ready_file).unlink(missing_ok=True)
+import_module(PROCESSES[process]).main()

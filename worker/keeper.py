@@ -20,6 +20,9 @@ from worker.watchdog import LeaseWatchdog, replace_process
 
 log = logging.getLogger(__name__)
 
+#: The pause after a round that found a store unavailable: what waits is rung for soon afterwards.
+AFTER_OUTAGE_S = 1.0
+
 _SWEEPING_S = 2.0  # of one round, so that the process can show that it is alive
 
 
@@ -103,10 +106,13 @@ class Keeper:
         self._thread.join(timeout=1)
 
     def _run(self) -> None:
-        while not self._stopped.wait(self._interval_s * random.uniform(0.8, 1.0)):
+        pause_s = self._interval_s
+        while not self._stopped.wait(pause_s * random.uniform(0.8, 1.0)):
+            pause_s = self._interval_s
             try:
                 self._round()
             except Unavailable as error:
+                pause_s = min(AFTER_OUTAGE_S, self._interval_s)
                 self._well_since = time.monotonic()
                 log.warning("the keeper skips a round: %s", error)
             except SluiceError as error:

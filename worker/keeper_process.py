@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from sluice.blobs.store import Blobs
-from sluice.errors import SluiceError
+from sluice.errors import SluiceError, Unavailable
 from sluice.intake.doorbell import Doorbell
 from sluice.ledger.predictions import Ledger
 from sluice.settings import QueueSettings, Settings
 from sluice.stores import Stores, watch_redis
 from sluice.telemetry import configure_logging
-from worker.keeper import sweep_round
+from worker.keeper import AFTER_OUTAGE_S, sweep_round
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +58,15 @@ def run_forever(
         if alive_file:
             alive_file.touch()
         if time.monotonic() >= next_at:
+            pause_s = settings.sweep_interval_s
             try:
                 sweep_round(ledger, blobs, doorbell, settings.dead_retention_s)
+            except Unavailable as error:
+                pause_s = min(AFTER_OUTAGE_S, pause_s)
+                log.warning("the keeper skips a round: %s", error)
             except SluiceError as error:
                 log.warning("the keeper's round ended early: %s", error)
             except Exception:
                 log.exception("unexpected error in the keeper's round; the next round follows")
-            next_at = time.monotonic() + settings.sweep_interval_s * random.uniform(0.8, 1.0)
+            next_at = time.monotonic() + pause_s * random.uniform(0.8, 1.0)
         sleep(min(_BEAT_S, settings.sweep_interval_s))

@@ -18,6 +18,7 @@ from sluice.stores import Stores, watch_redis
 from sluice.telemetry import configure_logging
 from sluice.vision.triton.client import Triton
 from worker import tasks
+from worker.consumer import DoorbellConsumer
 from worker.keeper import Keeper
 from worker.memory import MemoryBudget
 from worker.pipeline import Pipeline
@@ -32,7 +33,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT, and exit with status 0.
 
     Predictions that still run after the grace period are queued again.
-    Raises ValueError for a wrong setting.
+    Raises ValueError for a wrong setting, and SystemExit when Celery ends without a signal.
     """
     settings = Settings.from_env()
     configure_logging()
@@ -44,6 +45,7 @@ def main() -> None:
     keeper = _keeper(stores, runner, watchdog, settings)
     ready_file = _path(settings.worker.ready_file)
     tasks.register(stores.celery, runner)
+    stores.celery.conf.worker_consumer = DoorbellConsumer
     _connect_signals(runner, watchdog, ready_file, settings.worker.grace_s)
     watch_redis(stores, settings)
     watchdog.start()
@@ -56,6 +58,8 @@ def main() -> None:
         keeper.stop()
         watchdog.stop()
         triton.close()
+    if not runner.stopping:
+        raise SystemExit("Celery met an error that it can't go on with; see the log")
 
 
 def _triton(settings: TritonSettings) -> Triton:

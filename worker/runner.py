@@ -56,7 +56,7 @@ def _classify(error: Exception, prediction: Prediction, settings: QueueSettings)
     waited_s = _waited_s(prediction)
     match error:
         case LeaseLost() | RedisUnavailable():
-            # Without Redis's answer, a result may be on record or not.
+            # Without Redis's answer, a result may be on record or not. The watchdog finds out.
             return _Verdict(_Action.PROPAGATE, error, _inform_nothing)
         case UnknownModel():
             # The api has seen the model, and a Triton that has just started is still loading it.
@@ -113,12 +113,12 @@ class Runner:
         self._breaker = breaker or Breaker()
         self._jitter = jitter
         self._lock = ExclusiveLock()
-        self._stopping = False
+        self.stopping = False
         self.last_called_at = time.monotonic()
 
     def stop(self) -> None:
         """Claim no more predictions. Running predictions go on."""
-        self._stopping = True
+        self.stopping = True
 
     def run_one(self) -> bool:
         """Claim the next prediction and run it.
@@ -138,7 +138,7 @@ class Runner:
             return self._claim_and_run(alone=True)
 
     def _claim_and_run(self, *, alone: bool) -> bool:
-        if self._stopping or not self._breaker.allows():
+        if self.stopping or not self._breaker.allows():
             return False
         claim = self._ledger.claim(
             f"{self.worker}/{uuid.uuid4().hex}", self._settings.lease_s, alone=alone
@@ -152,6 +152,9 @@ class Runner:
         except LeaseLost as error:
             self._breaker.undecided()
             log.warning("%s; its result is dropped", error)
+        except RedisUnavailable:
+            self._watchdog.give_back(lease)
+            raise
         finally:
             self._watchdog.release(lease)
             self.last_called_at = time.monotonic()

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,7 @@ class LeaseWatchdog:
         self._silence_s = silence_s
         self._on_hang = on_hang
         self._leases: dict[str, HeldLease] = {}
+        self._unrecorded: dict[str, HeldLease] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -95,6 +97,11 @@ class LeaseWatchdog:
         """True while any prediction runs in this process."""
         return bool(self._leases)
 
+    @property
+    def returning(self) -> bool:
+        """True while a prediction waits for Redis to be queued again; see `give_back`."""
+        return bool(self._unrecorded)
+
     def hold(self, claim: Claim) -> HeldLease:
         """Renew the lease of `claim` until `release`."""
         now = time.monotonic()
@@ -108,20 +115,21 @@ class LeaseWatchdog:
         with self._lock:
             self._leases.pop(lease.claim.owner, None)
 
+    def give_back(self, lease: HeldLease) -> None:
+        """Queue its prediction again once Redis answers: the attempt's end could not be recorded.
+
+        If the end is on record all the same, nothing is changed.
+        """
+        with self._lock:
+            self._unrecorded[lease.claim.owner] = lease
+
     def requeue_all(self, *, but: HeldLease | None = None) -> None:
         """Queue again, at once, every prediction that runs here. No retry is counted."""
         for lease in self._held_leases():
             if lease is but:
                 continue
             try:
-                self._ledger.requeue(
-                    lease.claim,
-                    0,
-                    retry=False,
-                    logs=lease.log_line("its worker stopped; queued again"),
-                )
-            except LeaseLost:
-                pass  # ended, or claimed by another worker
+                self._requeue(lease, "its worker stopped; queued again")
             except Unavailable as error:
                 log.warning(
                     "prediction %s was not queued again; its lease will lapse: %s",
@@ -130,12 +138,29 @@ class LeaseWatchdog:
                 )
             lease.lost = True
 
+    def _requeue(self, lease: HeldLease, why: str) -> None:
+        """Raises Unavailable."""
+        with suppress(LeaseLost):  # ended, or claimed by another worker
+            self._ledger.requeue(lease.claim, 0, retry=False, logs=lease.log_line(why))
+
+    def _requeue_unrecorded(self) -> None:
+        with self._lock:
+            waiting = list(self._unrecorded.items())
+        for owner, lease in waiting:
+            try:
+                self._requeue(lease, "Redis was unavailable at its end; queued again")
+            except Unavailable:
+                return  # the next beat tries again
+            with self._lock:
+                del self._unrecorded[owner]
+
     def _run(self) -> None:
         while not self._stopped.wait(min(_BEAT_S, self._lease_s / 3)):
             self._show_life()
             for lease in self._held_leases():
                 self._beat(lease)
                 self._show_life()  # a renewal may wait until Redis's time-out; that is no hang
+            self._requeue_unrecorded()
 
     def _show_life(self) -> None:
         # A C thread, which needs no interpreter lock. After `silence_s` without a new call

@@ -30,28 +30,21 @@ class Doorbell(Protocol):
         """Return the number of rings that no worker has received. Raises RedisUnavailable."""
 
 
-def make_app(address: RedisAddress, queue: str, *, visibility_timeout_s: float = 60.0) -> Celery:
+def make_app(address: RedisAddress, queue: str) -> Celery:
     """Return the Celery app of one process. The app connects on first use."""
     app = Celery("sluice")
     app.conf.update(celery_options(address))
-    app.conf.broker_transport_options |= {
-        # The messages of a killed worker come again after this time, and do no harm.
-        "visibility_timeout": visibility_timeout_s,
-        "unacked_restore_interval": 5,
-        "unacked_restore_throttle": 1,
-        "unacked_key": f"unacked:{queue}",
-        "unacked_index_key": f"unacked_index:{queue}",
-        "unacked_mutex_key": f"unacked_mutex:{queue}",
-    }
+    # No acknowledgement goes to Redis. A failed one would keep its place among the prefetched
+    # messages for ever, and a few failures would end all reading.
+    app.conf.broker_transport_options["ack_emulation"] = False
     app.conf.update(
         task_default_queue=queue,
         task_ignore_result=True,
-        # Early: a received message has done its work. Neither early acknowledgement nor the
-        # prefetch works with `worker_disable_prefetch`; see the decision.
-        task_acks_late=False,
+        task_acks_late=False,  # a received message has done its work
         task_publish_retry_policy={"max_retries": 0},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # errors of Redis pass, such as READONLY in a failover
         worker_pool="threads",  # gRPC does not survive a fork
         worker_prefetch_multiplier=1,
         worker_cancel_long_running_tasks_on_connection_loss=False,

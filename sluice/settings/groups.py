@@ -46,11 +46,6 @@ class QueueSettings(Group):
         gt=0,
         description="Seconds of silence after which a worker loses the prediction it runs.",
     )
-    visibility_timeout_s: float = Field(
-        60.0,
-        gt=0,
-        description="Seconds after which Celery delivers an unacknowledged message again.",
-    )
     max_shared_lapses: int = Field(
         2, ge=1, description="Lapsed leases after which a prediction runs alone in its process."
     )

@@ -16,8 +16,10 @@ from tests.chaos.proxy import Proxy
 LINKS = ("front", "api-redis", "api-triton", "worker-redis", "worker-triton")
 # Each card is dealt once before any is dealt again. `workers` means all workers at once, with every
 # keeper. An ambush freezes Triton and then kills: a prediction takes few milliseconds, so a kill
-# alone mostly finds an idle worker.
+# alone mostly finds an idle worker. An outage does the same to Redis, which then stays away: killed
+# with its links refused, or stopped.
 DECK = (
+    *(("outage", end) for end in ("down", "freeze")),
     *(("ambush", part) for part in ("worker", "worker", "workers")),
     *(
         ("kill", part)
@@ -41,6 +43,7 @@ DECK = (
 )
 _LONGEST_S = {"freeze": 7.0, "hole": 6.0, "stall": 5.0}
 _SHORTEST_S = 1.5
+_OUTAGE_S = (2.0, 10.0)
 _AMBUSH_S = 2.0
 _SPARED = {"supervisor", "reaper"}  # these restart or end the other processes
 
@@ -83,12 +86,14 @@ def draw(seed: int, seconds: float, every_s: float, only: Collection[str] = ()) 
             deck = [card for card in DECK if not only or ":".join(card) in only]
             rng.shuffle(deck)
         kind, target = deck.pop()
-        if kind == "ambush" and at_s + _AMBUSH_S < seconds:
+        if kind in ("ambush", "outage") and at_s + _AMBUSH_S < seconds:
             faults.append(Fault(round(at_s, 2), "freeze", "triton", _AMBUSH_S))
             at_s += _AMBUSH_S / 2
+        shortest_s, longest_s = _SHORTEST_S, _LONGEST_S.get(kind, 0.0)
+        if kind == "outage":
+            (shortest_s, longest_s), kind, target = _OUTAGE_S, target, "redis"
         kind = "kill" if kind == "ambush" else kind
-        longest_s = _LONGEST_S.get(kind, 0.0)
-        lasts_s = min(rng.uniform(_SHORTEST_S, longest_s), seconds - at_s) if longest_s else 0.0
+        lasts_s = min(rng.uniform(shortest_s, longest_s), seconds - at_s) if longest_s else 0.0
         share = rng.choice([0.3, 0.6, 1.0])
         faults.append(
             Fault(round(at_s, 2), kind, target, round(lasts_s, 2), round(rng.random(), 3), share)
@@ -126,11 +131,14 @@ class Damage:
             self._note(f"healed: {fault.kind} {fault.target}")
 
     def _do(self, fault: Fault) -> Callable[[], None] | None:
-        if fault.kind in ("kill", "freeze"):
+        if fault.kind in ("kill", "freeze", "down"):
             processes = self._processes(fault)
             names = ", ".join(processes.values()) or "no process, it is just being restarted"
             self._note(f"{fault.kind} {fault.target}: {names}")
-            return self._kill(processes) if fault.kind == "kill" else self._freeze(processes)
+            if fault.kind == "freeze":
+                return self._freeze(processes)
+            self._kill(processes)
+            return self._refuse() if fault.kind == "down" else None
         proxy = self._proxies[fault.target]
         if fault.kind == "stall":
             proxy.stall()
@@ -145,6 +153,18 @@ class Damage:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             os.close(descriptor)
+
+    def _refuse(self) -> Callable[[], None]:
+        """Keep Redis away, although it is restarted."""
+        links = [proxy for name, proxy in self._proxies.items() if name.endswith("-redis")]
+        for link in links:
+            link.refuse()
+
+        def heal() -> None:
+            for link in links:
+                link.heal_refusal()
+
+        return heal
 
     def _freeze(self, processes: Mapping[int, str]) -> Callable[[], None]:
         def thaw() -> None:

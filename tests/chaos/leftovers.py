@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
-# Celery's own keys, and configuration. Celery's are its queue's binding, and the messages that
-# killed workers had received: it delivers these again after minutes.
-WITHOUT_END = (r"_kombu\.binding.*", r"unacked(_index|_mutex)?:.*", r".*:webhook-secrets")
+# Celery's own key, the binding of its queue, and configuration.
+WITHOUT_END = (r"_kombu\.binding.*", r".*:webhook-secrets")
 # The sets of a queue; an idle queue has none of them.
 SETS = {
     "live",

@@ -1,8 +1,9 @@
-"""A TCP proxy on loopback that can harm what passes through it, in three ways.
+"""A TCP proxy on loopback that can harm what passes through it, in four ways.
 
 - cut: connections end at once, with a reset.
 - hole: connections go silent for good, as when a firewall forgets them. Bytes are swallowed, and no
   side learns of an end. New connections are silent until the heal.
+- refusal: connections end at once, and so does each new one until the heal.
 - stall: bytes arrive later, so that a request may still be done after its client gave up.
 """
 
@@ -28,6 +29,7 @@ class Proxy:
         self._flow = asyncio.Event()
         self._flow.set()
         self._holes = 0
+        self._refusals = 0
         self._stalls = 0
         self._server: asyncio.Server | None = None
 
@@ -60,6 +62,15 @@ class Proxy:
 
     def heal_hole(self) -> None:
         self._holes -= 1
+
+    def refuse(self) -> None:
+        """End all connections, and each new one until `heal_refusal`."""
+        self._refusals += 1
+        for link in self._links:
+            link.abort()
+
+    def heal_refusal(self) -> None:
+        self._refusals -= 1
 
     def stall(self) -> None:
         self._stalls += 1
@@ -97,6 +108,8 @@ class Proxy:
         self, link: "_Link", reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await self._flow.wait()
+        if self._refusals:
+            return
         if self._holes:
             while await reader.read(_CHUNK_BYTES):
                 pass

@@ -42,6 +42,5 @@ def test_the_keys_of_a_good_run_are_no_breach() -> None:
         key("blob:a/annotated"),
         key("blob:c/input-0123", ttl_s=20),  # never recorded
         key("_kombu.binding.detect", ttl_s=-1),
-        key("unacked:detect", ttl_s=-1),
     ]
     assert list(left_over(audit(*keys), {"a"}, doubtful=1, faults=0)) == []

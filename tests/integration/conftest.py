@@ -32,7 +32,6 @@ QUICK = {
     # The loss of a killed worker is noticed in seconds, not in half a minute.
     "SLUICE_QUEUE_LEASE_S": "3",
     "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5",
-    "SLUICE_QUEUE_VISIBILITY_TIMEOUT_S": "2",
     "SLUICE_TRITON_TIMEOUT_S": "10",
     "SLUICE_LIMITS_MAX_BYTES": "10000000",
     # The tests' own servers; every other loopback address stays refused.

@@ -89,19 +89,6 @@ def test_superfluous_messages_do_no_harm(live: Live, client: Client, store: "red
     until(lambda: store.llen("default") == 0)
 
 
-def test_a_prediction_longer_than_the_visibility_timeout_runs_once(
-    live: Live, client: Client
-) -> None:
-    """Celery delivers the message again after 2 s, and finds nothing to claim."""
-    with stopped(live.pids()["triton"]):
-        name = client.submit(IMAGE)["id"]
-        until(lambda: client.get(name)["status"] == "processing")
-        time.sleep(4)
-    _all_succeed(client, [name])
-    with redis.Redis.from_url(live.redis) as store:
-        assert store.hget(f"{{default}}:prediction:{name}", "attempts") == b"1"
-
-
 def test_a_full_redis_refuses_submissions_and_loses_none(
     live: Live, client: Client, store: "redis.Redis"
 ) -> None:

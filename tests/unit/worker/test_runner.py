@@ -22,6 +22,7 @@ from sluice.prediction import Claim, Status, Submission
 from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.ledger import MemoryLedger
+from tests.support.waiting import until
 from tests.unit.worker.conftest import World, png
 from worker.breaker import Breaker
 from worker.runner import Runner
@@ -29,9 +30,13 @@ from worker.watchdog import LeaseWatchdog
 
 
 def _runner(world: World, **changes: Any) -> Runner:
+    return _runner_and_watchdog(world, **changes)[0]
+
+
+def _runner_and_watchdog(world: World, **changes: Any) -> tuple[Runner, LeaseWatchdog]:
     settings = QueueSettings(**{"lease_s": 10.0, "retry_for_s": 60.0} | changes)
     watchdog, breaker = LeaseWatchdog(world.ledger, lease_s=10), Breaker(threshold=1000)
-    return Runner(
+    runner = Runner(
         world.ledger,
         world.blobs,
         world.pipeline,
@@ -41,6 +46,7 @@ def _runner(world: World, **changes: Any) -> Runner:
         breaker=breaker,
         jitter=lambda: 1.0,
     )
+    return runner, watchdog
 
 
 def test_an_empty_queue_gives_no_work(world: World) -> None:
@@ -184,13 +190,36 @@ class _Silent(MemoryLedger):
         raise RedisUnavailable("Redis did not answer in time")
 
 
-def test_a_result_that_may_not_be_on_record_is_left_to_the_lease(world: World) -> None:
+def test_a_prediction_whose_result_may_not_be_on_record_is_queued_again(world: World) -> None:
+    """The lease would hold the prediction for longer than the outage."""
     world.ledger = _Silent()
     world.submit()
+    runner, watchdog = _runner_and_watchdog(world)
     with pytest.raises(RedisUnavailable):
-        _runner(world).run_one()
-    assert world.ledger.get("a").status is Status.PROCESSING
+        runner.run_one()
     assert world.blobs.get(input_key("a", "")) is not None
+    assert world.ledger.get("a").status is Status.PROCESSING
+    watchdog.start()
+    until(lambda: world.ledger.get("a").status is Status.STARTING)
+    watchdog.stop()
+    assert world.ledger.get("a").retries == 0
+
+
+def test_a_result_on_record_stays_although_its_answer_was_lost(world: World) -> None:
+    class Mute(MemoryLedger):
+        def succeed(self, claim: Claim, *arguments: Any) -> None:
+            super().succeed(claim, *arguments)
+            raise RedisUnavailable("Redis did not answer in time")
+
+    world.ledger = Mute()
+    world.submit()
+    runner, watchdog = _runner_and_watchdog(world)
+    with pytest.raises(RedisUnavailable):
+        runner.run_one()
+    watchdog.start()
+    until(lambda: not watchdog.returning)
+    watchdog.stop()
+    assert world.ledger.get("a").status is Status.SUCCEEDED
 
 
 def test_an_unreachable_image_is_retried_and_leaves_the_breaker_closed(world: World) -> None:
