@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import client, resident_mb, stack
-from sluice.client.client import Client, ServiceError
+from sluice.client import Client, ServiceError
 
 TOTAL = int(os.environ.get("SOAK_TOTAL", "50000"))
 SIZE = 100_000
@@ -49,7 +49,7 @@ def main() -> None:
 
         start = time.monotonic()
         with (
-            Client(running.addresses.api, timeout_s=30) as service,
+            Client(running.addresses.api, timeout_s=30, retry_for_s=0) as service,
             ThreadPoolExecutor(CLIENTS) as pool,
         ):
             for tenth in range(1, 11):

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from sluice.cli.console import Reporter, exit_on_error, progress
 from sluice.cli.webhooks import fetch_secret
-from sluice.client.client import Client, ServiceError
+from sluice.client import Client, ServiceError
+from sluice.client.calls import Options
 from sluice.errors import LocalStackError
 from sluice.local.config import StackConfig
 from sluice.local.paths import SAMPLES
@@ -67,7 +68,7 @@ def demo(
     summary = ""
     with exit_on_error(LocalStackError, ServiceError, OSError):
         files = [*_image_files([SAMPLES]), *_image_files(images or [])]
-        options = {"model": model, "confidence": confidence}
+        options: Options = {"model": model, "confidence": confidence, "visualize": True}
         with _service(url) as address, Client(address) as client:
             if url:  # a service on another machine could not reach a receiver on this one
                 rows = _predict(client, files, console, options)
@@ -121,7 +122,7 @@ def _image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def _predict(
-    client: Client, images: Sequence[Path], console: Console, options: dict[str, Any]
+    client: Client, images: Sequence[Path], console: Console, options: Options
 ) -> list[Row]:
     """Submit all images, then wait for all predictions."""
     with progress(console) as bars:
@@ -133,16 +134,16 @@ def _predict(
             bars.advance(submitted)
         rows = []
         for image, prediction in starts:
-            end = client.wait(prediction["id"]) if "id" in prediction else prediction
+            end = client.wait(prediction["id"]).raw if "id" in prediction else prediction
             rows.append(Row(image, end))
             bars.advance(ended)
     return rows
 
 
-def _submit(client: Client, image: Path, options: dict[str, Any]) -> dict[str, Any]:
+def _submit(client: Client, image: Path, options: Options) -> dict[str, Any]:
     """Submit one image. A refusal becomes a prediction of the status `refused`."""
     try:
-        return client.submit(image, visualize=True, **options)
+        return client.submit(image, **options).raw
     except ServiceError as error:
         if error.status is None:
             raise
@@ -154,12 +155,12 @@ def _predict_with_webhook(
     address: str,
     images: Sequence[Path],
     console: Console,
-    options: dict[str, Any],
+    options: Options,
 ) -> tuple[list[Row], str]:
     """Like `_predict`, with a webhook; returns a sentence on its events too."""
     events: list[ReceivedEvent] = []
     with Receiver(lambda: fetch_secret(address, None), events.append) as receiver:
-        rows = _predict(client, images, console, options | {"webhook": receiver.url})
+        rows = _predict(client, images, console, {**options, "webhook": receiver.url})
         expected = {f"{row.prediction['id']}_completed" for row in rows if "id" in row.prediction}
         until = time.monotonic() + _WEBHOOK_TIMEOUT_S
         while time.monotonic() < until and not expected <= {event.id for event in events}:

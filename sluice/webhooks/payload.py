@@ -1,14 +1,14 @@
 """Payloads of webhook events. A payload has the same data as the answer of `GET`."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from sluice.delivery import Delivery
 from sluice.ledger.batches import from_batch_record
 from sluice.ledger.record import from_record
-from sluice.prediction import Status
+from sluice.prediction import Status, isoformat
 from sluice.resources import BatchAnswer, PredictionAnswer
-from sluice.webhooks.signing import payload
 
 _NOT_ENDED: dict[str, Any] = {
     "output": None,
@@ -31,6 +31,12 @@ def event_body(delivery: Delivery, record: Mapping[bytes, bytes], public_url: st
     else:
         data = _prediction(delivery, record, public_url)
     return payload(f"{delivery.kind}.{delivery.event}", delivery.created_at, data)
+
+
+def payload(type_: str, at: float, data: Mapping[str, Any]) -> bytes:
+    """An event's body as JSON. `at` is the time of the event, in seconds since the epoch."""
+    body = {"type": type_, "timestamp": isoformat(at), "data": data}
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _batch(

@@ -1,4 +1,4 @@
-"""Standard Webhooks 1.0: payloads, secrets, signatures and the retry schedule. Sends nothing.
+"""Standard Webhooks 1.0: secrets, signatures and the retry schedule. Sends nothing.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -7,25 +7,16 @@ import base64
 import binascii
 import hashlib
 import hmac
-import json
 import random
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from secrets import token_bytes
 from typing import Any
 
-from sluice.prediction import isoformat
-
 _TOLERANCE_S = 300
 _SECRET_PREFIX, _PRIVATE_PREFIX, _PUBLIC_PREFIX = "whsec_", "whsk_", "whpk_"
 _SECRET_BYTES = 32
 _SEED_BYTES = 32
-
-
-def payload(type_: str, at: float, data: Mapping[str, Any]) -> bytes:
-    """An event's body as JSON. `at` is the time of the event, in seconds since the epoch."""
-    body = {"type": type_, "timestamp": isoformat(at), "data": data}
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def new_secret() -> str:

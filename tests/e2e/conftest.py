@@ -17,7 +17,8 @@ from typing import IO, Any
 import cv2
 import pytest
 
-from sluice.client.client import Client, ServiceError
+from sluice.client import ServiceError
+from tests.support.client import Client
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
 from tests.support.waiting import until

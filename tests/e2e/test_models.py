@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.client.client import Client
 from tests.e2e.conftest import IMAGE, Stack, docker
+from tests.support.client import Client
 from tests.support.graphs import constant_outputs, save
 
 pytestmark = pytest.mark.integration

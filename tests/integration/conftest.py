@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sluice.client.client import Client
 from sluice.local.stack import Stack, StackConfig
 from sluice.local.supervision import shm
 from sluice.local.supervision.state import StateDirectory
+from tests.support.client import Client
 from tests.support.live import Live, live_stack
 from tests.support.paths import GOLDEN, NO_GOLDEN, ROOT
 

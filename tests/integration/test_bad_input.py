@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from sluice.client.client import Client
+from tests.support.client import Client
 from tests.support.live import Live
 
 pytestmark = pytest.mark.integration

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from api.connection import HEAD_BYTES, HEAD_S
-from sluice.client import Client
+from tests.support.client import Client
 from tests.support.live import Live
 
 pytestmark = pytest.mark.integration

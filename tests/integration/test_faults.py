@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import redis
 
-from sluice.client.client import Client, ServiceError
+from sluice.client import ServiceError
 from sluice.local.supervision import shm
 from sluice.local.supervision.state import StateDirectory
+from tests.support.client import Client
 from tests.support.live import Live
 from tests.support.servers import stopped
 from tests.support.waiting import until

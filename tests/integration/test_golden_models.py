@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sluice.client.client import Client
 from sluice.vision.heads import Detections
 from tests.integration.conftest import QUICK
 from tests.integration.test_golden_heads import CONFIDENCE, RESULTS, disagreements
+from tests.support.client import Client
 from tests.support.live import Live, live_stack
 from tests.support.paths import GOLDEN
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from sluice.client.client import Client
+from tests.support.client import Client
 from tests.support.live import Live
 from tests.support.loopback import Handler, serving
 from tests.support.paths import ROOT

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import redis
 
-from sluice.client.client import Client, ServiceError
+from sluice.client import ServiceError
 from sluice.local.supervision import shm
 from sluice.vision.letterbox import Letterbox
 from sluice.vision.triton.client import Triton
 from tests.integration.conftest import GOLDEN_LAYOUTS
+from tests.support.client import Client
 from tests.support.live import Live
 from tests.support.paths import ROOT
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
-from sluice.client.client import Client, ServiceError
+from sluice.client import ServiceError
 from sluice.errors import RepositoryError
 from sluice.repository import triton_trial
 from sluice.repository.build import Options, build, source_of
@@ -25,6 +25,7 @@ from sluice.vision.triton.client import Triton
 from tests.integration.conftest import QUICK
 from tests.integration.test_grpc_balance import HOSTS, NAME, Names, Servers
 from tests.support import tiny
+from tests.support.client import Client
 from tests.support.live import Live, live_stack
 from tests.support.servers import stopped
 from tests.support.waiting import until

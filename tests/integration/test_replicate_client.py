@@ -21,7 +21,8 @@ from replicate.pagination import paginate
 from replicate.prediction import Prediction
 
 from sluice.access.keys_file import KeysFile
-from sluice.webhooks.signing import new_secret, payload, signature
+from sluice.webhooks.payload import payload
+from sluice.webhooks.signing import new_secret, signature
 from tests.integration.test_bad_input import NOISE
 from tests.support.live import Live
 from tests.support.paths import ROOT

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from sluice.client.client import Client, ServiceError
+from sluice.client import ServiceError
 from tests.support import s3
+from tests.support.client import Client
 from tests.support.live import Live, live_stack
 from tests.support.waiting import until
 

@@ -7,10 +7,10 @@ import time
 import pytest
 import redis
 
-from sluice.client.client import Client
 from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Priority, Problem, Submission
 from sluice.settings import QueueSettings
+from tests.support.client import Client
 from tests.support.live import Live
 from tests.support.paths import ROOT
 from tests.support.servers import stopped

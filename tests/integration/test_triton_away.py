@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sluice.client.client import Client
 from tests.support.api_process import ApiProcess, api_process
+from tests.support.client import Client
 from tests.support.live import Live
 from tests.support.servers import stopped
 

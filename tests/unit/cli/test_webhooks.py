@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from sluice.cli.app import app
 from sluice.cli.webhooks import fetch_secret, line
+from sluice.webhooks.payload import payload
 from sluice.webhooks.receiver import ReceivedEvent, Receiver
-from sluice.webhooks.signing import SigningKey, new_secret, payload, signature
+from sluice.webhooks.signing import SigningKey, new_secret, signature
 from tests.support.loopback import serving
 
 SECRET = new_secret()

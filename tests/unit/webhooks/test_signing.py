@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from replicate.webhook import InvalidSignatureError, Webhooks, WebhookSigningSecret
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from sluice.webhooks.payload import payload
 from sluice.webhooks.signing import (
     SigningKey,
     delay_s,
     new_secret,
-    payload,
     retry_after_s,
     signature,
     verify,
