@@ -110,7 +110,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         stores = Stores.open(settings, settings.redis.timeout_s)
         stack.push_async_callback(anyio.to_thread.run_sync, stores.close)
-        stack.callback(watch_redis(stores, settings).stop)
+        stack.callback(await anyio.to_thread.run_sync(watch_redis, stores, settings))
         events = RedisEvents(settings.redis_address(settings.redis.timeout_s), settings.queue.name)
         events.start()
         stack.push_async_callback(events.stop)

@@ -1,5 +1,6 @@
 """Connections to Redis, the blob store and the queue, which every process opens."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,7 +12,7 @@ from sluice.intake.doorbell import CeleryDoorbell, make_app
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import RedisLedger
 from sluice.redisio import connection
-from sluice.redisio.health import HealthWatch
+from sluice.redisio.health import HealthWatch, examine
 from sluice.redisio.names import Names
 from sluice.settings import Settings
 
@@ -27,7 +28,7 @@ class Stores:
     celery: Celery
     doorbell: CeleryDoorbell
     intake: Intake
-    _blobs_redis: Redis | None
+    blobs_redis: Redis | None
     """Connection of the blob store; None if it is S3."""
 
     @classmethod
@@ -41,7 +42,7 @@ class Stores:
         redis = connection.connect(address)
         blobs_redis, blobs = _open_blobs(settings, timeout_s)
         celery = make_app(address, queue.name)
-        ledger = RedisLedger(redis, queue)
+        ledger = RedisLedger(redis, queue, require_noeviction=settings.redis.require_noeviction)
         doorbell = CeleryDoorbell(celery, redis, queue.name)
         intake = Intake(
             ledger,
@@ -55,8 +56,8 @@ class Stores:
     def close(self) -> None:
         self.celery.close()
         self.redis.close()
-        if self._blobs_redis:
-            self._blobs_redis.close()
+        if self.blobs_redis:
+            self.blobs_redis.close()
 
 
 def _open_blobs(settings: Settings, timeout_s: float) -> tuple[Redis | None, Blobs]:
@@ -78,8 +79,43 @@ def _open_blobs(settings: Settings, timeout_s: float) -> tuple[Redis | None, Blo
     return None, s3.S3Blobs(bucket)
 
 
-def watch_redis(stores: Stores, settings: Settings) -> HealthWatch:
-    """Log what is wrong with the ledger's Redis, now and later, until the result's `stop`."""
-    watch = HealthWatch(stores.redis, Names(settings.queue.name))
-    watch.start()
-    return watch
+def watch_redis(stores: Stores, settings: Settings) -> Callable[[], None]:
+    """Log what is wrong with every Redis, now and later, until the result is called.
+
+    Raises ValueError where Sluice can't work with one of them.
+    """
+    watches = [watch_ledger(stores.redis, settings)]
+    if settings.blobs.redis_address() and stores.blobs_redis:
+        watches.append(_watch_blobs(stores.blobs_redis, settings))
+    for watch in watches:
+        watch.start()
+
+    def stop() -> None:
+        for watch in watches:
+            watch.stop()
+
+    return stop
+
+
+def watch_ledger(client: Redis, settings: Settings) -> HealthWatch:
+    """A watch of the ledger's Redis, not yet started."""
+    return HealthWatch(
+        lambda: examine(
+            client,
+            Names(settings.queue.name),
+            require_noeviction=settings.redis.require_noeviction,
+        )
+    )
+
+
+def _watch_blobs(client: Redis, settings: Settings) -> HealthWatch:
+    """A watch of the Redis that holds blobs alone."""
+    return HealthWatch(
+        lambda: examine(
+            client,
+            Names(settings.queue.name),
+            require_noeviction=settings.redis.require_noeviction,
+            scripts=False,
+        ),
+        "the blobs' Redis",
+    )

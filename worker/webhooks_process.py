@@ -15,9 +15,9 @@ from sluice.ledger.deliveries import RedisDeliveries
 from sluice.outbound.guard import Guard
 from sluice.outbound.transport import async_client
 from sluice.redisio import connection
-from sluice.redisio.health import HealthWatch
 from sluice.redisio.names import Names
 from sluice.settings import RedisAddress, Settings
+from sluice.stores import watch_ledger
 from sluice.telemetry import configure_logging
 from sluice.webhooks.payload import event_body
 from sluice.webhooks.secrets import RedisSecrets
@@ -45,7 +45,7 @@ async def serve(settings: Settings) -> None:
     stopping = asyncio.Event()
     address = settings.redis_address(settings.redis.worker_timeout_s)
     client = connection.connect(address)
-    HealthWatch(client, Names(settings.queue.name)).start()
+    watch_ledger(client, settings).start()
     limits = httpx.Limits(
         max_connections=settings.webhooks.concurrency, keepalive_expiry=_KEEP_ALIVE_S
     )

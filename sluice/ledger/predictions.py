@@ -139,8 +139,11 @@ class Ledger(Protocol):
 class RedisLedger:
     """The ledger of one queue in Redis 6.2 or later."""
 
-    def __init__(self, client: "redis.Redis", settings: QueueSettings) -> None:
+    def __init__(
+        self, client: "redis.Redis", settings: QueueSettings, *, require_noeviction: bool = False
+    ) -> None:
         self._redis = client
+        self._require_noeviction = require_noeviction
         self._settings = settings
         self._names = Names(settings.name)
         self._memory_read_at = -float("inf")
@@ -302,7 +305,7 @@ class RedisLedger:
             self._redis.zrem(self._names.unkept, prediction_id)
 
     def health(self) -> Health:
-        return examine(self._redis, self._names)
+        return examine(self._redis, self._names, require_noeviction=self._require_noeviction)
 
     def backlog(self) -> int:
         with translated():

@@ -15,9 +15,11 @@ from typing import Any
 import redis
 from redis.exceptions import NoScriptError, ResponseError
 
+from sluice.redisio import rights
 from sluice.redisio.multiplexed import MultiplexedConnection
 
 _SHARED = "sluice.redisio"
+_GUARD = "sluice/redisio/rights.py (generated)"
 _INCLUDE = re.compile(r"-- @include (\S+)\s*")
 _LINE_OF_SCRIPT = re.compile(r"@?user_script: ?(\d+)")
 
@@ -82,8 +84,13 @@ def load(package: str, name: str, generated: Mapping[str, str] | None = None) ->
 def assemble(
     name: str, text: str, package: str, generated: Mapping[str, str] | None = None
 ) -> Script:
-    """The script with this text, and with includes as `load` finds them. Raises LookupError."""
+    """The script with this text, and with includes as `load` finds them. Raises LookupError.
+
+    Before a script that writes stands a guard, which looks at the rights that it needs.
+    """
     lines = list(_join(name, text, package, generated or {}, set()))
+    guard = rights.guard("\n".join(line for line, _ in lines), name)
+    lines = [*((line, (_GUARD, number)) for number, line in enumerate(guard, 1)), *lines]
     joined = "".join(f"{line}\n" for line, _ in lines)
     # Redis names scripts by SHA-1; nothing secret depends on it.
     sha = hashlib.sha1(joined.encode(), usedforsecurity=False).hexdigest()

@@ -42,6 +42,13 @@ class RedisSettings(Group):
             "ca: the certificate alone. none: neither."
         ),
     )
+    require_noeviction: bool = Field(
+        False,
+        description=(
+            "Refuse a Redis whose maxmemory-policy is not noeviction, also for blobs. "
+            "If false, such a Redis is a warning: it may evict accepted predictions."
+        ),
+    )
     connect_timeout_s: float = Field(0.3, gt=0, description="Seconds to wait for a connection.")
     timeout_s: float = Field(
         0.5,

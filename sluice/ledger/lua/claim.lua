@@ -61,7 +61,7 @@ end
 local function claim_shared()
   promote()
   if redis.call('EXISTS', live_key) == 0 then return false end
-  local tenth = redis.call('INCR', turn_key) % 10
+  local tenth = redis.call('INCRBY', turn_key, 1) % 10
   local order = PRIORITIES
   if tenth == 0 then order = {'low', 'normal', 'high'} end
   if tenth == 5 then order = {'normal', 'high', 'low'} end

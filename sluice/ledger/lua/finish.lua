@@ -19,7 +19,7 @@ finish(prediction_id, limits.retention_s, field_name, value, metrics)
 -- its limit.
 if redis.call('EXISTS', deadlines_key) == 1 then
   local bucket = ended_key(math.floor(now / RATE_BUCKET_S))
-  redis.call('INCR', bucket)
+  redis.call('INCRBY', bucket, 1)
   redis.call('EXPIRE', bucket, 12 * RATE_BUCKET_S)
 end
 return 1

@@ -99,7 +99,7 @@ def test_a_wrong_password_is_told_in_the_words_of_redis(
     admin.config_set("requirepass", "right")
     port = admin.connection_pool.connection_kwargs["port"]
     client = connection.connect(RedisAddress(port=port, password="wrong"))
-    watch = HealthWatch(client, NAMES)
+    watch = HealthWatch(lambda: examine(client, NAMES))
     with caplog.at_level(logging.INFO):
         watch.look()
         watch.look()
@@ -118,10 +118,45 @@ def test_a_cluster_is_refused_in_words(tmp_path: Path) -> None:
         redis_server(tmp_path, "--cluster-enabled", "yes") as url,
         redis.Redis.from_url(url) as client,
     ):
-        assert any("is a Redis Cluster" in fault for fault in examine(client, NAMES).faults)
+        health = examine(client, NAMES)
+        assert any("is a Redis Cluster" in fault for fault in health.faults)
+        with pytest.raises(ValueError, match="Redis is a Redis Cluster"):
+            HealthWatch(lambda: health).start()
 
 
 def test_addresses_stay_inside() -> None:
     text = "can't be used: Error 111 connecting to 10.0.0.3:6379. Connection refused."
     assert "10.0.0.3" not in without_addresses(text)
     assert "Connection refused" in without_addresses(text)
+
+
+def test_a_user_who_lacks_commands_of_scripts_is_told_the_rule(admin: "redis.Redis") -> None:
+    client = user(admin, "~*", "&*", "+@all", "-zadd", "-rpush")
+    (fault,) = examine(client, NAMES).faults
+    assert "ACL SETUSER <user>" in fault
+    assert "+zadd" in fault
+    admin.execute_command("ACL", "SETUSER", "app", "+zadd", "-evalsha")
+    (fault,) = examine(client, NAMES).faults
+    assert "+evalsha" in fault
+    admin.execute_command("ACL", "SETUSER", "app", "+evalsha", "-time")
+    (fault,) = examine(client, NAMES).faults
+    assert "time" in fault
+    admin.execute_command("ACL", "SETUSER", "app", "+time", "+rpush")
+    assert examine(client, NAMES) == Health()
+    assert not admin.keys("*:rights")
+
+
+def test_a_policy_that_evicts_can_be_refused(admin: "redis.Redis") -> None:
+    admin.config_set("maxmemory-policy", "volatile-lru")
+    health = examine(admin, NAMES, require_noeviction=True)
+    assert health.faults == health.unfit
+    assert "set maxmemory-policy to noeviction" in health.unfit[0]
+    assert not health.warnings
+    with pytest.raises(ValueError, match="Redis has the maxmemory-policy volatile-lru"):
+        HealthWatch(lambda: health).start()
+
+
+def test_a_redis_for_blobs_needs_no_scripts_and_no_channels(admin: "redis.Redis") -> None:
+    client = user(admin, "~*", "+set", "+info", "resetchannels")
+    assert examine(client, NAMES, scripts=False) == Health()
+    assert examine(client, NAMES).faults

@@ -4,22 +4,14 @@ import re
 import shutil
 import subprocess
 from collections import defaultdict
-from types import ModuleType
 
 import pytest
 import redis
 
-from sluice.access import ratelimit
-from sluice.blobs import files
-from sluice.ledger import batches, deliveries, predictions
 from sluice.redisio.scripts import Script
-from sluice.webhooks import secrets
 from tests.support.paths import ROOT
+from tests.support.scripts import SCRIPTS
 
-MODULES: tuple[ModuleType, ...] = (predictions, batches, deliveries, files, ratelimit, secrets)
-SCRIPTS = [
-    value for module in MODULES for value in vars(module).values() if isinstance(value, Script)
-]
 GENERATED = "(generated)"
 # The script joined with its includes is what luacheck reads: alone, no include defines its names.
 LUACHECK = (
