@@ -31,7 +31,7 @@ class Health:
     warnings: tuple[str, ...] = ()
     """Sluice works, but accepted predictions may get lost, or a bound is not kept."""
     unfit: tuple[str, ...] = ()
-    """Those of the faults with which no process starts: waiting does not end them."""
+    """The faults among them with which no process starts: waiting does not end them."""
 
 
 def examine(

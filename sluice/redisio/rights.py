@@ -1,7 +1,7 @@
 """The rights that scripts need, looked at before a script changes anything.
 
-Redis does not undo what a script did before a command that its user may not run. So each script
-that writes begins with a guard, which `sluice/redisio/scripts.py` puts there.
+Redis does not undo what a script did before a command that its user may not run. Therefore
+each script that writes begins with a guard, which `sluice/redisio/scripts.py` puts there.
 See `docs/decisions/0054-rights-before-writes.md`.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 _CALL = re.compile(r"redis\.call\('([A-Z]+)'")
 
 #: Every command of the scripts, with arguments that change nothing where there is no such key.
-#: Those first that a full Redis refuses: afterwards Redis 6.2 would take the script's own.
+#: First come those that a full Redis refuses: after any other, Redis 6.2 refuses none.
 NO_OPS = {
     "HSET": "'f', 'v', 'f'",  # an error, like each one with an `x` for a number
     "HINCRBY": "'f', 'x'",
@@ -71,8 +71,8 @@ end"""
 def guard(text: str, name: str) -> list[str]:
     """Lines of Lua to put before the script `text`; none where it only reads.
 
-    They answer NOPERM where a right is missing. Raises LookupError for a command that `NO_OPS`
-    does not have.
+    The script answers NOPERM where a right is missing.
+    Raises LookupError for a command that `NO_OPS` does not have.
     """
     commands = set(_CALL.findall(text)) - {"TIME"}
     if commands & _ADDING:
