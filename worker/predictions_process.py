@@ -66,6 +66,7 @@ def _triton(settings: TritonSettings) -> Triton:
     return Triton(
         settings.grpc_url,
         timeout_s=settings.timeout_s,
+        silence_s=settings.silence_s,
         shared_memory=settings.shared_memory == "auto",
         models_ttl_s=settings.models_ttl_s,
         region_prefix=settings.region_prefix,

@@ -200,6 +200,14 @@ class TritonSettings(Group):
         description="HTTP address for the api, which reads models and health there.",
     )
     timeout_s: float = Field(10.0, gt=0, description="Seconds for one inference.")
+    silence_s: float = Field(
+        5.0,
+        gt=0,
+        description=(
+            "Seconds after which a worker ends a connection to Triton, if nothing comes back on it "
+            "while an inference runs."
+        ),
+    )
     shared_memory: Literal["auto", "off"] = Field(
         "auto",
         description=(

@@ -1,107 +1,19 @@
 """Workers with a queue of their own beside the live stack's: they are stopped and cut off."""
 
-import asyncio
 import os
-import random
 import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import redis
-from pydantic import SecretStr
 
-from sluice.prediction import Prediction, Status, Submission
-from sluice.settings import QueueSettings, RedisSettings, Settings
-from sluice.stores import Stores
-from tests.chaos.proxy import Proxy
+from sluice.prediction import Prediction, Status
+from tests.support.bench import Bench
 from tests.support.live import Live
-from tests.support.paths import ROOT
+from tests.support.proxied import Proxied
 
 pytestmark = pytest.mark.integration
-
-IMAGE = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 256, (240, 320, 3), np.uint8))[
-    1
-].tobytes()
-
-
-class Bench:
-    """A queue, and workers that serve it."""
-
-    def __init__(self, live: Live, name: str, directory: Path) -> None:
-        settings = Settings(
-            redis=RedisSettings(url=SecretStr(live.redis)), queue=QueueSettings(name=name)
-        )
-        stores = Stores.open(settings, timeout_s=10)
-        self.ledger, self._intake = stores.ledger, stores.intake
-        self._directory = directory
-        self._environment = {
-            **os.environ,
-            "SLUICE_REDIS_URL": live.redis,
-            "SLUICE_TRITON_GRPC_URL": live.triton_grpc,
-            "SLUICE_TRITON_HTTP_URL": live.triton_http,
-            "SLUICE_TRITON_TIMEOUT_S": "60",
-            "SLUICE_QUEUE_NAME": name,
-            # Longer than the test, so that no lapse repairs what a stop has broken.
-            "SLUICE_QUEUE_LEASE_S": "120",
-        }
-        self._started = 0
-
-    def submit(self) -> str:
-        return self._intake.accept_new(IMAGE, Submission(model="codes")).id
-
-    @contextmanager
-    def workers(self, count: int = 1, **settings: str) -> Iterator[list["subprocess.Popen[bytes]"]]:
-        """Workers that are ready; the end of the context kills those that still run."""
-        with ExitStack() as stack:
-            log = stack.enter_context((self._directory / "log").open("ab"))
-            processes, files = [], []
-            for _ in range(count):
-                self._started += 1
-                files.append(self._directory / f"ready-{self._started}")
-                environment = {
-                    **self._environment,
-                    "SLUICE_WORKER_READY_FILE": str(files[-1]),
-                    **settings,
-                }
-                command = [sys.executable, "-m", "worker"]
-                process = subprocess.Popen(
-                    command, cwd=ROOT, env=environment, stdout=log, stderr=log
-                )
-                stack.callback(process.wait)
-                stack.callback(process.kill)
-                processes.append(process)
-            self.until(
-                lambda: (
-                    all(file.exists() for file in files)
-                    or any(process.poll() is not None for process in processes)
-                )
-            )
-            assert all(process.poll() is None for process in processes), self.log()
-            yield processes
-
-    def until(self, condition: Callable[[], object], seconds: float = 90) -> None:
-        until = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < until, self.log()
-            time.sleep(0.02)
-
-    def end(self, processes: list["subprocess.Popen[bytes]"]) -> None:
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-        assert [process.wait(timeout=60) for process in processes] == [0] * len(processes), (
-            self.log()
-        )
-
-    def log(self) -> str:
-        return (self._directory / "log").read_text()[-4000:]
 
 
 @pytest.fixture
@@ -155,44 +67,14 @@ def test_a_prediction_longer_than_the_grace_is_requeued_and_not_counted_as_a_ret
     assert bench.ledger.get(name).status is Status.SUCCEEDED
 
 
-class Proxied:
-    """A proxy before the live stack's Redis, on an event loop in a thread."""
-
-    def __init__(self, live: Live) -> None:
-        self._loop = asyncio.new_event_loop()
-        host, _, port = live.redis.removeprefix("redis://").removesuffix("/0").partition(":")
-        self.proxy = Proxy("redis", lambda: (host, int(port)))
-        self._thread = threading.Thread(target=self._loop.run_forever)
-
-    def __enter__(self) -> "Proxied":
-        self._thread.start()
-        port = asyncio.run_coroutine_threadsafe(self.proxy.start(), self._loop).result(10)
-        self.url = f"redis://127.0.0.1:{port}/0"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.proxy.stop(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    def silence(self) -> None:
-        """Swallow all that open connections send, and close none; new connections work."""
-
-        def hole() -> None:
-            self.proxy.hole(random.Random(1), share=1.0)
-            self.proxy.heal_hole()
-
-        self._loop.call_soon_threadsafe(hole)
-
-
 def test_a_worker_recovers_from_half_open_connections_by_its_time_outs(
     live: Live, bench: Bench
 ) -> None:
     """No packet tells the worker that its connections are dead."""
-    with Proxied(live) as proxied:
+    redis_port = int(live.redis.removesuffix("/0").rpartition(":")[2])
+    with Proxied("127.0.0.1", redis_port) as proxied:
         settings = {
-            "SLUICE_REDIS_URL": proxied.url,
+            "SLUICE_REDIS_URL": f"redis://127.0.0.1:{proxied.port}/0",
             "SLUICE_REDIS_WORKER_TIMEOUT_S": "3",
             "SLUICE_QUEUE_LEASE_S": "6",
         }

@@ -3,13 +3,12 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
-import tritonclient.grpc as grpcclient
 from google.protobuf.json_format import MessageToDict
-from tritonclient.utils import InferenceServerException
 
 from sluice import model_config
 from sluice.errors import (
@@ -21,27 +20,22 @@ from sluice.errors import (
 )
 from sluice.models import Model
 from sluice.vision.shared_memory import Region
+from sluice.vision.triton.channel import Channel, connect
 from sluice.vision.triton.errors import ModelReplaced, VersionNotReady, translated
 from sluice.vision.triton.slots import SharedSlot, Slot, WireSlot
 
 log = logging.getLogger(__name__)
 
-_CHANNEL: list[tuple[str, int | str]] = [
-    # By default a worker may wait two minutes after Triton is back.
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # By default the addresses of pods that are gone would be tried for 30 s.
-    ("grpc.dns_min_time_between_resolutions_ms", 5000),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.max_send_message_length", -1),
-]
 # For a version that one of several servers lacks.
 _CALLS, _CALLS_BEFORE_QUESTION = 10, 2
 _RETIREMENT_S = 60.0  # until a region is closed to which Triton may still write
+_UNREGISTER_S = 1.0
 
 
 class Triton:
     """A client of one Triton. Thread-safe; connects on first use.
 
+    A call may take `timeout_s`. A connection that is silent for `silence_s` meanwhile is ended.
     `shared_memory` allows regions where `grpc_url` names this host.
     The names of regions begin with `region_prefix`.
     A model's configuration is cached for `models_ttl_s`.
@@ -52,14 +46,12 @@ class Triton:
         grpc_url: str,
         *,
         timeout_s: float,
+        silence_s: float = 5.0,
         shared_memory: bool = True,
         models_ttl_s: float = 5.0,
         region_prefix: str = "sluice-",
     ) -> None:
-        channel = list(_CHANNEL)
-        if "://" in grpc_url:  # dns:///service: a connection to each address, instead of the first
-            channel.append(("grpc.lb_policy_name", "round_robin"))
-        self._client = grpcclient.InferenceServerClient(grpc_url, channel_args=channel)
+        self._channel = Channel(partial(connect, grpc_url, silence_s))
         self._timeout_s = timeout_s
         self._models_ttl_s = models_ttl_s
         self._region_prefix = region_prefix
@@ -102,38 +94,38 @@ class Triton:
 
     def register(self, model: Model, region: Region) -> None:
         """Have Triton map the region, for inferences of `model`."""
-        with translated(model.name):
-            self._client.register_system_shared_memory(
+        self._channel.call(
+            model.name,
+            lambda client: client.register_system_shared_memory(
                 region.name, f"/{region.name}", region.layout.size, client_timeout=self._timeout_s
-            )
+            ),
+        )
 
     def unregister(self, region: Region) -> None:
         """Have Triton unmap the region, if Triton still knows it."""
-        try:
-            self._client.unregister_system_shared_memory(region.name, client_timeout=1.0)
-        except InferenceServerException as error:  # Triton has restarted, or is unavailable
-            log.debug("region %s was not unregistered: %s", region.name, error)
+        with translated(region.name):
+            self._channel.client.unregister_system_shared_memory(
+                region.name, client_timeout=_UNREGISTER_S
+            )
 
     def close(self) -> None:
-        """Unregister every region and close the channel."""
+        """Unregister every region, if Triton answers, and close the channel."""
         with self._lock:
             slots = [slot for idle in self._idle.values() for slot in idle]
             slots += [slot for _, slot in self._retired]
             self._idle, self._retired = {}, []
-        for slot in slots:
-            slot.close()
-        self._client.close()
+        with suppress(SluiceError):
+            for slot in slots:
+                slot.close()
+        self._channel.close()
 
     def _shared_slot(self, model: Model) -> SharedSlot | None:
         with self._lock:
             if idle := self._idle.get(model):
                 return idle.pop()
-            old = [
-                slot for since, slot in self._retired if time.monotonic() - since > _RETIREMENT_S
-            ]
-            self._retired = [entry for entry in self._retired if entry[1] not in old]
-        for slot in old:
-            slot.close()
+            due = [entry for entry in self._retired if time.monotonic() - entry[0] > _RETIREMENT_S]
+            self._retired = [entry for entry in self._retired if entry not in due]
+        self._close(due)
         try:
             return SharedSlot(self, model, self._region_prefix)
         except (TritonUnavailable, DeadlineExceeded):
@@ -145,6 +137,17 @@ class Triton:
             )
             self._shared_memory = False
             return None
+
+    def _close(self, retired: Sequence[tuple[float, SharedSlot]]) -> None:
+        """Close slots. If Triton does not answer, the rest is retired again."""
+        for number, (_, slot) in enumerate(retired):
+            try:
+                slot.close()
+            except SluiceError as error:
+                log.debug("a region was not unregistered: %s", error)
+                with self._lock:
+                    self._retired += retired[number:]
+                return
 
     def _describe(self, name: str) -> "_Described":
         """Read the configuration that Triton has now, and remember it."""
@@ -165,15 +168,21 @@ class Triton:
         return described
 
     def _configuration(self, name: str) -> Any:
-        """Return the configuration. A server that stops, or still loads, is not the last word."""
+        """Return the configuration. The question may be asked again, since it costs nothing.
+
+        A server that stops, or still loads, is not the last word. After an idle time, the first
+        question may be the one that finds a connection dead.
+        """
         try:
             return self._ask_for_configuration(name)
-        except VersionNotReady:
+        except TritonUnavailable:
             return self._ask_for_configuration(name)
 
     def _ask_for_configuration(self, name: str) -> Any:
-        with translated(name):
-            return self._client.get_model_config(name, client_timeout=self._timeout_s).config
+        return self._channel.call(
+            name,
+            lambda client: client.get_model_config(name, client_timeout=self._timeout_s).config,
+        )
 
     def infer(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
         """Run the version that `model` describes. Raises ModelReplaced where there is another.
@@ -213,14 +222,16 @@ class Triton:
             raise ModelReplaced(f"model {model.name!r} was replaced")
 
     def _call(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
-        with translated(model.name):
-            return self._client.infer(
+        return self._channel.call(
+            model.name,
+            lambda client: client.infer(
                 model.name,
                 inputs,
                 model_version=model.version,
                 outputs=outputs,
                 client_timeout=self._timeout_s,
-            )
+            ),
+        )
 
 
 class _Described(NamedTuple):

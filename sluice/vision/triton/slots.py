@@ -106,7 +106,7 @@ class SharedSlot:
         }
 
     def close(self) -> None:
-        """Tell Triton to unmap the region."""
+        """Have Triton unmap the region. Raises the translated errors of Triton."""
         self._server.unregister(self._region)
 
     def _open(self) -> None:

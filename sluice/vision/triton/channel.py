@@ -1,0 +1,113 @@
+"""The gRPC channel to Triton, and a new one in place of a channel that answers nothing."""
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import tritonclient.grpc as grpcclient
+
+from sluice.errors import DeadlineExceeded, SluiceError
+from sluice.vision.triton.errors import translated
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_PINGED_AFTER = 0.4  # the part of `silence_s` after which a ping asks; the rest is for its answer
+
+# A server whose calls end with errors gets none for a minute, while others answer. The first policy
+# that this gRPC knows is taken.
+_ROUND_ROBIN: dict[str, Any] = {"round_robin": {}}
+_WITHOUT_OUTLIERS: dict[str, Any] = {
+    "outlier_detection_experimental": {
+        "interval": "1s",
+        "baseEjectionTime": "60s",
+        "maxEjectionTime": "300s",
+        "maxEjectionPercent": 50,
+        "failurePercentageEjection": {"threshold": 50, "minimumHosts": 2, "requestVolume": 1},
+        "childPolicy": [_ROUND_ROBIN],
+    }
+}
+
+
+def connect(grpc_url: str, silence_s: float) -> grpcclient.InferenceServerClient:
+    """Return a client with a channel of its own, which connects on its first call.
+
+    A connection on which nothing comes back for `silence_s`, while a call waits, is ended.
+    """
+    silence_ms = int(silence_s * 1000)
+    ping_ms = int(silence_ms * _PINGED_AFTER)
+    arguments: list[tuple[str, int | str]] = [
+        # Otherwise a new channel would take over the connections of the one that was given up.
+        ("grpc.use_local_subchannel_pool", 1),
+        ("grpc.keepalive_time_ms", ping_ms),
+        # gRPC takes the first for TCP_USER_TIMEOUT alone, and the second for pings.
+        ("grpc.keepalive_timeout_ms", silence_ms - ping_ms),
+        ("grpc.http2.ping_timeout_ms", silence_ms - ping_ms),
+        # The time for one attempt to connect. By default it is 20 s.
+        ("grpc.min_reconnect_backoff_ms", silence_ms),
+        # By default a worker may wait two minutes after Triton is back.
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        # By default the addresses of pods that are gone would be tried for 30 s.
+        ("grpc.dns_min_time_between_resolutions_ms", 5000),
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+    ]
+    if "://" in grpc_url:  # dns:///service: a connection to each address, instead of the first
+        policies = [_WITHOUT_OUTLIERS, _ROUND_ROBIN]
+        arguments.append(("grpc.service_config", json.dumps({"loadBalancingConfig": policies})))
+    return grpcclient.InferenceServerClient(grpc_url, channel_args=arguments)
+
+
+class Channel:
+    """The channel in use. Thread-safe.
+
+    A call may meet its deadline without any answer on the channel since the call began. Then a new
+    channel takes the place of this one. Calls under way end by themselves.
+    """
+
+    def __init__(self, connect: Callable[[], grpcclient.InferenceServerClient]) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._link = _Link(connect())
+
+    @property
+    def client(self) -> grpcclient.InferenceServerClient:
+        """The client, for a call whose deadline says nothing about the channel."""
+        return self._link.client
+
+    def call(self, model: str, make: Callable[[grpcclient.InferenceServerClient], T]) -> T:
+        """Make a call about `model`. Raises the translated errors of Triton."""
+        link, began_at = self._link, time.monotonic()
+        try:
+            with translated(model):
+                answer = make(link.client)
+        except DeadlineExceeded:
+            self._replace(link, began_at)
+            raise
+        except SluiceError:  # Triton's answer, or the end of a connection, which gRPC makes again
+            link.answered_at = time.monotonic()
+            raise
+        link.answered_at = time.monotonic()
+        return answer
+
+    def close(self) -> None:
+        self._link.client.close()
+
+    def _replace(self, link: "_Link", began_at: float) -> None:
+        with self._lock:
+            if link is not self._link or link.answered_at > began_at:
+                return
+            # The last call under way holds the last reference, and the client closes with it.
+            self._link = _Link(self._connect())
+        log.warning("Triton answered nothing for the length of a call: a new channel is used")
+
+
+class _Link:
+    """A client, and the time of its last answer by the monotonic clock."""
+
+    def __init__(self, client: grpcclient.InferenceServerClient) -> None:
+        self.client = client
+        self.answered_at = -float("inf")
