@@ -2,10 +2,11 @@
 
 import typer
 
-from sluice.cli import dead, keys, models, webhooks
+from sluice.cli import dead, keys, models, predictions, webhooks
 from sluice.cli.demo import demo
 from sluice.cli.load import load
 from sluice.cli.setup import setup
+from sluice.cli.submit import submit
 from sluice.cli.up import up
 
 app = typer.Typer(
@@ -16,6 +17,12 @@ app = typer.Typer(
 )
 app.command()(up)
 app.command()(demo)
+app.command()(submit)
+app.command()(predictions.get)
+app.command()(predictions.cancel)
+app.command("list")(predictions.list_)
+app.command()(predictions.queue)
+app.command()(predictions.watch)
 app.command()(load)
 app.command()(setup)
 app.add_typer(dead.app, name="dead")

@@ -1,0 +1,31 @@
+"""The options of the commands that talk to a running service, and their client."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from sluice.cli.console import exit_on_error
+from sluice.client import Client, ServiceError
+
+Url = Annotated[str, typer.Option(envvar="SLUICE_URL", help="The address of the service.")]
+Key = Annotated[
+    str | None,
+    typer.Option(envvar="SLUICE_API_KEY", help="An API key, where the service needs one."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the service's JSON.")]
+URL = "http://127.0.0.1:8080"
+
+
+@contextmanager
+def connected(url: str, key: str | None, *, retry_for_s: float = 5.0) -> Iterator[Client]:
+    """A client of the service. An error of the service ends the command with status 1."""
+    with exit_on_error(ServiceError), Client(url, key, retry_for_s=retry_for_s) as client:
+        yield client
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, for programs: no colours, no wrapping."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))

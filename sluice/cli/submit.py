@@ -1,0 +1,191 @@
+"""`sluice submit`: many images through a running service, with their results in files."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from sluice.cli.console import exit_on_error
+from sluice.cli.service import URL, Key, Url
+from sluice.cli.submission import formats
+from sluice.cli.submission.formats import Format
+from sluice.cli.submission.items import InputError, items
+from sluice.cli.submission.run import Result, Run, RunError, submitted
+from sluice.client import Client, ServiceError
+from sluice.client.calls import Options
+
+_SHOWN = 20
+_INTERRUPTED = 130  # a shell's status for SIGINT
+
+
+def submit(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Files, folders, patterns such as 'photos/**/*.jpg', and URLs.",
+        ),
+    ] = None,
+    manifest: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help='A file with a path or URL a line, or JSON: {"image": …, "metadata": …}.'
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A folder for the results. The same command goes on with an interrupted run.",
+        ),
+    ] = None,
+    formats_: Annotated[
+        list[Format] | None,
+        typer.Option("--format", "-f", help="Write this as well, beside JSON lines. Needs --out."),
+    ] = None,
+    annotate: Annotated[
+        bool, typer.Option(help="Fetch the annotated images too. Needs --out.")
+    ] = False,
+    model: Annotated[str | None, typer.Option(help="The model; the default is the api's.")] = None,
+    confidence: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    iou: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    max_detections: Annotated[int | None, typer.Option(min=1)] = None,
+    classes: Annotated[
+        list[str] | None, typer.Option("--class", help="Only this class; repeat for several.")
+    ] = None,
+    slice_: Annotated[
+        bool, typer.Option("--slice", help="Cut large images into tiles, for small objects.")
+    ] = False,
+    priority: Annotated[str | None, typer.Option(help="high, normal or low.")] = None,
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=256, help="Images under way at a time.")
+    ] = 16,
+    retry_for: Annotated[
+        float, typer.Option(min=0, help="Seconds to go on while the service is away.")
+    ] = 600.0,
+    url: Url = URL,
+    key: Key = None,
+) -> None:
+    """Submit images, wait for their results, and write these as JSON lines.
+
+    Without --out the lines go to the standard output. With --out they go to results.jsonl there,
+    and an interrupted run goes on where it was: no image is submitted twice.
+
+    The exit status is 0 if all images succeeded, 1 if not, and 130 after Ctrl-C.
+
+    Examples:
+
+        sluice submit photos/ --out results --format coco --annotate
+
+        sluice submit desk.jpg --confidence 0.4
+
+        sluice submit --manifest list.txt --out results --model yolo11n
+    """
+    if not images and not manifest:
+        raise typer.BadParameter("name images, or a --manifest", param_hint="IMAGE")
+    if out is None and (formats_ or annotate):
+        raise typer.BadParameter("--format and --annotate need --out")
+    options: Options = {
+        "model": model,
+        "confidence": confidence,
+        "iou": iou,
+        "max_detections": max_detections,
+        "classes": classes,
+        "slice": slice_ or None,
+        "visualize": annotate or None,
+        "priority": priority,  # type: ignore[typeddict-item]  # the service judges
+    }
+    with exit_on_error(InputError, RunError, ServiceError, OSError):
+        run = Run(out, options)
+        chosen = list(items(images or [], manifest or []))
+        left = [item for item in chosen if item.name not in run.done]
+        with Client(url, key, retry_for_s=retry_for) as client, _ends_at_ctrl_c(out):
+            results = submitted(client, run, left, options, concurrency, annotate=annotate)
+            failed = _shown(
+                run.keep(results),
+                done=len(chosen) - len(left),
+                total=len(chosen),
+                lines=out is None,
+            )
+        if out:
+            names = {item.name for item in chosen}
+            failed = [
+                result for result in run.results() if result.input in names and not result.succeeded
+            ]
+            _write(out, run, formats_ or [])
+    if failed:
+        _tell(failed, len(chosen))
+        raise typer.Exit(1)
+
+
+def _shown(results: Iterable[Result], *, done: int, total: int, lines: bool) -> list[Result]:
+    """Show the progress, print the results if `lines` is set, and return those that failed."""
+    failed = []
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    with bars:
+        task = bars.add_task("images", total=total, completed=done)
+        for result in results:
+            if lines:
+                typer.echo(result.to_json())
+            if not result.succeeded:
+                failed.append(result)
+            bars.advance(task)
+    return failed
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
+
+
+def _write(out: Path, run: Run, kinds: Iterable[Format]) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    paths = [out / "results.jsonl", *(formats.write(kind, out, run.results()) for kind in kinds)]
+    console.print(f"written: {escape(', '.join(map(str, paths)))}")
+
+
+def _tell(failed: Sequence[Result], total: int) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"{len(failed)} of {total} images failed:", style="bold red")
+    for result in failed[:_SHOWN]:
+        console.print(f"  {escape(result.input)}: {escape(result.error or 'no reason')}")
+    if len(failed) > _SHOWN:
+        console.print(f"  and {len(failed) - _SHOWN} more")
+
+
+@contextmanager
+def _ends_at_ctrl_c(out: Path | None) -> Iterator[None]:
+    """End the process at Ctrl-C, without waiting for the calls that are under way."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        text = "; the same command goes on where this one was" if out else ""
+        Console(stderr=True).print(f"interrupted{text}")
+        sys.stdout.flush()
+        os._exit(_INTERRUPTED)
