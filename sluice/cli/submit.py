@@ -78,7 +78,7 @@ def submit(
         int, typer.Option(min=1, max=256, help="Images under way at a time.")
     ] = 16,
     retry_for: Annotated[
-        float, typer.Option(min=0, help="Seconds to go on while the service is away.")
+        float, typer.Option(min=0, help="Seconds to go on while the service does not answer.")
     ] = 600.0,
     url: Url = URL,
     key: Key = None,

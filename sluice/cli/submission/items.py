@@ -39,8 +39,8 @@ def items(inputs: Iterable[str], manifests: Iterable[Path]) -> Iterator[Item]:
     """Yield each image once, in order. Raises InputError.
 
     A folder gives all images below it, by name. A pattern such as `photos/*.jpg` gives what it
-    matches. A manifest has a path or URL a line, or a JSON object with `image`; its paths begin at
-    the manifest's folder.
+    matches. A manifest has a path or URL a line, or a JSON object with `image`.
+    Paths begin at the manifest's folder.
     """
     seen: set[str] = set()
     for item in _all(inputs, manifests):

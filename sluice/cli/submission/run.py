@@ -131,8 +131,8 @@ def submitted(
 
     With `annotate`, the annotated images lie in the run's folder by then, in `annotated`.
 
-    Raises ServiceError where the service is away for longer than the client's time for retries, or
-    refuses every image, as it does for a wrong key.
+    Raises ServiceError where the service does not answer within the client's time. The same error
+    comes where every image would be refused, as for a wrong key.
     """
 
     def one(item: Item) -> Result:
