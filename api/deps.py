@@ -34,8 +34,9 @@ from sluice.ledger.predictions import Ledger
 from sluice.outbound.guard import Guard
 from sluice.redisio.kept_models import RedisKeptModels
 from sluice.redisio.multiplexed import MultiplexedConnection
+from sluice.redisio.names import Names
 from sluice.settings import Settings
-from sluice.stores import Stores, watch_redis
+from sluice.stores import Stores, replication_of, watch_redis
 from sluice.webhooks.secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
@@ -150,7 +151,10 @@ def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> F
     )
     ledger = settings.redis_address(settings.redis.timeout_s)
     blobs = settings.blobs_address(settings.redis.timeout_s)
-    connections = {address: MultiplexedConnection(address) for address in (ledger, blobs)}
+    replication = replication_of(settings, Names(settings.queue.name).probe)
+    connections = {
+        address: MultiplexedConnection(address, replication) for address in (ledger, blobs)
+    }
     for connection in connections.values():
         stack.callback(connection.close)
     return FastIntake(

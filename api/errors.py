@@ -41,6 +41,7 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.TooManyFiles: HTTPStatus.TOO_MANY_REQUESTS,
     errors.RedisUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ReplicasMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BlobsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TritonUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ImageUnreachable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -22,6 +22,7 @@
     │   ├── RateLimited
     │   ├── TooManyFiles
     │   ├── RedisUnavailable
+    │   │   └── ReplicasMissing
     │   ├── BlobsUnavailable
     │   ├── TritonUnavailable
     │   ├── ImageUnreachable
@@ -184,6 +185,12 @@ class RedisUnavailable(Unavailable):
     """The ledger's Redis does not answer, or refuses."""
 
     code = "redis_unavailable"
+
+
+class ReplicasMissing(RedisUnavailable):
+    """A change was made in Redis, and too few replicas confirmed it in time."""
+
+    code = "replicas_missing"
 
 
 class BlobsUnavailable(Unavailable):

@@ -7,14 +7,17 @@ from typing import Self
 from celery import Celery
 from redis import Redis
 
-from sluice.blobs.store import Blobs, RedisBlobs
+from sluice.blobs.store import Blobs, RedisBlobs, stored_key
 from sluice.intake.doorbell import CeleryDoorbell, make_app
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import RedisLedger
 from sluice.redisio import connection
 from sluice.redisio.health import HealthWatch, examine
 from sluice.redisio.names import Names
+from sluice.redisio.replication import Replication
 from sluice.settings import Settings
+
+_WAIT_SHARE = 0.5  # of the api's time-out, so that it answers in time
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,11 @@ class Stores:
         address, queue = settings.redis_address(timeout_s), settings.queue
         redis = connection.connect(address)
         blobs_redis, blobs = _open_blobs(settings, timeout_s)
+        replication = replication_of(settings, Names(queue.name).probe)
         celery = make_app(address, queue.name)
-        ledger = RedisLedger(redis, queue, require_noeviction=settings.redis.require_noeviction)
+        ledger = RedisLedger(
+            redis, queue, replication, require_noeviction=settings.redis.require_noeviction
+        )
         doorbell = CeleryDoorbell(celery, redis, queue.name)
         intake = Intake(
             ledger,
@@ -50,6 +56,7 @@ class Stores:
             doorbell,
             blob_ttl_s=settings.blobs.ttl_s,
             orphan_ttl_s=settings.blobs.orphan_ttl_s,
+            repeats_are_written=replication is not None,
         )
         return cls(redis, ledger, blobs, celery, doorbell, intake, blobs_redis)
 
@@ -63,7 +70,7 @@ class Stores:
 def _open_blobs(settings: Settings, timeout_s: float) -> tuple[Redis | None, Blobs]:
     if settings.blobs.bucket is None:
         redis = connection.connect(settings.blobs_address(timeout_s))
-        return redis, RedisBlobs(redis)
+        return redis, RedisBlobs(redis, replication_of(settings, stored_key("probe")))
     try:
         from sluice.blobs import s3  # noqa: PLC0415 - needs the extra `s3`
     except ModuleNotFoundError as error:
@@ -119,3 +126,11 @@ def _watch_blobs(client: Redis, settings: Settings) -> HealthWatch:
         ),
         "the blobs' Redis",
     )
+
+
+def replication_of(settings: Settings, probe_key: str) -> Replication | None:
+    """What a write waits for before it counts as made; None if it waits for nothing."""
+    if not settings.queue.min_replicas:
+        return None
+    timeout_s = _WAIT_SHARE * settings.redis.timeout_s
+    return Replication(settings.queue.min_replicas, timeout_s, probe_key)

@@ -16,6 +16,7 @@ from sluice.errors import (
     InvalidInput,
     LeaseLost,
     RedisUnavailable,
+    ReplicasMissing,
     SluiceError,
     Unavailable,
     UnknownModel,
@@ -152,6 +153,12 @@ class Runner:
         except LeaseLost as error:
             self._breaker.undecided()
             log.warning("%s; its result is dropped", error)
+        except ReplicasMissing as error:
+            # A failover may undo this end. Then the image is needed once more.
+            self._breaker.undecided()
+            log.warning(
+                "prediction %s has ended, and its image stays: %s", claim.prediction.id, error
+            )
         except RedisUnavailable:
             self._watchdog.give_back(lease)
             raise

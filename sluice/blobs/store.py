@@ -1,13 +1,14 @@
 """Blobs: bytes under a key with a time to live. The input image and the annotated one."""
 
 import contextlib
-from typing import Protocol
+from typing import Any, Protocol
 
 import redis
 from redis.exceptions import OutOfMemoryError
 
 from sluice.errors import BlobsUnavailable
 from sluice.redisio.connection import translated
+from sluice.redisio.replication import Replication
 
 _PROBE_TTL_S = 60
 _AT_ONCE = 100  # keys in one command: Redis does nothing else meanwhile
@@ -50,10 +51,14 @@ def stored_key(blob_key: str) -> str:
 
 
 class RedisBlobs:
-    """Each blob is one string."""
+    """Each blob is one string. `put` returns once the replicas that `replication` asks for have it.
 
-    def __init__(self, client: "redis.Redis") -> None:
+    Too few replicas raise BlobsUnavailable, as if the store were unavailable.
+    """
+
+    def __init__(self, client: "redis.Redis", replication: Replication | None = None) -> None:
         self._redis = client
+        self._replication = replication
 
     def check(self) -> None:
         with translated(BlobsUnavailable), contextlib.suppress(OutOfMemoryError):
@@ -61,7 +66,16 @@ class RedisBlobs:
 
     def put(self, key: str, data: bytes, ttl_s: int) -> None:
         with translated(BlobsUnavailable):
-            self._redis.set(stored_key(key), data, ex=ttl_s)
+            if self._replication is None:
+                self._redis.set(stored_key(key), data, ex=ttl_s)
+                return
+            with self._redis.pipeline(transaction=False) as pipe:
+                pipe.set(stored_key(key), data, ex=ttl_s)
+                execute: Any = pipe.execute_command
+                for command in self._replication.commands():
+                    execute(*command)
+                *_, acknowledged = pipe.execute()
+            self._replication.check(acknowledged)
 
     def get(self, key: str) -> bytes | None:
         with translated(BlobsUnavailable):

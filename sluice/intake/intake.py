@@ -28,7 +28,10 @@ class Intake:
         *,
         blob_ttl_s: int,
         orphan_ttl_s: int,
+        repeats_are_written: bool = False,
     ) -> None:
+        """`repeats_are_written`: a repetition writes all again, and so waits for the replicas."""
+        self._repeats_are_written = repeats_are_written
         self._ledger = ledger
         self._blobs = blobs
         self._doorbell = doorbell
@@ -78,7 +81,8 @@ class Intake:
         """
         submission_digest = digest(image, submission)
         blob_key = input_key(prediction_id, submission_digest)
-        if prediction := self._recorded(prediction_id, submission_digest):
+        prediction = self._recorded(prediction_id, submission_digest)
+        if prediction and not self._repeats_are_written:
             return self._repeat(prediction, blob_key)
         self._store(blob_key, image)
         # After an Unavailable other than QueueFull the image stays: a repetition may need it.

@@ -4,7 +4,6 @@
 """
 
 import json
-import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -12,12 +11,14 @@ import redis
 
 from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, QueueFull
 from sluice.ledger.answers import TOO_LATE, WORKER_LOST, Created, QueueLoad, Swept
+from sluice.ledger.memory import MemoryUse
 from sluice.ledger.record import check_size, from_record, to_record
 from sluice.ledger.scripts import load, script_limits
 from sluice.prediction import Claim, Prediction, Problem, Status, Submission
 from sluice.redisio.connection import translated
 from sluice.redisio.health import Health, examine
 from sluice.redisio.names import Names
+from sluice.redisio.replication import Replication
 from sluice.redisio.scripts import Script, ScriptCall, run
 from sluice.settings import QueueSettings
 
@@ -27,7 +28,6 @@ _FULL = {
     "bytes": "the images in the queue hold as many bytes as are allowed; try again later",
     "memory": "Redis's memory is nearly full; try again later",
 }
-_MEMORY_CACHE_TTL_S = 0.5
 _CREATE, _CLAIM, _RENEW, _FINISH, _REQUEUE, _CANCEL = map(
     load, ("create", "claim", "renew", "finish", "requeue", "cancel")
 )
@@ -137,17 +137,25 @@ class Ledger(Protocol):
 
 
 class RedisLedger:
-    """The ledger of one queue in Redis 6.2 or later."""
+    """The ledger of one queue in Redis 6.2 or later.
+
+    With `replication`, `create`, `cancel`, `succeed` and `fail` may raise ReplicasMissing.
+    """
 
     def __init__(
-        self, client: "redis.Redis", settings: QueueSettings, *, require_noeviction: bool = False
+        self,
+        client: "redis.Redis",
+        settings: QueueSettings,
+        replication: Replication | None = None,
+        *,
+        require_noeviction: bool = False,
     ) -> None:
         self._redis = client
+        self._replication = replication
         self._require_noeviction = require_noeviction
         self._settings = settings
         self._names = Names(settings.name)
-        self._memory_read_at = -float("inf")
-        self._memory_used = 0.0
+        self._memory = MemoryUse(client)
         self._limits = script_limits(settings)
 
     def check_capacity(
@@ -159,7 +167,7 @@ class RedisLedger:
                 pipe.get(self._names.bytes)
                 pipe.hget(self._names.backlogs, key)
                 live, used_bytes, live_of_key = pipe.execute()
-            used_memory = self._memory()
+            used_memory = self._memory.share()
         if live >= self._settings.max_backlog:
             raise QueueFull(_FULL["live"])
         if max_backlog is not None and int(live_of_key or 0) >= max_backlog:
@@ -179,11 +187,11 @@ class RedisLedger:
         max_backlog: int | None = None,
     ) -> Created:
         with translated():
-            if self._memory() > self._settings.max_memory:
+            if self._memory.share() > self._settings.max_memory:
                 raise QueueFull(_FULL["memory"])
         call = self.creation(prediction_id, submission, digest, size, max_backlog)
         with translated():
-            answer = run(self._redis, call)
+            answer = run(self._redis, call, self._replication)
         return self.read_created(answer, prediction_id, submission, digest)
 
     def creation(
@@ -254,7 +262,7 @@ class RedisLedger:
     def cancel(self, prediction_id: str, key: str | None = None) -> Prediction:
         if key is not None:
             self.get(prediction_id, key)
-        done = self._run(_CANCEL, prediction_id)
+        done = self._run(_CANCEL, prediction_id, replication=self._replication)
         prediction = self.get(prediction_id)
         if done is None:  # it was put on record between the two calls
             return self.cancel(prediction_id, key)
@@ -321,7 +329,7 @@ class RedisLedger:
     def load(self) -> QueueLoad:
         live, running, workers, oldest_s, drain_rate_per_s, fill_ratio = self._run(_LOAD)
         with translated():
-            memory = self._memory() / self._settings.max_memory
+            memory = self._memory.share() / self._settings.max_memory
         return QueueLoad(
             live,
             running,
@@ -345,21 +353,6 @@ class RedisLedger:
             if fields
         ]
 
-    def _memory(self) -> float:
-        """How much of `maxmemory` is in use, 0 to 1; 0 where there is no bound.
-
-        The answer is remembered for a moment: to ask costs as much as a write.
-        """
-        if time.monotonic() - self._memory_read_at > _MEMORY_CACHE_TTL_S:
-            try:
-                memory: Any = self._redis.info("memory")
-            except redis.exceptions.NoPermissionError:  # reported by redisio/health.py
-                memory = {}
-            limit = memory.get("maxmemory")
-            self._memory_used = memory["used_memory"] / limit if limit else 0.0
-            self._memory_read_at = time.monotonic()
-        return self._memory_used
-
     def _finish(
         self,
         claim: Claim,
@@ -378,6 +371,7 @@ class RedisLedger:
             value,
             json.dumps(metrics),
             logs,
+            replication=self._replication,
         )
         self._owned(claim, done)
 
@@ -391,6 +385,8 @@ class RedisLedger:
     def _call(self, script: Script, *args: str | float) -> ScriptCall:
         return script.call([self._names.live], [self._names.tag, self._limits, *args])
 
-    def _run(self, script: Script, *args: str | float) -> Any:
+    def _run(
+        self, script: Script, *args: str | float, replication: Replication | None = None
+    ) -> Any:
         with translated():
-            return run(self._redis, self._call(script, *args))
+            return run(self._redis, self._call(script, *args), replication)

@@ -11,7 +11,15 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sluice.errors import RedisUnavailable, Unavailable
+from sluice.errors import RedisUnavailable, ReplicasMissing, Unavailable
+from sluice.redisio.primary import (
+    AsyncToPrimary,
+    AsyncToPrimaryByTls,
+    ToPrimary,
+    ToPrimaryByTls,
+    primary_of,
+)
+from sluice.redisio.replication import NotReplicated
 from sluice.settings import RedisAddress
 
 _HEALTH_CHECK_S = 5
@@ -21,7 +29,7 @@ _CERT_REQS = {"full": "required", "ca": "required", "none": "none"}
 def connect(address: RedisAddress) -> "redis.Redis":
     """A thread-safe client on a pool; connects on first use. Answers are bytes."""
     pool = redis.ConnectionPool(
-        connection_class=redis.SSLConnection if address.tls else redis.Connection,
+        connection_class=ToPrimaryByTls if address.tls else ToPrimary,
         **_options(address),
         socket_timeout=address.timeout_s,
         health_check_interval=_HEALTH_CHECK_S,
@@ -55,8 +63,10 @@ def celery_options(address: RedisAddress) -> dict[str, Any]:
     login = f"{user}{password}@" if user or password else ""
     return {
         "broker_url": f"redis://{login}{host}:{address.port}/{address.database}",
+        "broker_transport": "sluice.redisio.broker:Transport",
         "broker_use_ssl": _tls(address) or None,
         "broker_transport_options": {
+            "primary": primary_of(address, _tls(address)),
             "socket_connect_timeout": address.connect_timeout_s,
             "socket_timeout": address.timeout_s,
             "socket_keepalive": True,
@@ -67,7 +77,7 @@ def celery_options(address: RedisAddress) -> dict[str, Any]:
 
 def _async_pool(address: RedisAddress, **options: Any) -> "redis.asyncio.ConnectionPool":
     return redis.asyncio.ConnectionPool(
-        connection_class=(redis.asyncio.SSLConnection if address.tls else redis.asyncio.Connection),
+        connection_class=AsyncToPrimaryByTls if address.tls else AsyncToPrimary,
         **_options(address),
         **options,
     )
@@ -75,6 +85,7 @@ def _async_pool(address: RedisAddress, **options: Any) -> "redis.asyncio.Connect
 
 def _options(address: RedisAddress) -> dict[str, Any]:
     return {
+        "primary": primary_of(address, _tls(address)),
         "host": address.host,
         "port": address.port,
         "db": address.database,
@@ -109,6 +120,12 @@ def translated(error: type[Unavailable] = RedisUnavailable) -> Iterator[None]:
         yield
     except redis.exceptions.OutOfMemoryError:
         raise error("Redis is full; try again later") from None
+    except NotReplicated as cause:
+        kind = ReplicasMissing if error is RedisUnavailable else error
+        raise kind(
+            "too few replicas of Redis confirmed the change, which may have been made all the same;"
+            " repeat the call under the same id"
+        ) from cause
     except redis.exceptions.TimeoutError as cause:
         raise error("Redis did not answer in time; try again later") from cause
     except redis.exceptions.RedisError as cause:

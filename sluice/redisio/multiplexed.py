@@ -6,24 +6,30 @@ opens the connection, with its address, TLS and password; hiredis packs and pars
 """
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import Any, cast
 
 import hiredis
 from redis.asyncio.connection import DefaultParser
-from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError
+from redis.exceptions import ConnectionError, InvalidResponse, RedisError, TimeoutError
 
 from sluice.redisio.connection import connections
+from sluice.redisio.replication import Replication
 from sluice.settings import RedisAddress
 
 _READ_S = 0.01
 
 
 class MultiplexedConnection:
-    """Belongs to one event loop; connects on first use and after each break. Answers are bytes."""
+    """Belongs to one event loop; connects on first use and after each break. Answers are bytes.
 
-    def __init__(self, address: RedisAddress) -> None:
+    With `replication`, callers get their answers once so many replicas have their writes.
+    """
+
+    def __init__(self, address: RedisAddress, replication: Replication | None = None) -> None:
         self._timeout_s = address.timeout_s
+        self._replication = replication
         self._pool = connections(address)
         self._connecting: asyncio.Task[_Connection] | None = None
         self._wire: _Connection | None = None
@@ -31,7 +37,8 @@ class MultiplexedConnection:
     async def send(self, *commands: tuple[Any, ...]) -> list[Any]:
         """The answers, in order. An error that Redis answers is in the list, not raised.
 
-        Raises redis.exceptions.ConnectionError or TimeoutError; the commands may have run then.
+        Raises redis.exceptions.ConnectionError, TimeoutError or NotReplicated; the commands may
+        have run then.
         """
         wire = self._wire
         if wire is None or wire.broken:
@@ -40,7 +47,10 @@ class MultiplexedConnection:
             if self._connecting is None:
                 self._connecting = asyncio.create_task(self._connect())
             wire = await asyncio.shield(self._connecting)
-        return await wire.send(commands)
+        answers = await wire.send(commands)
+        if self._replication is not None:
+            await wire.confirm(self._replication)
+        return answers
 
     def close(self) -> None:
         """Callers that still wait get a ConnectionError."""
@@ -73,6 +83,10 @@ class _Connection(asyncio.Protocol):
         self._waiting: deque[tuple[float, int, list[Any], asyncio.Future[list[Any]]]] = deque()
         self._heard_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
+        self._confirming: asyncio.Task[RedisError | None] | None = None
+        self._next_confirming: asyncio.Task[RedisError | None] | None = None
+        self._primary = connection.primary
+        self._primary.add(self)
         # redis-py would close the socket with its own objects, so they lose it. The stream is kept,
         # since it closes the socket when it is collected.
         self._stream, connection._writer, connection._reader = connection._writer, None, None
@@ -91,6 +105,41 @@ class _Connection(asyncio.Protocol):
             self._watch = self._loop.call_later(self._timeout_s, self._look)
         return await answered
 
+    async def confirm(self, replication: Replication) -> None:
+        """Return once replicas have all that was answered on this connection until now.
+
+        One WAIT serves all callers that ask while the one before is on its way: Redis reads
+        nothing from a connection that waits.
+        """
+        if self._next_confirming is None:
+            self._next_confirming = asyncio.create_task(
+                self._confirm_after(self._confirming, replication)
+            )
+        error = await asyncio.shield(self._next_confirming)
+        if error is not None:  # each caller gets its own exception, as in `fail`
+            raise type(error)(*error.args)
+
+    async def _confirm_after(
+        self, before: "asyncio.Task[RedisError | None] | None", replication: Replication
+    ) -> RedisError | None:
+        if before is not None:
+            await asyncio.wait([before])
+        self._confirming, self._next_confirming = self._next_confirming, None
+        try:
+            if self.broken:
+                raise ConnectionError("the connection broke before replicas confirmed the write")
+            *_, acknowledged = await self.send(replication.commands())
+            replication.check(acknowledged)
+        except RedisError as error:
+            return error
+        return None
+
+    def drop(self) -> None:
+        """End the connection, from any thread; see `sluice/redisio/primary.py`."""
+        error = ConnectionError("Redis's primary is another server now")
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self.fail, error)
+
     def fail(self, error: Exception) -> None:
         self.broken = True
         if self._watch is not None:
@@ -108,6 +157,9 @@ class _Connection(asyncio.Protocol):
         try:
             self._reader.feed(data)
             while (answer := self._reader.gets()) is not False:
+                if self._primary.is_refused_by(self, answer):
+                    self.fail(ConnectionError(f"Redis takes no writes: {answer}"))
+                    return
                 _, count, answers, answered = self._waiting[0]
                 answers.append(answer)
                 if len(answers) == count:

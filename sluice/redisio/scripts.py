@@ -17,6 +17,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from sluice.redisio import rights
 from sluice.redisio.multiplexed import MultiplexedConnection
+from sluice.redisio.replication import Replication
 
 _SHARED = "sluice.redisio"
 _GUARD = "sluice/redisio/rights.py (generated)"
@@ -97,17 +98,35 @@ def assemble(
     return Script(name, joined, sha, tuple(origin for _, origin in lines))
 
 
-def run(client: "redis.Redis", call: ScriptCall) -> Any:
-    """The script's answer. Raises errors of redis-py; one in a script names file and line."""
-    execute: Any = client.execute_command
+def run(client: "redis.Redis", call: ScriptCall, replication: Replication | None = None) -> Any:
+    """The script's answer, once the replicas that `replication` asks for have its changes.
+
+    Raises errors of redis-py; one in a script names file and line. Raises NotReplicated.
+    """
     try:
         try:
-            return execute(*call.evalsha)
+            return _run_once(client, call, replication)
         except NoScriptError:  # Redis was restarted, or never knew the script
-            execute(*call.load)
-            return execute(*call.evalsha)
+            load: Any = client.execute_command
+            load(*call.load)
+            return _run_once(client, call, replication)
     except ResponseError as error:
         raise call.script.located(error) from None
+
+
+def _run_once(client: "redis.Redis", call: ScriptCall, replication: Replication | None) -> Any:
+    execute: Any = client.execute_command
+    if replication is None:
+        return execute(*call.evalsha)
+    with client.pipeline(transaction=False) as pipe:  # all on one connection, to one server
+        execute = pipe.execute_command
+        for command in (call.evalsha, *replication.commands()):
+            execute(*command)
+        answer, _, acknowledged = pipe.execute(raise_on_error=False)
+    if isinstance(answer, Exception):
+        raise answer
+    replication.check(acknowledged)
+    return answer
 
 
 async def run_async(

@@ -67,7 +67,9 @@ class Settings(BaseModel):
 
     def blobs_address(self, timeout_s: float) -> RedisAddress:
         """The address of the Redis that holds blobs, if they are in no bucket."""
-        return self._timed(self.blobs.redis_address() or self.redis.address(), timeout_s)
+        own = self.blobs.redis_address()
+        address = self.redis.with_sentinel_access(own) if own else self.redis.address()
+        return self._timed(address, timeout_s)
 
     def _timed(self, address: RedisAddress, timeout_s: float) -> RedisAddress:
         return replace(address, connect_timeout_s=self.redis.connect_timeout_s, timeout_s=timeout_s)

@@ -80,6 +80,14 @@ class QueueSettings(Group):
             "Must be less than SLUICE_BLOBS_TTL_S."
         ),
     )
+    min_replicas: int = Field(
+        0,
+        ge=0,
+        description=(
+            "Replicas of Redis that must have a prediction before it is answered 202. "
+            "With 0, a failover may lose what was accepted in its last moments."
+        ),
+    )
     max_backlog: int = Field(
         10_000, ge=1, description="Maximum predictions that are queued or processing."
     )

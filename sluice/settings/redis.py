@@ -1,5 +1,6 @@
 """The settings of the ledger's Redis."""
 
+from dataclasses import replace
 from typing import Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -16,7 +17,8 @@ class RedisSettings(Group):
     url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description=(
-            "URL of the ledger's Redis; rediss:// for TLS. Secret, since it may hold a password."
+            "URL of the ledger's Redis; rediss:// for TLS. Secret, since it may hold a password. "
+            "With Sentinel: redis+sentinel://host:port,host:port/master/database."
         ),
     )
     username: str | None = Field(
@@ -48,6 +50,12 @@ class RedisSettings(Group):
             "Refuse a Redis whose maxmemory-policy is not noeviction, also for blobs. "
             "If false, such a Redis is a warning: it may evict accepted predictions."
         ),
+    )
+    sentinel_username: str | None = Field(
+        None, description="User name at the Sentinels, if they ask for one."
+    )
+    sentinel_password: SecretStr | None = Field(
+        None, description="Password at the Sentinels, if they ask for one. Secret."
     )
     connect_timeout_s: float = Field(0.3, gt=0, description="Seconds to wait for a connection.")
     timeout_s: float = Field(
@@ -90,4 +98,13 @@ class RedisSettings(Group):
             key_file=self.key_file,
             verify=self.verify,
         )
-        return RedisAddress.parse(self.url.get_secret_value()).with_access(access, _PREFIX)
+        address = RedisAddress.parse(self.url.get_secret_value()).with_access(access, _PREFIX)
+        return self.with_sentinel_access(address)
+
+    def with_sentinel_access(self, address: RedisAddress) -> RedisAddress:
+        """Return the address with user and password for its Sentinels, if it has any."""
+        if address.sentinels is None:
+            return address
+        password = self.sentinel_password.get_secret_value() if self.sentinel_password else None
+        sentinels = replace(address.sentinels, username=self.sentinel_username, password=password)
+        return replace(address, sentinels=sentinels)

@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
+from sluice.settings.sentinels import Sentinels, take_from
+
 Verify = Literal["full", "ca", "none"]
 
-_FORM = "redis://user:password@host:port/database, or rediss:// for TLS"
+_FORM = (
+    "redis://user:password@host:port/database, rediss:// for TLS,"
+    " or redis+sentinel://user:password@host:port,host:port/master/database"
+)
 _PERCENT = (
     "write special characters of the password percent-encoded:"
     " / as %2F, ? as %3F, # as %23, @ as %40, % as %25; or leave it out, and set it as {}"
@@ -58,6 +63,8 @@ class RedisAddress:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: Tls | None = None
+    sentinels: Sentinels | None = None
+    """Where to ask for host and port; None if they are known."""
     connect_timeout_s: float = 5.0
     timeout_s: float = 10.0
 
@@ -68,6 +75,7 @@ class RedisAddress:
         Raises ValueError with what to change, and with no part of the password.
         `beside` is the variable for a password beside the URL, which the error names.
         """
+        url, sentinels = take_from(url)
         parts = _split(url, beside)
         options = {
             name: values[-1]
@@ -84,6 +92,7 @@ class RedisAddress:
             username=unquote(parts.username or "") or None,
             password=unquote(parts.password or "") or None,
             tls=_tls(parts.scheme, options),
+            sentinels=sentinels,
         )
 
     def with_access(self, access: Access, prefix: str) -> Self:

@@ -1,0 +1,230 @@
+"""Connections that lead to the primary, and end as soon as it is another server.
+
+A server that was demoted keeps its connections: it answers reads, from data that may be old, and
+refuses writes. So the first refusal ends all connections of the process to that server. Each next
+one is made to the server that the name, or the Sentinels, lead to then.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import re
+import socket
+import threading
+import time
+import weakref
+from dataclasses import replace
+from typing import Any, Protocol
+
+import redis
+import redis.asyncio
+import redis.sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ConnectionError,
+    MasterDownError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+from redis.retry import Retry
+
+from sluice.settings import RedisAddress
+
+log = logging.getLogger(__name__)
+
+#: Answers of a server that takes no writes any more. A script's error has them inside its text.
+_DEMOTED = re.compile(r"\b(READONLY|MASTERDOWN|UNBLOCKED)\b|read only replica")
+#: Too few replicas: perhaps a primary that was cut off, while another one was chosen.
+_ALONE = re.compile(r"\bNOREPLICAS\b|enough good replicas")
+_PAUSE_S = 1.0
+
+
+class Droppable(Protocol):
+    """A connection that can be ended from any thread."""
+
+    def drop(self) -> None:
+        """End the connection. A caller that waits for its answer gets a ConnectionError."""
+
+
+class Primary:
+    """Where the primary of one Redis is, and the process's connections to it. Thread-safe."""
+
+    def __init__(self, address: RedisAddress, sentinel_options: dict[str, Any]) -> None:
+        self._address = address
+        self._sentinel: Any = None
+        if address.sentinels:
+            make: Any = redis.sentinel.Sentinel
+            self._sentinel = make(address.sentinels.places, sentinel_kwargs=sentinel_options)
+        self._connections: weakref.WeakSet[Droppable] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._dropped_at = -float("inf")
+        self._place: tuple[str, int] | None = None
+
+    @property
+    def must_be_asked(self) -> bool:
+        """True if only the Sentinels know the place."""
+        return self._sentinel is not None
+
+    def find(self) -> tuple[str, int]:
+        """Return host and port. Blocks while Sentinels are asked.
+
+        Raises redis.exceptions.ConnectionError if no Sentinel knows a primary.
+        """
+        if self._sentinel is None:
+            return self._address.host, self._address.port
+        assert self._address.sentinels
+        host, port = self._sentinel.discover_master(self._address.sentinels.master)
+        return str(host), int(port)
+
+    def look(self) -> None:
+        """Ask the Sentinels, and end all connections if they name another place than before.
+
+        A primary that was cut off from them takes writes that will be lost.
+        """
+        if self._sentinel is None:
+            return
+        try:
+            place = self.find()
+        except RedisError as error:
+            log.debug("no Sentinel knows a primary: %s", error)
+            return
+        before, self._place = self._place, place
+        if before not in (None, place):
+            log.warning("Redis's primary is another server now, as the Sentinels say")
+            self._drop_all()
+
+    def add(self, connection: Droppable) -> None:
+        """Remember a connection that was just made."""
+        with self._lock:
+            self._connections.add(connection)
+
+    def is_refused_by(self, connection: Droppable, answer: object) -> bool:
+        """Return whether this answer means that the connection must end.
+
+        A server that was demoted loses the process's other connections too.
+        """
+        if not isinstance(answer, ResponseError):
+            return False
+        text = str(answer)
+        if isinstance(answer, (ReadOnlyError, MasterDownError)) or _DEMOTED.search(text):
+            with self._lock:
+                known = connection in self._connections
+                # Results stay readable while a name leads to a replica for longer.
+                recently = time.monotonic() - self._dropped_at < _PAUSE_S
+                self._connections.discard(connection)
+            if known and not recently:
+                log.warning("Redis is no primary any more; connecting again: %s", text)
+                self._drop_all()
+            return True
+        return bool(_ALONE.search(text))
+
+    def _drop_all(self) -> None:
+        with self._lock:
+            self._dropped_at = time.monotonic()
+            connections = list(self._connections)
+            self._connections.clear()
+        for connection in connections:
+            connection.drop()
+
+
+def primary_of(address: RedisAddress, tls: dict[str, Any]) -> Primary:
+    """Return the one primary that all clients of an address in this process share."""
+    place = replace(address, timeout_s=RedisAddress.timeout_s)
+    return _primary_of(place, tuple(sorted(tls.items())))
+
+
+@functools.cache
+def _primary_of(address: RedisAddress, tls: tuple[tuple[str, Any], ...]) -> Primary:
+    sentinels = address.sentinels
+    options = {
+        "socket_connect_timeout": address.connect_timeout_s,
+        "socket_timeout": address.connect_timeout_s,
+        "username": sentinels and sentinels.username,
+        "password": sentinels and sentinels.password,
+        "ssl": address.tls is not None,
+        "retry": Retry(NoBackoff(), 0),
+        **dict(tls),
+    }
+    return Primary(address, options)
+
+
+class _ToPrimary(redis.Connection):
+    """A connection of redis-py to the primary."""
+
+    def __init__(self, *, primary: Primary, **options: Any) -> None:
+        self._primary = primary
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+
+    def _connect(self) -> Any:
+        self.host, self.port = self._primary.find()
+        made = super()._connect()  # type: ignore[no-untyped-call]
+        self._primary.add(self)
+        return made
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().read_response(*arguments, **options)
+        except ResponseError as error:
+            if not self._primary.is_refused_by(self, error):
+                raise
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise ConnectionError(f"Redis takes no writes: {error}") from None
+
+    def drop(self) -> None:
+        """See `Droppable`. The thread that waits for an answer closes the socket itself."""
+        if self._sock is not None:
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+
+
+class ToPrimary(_ToPrimary):
+    """Without TLS."""
+
+
+class ToPrimaryByTls(_ToPrimary, redis.SSLConnection):
+    """With TLS."""
+
+
+class _AsyncToPrimary(redis.asyncio.Connection):
+    """A connection of redis-py's asyncio client to the primary."""
+
+    def __init__(self, *, primary: Primary, **options: Any) -> None:
+        self.primary = primary
+        self._loop: asyncio.AbstractEventLoop | None = None
+        super().__init__(**options)
+
+    async def _connect(self) -> None:
+        if self.primary.must_be_asked:
+            self.host, self.port = await asyncio.to_thread(self.primary.find)
+        await super()._connect()  # type: ignore[no-untyped-call]
+        self._loop = asyncio.get_running_loop()
+        self.primary.add(self)
+
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*arguments, **options)
+        except ResponseError as error:
+            if not self.primary.is_refused_by(self, error):
+                raise
+            await self.disconnect(nowait=True)
+            raise ConnectionError(f"Redis takes no writes: {error}") from None
+
+    def drop(self) -> None:
+        """See `Droppable`."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._loop.call_soon_threadsafe(self._abort)
+
+    def _abort(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+class AsyncToPrimary(_AsyncToPrimary):
+    """Without TLS."""
+
+
+class AsyncToPrimaryByTls(_AsyncToPrimary, redis.asyncio.SSLConnection):
+    """With TLS."""
