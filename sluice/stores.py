@@ -111,6 +111,7 @@ def watch_ledger(client: Redis, settings: Settings) -> HealthWatch:
             client,
             Names(settings.queue.name),
             require_noeviction=settings.redis.require_noeviction,
+            min_replicas=settings.queue.min_replicas,
         )
     )
 
@@ -123,13 +124,14 @@ def _watch_blobs(client: Redis, settings: Settings) -> HealthWatch:
             Names(settings.queue.name),
             require_noeviction=settings.redis.require_noeviction,
             scripts=False,
+            min_replicas=settings.queue.min_replicas,
         ),
         "the blobs' Redis",
     )
 
 
 def replication_of(settings: Settings, probe_key: str) -> Replication | None:
-    """What a write waits for before it counts as made; None if it waits for nothing."""
+    """The replicas that a write waits for before it counts as made; None if it waits for none."""
     if not settings.queue.min_replicas:
         return None
     timeout_s = _WAIT_SHARE * settings.redis.timeout_s

@@ -313,7 +313,12 @@ class RedisLedger:
             self._redis.zrem(self._names.unkept, prediction_id)
 
     def health(self) -> Health:
-        return examine(self._redis, self._names, require_noeviction=self._require_noeviction)
+        return examine(
+            self._redis,
+            self._names,
+            require_noeviction=self._require_noeviction,
+            min_replicas=self._settings.min_replicas,
+        )
 
     def backlog(self) -> int:
         with translated():

@@ -35,7 +35,12 @@ class Health:
 
 
 def examine(
-    client: "redis.Redis", names: Names, *, require_noeviction: bool = False, scripts: bool = True
+    client: "redis.Redis",
+    names: Names,
+    *,
+    require_noeviction: bool = False,
+    scripts: bool = True,
+    min_replicas: int = 0,
 ) -> Health:
     """Write, publish and read as Sluice does, and report each refusal in Redis's own words.
 
@@ -69,6 +74,7 @@ def examine(
         warnings.append(f"refuses INFO, so its maxmemory is not observed: {info}")
     else:
         policy = _eviction(info)
+        faults += _replicas(info, min_replicas)
         unfit += _unfit(info) + (policy if require_noeviction else [])
         warnings += [] if require_noeviction else policy
     return Health((*faults, *unfit), tuple(warnings), tuple(unfit))
@@ -105,6 +111,13 @@ def _unfit(info: dict[str, Any]) -> list[str]:
     if numbers and numbers < _LEAST_VERSION:
         found.append(f"is of version {version}; Sluice needs 6.2 or later")
     return found
+
+
+def _replicas(info: dict[str, Any], wanted: int) -> list[str]:
+    found = int(info.get("connected_slaves", 0))
+    if found >= wanted:
+        return []
+    return [f"has {found} replicas, and SLUICE_QUEUE_MIN_REPLICAS asks for {wanted}"]
 
 
 def _eviction(info: dict[str, Any]) -> list[str]:

@@ -1,8 +1,8 @@
 """Connections that lead to the primary, and end as soon as it is another server.
 
 A server that was demoted keeps its connections: it answers reads, from data that may be old, and
-refuses writes. So the first refusal ends all connections of the process to that server. Each next
-one is made to the server that the name, or the Sentinels, lead to then.
+refuses writes. The first refusal ends all connections of the process to that server. Each next one
+is made to the server that the name, or the Sentinels, lead to then.
 """
 
 import asyncio
@@ -39,6 +39,7 @@ _DEMOTED = re.compile(r"\b(READONLY|MASTERDOWN|UNBLOCKED)\b|read only replica")
 #: Too few replicas: perhaps a primary that was cut off, while another one was chosen.
 _ALONE = re.compile(r"\bNOREPLICAS\b|enough good replicas")
 _PAUSE_S = 1.0
+_LOOK_S = 1.0
 
 
 class Droppable(Protocol):
@@ -49,7 +50,7 @@ class Droppable(Protocol):
 
 
 class Primary:
-    """Where the primary of one Redis is, and the process's connections to it. Thread-safe."""
+    """The place of one Redis's primary, and the process's connections to it. Thread-safe."""
 
     def __init__(self, address: RedisAddress, sentinel_options: dict[str, Any]) -> None:
         self._address = address
@@ -61,6 +62,7 @@ class Primary:
         self._lock = threading.Lock()
         self._dropped_at = -float("inf")
         self._place: tuple[str, int] | None = None
+        self._watching = False
 
     @property
     def must_be_asked(self) -> bool:
@@ -70,21 +72,33 @@ class Primary:
     def find(self) -> tuple[str, int]:
         """Return host and port. Blocks while Sentinels are asked.
 
+        With Sentinels, a thread looks for another primary from now on, while connections are open.
         Raises redis.exceptions.ConnectionError if no Sentinel knows a primary.
         """
         if self._sentinel is None:
             return self._address.host, self._address.port
         assert self._address.sentinels
         host, port = self._sentinel.discover_master(self._address.sentinels.master)
+        with self._lock:
+            if not self._watching:
+                self._watching = True
+                threading.Thread(target=self._watch, name="sentinels", daemon=True).start()
         return str(host), int(port)
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(_LOOK_S)
+            with self._lock:
+                if not self._connections:
+                    self._watching = False
+                    return
+            self.look()
 
     def look(self) -> None:
         """Ask the Sentinels, and end all connections if they name another place than before.
 
         A primary that was cut off from them takes writes that will be lost.
         """
-        if self._sentinel is None:
-            return
         try:
             place = self.find()
         except RedisError as error:

@@ -64,7 +64,7 @@ class RedisAddress:
     password: str | None = field(default=None, repr=False)
     tls: Tls | None = None
     sentinels: Sentinels | None = None
-    """Where to ask for host and port; None if they are known."""
+    """Sentinels that know host and port; None if these are known."""
     connect_timeout_s: float = 5.0
     timeout_s: float = 10.0
 

@@ -7,7 +7,7 @@ _PORT = 26379
 
 @dataclass(frozen=True)
 class Sentinels:
-    """Where to ask for the primary. No text of it shows the password."""
+    """The Sentinels to ask for the primary. No text of them shows the password."""
 
     places: tuple[tuple[str, int], ...]
     """Host and port of each Sentinel."""

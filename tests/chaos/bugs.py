@@ -156,8 +156,8 @@ BUGS = [
         [
             Edit(
                 "sluice/redisio/connection.py",
-                "        socket_timeout=address.timeout_s,",
-                "        socket_timeout=None,",
+                "        socket_timeout=address.timeout_s,\n        health_check",
+                "        socket_timeout=None,\n        health_check",
             ),
             Edit(
                 "sluice/redisio/multiplexed.py",

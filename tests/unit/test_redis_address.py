@@ -10,6 +10,7 @@ from kombu.utils.url import parse_url
 from sluice.redisio.connection import celery_options, connect
 from sluice.settings import BlobsSettings, RedisAddress, RedisSettings, Settings
 from sluice.settings.redis_address import Tls
+from sluice.settings.sentinels import Sentinels
 
 ANY = "/ + @ # ? : % & = [ ] \" ' \\ ü 世"
 
@@ -24,6 +25,24 @@ ANY = "/ + @ # ? : % & = [ ] \" ' \\ ü 世"
         ("redis://user:p%2Fw@host/0", RedisAddress("host", username="user", password="p/w")),
         ("redis://:a@b@host", RedisAddress("host", password="a@b")),
         ("rediss://host", RedisAddress("host", tls=Tls())),
+        (
+            "redis+sentinel://user:p%2Fw@a,b:26380,[::1],[::2]:1/main/2",
+            RedisAddress(
+                "sentinel",
+                database=2,
+                username="user",
+                password="p/w",
+                sentinels=Sentinels(
+                    (("a", 26379), ("b", 26380), ("::1", 26379), ("::2", 1)), "main"
+                ),
+            ),
+        ),
+        (
+            "rediss+sentinel://a/main?ssl_cert_reqs=none",
+            RedisAddress(
+                "sentinel", tls=Tls(verify="none"), sentinels=Sentinels((("a", 26379),), "main")
+            ),
+        ),
         ("rediss://host?ssl_cert_reqs=none", RedisAddress("host", tls=Tls(verify="none"))),
         ("rediss://host?ssl_cert_reqs=CERT_NONE", RedisAddress("host", tls=Tls(verify="none"))),
         ("rediss://host?ssl_check_hostname=false", RedisAddress("host", tls=Tls(verify="ca"))),
@@ -48,6 +67,11 @@ def test_a_good_url_is_read(url: str, address: RedisAddress) -> None:
         ("rediss://host:6379/0?ssl_check_hostname=maybe", "neither true nor false"),
         ("rediss://host:6379/0?ssl_ca_certs=/no/file", "there is no file /no/file"),
         ("redis://host:6379/0?ssl_cert_reqs=none", "needs rediss://"),
+        ("redis+sentinel://:Qm/7+xT=@a:26379/main/0", "percent-encoded.*SLUICE_REDIS_PASSWORD"),
+        ("redis+sentinel://:secret@a:26379", "names no master"),
+        ("redis+sentinel://:secret@/main", "names no Sentinel"),
+        ("redis+sentinel://:secret@a:port/main", "Sentinel whose port is no number"),
+        ("redis+sentinel://a:26379/main/secret", "number of a database"),
         ("http://host:6379", "must be redis://"),
         ("secret", "must be redis://"),
     ],
@@ -129,3 +153,16 @@ def test_redis_py_and_celery_get_the_same(pem: str) -> None:
     assert options["password"] == ANY
     assert options["ssl_ca_certs"] == pem
     assert celery["broker_use_ssl"].items() <= options.items()
+
+
+def test_the_sentinels_password_is_a_setting_that_the_blobs_redis_shares() -> None:
+    settings = Settings(
+        redis=RedisSettings(
+            url="redis+sentinel://a/main", sentinel_username="user", sentinel_password="secret"
+        ),
+        blobs=BlobsSettings(url="redis+sentinel://a/blobs"),
+    )
+    for address in (settings.redis_address(1), settings.blobs_address(1)):
+        assert address.sentinels
+        assert (address.sentinels.username, address.sentinels.password) == ("user", "secret")
+        assert "secret" not in repr(address)
