@@ -1,4 +1,4 @@
-"""What is accepted with `Replication` is on the replicas, or the caller learns of the doubt."""
+"""Accepted with `Replication`, a submission is on the replicas, or the caller learns of it."""
 
 import asyncio
 import os
@@ -45,11 +45,11 @@ def client(servers: Pair) -> Iterator["redis.Redis"]:
 @contextmanager
 def deaf(servers: Pair) -> Iterator[None]:
     """The replica follows no more, though it is connected."""
-    os.kill(servers.pids[1], signal.SIGSTOP)
+    os.kill(servers.servers[1].pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(servers.pids[1], signal.SIGCONT)
+        os.kill(servers.servers[1].pid, signal.SIGCONT)
 
 
 def test_what_is_on_record_is_on_the_replica(servers: Pair, client: "redis.Redis") -> None:

@@ -6,27 +6,62 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import redis
 
 from sluice.local.servers.redis import find_server
-from tests.support.servers import free_port, redis_server
+from tests.support.servers import free_port
 from tests.support.waiting import until
 
 MASTER = "main"
 _DOWN_AFTER_MS = 1000
 
 
+class Server:
+    """One Redis with a port and a folder of its own, which may be killed and started again."""
+
+    def __init__(self, directory: Path, *arguments: str) -> None:
+        directory.mkdir(parents=True)
+        self.port = free_port()
+        self._directory = directory
+        self._command = [str(find_server()), "--bind", "127.0.0.1", "--port", str(self.port)]
+        self._command += ["--save", "", "--appendonly", "yes", "--dir", str(directory)]
+        self._command += ["--repl-diskless-sync-delay", "0", *arguments]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def start(self, *arguments: str) -> None:
+        """Start it, and wait until it answers."""
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen([*self._command, *arguments], stdout=log, stderr=log)
+        with redis.Redis(port=self.port) as client:
+            until(lambda: _answers(client), what="a Redis")
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def client(self) -> "redis.Redis":
+        return redis.Redis(port=self.port, socket_timeout=10)
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two servers. The first is the primary at the start."""
 
-    ports: tuple[int, int]
-    pids: tuple[int, int]
+    servers: tuple[Server, Server]
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        return self.servers[0].port, self.servers[1].port
 
     def client(self, index: int) -> "redis.Redis":
-        return redis.Redis(port=self.ports[index], socket_timeout=10)
+        return self.servers[index].client()
 
     def demote(self, index: int) -> None:
         """Make the other server the primary, and this one its replica, under open connections."""
@@ -46,17 +81,17 @@ class Pair:
 @contextlib.contextmanager
 def pair(directory: Path, *arguments: str) -> Iterator[Pair]:
     """A primary and a replica that follows it."""
-    (directory / "first").mkdir(parents=True)
-    (directory / "second").mkdir()
-    quick = ("--repl-diskless-sync-delay", "0", *arguments)
-    with redis_server(directory / "first", *quick) as first:
-        port = int(urlsplit(first).port or 0)
-        follow = ("--replicaof", "127.0.0.1", str(port))
-        with redis_server(directory / "second", *quick, *follow) as second:
-            ports = (port, int(urlsplit(second).port or 0))
-            both = Pair(ports, (_pid(ports[0]), _pid(ports[1])))
-            both.until_replicating()
-            yield both
+    first = Server(directory / "first", *arguments)
+    second = Server(directory / "second", *arguments)
+    try:
+        first.start()
+        second.start("--replicaof", "127.0.0.1", str(first.port))
+        both = Pair((first, second))
+        both.until_replicating()
+        yield both
+    finally:
+        second.kill()
+        first.kill()
 
 
 @dataclass(frozen=True)
@@ -97,16 +132,21 @@ class Watched:
     def fail_over(self, timeout_s: float = 60) -> float:
         """Have a Sentinel choose the other server. Returns the time, once all name it."""
         before = self.primary()
-        end = time.monotonic() + timeout_s
-        while True:
-            with contextlib.suppress(redis.exceptions.ResponseError):  # another one is under way
-                with redis.Redis(port=self.sentinels[0], socket_timeout=10) as sentinel:
-                    sentinel.execute_command("SENTINEL", "FAILOVER", MASTER)
-                break
-            assert time.monotonic() < end, "no failover was possible"
-            time.sleep(0.1)
-        until(lambda: self.primary() != before, timeout_s, every_s=0.02, what="a failover")
+        until(self._begin_failover, timeout_s, every_s=0.1, what="a failover that may begin")
+        return self.until_elsewhere(before, timeout_s)
+
+    def until_elsewhere(self, port: int, timeout_s: float = 60) -> float:
+        """Wait until a Sentinel names another primary than the one at `port`. Returns the time."""
+        until(lambda: self.primary() != port, timeout_s, every_s=0.02, what="a new primary")
         return time.monotonic()
+
+    def _begin_failover(self) -> bool:
+        with redis.Redis(port=self.sentinels[0], socket_timeout=10) as sentinel:
+            try:
+                sentinel.execute_command("SENTINEL", "FAILOVER", MASTER)
+            except redis.exceptions.ResponseError:  # another one is under way, or no replica is fit
+                return False
+        return True
 
 
 @contextlib.contextmanager
@@ -153,8 +193,3 @@ def _answers(client: "redis.Redis") -> bool:
         return bool(client.ping())
     except redis.exceptions.ConnectionError:
         return False
-
-
-def _pid(port: int) -> int:
-    with redis.Redis(port=port) as client:
-        return int(client.info("server")["process_id"])

@@ -39,7 +39,7 @@ def redis_server(directory: Path, *arguments: str) -> Iterator[str]:
             _wait_for_redis(port, directory / "log")
             yield f"redis://127.0.0.1:{port}/0"
         finally:
-            process.kill()  # a replica that still writes its first file ignores SIGTERM
+            process.terminate()
 
 
 def _wait_for_redis(port: int, log: Path) -> None:
