@@ -35,7 +35,7 @@ def make_app(address: RedisAddress, queue: str) -> Celery:
     app = Celery("sluice")
     app.conf.update(celery_options(address))
     # No acknowledgement goes to Redis. A failed one would keep its place among the prefetched
-    # messages for ever, and a few of these would end all reading.
+    # messages for ever. A few of these would end all reading.
     app.conf.broker_transport_options["ack_emulation"] = False
     app.conf.update(
         task_default_queue=queue,
