@@ -1,19 +1,19 @@
-"""The cases beside the checkout: requests as people really send them, and the right answers.
-
-A case whose set-up is a Redis, a network or a memory limit of its own is not run here.
-"""
+"""The cases beside the checkout: requests as people really send them, and the right answers."""
 
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluice.local.stack import Stack, StackConfig
-from tests.support.cases import parts
+from tests.support.cases.replacing import replace
 from tests.support.cases.run import run
+from tests.support.cases.steps import play
+from tests.support.cases.world import lacking, with_world
 from tests.support.paths import CASES, NO_CASES, ROOT
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(NO_CASES), reason=NO_CASES or "")]
@@ -21,8 +21,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(NO_CASES), reason
 ENV = {"SLUICE_NETGUARD_ALLOW": "127.0.0.2/32"}
 ALL = [] if NO_CASES else json.loads((CASES / "cases.json").read_text())["cases"]
 PLAIN = [case for case in ALL if "setup" not in case]
-OF_THE_API = [case for case in ALL if "setup" in case and parts.is_of_the_api_alone(case)]
 SWAPS = [case for case in ALL if "models" in case.get("setup", {})]
+SETUPS = [case for case in ALL if "setup" in case and case not in SWAPS]
+#: These mostly wait.
+AT_ONCE = 6
 
 
 def _by_id(cases: list[dict[str, Any]]) -> list[Any]:
@@ -57,12 +59,29 @@ def test_the_answer_is_right(case: dict[str, Any], stack: Stack) -> None:
     _check(case, run(case, stack.addresses.api, CASES))
 
 
-@pytest.mark.parametrize("case", _by_id(OF_THE_API))
-def test_the_api_with_such_settings_is_right(
-    case: dict[str, Any], stack: Stack, tmp_path: Path
-) -> None:
-    with parts.api_with(case["setup"], stack.addresses, tmp_path) as api:
-        _check(case, parts.steps(case["steps"], api, CASES))
+@pytest.fixture(scope="module")
+def played(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Future[list[str]]]]:
+    """The cases with processes of their own, which are played side by side."""
+
+    def play_one(case: dict[str, Any], folder: Path) -> list[str]:
+        with with_world(case["setup"], stack.addresses, folder) as world:
+            return play(case["steps"], world, CASES)
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        yield {
+            case["id"]: threads.submit(play_one, case, tmp_path_factory.mktemp(case["id"]))
+            for case in SETUPS
+            if not lacking(case["setup"])
+        }
+
+
+@pytest.mark.parametrize("case", _by_id(SETUPS))
+def test_a_world_of_its_own_is_right(case: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    if reason := lacking(case["setup"]):
+        pytest.skip(reason)
+    _check(case, request.getfixturevalue("played")[case["id"]].result())
 
 
 @pytest.mark.parametrize("case", _by_id(SWAPS))
@@ -72,8 +91,8 @@ def test_each_answer_is_wholly_of_one_model(
     after = CASES / case["setup"]["models"] / "after"
     for step in case["steps"]:
         if step["do"] == "replace":
-            _check(case, parts.replace(step, after, models, stack.addresses))
+            _check(case, replace(step, after, models, stack.addresses))
 
 
 def test_the_cases_are_found() -> None:
-    assert min(map(len, (PLAIN, OF_THE_API, SWAPS))) > 0
+    assert min(map(len, (PLAIN, SETUPS, SWAPS))) > 0

@@ -27,31 +27,43 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def redis_server(directory: Path, *arguments: str) -> Iterator[str]:
-    """The URL of a new Redis that keeps an append-only file in `directory`."""
+    """The URL of a new Redis that keeps an append-only file in `directory`.
+
+    The program is the one in SLUICE_TEST_REDIS_SERVER, or the embedded stack's.
+    """
     port = free_port()
-    command = [str(find_server()), "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
-    command += ["--dir", str(directory), "--appendonly", "yes", *arguments]
+    program = Path(os.environ.get("SLUICE_TEST_REDIS_SERVER") or find_server())
+    more = ("--port", str(port), "--appendonly", "yes", *arguments)
+    with redis.Redis(port=port) as client, redis_process(program, directory, client, *more):
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextlib.contextmanager
+def redis_process(
+    program: Path, directory: Path, client: "redis.Redis", *arguments: str
+) -> Iterator[None]:
+    """A new server with its files in `directory`, once `client` reaches it."""
+    command = [str(program), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
     with (
         (directory / "log").open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=log) as process,
+        subprocess.Popen([*command, *arguments], stdout=log, stderr=log) as process,
     ):
         try:
-            _wait_for_redis(port, directory / "log")
-            yield f"redis://127.0.0.1:{port}/0"
+            _wait_for_redis(client, directory / "log")
+            yield
         finally:
             process.terminate()
 
 
-def _wait_for_redis(port: int, log: Path) -> None:
+def _wait_for_redis(client: "redis.Redis", log: Path) -> None:
     until = time.monotonic() + _START_TIMEOUT_S
-    with redis.Redis(port=port) as client:
-        while True:
-            try:
-                client.ping()
-                return
-            except redis.exceptions.ConnectionError:
-                assert time.monotonic() < until, log.read_text()
-                time.sleep(0.02)
+    while True:
+        try:
+            client.ping()
+            return
+        except redis.exceptions.ConnectionError:
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.02)
 
 
 @contextlib.contextmanager
