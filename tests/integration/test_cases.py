@@ -23,7 +23,7 @@ ALL = [] if NO_CASES else json.loads((CASES / "cases.json").read_text())["cases"
 PLAIN = [case for case in ALL if "setup" not in case]
 SWAPS = [case for case in ALL if "models" in case.get("setup", {})]
 SETUPS = [case for case in ALL if "setup" in case and case not in SWAPS]
-#: These mostly wait.
+#: Each case mostly waits.
 AT_ONCE = 6
 
 

@@ -31,7 +31,7 @@ class Server:
         return f"{self.name} {'.'.join(map(str, self.version))}"
 
     def is_a(self, wanted: str) -> bool:
-        """Whether the label begins with `wanted`, such as `Redis 7`."""
+        """True where the label begins with `wanted`, such as `Redis 7`."""
         return f"{self.label}.".startswith(f"{wanted}.")
 
     @functools.cached_property

@@ -157,7 +157,7 @@ class World:
             )
 
     def _has_started(self) -> bool:
-        """Whether the api answers, or has ended."""
+        """True once the api answers, or has ended."""
         if self.parts["api"].poll() is not None:
             return True
         try:
