@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from api import deps, errors, openapi
-from api.connection import Connection, listen
+from api.connection import Connection, State, listen
 from api.fast_path import FastPath
 from api.metrics import Measured, Metrics
 from api.requests.schemas import BatchRequest, PredictionRequest
@@ -70,6 +70,7 @@ def create_app(
     )
     errors.install(app)
     app.state.metrics = Metrics()
+    app.state.connections = None  # of the server, which tests have none of
     app.add_middleware(Measured, metrics=app.state.metrics)
     app.add_middleware(Routing)
     app.include_router(submissions.router)
@@ -136,10 +137,12 @@ def main() -> None:
         log_config=None,
         proxy_headers=False,  # api/base_url.py reads them, from trusted proxies only
     )
-    raise_file_limit()
+    # Redis, Triton and uploads need files too.
+    state = State(min(settings.api.max_connections, max(1, raise_file_limit() // 2)))
+    app.state.connections = state
 
     def wake() -> None:
         app.state.services.events.close()  # no services are open before the server runs
 
-    server = Server(config, linger_s=settings.api.linger_s, wake=wake)
+    server = Server(config, state, linger_s=settings.api.linger_s, wake=wake)
     server.run(sockets=listen(settings.api.host, settings.api.port))

@@ -127,18 +127,21 @@ class TritonCatalog:
 
     async def outage(self) -> Outage | None:
         if self._list is None:
-            self._refresh_soon()  # so that a ready api has a list, and Redis keeps it
+            self._refresh_soon()
         try:
             await self._request("GET", "/v2/health/ready")
         except TritonUnavailable as error:
-            models = await self._after_refresh(_SHORT_WAIT_S)
+            models = self._list or await self._after_refresh(_WAIT_S)
             since = self._silent_since or time.time()
             return Outage(error.message, since, models.at if models else None)
+        if not self._is_current:  # so that a ready api has a list, and Redis keeps it
+            self._refresh_soon()
+            await self._after_refresh(_WAIT_S)
         return None
 
     async def check(self, name: str, parameters: Parameters, version: str | None = None) -> None:
         age_s = self._age_s()
-        if age_s >= self._ttl_s:
+        if age_s >= self._ttl_s or self._list is None:
             self._refresh_soon()
         if age_s >= _STALE_TTLS * self._ttl_s:
             # An api that nobody asked for a while must not accept work for a model that is gone.
@@ -156,7 +159,7 @@ class TritonCatalog:
             check(self._list.models, name, parameters, version)
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
-        if self._age_s() >= self._ttl_s:
+        if self._age_s() >= self._ttl_s or self._list is None:
             self._refresh_soon()
             await self._after_refresh(self._wait_s())
         if self._list is None:
@@ -289,6 +292,7 @@ class TritonCatalog:
         if self._silent_since is not None:
             log.info("Triton answers again")
             self._silent_since = None
+            self._refreshed_at = -float("inf")
         return response
 
     def _note_silence(self) -> None:

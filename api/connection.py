@@ -1,19 +1,33 @@
 """A client's connection, with bounds on the time and the size of a request's head.
 
-uvicorn has no such bounds.
+The number of connections has a bound too. uvicorn has no such bounds.
 """
 
 import asyncio
+import logging
 import re
 import socket
+import time
+from http import HTTPStatus
 from typing import Any
 
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from api.errors import problem
+from sluice.errors import Overloaded
+
+log = logging.getLogger(__name__)
 
 #: The time for a request's first line and headers, from the connection or from their first byte.
 HEAD_S = 10.0
 HEAD_BYTES = 65_536
+_ALWAYS_ANSWERED = ("/healthz", "/readyz", "/metrics")
+_RETRY_AFTER_S = 5
+_BODY_S = 5.0
+"""The time for the body of a request that is refused."""
+_LOG_EVERY_S = 60.0
 _UPGRADE = re.compile(rb"(\n)upgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
@@ -31,8 +45,61 @@ def listen(host: str, port: int) -> list[socket.socket] | None:
 class State(ServerState):
     """The state that all connections of the process share."""
 
-    ending = False
-    """True once the process is about to end: no connection is kept after its answer."""
+    def __init__(self, max_connections: int) -> None:
+        super().__init__()
+        self.max_connections = max_connections
+        self.ending = False
+        """True once the process is about to end: no connection is kept after its answer."""
+        self._logged_at = -_LOG_EVERY_S
+
+    @property
+    def is_full(self) -> bool:
+        """Requests of further connections are refused."""
+        return len(self.connections) > self.max_connections
+
+    @property
+    def is_brimful(self) -> bool:
+        """Further connections are closed. The rest of the files is for the process itself."""
+        return len(self.connections) > self.max_connections * 5 // 4
+
+    @property
+    def keeps_connections(self) -> bool:
+        """False where a connection should end with its answer, to make room for others."""
+        return not self.ending and len(self.connections) <= self.max_connections * 4 // 5
+
+    def log_full(self) -> None:
+        """Log once in a while: a flood of connections must not become one of lines."""
+        if time.monotonic() > self._logged_at + _LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            log.warning(
+                "%s connections are open, the most that this process takes; others get 503",
+                self.max_connections,
+            )
+
+
+class Refusal:
+    """ASGI. Answers 503, and the probes and metrics as `app` does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].endswith(_ALWAYS_ANSWERED):
+            await self._app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(_BODY_S):  # a client that still sends would miss the answer
+                while (await receive()).get("more_body"):
+                    pass
+        except TimeoutError:
+            pass
+        answer = problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            Overloaded.code,
+            "this process has as many connections as it may have; try again later",
+            headers={"Retry-After": str(_RETRY_AFTER_S), "Connection": "close"},
+        )
+        await answer(scope, receive, send)
 
 
 class Connection(HttpToolsProtocol):
@@ -48,6 +115,12 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        if self.server_state.is_full:
+            self.server_state.log_full()
+            if self.server_state.is_brimful:
+                transport.abort()
+                return
+            self.app = Refusal(self.app)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -76,7 +149,7 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0" and self.cycle:
             self.cycle.send = _Unchunked(self.cycle).send  # type: ignore[method-assign]  # of one cycle
-        if self.server_state.ending:
+        if not self.server_state.keeps_connections:
             self.end_after_answer()
 
     def end_after_answer(self) -> None:

@@ -19,6 +19,7 @@ from api.follow import Following
 from api.submitting import Submitting
 from api.traffic.bulkhead import Bulkhead
 from api.traffic.coalescer import Coalescer
+from api.traffic.followers import Followers
 from api.traffic.load import QueueLoadCache
 from sluice.access.keys import Keys
 from sluice.access.ratelimit import RateLimiter, RedisRateLimiter
@@ -101,6 +102,7 @@ class Services:
             events=self.events,
             queue_load=self.queue_load,
             bulkhead=self.reads,
+            followers=Followers(self.settings.api.max_followers),
             max_wait_s=self.settings.api.max_wait_s,
         )
 

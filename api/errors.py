@@ -40,6 +40,7 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.TooManyFiles: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.RedisUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ReplicasMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BlobsUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -4,18 +4,21 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from anyio import fail_after
 
 from api.traffic.bulkhead import Bulkhead
+from api.traffic.followers import Followers
 from api.traffic.load import QueueLoadCache
 from sluice.batch import Batch
+from sluice.errors import Gone, NotFound, Unavailable
 from sluice.ledger.events import Events
 from sluice.ledger.predictions import Ledger
 from sluice.prediction import Prediction, Status
-from sluice.resources import PredictionAnswer
+from sluice.resources import PredictionAnswer, QueuePosition
 
 _READ_AGAIN_S = 2.0  # an event may be lost with a connection
 _POSITION_EVERY_S = 1.0
@@ -36,6 +39,7 @@ class Following:
     queue_load: QueueLoadCache
     bulkhead: Bulkhead
     """For reads of records by long polls and streams, of which there may be thousands."""
+    followers: Followers
     max_wait_s: float
 
     async def wait(self, prediction_id: str, key: str, wait_s: float) -> Prediction:
@@ -48,19 +52,23 @@ class Following:
     async def wait_for(
         self, get: Callable[[str, str], Followed], subject_id: str, key: str, wait_s: float
     ) -> Followed:
-        """The same for any record that `get` reads. `max_wait_s` bounds the wait."""
+        """The same for any record that `get` reads. `max_wait_s` bounds the wait.
+
+        With as many followers as the process may have, the record is returned as it is.
+        """
         until = time.monotonic() + min(wait_s, self.max_wait_s)
-        with self.events.expect(subject_id) as ended:
+        if wait_s <= 0 or self.followers.is_full:
+            return await self.bulkhead.run(get, subject_id, key)
+        with self.followers.one_more(), self.events.expect(subject_id) as ended:
             while True:
+                ended.clear()
                 record = await self.bulkhead.run(get, subject_id, key)
                 left_s = until - time.monotonic()
                 if record.status.terminal or left_s <= 0 or self.events.closing:
                     return record
-                try:
-                    with fail_after(min(left_s, _READ_AGAIN_S)):
-                        await ended.wait()
-                except TimeoutError:
-                    pass
+                pause_s = self.followers.pause_s(_READ_AGAIN_S)
+                with suppress(TimeoutError), fail_after(min(left_s, pause_s)):
+                    await ended.wait()
 
     async def stream(
         self, prediction: Prediction, base_url: str, kinds: Collection[str], last_id: str = ""
@@ -74,18 +82,25 @@ class Following:
         `last_id`, the id of the last event that arrived, the logs continue after that event.
         """
         stream = _EventStream(prediction.id, kinds, last_id)
-        status_sent, sent_at = "", time.monotonic()
-        with self.events.expect(prediction.id, every_change=True) as changed:
+        sent_at = time.monotonic()
+        with (
+            self.followers.one_more(),
+            self.events.expect(prediction.id, every_change=True) as changed,
+        ):
             while True:
                 changed.clear()
-                prediction = await self.bulkhead.run(self.ledger.get, prediction.id, prediction.key)
-                queued = await self.queue_load.position(prediction)
-                status = json.dumps(
-                    {"id": prediction.id, "status": prediction.status, **queued.model_dump()}
-                )
-                text = stream.event("status", status) if status != status_sent else ""
-                status_sent = status
-                text += stream.logs(prediction.logs)
+                try:
+                    prediction = await self.bulkhead.run(
+                        self.ledger.get, prediction.id, prediction.key
+                    )
+                    queued = await self.queue_load.position(prediction)
+                except (NotFound, Gone) as error:  # Redis has lost the record
+                    yield stream.failed(error.message, error.code)
+                    return
+                except Unavailable:
+                    yield _COME_BACK
+                    return
+                text = stream.status(prediction, queued) + stream.logs(prediction.logs)
                 if prediction.status.terminal:
                     answer = PredictionAnswer.from_prediction(prediction, base_url)
                     yield text + stream.end(answer)
@@ -93,17 +108,22 @@ class Following:
                 if self.events.closing:
                     yield text + _COME_BACK
                     return
-                if not text and time.monotonic() - sent_at > _COMMENT_EVERY_S:
-                    text = ": still here\n\n"
                 if text:
                     sent_at = time.monotonic()
                     yield text
-                starting = prediction.status is Status.STARTING
-                try:
-                    with fail_after(_POSITION_EVERY_S if starting else _READ_AGAIN_S):
+                if prediction.status is Status.STARTING:
+                    pause_s = self.followers.pause_s(_POSITION_EVERY_S, reads=2)
+                else:
+                    pause_s = self.followers.pause_s(_READ_AGAIN_S)
+                read_at = time.monotonic() + pause_s
+                while not changed.is_set() and (left_s := read_at - time.monotonic()) > 0:
+                    silent_s = sent_at + _COMMENT_EVERY_S - time.monotonic()
+                    if silent_s <= 0:
+                        sent_at = time.monotonic()
+                        yield ": still here\n\n"
+                        continue
+                    with suppress(TimeoutError), fail_after(min(left_s, silent_s)):
                         await changed.wait()
-                except TimeoutError:
-                    pass
 
 
 class _EventStream:
@@ -117,6 +137,7 @@ class _EventStream:
         self._prediction_id = prediction_id
         self._kinds = kinds
         resumed = re.fullmatch(rf"{prediction_id}:(\d{{1,9}}):(\d{{1,9}})", last_id)
+        self._status = ""
         self._number, self._logged = map(int, resumed.groups()) if resumed else (0, 0)
 
     def event(self, kind: str, data: str) -> str:
@@ -127,6 +148,16 @@ class _EventStream:
         event_id = f"{self._prediction_id}:{self._number}:{self._logged}"
         lines = "".join(f"data: {line}\n" for line in data.split("\n"))
         return f"event: {kind}\nid: {event_id}\n{lines}\n"
+
+    def status(self, prediction: Prediction, queued: QueuePosition) -> str:
+        """An event with the status, if it or the position has changed."""
+        status = json.dumps(
+            {"id": prediction.id, "status": prediction.status, **queued.model_dump()}
+        )
+        if status == self._status:
+            return ""
+        self._status = status
+        return self.event("status", status)
 
     def logs(self, logs: str) -> str:
         """An event with the text that was added to the logs, if any."""
@@ -139,5 +170,9 @@ class _EventStream:
             return self.event("output", json.dumps(answer.output)) + self.event("done", "{}")
         if answer.status is Status.CANCELED:
             return self.event("done", '{"reason": "canceled"}')
-        error = json.dumps({"detail": answer.error, "code": answer.error_code})
+        return self.failed(answer.error, answer.error_code)
+
+    def failed(self, detail: str | None, code: str | None) -> str:
+        """The last events of a prediction that failed."""
+        error = json.dumps({"detail": detail, "code": code})
         return self.event("error", error) + self.event("done", '{"reason": "error"}')

@@ -31,6 +31,12 @@ class Metrics:
             buckets=_BUCKETS_S,
             registry=self._registry,
         )
+        self._connections = Gauge(
+            "sluice_http_connections", "Open connections of clients.", registry=self._registry
+        )
+        self._followers = Gauge(
+            "sluice_http_followers", "Open long polls and streams.", registry=self._registry
+        )
         self._queue = {
             name: Gauge(f"sluice_queue_{name}", text, registry=self._registry)
             for name, text in {
@@ -47,8 +53,10 @@ class Metrics:
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 
-    def text(self, load: QueueLoad) -> bytes:
+    def text(self, load: QueueLoad, *, connections: int, followers: int) -> bytes:
         """All metrics, in Prometheus's text format."""
+        self._connections.set(connections)
+        self._followers.set(followers)
         values = (load.live, load.running, load.workers, load.oldest_s, load.drain_rate_per_s)
         for gauge, value in zip(self._queue.values(), values, strict=True):
             gauge.set(value)

@@ -13,14 +13,18 @@ from api.connection import Connection, State
 _LOOK_S = 0.05
 
 
+_MAX_FILES = 1_048_576  # some systems set no bound at all
+
+
 def raise_file_limit() -> int:
     """Let this process open as many files as the system allows it. Return that number.
 
     A soft limit is kept low for programs that use `select`, which this one does not.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
+    files = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files
 
 
 class Server(uvicorn.Server):
@@ -32,11 +36,11 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, *, linger_s: float, wake: Callable[[], None]
+        self, config: uvicorn.Config, state: State, *, linger_s: float, wake: Callable[[], None]
     ) -> None:
         """`wake` has long polls and streams end with the present state."""
         super().__init__(config)
-        self.server_state = self._state = State()
+        self.server_state = self._state = state
         self._linger_s = linger_s
         self._wake = wake
 

@@ -21,6 +21,7 @@
     │   ├── QueueFull
     │   ├── RateLimited
     │   ├── TooManyFiles
+    │   ├── Overloaded
     │   ├── RedisUnavailable
     │   │   └── ReplicasMissing
     │   ├── BlobsUnavailable
@@ -179,6 +180,12 @@ class TooManyFiles(Unavailable):
     """The uploaded files of the caller, or of all callers, have reached a bound."""
 
     code = "too_many_files"
+
+
+class Overloaded(Unavailable):
+    """The api process has as many connections, streams and long polls as it may have."""
+
+    code = "overloaded"
 
 
 class RedisUnavailable(Unavailable):

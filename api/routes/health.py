@@ -8,7 +8,8 @@ import anyio.to_thread
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.deps import BlobsDep, CatalogDep, EventsDep, LedgerDep, QueueLoadDep
+from api.connection import State
+from api.deps import BlobsDep, CatalogDep, EventsDep, FollowingDep, LedgerDep, QueueLoadDep
 from api.metrics import CONTENT_TYPE
 from sluice.errors import Unavailable
 from sluice.prediction import isoformat
@@ -30,7 +31,7 @@ async def healthz() -> dict[str, str]:
     "/readyz", responses={503: {"description": "A service is unavailable; the answer names it."}}
 )
 async def readyz(
-    ledger: LedgerDep, blobs: BlobsDep, catalog: CatalogDep, events: EventsDep
+    request: Request, ledger: LedgerDep, blobs: BlobsDep, catalog: CatalogDep, events: EventsDep
 ) -> JSONResponse:
     """Answers 200 while predictions can be submitted and read.
 
@@ -52,6 +53,12 @@ async def readyz(
     warnings = [f"Redis {text}" for text in health.warnings]
     if outage and outage.list_at:
         warnings.append(_warning(outage.since, outage.list_at))
+    state: State | None = request.app.state.connections
+    if state and state.is_full:
+        warnings.append(
+            f"{len(state.connections)} connections are open, and this process takes"
+            f" {state.max_connections}; other requests get 503"
+        )
     ok = redis == blobs_answer == "ok" and (outage is None or outage.list_at is not None)
     return JSONResponse(
         {
@@ -83,8 +90,12 @@ async def _check(check: Awaitable[object]) -> str:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(request: Request, queue_load: QueueLoadDep) -> Response:
+async def metrics(request: Request, queue_load: QueueLoadDep, following: FollowingDep) -> Response:
     """Metrics of this process and of the queue, for Prometheus."""
-    return Response(
-        request.app.state.metrics.text(await queue_load.load()), media_type=CONTENT_TYPE
+    state: State | None = request.app.state.connections
+    text = request.app.state.metrics.text(
+        await queue_load.load(),
+        connections=len(state.connections) if state else 0,
+        followers=following.followers.count,
     )
+    return Response(text, media_type=CONTENT_TYPE)

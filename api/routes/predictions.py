@@ -204,6 +204,7 @@ async def stream(
         raise InvalidInput(
             f"events: there is no {', '.join(sorted(unknown))!r}; choose from {', '.join(KINDS)}"
         )
+    following.followers.check_room()
     prediction = await anyio.to_thread.run_sync(ledger.get, prediction_id, caller.name)
     return StreamingResponse(
         following.stream(prediction, base_url(request), chosen, last_event_id),

@@ -17,6 +17,8 @@ from sluice.settings import RedisAddress
 log = logging.getLogger(__name__)
 
 _RECONNECT_S = 1.0
+_SILENCE_S = 1.5
+"""After this time without a message, Redis is asked whether it still answers."""
 
 
 class Events(Protocol):
@@ -41,7 +43,7 @@ class Events(Protocol):
     def expect(
         self, subject_id: str, *, every_change: bool = False
     ) -> contextlib.AbstractContextManager[asyncio.Event]:
-        """An event that is set when the prediction or batch ends.
+        """An event that is set when the prediction or batch ends, or may have ended.
 
         With `every_change`, every change of status sets it; the caller clears it before the next
         wait. Enter before the record is read, or a change in between is missed.
@@ -71,9 +73,7 @@ class RedisEvents:
 
     def close(self) -> None:
         self.closing = True
-        for events in self._waiting.values():
-            for event in events:
-                event.set()
+        self._wake()
 
     @contextlib.contextmanager
     def expect(self, subject_id: str, *, every_change: bool = False) -> Iterator[asyncio.Event]:
@@ -89,13 +89,34 @@ class RedisEvents:
     async def _listen(self) -> None:
         while True:
             try:
-                async with self._redis.pubsub(ignore_subscribe_messages=True) as subscription:
+                async with self._redis.pubsub() as subscription:
                     await subscription.subscribe(self._channel)
-                    async for message in subscription.listen():
-                        subject_id, status = message["data"].decode().split(" ")
-                        for event, every_change in self._waiting.get(subject_id, {}).items():
-                            if every_change or Status(status).terminal:
-                                event.set()
+                    await self._hear(subscription)
             except (redis.exceptions.RedisError, OSError) as error:
                 log.debug("event subscription lost; reconnecting: %s", error)
             await asyncio.sleep(_RECONNECT_S)
+
+    async def _hear(self, subscription: "redis.asyncio.client.PubSub") -> None:
+        """Tell of each message. Raises RedisError or OSError once Redis does not answer."""
+        asked = False
+        while True:
+            message = await subscription.get_message(timeout=_SILENCE_S)
+            if message is None:
+                if asked:  # a connection that a firewall forgot has no end of its own
+                    raise redis.exceptions.TimeoutError("Redis did not answer in time")
+                await subscription.ping()
+            elif message["type"] == "subscribe":
+                self._wake()  # events may have been missed
+            elif message["type"] == "message":
+                self._tell(*message["data"].decode().split(" "))
+            asked = message is None
+
+    def _tell(self, subject_id: str, status: str) -> None:
+        for event, every_change in self._waiting.get(subject_id, {}).items():
+            if every_change or Status(status).terminal:
+                event.set()
+
+    def _wake(self) -> None:
+        for events in self._waiting.values():
+            for event in events:
+                event.set()

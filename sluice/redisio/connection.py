@@ -40,8 +40,11 @@ def connect(address: RedisAddress) -> "redis.Redis":
 
 
 def connect_for_subscriptions(address: RedisAddress) -> "redis.asyncio.Redis":
-    """A client on the running event loop, which may wait for a message for ever."""
-    pool = _async_pool(address, health_check_interval=_HEALTH_CHECK_S)
+    """A client on the running event loop, whose owner makes a lost subscription again.
+
+    redis-py would make it again by itself, and its owner would not learn of missed messages.
+    """
+    pool = _async_pool(address, socket_timeout=address.timeout_s, retry=AsyncRetry(NoBackoff(), 0))
     return redis.asyncio.Redis.from_pool(pool)
 
 

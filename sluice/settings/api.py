@@ -52,6 +52,22 @@ class ApiSettings(Group):
         ),
     )
     model: str = Field("codes", description="Model for requests that name none.")
+    max_connections: int = Field(
+        10_000,
+        ge=1,
+        description=(
+            "Maximum number of open connections; requests on others get 503. "
+            "At most half of the files that the process may open."
+        ),
+    )
+    max_followers: int = Field(
+        5_000,
+        ge=0,
+        description=(
+            "Maximum number of open long polls and streams. Above it, a long poll is answered at "
+            "once, and a stream gets 503."
+        ),
+    )
     models_kept_s: float = Field(
         30 * 24 * 3600.0,
         gt=0,

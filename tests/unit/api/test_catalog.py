@@ -252,3 +252,17 @@ async def test_the_steps_of_an_ensemble_are_no_models() -> None:
     assert [listed.name for listed in models] == ["codes", "silent"]
     with pytest.raises(UnknownModel, match="there is codes, silent"):
         await _catalog(triton).check("codes.2.network", Parameters())
+
+
+async def test_an_api_is_ready_only_with_a_list_that_is_kept() -> None:
+    """Triton answers a moment after the first try, as it does when both start together."""
+    triton = FakeTriton(away=True)
+    kept = MemoryKeptModels()
+    catalog = _catalog(triton, kept=kept)
+    assert await catalog.outage()
+    triton.away = False
+    assert await catalog.outage() is None
+    assert [model.name for model in (await catalog.models())[0]] == ["codes", "silent"]
+    async with asyncio.timeout(10):
+        while kept.text is None:
+            await asyncio.sleep(0.01)
