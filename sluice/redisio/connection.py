@@ -1,5 +1,6 @@
 """Clients of Redis, all made here, and the one place where redis-py's errors become ours."""
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,12 +24,27 @@ from sluice.redisio.replication import NotReplicated
 from sluice.settings import RedisAddress
 
 _HEALTH_CHECK_S = 5
+#: An idle connection stays known to firewalls on its way, and a dead one is found in 30 s.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 _CERT_REQS = {"full": "required", "ca": "required", "none": "none"}
+
+
+class _Pool(redis.ConnectionPool):
+    """Gives up its idle connections when one fails: all of them may be as dead.
+
+    Else each would cost one more call its whole time-out, long after Redis is back.
+    """
+
+    def release(self, connection: Any) -> None:
+        failed = connection._sock is None  # redis-py has closed the connection
+        super().release(connection)
+        if failed:
+            self.disconnect(inuse_connections=False)
 
 
 def connect(address: RedisAddress) -> "redis.Redis":
     """A thread-safe client on a pool; connects on first use. Answers are bytes."""
-    pool = redis.ConnectionPool(
+    pool = _Pool(
         connection_class=ToPrimaryByTls if address.tls else ToPrimary,
         **_options(address),
         socket_timeout=address.timeout_s,
@@ -96,6 +112,7 @@ def _options(address: RedisAddress) -> dict[str, Any]:
         "password": address.password,
         "socket_connect_timeout": address.connect_timeout_s,
         "socket_keepalive": True,
+        "socket_keepalive_options": _KEEPALIVE,
         **_tls(address),
     }
 
