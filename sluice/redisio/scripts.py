@@ -19,6 +19,8 @@ from sluice.redisio import rights
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.redisio.replication import Replication
 
+_LOADS = 2
+"""At most so often a call makes its script known: somebody may flush the scripts in between."""
 _SHARED = "sluice.redisio"
 _GUARD = "sluice/redisio/rights.py (generated)"
 _INCLUDE = re.compile(r"-- @include (\S+)\s*")
@@ -103,13 +105,14 @@ def run(client: "redis.Redis", call: ScriptCall, replication: Replication | None
 
     Raises errors of redis-py; one in a script names file and line. Raises NotReplicated.
     """
+    load: Any = client.execute_command
     try:
-        try:
-            return _run_once(client, call, replication)
-        except NoScriptError:  # Redis was restarted, or never knew the script
-            load: Any = client.execute_command
-            load(*call.load)
-            return _run_once(client, call, replication)
+        for _ in range(_LOADS):
+            try:
+                return _run_once(client, call, replication)
+            except NoScriptError:  # Redis was restarted, or never knew the script
+                load(*call.load)
+        return _run_once(client, call, replication)
     except ResponseError as error:
         raise call.script.located(error) from None
 
