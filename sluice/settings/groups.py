@@ -94,6 +94,14 @@ class QueueSettings(Group):
     max_bytes: int = Field(
         200_000_000, ge=1, description="Maximum bytes of the backlog's images together."
     )
+    recent_s: int = Field(
+        120,
+        ge=1,
+        description=(
+            "Seconds after a submission in which the key `recent` exists. "
+            "On Kubernetes, the last worker stays at least as long."
+        ),
+    )
     max_output_bytes: int = Field(
         1_000_000, ge=1000, description="Maximum bytes of one prediction's output as JSON."
     )

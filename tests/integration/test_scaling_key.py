@@ -7,6 +7,7 @@ import time
 import pytest
 import redis
 
+from sluice.errors import IdReused
 from sluice.ledger.predictions import Ledger, RedisLedger
 from sluice.prediction import Claim, Priority, Problem, Submission
 from sluice.settings import QueueSettings
@@ -49,7 +50,7 @@ def _claim(ledger: Ledger, lease_s: float = 60) -> Claim:
 def test_a_prediction_of_any_priority_counts_until_its_end(
     redis_client: "redis.Redis", ledger: Ledger
 ) -> None:
-    (key,) = _keys("worker")
+    key, _ = _keys("worker")
     size = redis_client.register_script(_SIZES)
 
     def seen() -> int:
@@ -73,7 +74,7 @@ def test_a_prediction_of_any_priority_counts_until_its_end(
 
 
 def test_a_prediction_whose_worker_died_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
-    (key,) = _keys("worker")
+    key, _ = _keys("worker")
     size = redis_client.register_script(_SIZES)
     ledger.create("a", Submission(model="codes"))
     _claim(ledger, lease_s=0.01)
@@ -81,6 +82,36 @@ def test_a_prediction_whose_worker_died_counts(redis_client: "redis.Redis", ledg
     assert size(keys=[key]) == [1], "the lease has lapsed before any sweep"
     assert ledger.sweep().requeued == ("a",)
     assert size(keys=[key]) == [1]
+
+
+def test_the_last_worker_is_held_for_a_while_after_each_submission(
+    redis_client: "redis.Redis",
+) -> None:
+    """Also where the prediction has ended before KEDA looks."""
+    size = redis_client.register_script(_SIZES)
+    ledger = RedisLedger(redis_client, QueueSettings(recent_s=1))
+    assert size(keys=_keys("worker")) == [0, 0]
+    for name in ("a", "b"):
+        ledger.create(name, Submission(model="codes"))
+        ledger.succeed(_claim(ledger), {}, {})
+        assert size(keys=_keys("worker")) == [0, 1], "one pod is wanted, and no more"
+    until = time.monotonic() + 30
+    while size(keys=_keys("worker")) != [0, 0]:
+        assert time.monotonic() < until, "the key outlives its time"
+        time.sleep(0.05)
+
+
+def test_each_submission_begins_the_time_anew(redis_client: "redis.Redis") -> None:
+    _, recent = _keys("worker")
+    ledger = RedisLedger(redis_client, QueueSettings())
+    ledger.create("a", Submission(model="codes"))
+    assert 118 <= redis_client.ttl(recent) <= 120
+    redis_client.expire(recent, 5)
+    with pytest.raises(IdReused):
+        ledger.create("a", Submission(model="codes"), "another")
+    assert redis_client.ttl(recent) <= 5, "nothing was submitted"
+    ledger.create("b", Submission(model="codes"))
+    assert redis_client.ttl(recent) > 100
 
 
 def test_a_due_delivery_counts(redis_client: "redis.Redis", ledger: Ledger) -> None:
@@ -96,7 +127,7 @@ def test_a_due_delivery_counts(redis_client: "redis.Redis", ledger: Ledger) -> N
 
 
 def test_the_key_is_never_empty_while_a_prediction_runs(live: Live, client: Client) -> None:
-    (key,) = _keys("worker")
+    key, _ = _keys("worker")
     done = threading.Event()
     seen: list[tuple[int, int]] = []
 

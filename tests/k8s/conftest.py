@@ -13,7 +13,8 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, World]:
     if rendering.kubectl() is None:
         pytest.skip("there is no kubectl; `make check` installs one")
     folder = rendering.copy(tmp_path_factory.mktemp("k8s")) / "overlays"
-    rendered = {name: rendering.render(folder / name) for name in rendering.NAMES}
+    namespace = rendering.namespace()
+    rendered = {name: [namespace, *rendering.render(folder / name)] for name in rendering.NAMES}
     known = {
         item["metadata"]["name"]
         for objects in rendered.values()

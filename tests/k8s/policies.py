@@ -4,8 +4,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from sluice.redisio.names import Names
 from sluice.settings import QueueSettings, variables
+from tests.k8s import entrances, rollouts, sizes
 from tests.k8s.world import (
+    ANYONE,
     CLAIM,
     NAME,
     World,
@@ -40,7 +43,6 @@ IDLE = {"models"}
 OTHERS = {
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
-    "REDIS_PASSWORD",
     "REDISCLI_AUTH",
     "HOME",
     "AWS_ACCESS_KEY_ID",
@@ -48,7 +50,9 @@ OTHERS = {
     "AWS_DEFAULT_REGION",
     "TRITON_MODEL_REPOSITORY",
 }
+PUBLIC = "SLUICE_API_PUBLIC_URL"
 SETTINGS = {variable.name for variable in variables()}
+NAMES = Names(QueueSettings().name)
 
 
 def secure(world: World) -> Iterator[str]:
@@ -145,6 +149,9 @@ def disrupted_gently(world: World) -> Iterator[str]:
         spread = {entry["topologyKey"] for entry in pod(item).get("topologySpreadConstraints", [])}
         if spread != {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}:
             yield f"{label(item)} is not spread over nodes and zones"
+        for entry in pod(item).get("topologySpreadConstraints", []):
+            if entry.get("matchLabelKeys") != ["pod-template-hash"]:
+                yield f"{label(item)} counts the pods of an older version when it spreads"
     for budget in world.all("PodDisruptionBudget"):
         if not world.behind(budget["spec"]["selector"]["matchLabels"]):
             yield f"{label(budget)} selects no pod"
@@ -162,13 +169,19 @@ def scaled(world: World) -> Iterator[str]:
             yield f"{label(scaler)} scales {name}, which is not there"
         elif "replicas" in target["spec"]:
             yield f"{label(target)} has replicas: each apply would undo the work of {label(scaler)}"
-        if scaler["kind"] == "ScaledObject" and "fallback" not in scaler["spec"]:
-            yield f"{label(scaler)} has no fallback"
+        if scaler["kind"] == "ScaledObject":
+            kinds = {trigger["type"] for trigger in scaler["spec"]["triggers"]}
+            # A trigger on Redis fails before KEDA counts failures: a fallback would never come.
+            if ("fallback" in scaler["spec"]) != ("redis" not in kinds):
+                yield f"{label(scaler)} has a fallback that never comes, or none where it would"
+            keys = {trigger["metadata"].get("listName") for trigger in scaler["spec"]["triggers"]}
+            if name == "worker" and keys != {NAMES.live, NAMES.recent}:
+                yield f"{label(scaler)} does not look at the backlog and at recent submissions"
     for trigger in (
         trigger for scaler in world.all("ScaledObject") for trigger in scaler["spec"]["triggers"]
     ):
         if trigger["type"] == "redis" and not trigger["metadata"]["listName"].startswith(
-            f"{{{QueueSettings().name}}}:"
+            f"{NAMES.tag}:"
         ):
             yield f"KEDA reads {trigger['metadata']['listName']}, which is no key of the queue"
         authentication = trigger.get("authenticationRef")
@@ -225,6 +238,17 @@ def joined(world: World) -> Iterator[str]:
                 yield f"{label(service)} leads to a port {port['targetPort']} that no pod has"
 
 
+def quiet(world: World) -> Iterator[str]:
+    """A password is in its own variable only: others on the node read arguments, and URLs break."""
+    for item in world.workloads:
+        for container in containers(item):
+            texts = [*container.get("command", []), *container.get("args", [])]
+            texts += [entry["value"] for entry in container.get("env", []) if "value" in entry]
+            for text in texts:
+                if re.search(r"\$\(\w*(PASSWORD|AUTH|SECRET)\w*\)", text):
+                    yield f"{label(item)}, {container['name']} shows a password in {text}"
+
+
 def configured(world: World) -> Iterator[str]:
     for item in world.workloads:
         for container in containers(item):
@@ -245,6 +269,8 @@ def connected(world: World) -> Iterator[str]:
         if item["metadata"]["name"] not in policies:
             yield f"{label(item)} has no NetworkPolicy"
     out, into = set(edges(policies, "egress")), set(edges(policies, "ingress"))
+    into |= {edge for edge in out if (ANYONE, *edge[1:]) in into}
+    into = {edge for edge in into if edge[0] != ANYONE}
     for name in policies.keys() | {name for edge in out | into for name in edge[:2]}:
         if name not in world.known:
             yield f"a NetworkPolicy names {name}, which is no workload"
@@ -269,7 +295,8 @@ def addressed(world: World) -> Iterator[str]:
         for item in world.workloads
         for container in lasting(item)
         for name, value in environment(world, container).items()
-        if name.endswith("_URL") and not value.startswith("s3://")  # a bucket is no host
+        # A bucket is no host, and clients reach the public URL.
+        if name.endswith("_URL") and name != PUBLIC and not value.startswith("s3://")
     ]
     urls += [
         (trigger["metadata"][key], f".{spaces[0]}.svc")
@@ -287,72 +314,6 @@ def addressed(world: World) -> Iterator[str]:
             yield f"{url} leads to no service"
 
 
-def patient(world: World) -> Iterator[str]:
-    """The longest work is shorter than the process's grace, and that is shorter than the pod's.
-
-    A worker needs up to 5 s in between, to requeue its predictions.
-    """
-    for item in world.workloads:
-        for container in pod(item)["containers"]:
-            settings = environment(world, container)
-            grace_s = pod(item).get("terminationGracePeriodSeconds", 30)
-            pause_s = (
-                container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-            )
-            if item["metadata"]["name"] == "worker" and not (
-                float(settings["SLUICE_WORKER_MAX_RUN_S"])
-                < float(settings["SLUICE_WORKER_GRACE_S"])
-                < grace_s - pause_s - 10
-            ):
-                yield f"{label(item)} may be killed while a prediction still runs"
-            if (
-                item["metadata"]["name"] == "webhooks"
-                and not float(settings["SLUICE_WEBHOOKS_GRACE_S"]) < grace_s - pause_s
-            ):
-                yield f"{label(item)} may be killed while a delivery is still sent"
-            if (
-                item["metadata"]["name"] == "api"
-                and not float(settings["SLUICE_API_DRAIN_S"]) < grace_s - pause_s
-            ):
-                yield f"{label(item)} may be killed while a request is still answered"
-            for argument in container.get("args", []):
-                name, _, value = argument.partition("=")
-                if name == "--exit-timeout-secs" and not int(value) < grace_s - pause_s:
-                    yield f"{label(item)} may be killed while an inference still runs"
-
-
-def remembered(world: World) -> Iterator[str]:
-    """The stores keep everything on a disk of their own, with room to rewrite the file."""
-    for item in world.all("StatefulSet"):
-        config = world.one("ConfigMap", pod(item)["volumes"][0]["configMap"]["name"])
-        lines = config["data"]["redis.conf"].splitlines() if config else []
-        options = dict(
-            line.split(maxsplit=1) for line in lines if line and not line.startswith("#")
-        )
-        if options.get("appendonly") != "yes" or options.get("maxmemory-policy") != "noeviction":
-            yield f"{label(item)} may forget"
-        limit = pod(item)["containers"][0]["resources"]["limits"]["memory"]
-        if _mebibytes(limit) < 2 * _mebibytes(options.get("maxmemory", "")) or not item["spec"].get(
-            "volumeClaimTemplates"
-        ):
-            yield f"{label(item)} has not the room for twice its maxmemory, or no disk"
-
-
-def _mebibytes(text: str) -> float:
-    parts = re.fullmatch(r"(\d+)(mb|gb|Mi|Gi)", text)
-    if parts is None:
-        return float("inf")
-    return float(parts[1]) * (1024 if parts[2].startswith(("g", "G")) else 1)
-
-
-def pinned(world: World) -> Iterator[str]:
-    for item in world.workloads:
-        for container in containers(item):
-            _, _, tag = container["image"].rpartition("/")[2].partition(":")
-            if tag in {"", "latest"}:
-                yield f"{label(item)}, {container['name']} has no version in {container['image']}"
-
-
 def housed(world: World) -> Iterator[str]:
     spaces = {item["metadata"]["name"] for item in world.all("Namespace")}
     for item in world.objects:
@@ -367,11 +328,16 @@ CHECKS: tuple[Check, ...] = (
     bounded,
     disrupted_gently,
     scaled,
+    quiet,
     joined,
     configured,
     connected,
     addressed,
-    patient,
-    remembered,
     housed,
+    rollouts.patient,
+    rollouts.awaited,
+    rollouts.evictable,
+    sizes.remembered,
+    sizes.sized,
+    entrances.reached,
 )

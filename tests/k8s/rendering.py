@@ -31,6 +31,7 @@ COMBINATIONS = {
     "scaling": ["monitoring", "keda", "keda-triton"],
     "watched": ["network-policies", "monitoring"],
     "sidecar-policies-keda": ["network-policies", "keda", "sidecar-triton"],
+    "registry": ["network-policies", "monitoring", "models", "registry"],
     "everything": [
         "network-policies",
         "monitoring",
@@ -42,6 +43,8 @@ COMBINATIONS = {
     ],
 }
 NAMES = (*OVERLAYS, *COMBINATIONS)
+PASSWORD = "a/b@c#d%e:f\"g'h\\i $j"
+"""A password of both Redis that would break a URL, a shell and a line of configuration."""
 _SECRETS = """
 secretGenerator:
   - name: redis
@@ -72,7 +75,7 @@ def copy(directory: Path) -> Path:
         (folder / "kustomization.yaml").write_text(text + _SECRETS)
     for folder in (target / "overlays").iterdir():
         if folder.is_dir():
-            (folder / "redis.env").write_text("password=0123456789abcdef\n")
+            (folder / "redis.env").write_text(f"password={PASSWORD}\n")
             (folder / "keys.json").write_text('{"keys": []}\n')
     return target
 
@@ -87,3 +90,11 @@ def render(folder: Path) -> Objects:
     import yaml  # a package of the extra `k8s`
 
     return [item for item in yaml.safe_load_all(done.stdout) if item]
+
+
+def namespace() -> dict[str, Any]:
+    """The namespace, which no overlay renders."""
+    import yaml
+
+    item: dict[str, Any] = yaml.safe_load((ROOT / "k8s" / "namespace.yaml").read_text())
+    return item

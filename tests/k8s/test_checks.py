@@ -6,11 +6,11 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from tests.k8s import policies, schemas
+from tests.k8s import entrances, policies, rollouts, schemas, sizes
 from tests.k8s.policies import Check
 from tests.k8s.world import NAME, World, pod
 
-Fault: TypeAlias = Callable[[World], None]
+Fault: TypeAlias = Callable[[World], object]
 
 
 def _get(world: World, kind: str, name: str) -> dict[str, Any]:
@@ -38,6 +38,11 @@ def _config(world: World) -> dict[str, str]:
 def _spec(world: World, kind: str, name: str) -> dict[str, Any]:
     spec: dict[str, Any] = _get(world, kind, name)["spec"]
     return spec
+
+
+def _store(world: World) -> dict[str, Any]:
+    container: dict[str, Any] = pod(_get(world, "StatefulSet", "redis-blobs"))["containers"][0]
+    return container
 
 
 def _trigger(world: World) -> dict[str, Any]:
@@ -101,7 +106,77 @@ FAULTS: dict[str, tuple[Check, Fault]] = {
     ),
     "no fallback": (
         policies.scaled,
-        lambda world: _spec(world, "ScaledObject", "worker").pop("fallback"),
+        lambda world: _spec(world, "ScaledObject", "triton").pop("fallback"),
+    ),
+    "a fallback that never comes": (
+        policies.scaled,
+        lambda world: _spec(world, "ScaledObject", "worker").update(
+            fallback={"failureThreshold": 3, "replicas": 2}
+        ),
+    ),
+    "nothing holds the last worker": (
+        policies.scaled,
+        lambda world: _spec(world, "ScaledObject", "worker")["triggers"].pop(),
+    ),
+    "old pods count": (
+        policies.disrupted_gently,
+        lambda world: _pod(world)["topologySpreadConstraints"][0].pop("matchLabelKeys"),
+    ),
+    "password in a URL": (
+        policies.quiet,
+        lambda world: _main(world)["env"].append(
+            {"name": "SLUICE_REDIS_URL", "value": "redis://:$(SLUICE_REDIS_PASSWORD)@redis:6379/0"}
+        ),
+    ),
+    "password in an argument": (
+        policies.quiet,
+        lambda world: _store(world)["command"].append("$(REDISCLI_AUTH)"),
+    ),
+    "short pull": (
+        rollouts.awaited,
+        lambda world: _spec(world, "Deployment", "triton").update(progressDeadlineSeconds=2400),
+    ),
+    "a node that stays": (
+        rollouts.evictable,
+        lambda world: _spec(world, "Deployment", "triton")["template"]["metadata"].pop(
+            "annotations"
+        ),
+    ),
+    "more pods than images": (
+        sizes.sized,
+        lambda world: _spec(world, "ScaledObject", "worker").update(maxReplicaCount=21),
+    ),
+    "more images than pods": (
+        sizes.sized,
+        lambda world: _config(world).update(SLUICE_QUEUE_MAX_BYTES="1400000000"),
+    ),
+    "small backlog": (
+        sizes.sized,
+        lambda world: _config(world).update(SLUICE_QUEUE_MAX_BACKLOG="1199"),
+    ),
+    "no room to rewrite": (
+        sizes.sized,
+        lambda world: _store(world)["resources"]["limits"].update(memory="4999Mi"),
+    ),
+    "no memory asked for": (
+        sizes.sized,
+        lambda world: _store(world)["resources"]["requests"].update(memory="2Gi"),
+    ),
+    "small disk": (
+        sizes.sized,
+        lambda world: _spec(world, "StatefulSet", "redis-blobs")["volumeClaimTemplates"][0]["spec"][
+            "resources"
+        ]["requests"].update(storage="9Gi"),
+    ),
+    "disk that goes": (
+        sizes.remembered,
+        lambda world: _spec(world, "StatefulSet", "redis").pop(
+            "persistentVolumeClaimRetentionPolicy"
+        ),
+    ),
+    "http behind TLS": (
+        entrances.reached,
+        lambda world: _config(world).pop("SLUICE_API_TRUSTED_PROXIES"),
     ),
     "another key": (
         policies.scaled,
@@ -187,34 +262,33 @@ FAULTS: dict[str, tuple[Check, Fault]] = {
         lambda world: _trigger(world)["metadata"].update(address="redis:6379"),
     ),
     "grace": (
-        policies.patient,
+        rollouts.patient,
         lambda world: _pod(world, "worker").update(terminationGracePeriodSeconds=130),
     ),
     "run before grace": (
-        policies.patient,
+        rollouts.patient,
         lambda world: _config(world).update(SLUICE_WORKER_MAX_RUN_S="130"),
     ),
-    "drain": (policies.patient, lambda world: _config(world).update(SLUICE_API_DRAIN_S="25")),
+    "drain": (rollouts.patient, lambda world: _config(world).update(SLUICE_API_DRAIN_S="25")),
     "webhooks": (
-        policies.patient,
+        rollouts.patient,
         lambda world: _config(world).update(SLUICE_WEBHOOKS_GRACE_S="45"),
     ),
     "no AOF": (
-        policies.remembered,
+        sizes.remembered,
         lambda world: next(item for item in world.all("ConfigMap") if "redis.conf" in item["data"])[
             "data"
         ].update({"redis.conf": "maxmemory 1mb"}),
     ),
-    "no room": (
-        policies.remembered,
-        lambda world: pod(_get(world, "StatefulSet", "redis"))["containers"][0]["resources"][
-            "limits"
-        ].update(memory="600Mi"),
+    "no disk": (
+        sizes.remembered,
+        lambda world: _spec(world, "StatefulSet", "redis").pop("volumeClaimTemplates"),
     ),
     "latest": (
-        policies.pinned,
+        rollouts.pinned,
         lambda world: _main(world).update(image="registry.example.com:5000/sluice-api"),
     ),
+    "a moving tag": (rollouts.pinned, lambda world: _main(world).update(image="redis:8-trixie")),
     "namespace": (
         policies.housed,
         lambda world: _get(world, "Service", "api")["metadata"].pop("namespace"),
@@ -235,8 +309,28 @@ def test_a_check_finds_its_planted_fault(good: World, fault: str) -> None:
     assert list(check(good)) != []
 
 
+def _ingress(world: World) -> dict[str, Any]:
+    return _get(world, "Ingress", "api")
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        lambda world: _ingress(world)["spec"].pop("ingressClassName"),
+        lambda world: _ingress(world)["spec"]["rules"][0].update(host="other.example.com"),
+        lambda world: _config(world).update(SLUICE_API_PUBLIC_URL="http://sluice.example.com"),
+        lambda world: _ingress(world)["metadata"].pop("annotations"),
+    ],
+)
+def test_a_fault_of_an_ingress_is_found(worlds: dict[str, World], plant: Fault) -> None:
+    world = copy.deepcopy(worlds["gpu"])
+    assert list(entrances.reached(world)) == []
+    plant(world)
+    assert list(entrances.reached(world)) != []
+
+
 def test_every_check_has_a_planted_fault() -> None:
-    assert {check for check, _ in FAULTS.values()} == {*policies.CHECKS, policies.pinned}
+    assert {check for check, _ in FAULTS.values()} == {*policies.CHECKS, rollouts.pinned}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Every overlay and combination of k8s/ is valid and keeps the promises."""
 
+import base64
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluice.settings import Settings
-from tests.k8s import policies, rendering, schemas
+from tests.k8s import policies, rendering, rollouts, schemas
 from tests.k8s.world import CLAIM, World, containers, environment, label, pod
 
 
@@ -33,7 +35,7 @@ def test_every_promise_of_the_manifests_is_kept(world: World) -> None:
 
 @pytest.mark.parametrize("world", rendering.OVERLAYS, indirect=True)
 def test_an_overlay_names_every_images_version(world: World) -> None:
-    assert list(policies.pinned(world)) == []
+    assert list(rollouts.pinned(world)) == []
 
 
 @pytest.mark.parametrize("world", rendering.NAMES, indirect=True)
@@ -53,14 +55,15 @@ def test_sluice_accepts_the_environment_of_every_container(
         environ.update(environment(world, pod(item)["containers"][0]))
         settings = Settings.from_env()
         address = settings.redis_address(1)
-        assert (address.host, bool(address.password)) == ("redis", True)
+        assert (address.host, address.port, address.password) == ("redis", 6379, "x")
         if item["metadata"]["name"] == "models":
             assert settings.models.repository
-            continue  # the command uses no blob
-        if item["metadata"]["name"] != "webhooks":
-            in_redis = world.one("StatefulSet", "redis-blobs") is not None
-            assert bool(settings.blobs.bucket) != in_redis
-            assert settings.blobs_address(1).host == ("redis-blobs" if in_redis else "redis")
+        elif item["metadata"]["name"] != "webhooks":  # like the command, it uses no blob
+            if world.one("StatefulSet", "redis-blobs") is None:
+                assert settings.blobs.bucket
+            else:
+                blobs = settings.blobs_address(1)
+                assert (blobs.host, blobs.password) == ("redis-blobs", "x")
 
 
 @pytest.fixture
@@ -72,6 +75,55 @@ def environ() -> Iterator[dict[str, str]]:
     yield os.environ  # type: ignore[misc]
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.mark.parametrize("world", rendering.OVERLAYS, indirect=True)
+def test_a_password_of_any_characters_arrives_as_it_is(world: World) -> None:
+    (secret,) = [item for item in world.all("Secret") if "password" in item["data"]]
+    assert base64.b64decode(secret["data"]["password"]).decode() == rendering.PASSWORD
+
+
+@pytest.mark.parametrize("name", rendering.OVERLAYS)
+def test_deleting_an_overlay_deletes_neither_the_namespace_nor_a_disk(
+    worlds: dict[str, World], name: str
+) -> None:
+    world = worlds[name]
+    assert [item["metadata"]["name"] for item in world.all("Namespace")] == ["sluice"]
+    assert world.objects[0] == rendering.namespace(), "the only one, and of no overlay"
+    assert not list(world.all(CLAIM))
+
+
+def test_one_overlay_can_follow_another(worlds: dict[str, World]) -> None:
+    """A StatefulSet refuses other disks than those it was made with."""
+    disks = {
+        json.dumps([item["spec"]["volumeClaimTemplates"] for item in world.all("StatefulSet")])
+        for world in (worlds[name] for name in rendering.OVERLAYS)
+    }
+    assert len(disks) == 1
+
+
+def test_a_private_registry_gets_its_secret_from_every_account(worlds: dict[str, World]) -> None:
+    accounts = list(worlds["registry"].all("ServiceAccount"))
+    assert len(accounts) >= 9
+    assert all(item["imagePullSecrets"] == [{"name": "registry"}] for item in accounts)
+
+
+def test_prometheus_scrapes_every_pod_of_api_and_triton(worlds: dict[str, World]) -> None:
+    yaml = pytest.importorskip("yaml", reason="yaml is not installed; `make check` installs it")
+    world = worlds["watched"]
+    (config,) = [item for item in world.all("ConfigMap") if "prometheus.yml" in item["data"]]
+    scraped = set()
+    for job in yaml.safe_load(config["data"]["prometheus.yml"])["scrape_configs"]:
+        for target in job["dns_sd_configs"]:
+            (name,) = target["names"]
+            service = world.one("Service", name)
+            assert service is not None
+            assert service["spec"]["clusterIP"] == "None", "one address would stand for all pods"
+            assert target["port"] in {port["port"] for port in service["spec"]["ports"]}
+            scraped |= {
+                item["metadata"]["name"] for item in world.behind(service["spec"]["selector"])
+            }
+    assert scraped == {"api", "triton"}
 
 
 def test_the_folder_of_manifests_holds_no_secret() -> None:

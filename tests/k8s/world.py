@@ -9,6 +9,8 @@ Object: TypeAlias = dict[str, Any]
 
 NAME = "app.kubernetes.io/name"
 CLAIM = "PersistentVolumeClaim"
+ANYONE = "anyone"
+"""The caller in `edges` where a policy lets every address in."""
 
 
 class World(NamedTuple):
@@ -102,6 +104,8 @@ def edges(policies: dict[str, Object], way: str) -> Iterator[tuple[str, str, int
     """Each caller, callee and port that policies allow between pods."""
     for name, policy in policies.items():
         for rule in policy["spec"].get(way, []):
+            if way == "ingress" and "from" not in rule:
+                yield from ((ANYONE, name, port["port"]) for port in rule["ports"])
             for peer in rule.get("to" if way == "egress" else "from", []):
                 other = peer.get("podSelector", {}).get("matchLabels", {}).get(NAME)
                 for port in rule["ports"] if other else []:

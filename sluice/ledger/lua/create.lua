@@ -5,7 +5,8 @@
 --   in turn.
 -- Output: {created_at, how many wait}; where nothing was changed, 'taken' (the id is used),
 --   'closed' (the batch takes no more), or the bound that was met: 'live', 'key' or 'bytes'.
--- Changes: the record, the queue, the sums, and the batch's counts or the index of the key.
+-- Changes: the record, the queue, the sums, the sign of recent submissions, and the batch's counts
+--   or the index of the key.
 -- @include common
 -- @include batches/is_closed
 -- @include batches/count
@@ -28,6 +29,8 @@ local created_at = exact(now)
 redis.call('HSET', record, 'status', 'starting', 'created_at', created_at, 'size', size,
   'key', key_name, 'deadline', exact(now + start_within_s), unpack(ARGV, 9))
 redis.call('ZADD', live_key, created_at, prediction_id)
+redis.call('ZADD', recent_key, created_at, 'last')
+redis.call('EXPIRE', recent_key, limits.recent_s)
 redis.call('INCRBY', bytes_key, size)
 redis.call('HINCRBY', backlogs_key, key_name, 1)
 if in_batch then

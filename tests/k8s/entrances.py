@@ -1,0 +1,36 @@
+"""Checks of the ways into the service: hosts, the URLs in answers, and bounds of proxies."""
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from sluice.settings import ApiSettings, LimitsSettings
+from tests.k8s.world import World, environment, label, pod
+
+_NGINX = "nginx.ingress.kubernetes.io"
+
+
+def reached(world: World) -> Iterator[str]:
+    api = world.one("Deployment", "api")
+    assert api is not None
+    settings = environment(world, pod(api)["containers"][0])
+    for item in world.all("Ingress"):
+        spec, notes = item["spec"], item["metadata"].get("annotations", {})
+        if not spec.get("ingressClassName"):
+            yield f"{label(item)} is for no controller"
+        url = urlsplit(settings.get("SLUICE_API_PUBLIC_URL", ""))
+        hosts = {rule["host"] for rule in spec["rules"]}
+        secured = {host for entry in spec.get("tls", []) for host in entry["hosts"]}
+        if hosts != {url.hostname} or hosts != secured or url.scheme != "https":
+            yield f"{label(item)} serves {hosts}, and answers name {url.geturl()}"
+        body = re.fullmatch(r"(\d+)m", notes.get(f"{_NGINX}/proxy-body-size", ""))
+        limits = LimitsSettings()
+        largest = max(limits.batch_max_bytes, 1.5 * limits.max_bytes)  # base64 takes half as much
+        if body is None or int(body[1]) << 20 < largest:
+            yield f"{label(item)} refuses bodies that the api takes"
+        patience_s = float(notes.get(f"{_NGINX}/proxy-read-timeout", 60))
+        if patience_s < ApiSettings().max_wait_s + 10:
+            yield f"{label(item)} gives up before the api answers"
+    for item in world.all("IngressRoute"):
+        if not settings.keys() & {"SLUICE_API_PUBLIC_URL", "SLUICE_API_TRUSTED_PROXIES"}:
+            yield f"{label(item)} may end TLS, and the URLs in answers would not know"
