@@ -303,7 +303,7 @@ def test_records_expire_after_their_end_and_not_before(redis_client: "redis.Redi
     names = [name.decode().removeprefix("{default}:") for name in redis_client.keys("*")]
     ended = [name for name in names if name.startswith("ended:")]
     assert sorted(names) == sorted(
-        ["gone:a", "prediction:a", "index:default", "expiring", *ended]
+        ["gone:a", "prediction:a", "recent", "index:default", "expiring", *ended]
     ), "no other Redis key is left"
     assert all(redis_client.ttl(f"{{default}}:{name}") > 0 for name in names)
     assert 4 < redis_client.ttl("{default}:gone:a") <= 64
