@@ -4,6 +4,7 @@ import typer
 
 from sluice.cli import dead, keys, models, predictions, webhooks
 from sluice.cli.demo import demo
+from sluice.cli.doctor import doctor
 from sluice.cli.load import load
 from sluice.cli.setup import setup
 from sluice.cli.submit import submit
@@ -23,6 +24,7 @@ app.command()(predictions.cancel)
 app.command("list")(predictions.list_)
 app.command()(predictions.queue)
 app.command()(predictions.watch)
+app.command()(doctor)
 app.command()(load)
 app.command()(setup)
 app.add_typer(dead.app, name="dead")
