@@ -11,14 +11,14 @@ from sluice.blobs.store import Blobs
 from sluice.errors import SluiceError, Unavailable
 from sluice.intake.doorbell import Doorbell
 from sluice.ledger.predictions import Ledger
+from sluice.ledger.presence import Presence, RedisPresence
 from sluice.settings import QueueSettings, Settings
 from sluice.stores import Stores, watch_redis
 from sluice.telemetry import configure_logging
 from worker.keeper import AFTER_OUTAGE_S, sweep_round
+from worker.presence import LOOK_S, PresenceWatch
 
 log = logging.getLogger(__name__)
-
-_BEAT_S = 1.0
 
 
 def main() -> None:
@@ -36,6 +36,7 @@ def main() -> None:
         stores.blobs,
         stores.doorbell,
         settings.queue,
+        RedisPresence(stores.redis, settings.queue),
         Path(alive_file) if alive_file else None,
     )
 
@@ -45,6 +46,7 @@ def run_forever(
     blobs: Blobs,
     doorbell: Doorbell,
     settings: QueueSettings,
+    presence: Presence,
     alive_file: Path | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> NoReturn:
@@ -53,6 +55,11 @@ def run_forever(
     The interval varies a little, so that keepers started together spread their rounds.
     `alive_file` is touched every second, unless a round hangs.
     """
+
+    def sweep() -> None:
+        sweep_round(ledger, blobs, doorbell, settings.dead_retention_s)
+
+    watch = PresenceWatch(presence, sweep)
     next_at = time.monotonic()
     while True:
         if alive_file:
@@ -60,7 +67,7 @@ def run_forever(
         if time.monotonic() >= next_at:
             pause_s = settings.sweep_interval_s
             try:
-                sweep_round(ledger, blobs, doorbell, settings.dead_retention_s)
+                sweep()
             except Unavailable as error:
                 pause_s = min(AFTER_OUTAGE_S, pause_s)
                 log.warning("the keeper skips a round: %s", error)
@@ -69,4 +76,5 @@ def run_forever(
             except Exception:
                 log.exception("unexpected error in the keeper's round; the next round follows")
             next_at = time.monotonic() + pause_s * random.uniform(0.8, 1.0)
-        sleep(min(_BEAT_S, settings.sweep_interval_s))
+        watch.look()
+        sleep(min(LOOK_S, settings.sweep_interval_s))

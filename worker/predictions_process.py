@@ -1,6 +1,7 @@
 """The worker process, `python -m worker`: builds every part, and closes it at the end."""
 
 import os
+import secrets
 import socket
 import threading
 import time
@@ -11,17 +12,19 @@ from celery import signals
 
 from sluice.blobs.store import Blobs
 from sluice.ledger.predictions import Ledger
+from sluice.ledger.presence import RedisPresence
 from sluice.outbound.fetch import Fetcher
 from sluice.outbound.guard import Guard
-from sluice.settings import Settings, TritonSettings
+from sluice.settings import QueueSettings, Settings, TritonSettings
 from sluice.stores import Stores, watch_redis
 from sluice.telemetry import configure_logging
 from sluice.vision.triton.client import Triton
 from worker import tasks
 from worker.consumer import DoorbellConsumer
-from worker.keeper import Keeper
+from worker.keeper import Keeper, sweep_round
 from worker.memory import MemoryBudget
 from worker.pipeline import Pipeline
+from worker.presence import PresenceWatch
 from worker.runner import Runner
 from worker.watchdog import LeaseWatchdog
 
@@ -43,6 +46,7 @@ def main() -> None:
     watchdog = _watchdog(stores.ledger, settings)
     runner = _runner(stores, _pipeline(stores.blobs, triton, settings), watchdog, settings)
     keeper = _keeper(stores, runner, watchdog, settings)
+    presence = _presence(stores, runner, settings.queue)
     ready_file = _path(settings.worker.ready_file)
     tasks.register(stores.celery, runner)
     stores.celery.conf.worker_consumer = DoorbellConsumer
@@ -50,11 +54,13 @@ def main() -> None:
     watch_redis(stores, settings)
     watchdog.start()
     keeper.start()
+    presence.start()
     try:
         stores.celery.worker_main(_celery_arguments(settings.worker.concurrency))
     finally:
         if ready_file:
             ready_file.unlink(missing_ok=True)
+        presence.stop()
         keeper.stop()
         watchdog.stop()
         triton.close()
@@ -108,7 +114,8 @@ def _runner(
         pipeline,
         watchdog,
         settings.queue,
-        worker=f"{socket.gethostname()}/{os.getpid()}",
+        # A restarted container has the same host and process id. The rest tells them apart.
+        worker=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
     )
 
 
@@ -123,6 +130,13 @@ def _keeper(stores: Stores, runner: Runner, watchdog: LeaseWatchdog, settings: S
         dead_retention_s=settings.queue.dead_retention_s,
         stuck_after_s=settings.worker.stuck_after_s,
     )
+
+
+def _presence(stores: Stores, runner: Runner, settings: QueueSettings) -> PresenceWatch:
+    def sweep() -> None:
+        sweep_round(stores.ledger, stores.blobs, stores.doorbell, settings.dead_retention_s)
+
+    return PresenceWatch(RedisPresence(stores.redis, settings, runner.worker), sweep)
 
 
 def _path(value: str | None) -> Path | None:

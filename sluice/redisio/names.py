@@ -41,12 +41,14 @@ class Channel(Key):
 class KeyFor:
     """A family of keys: each `<part>` of the pattern is an argument, in Python and in Lua."""
 
+    _suffix = "key"
+
     def __init__(self, pattern: str) -> None:
         self._parts = re.findall(r"<(\w+)>", pattern)
         self._template = "%s:" + re.sub(r"<\w+>", "%s", pattern)
 
     def __set_name__(self, owner: type, attribute: str) -> None:
-        self._lua_name = f"{attribute}_key"
+        self._lua_name = f"{attribute}_{self._suffix}"
 
     def __get__(self, names: "Names", owner: type | None = None) -> Callable[..., str]:
         return lambda *parts: self._template % (names.tag, *parts)
@@ -56,6 +58,12 @@ class KeyFor:
         name = self._template % ("tag .. '", *(f"' .. {part} .. '" for part in self._parts))
         name = name.removesuffix(" .. '")
         return f"local function {self._lua_name}({', '.join(self._parts)}) return {name} end"
+
+
+class ChannelFor(KeyFor):
+    """A family of channels. Lua has its name as `attribute_channel(…)`."""
+
+    _suffix = "channel"
 
 
 class Names:
@@ -125,6 +133,15 @@ class Names:
 
     workers = Key("workers")
     """Sorted set: worker processes, scored by the time until which each counts as alive."""
+
+    present = KeyFor("present:<run>")
+    """Sorted set: workers that have subscribed in this run of Redis, scored by their last sign.
+
+    Expires. See `presence.lua`.
+    """
+
+    worker = ChannelFor("worker:<name>")
+    """Channel: silent; a worker's subscription to it shows that the process lives."""
 
     events = Channel("events")
     """Channel: `<id> <status>` at each change of a prediction, and at the end of a batch."""

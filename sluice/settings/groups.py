@@ -46,6 +46,14 @@ class QueueSettings(Group):
         gt=0,
         description="Seconds of silence after which a worker loses the prediction it runs.",
     )
+    gone_after_s: float = Field(
+        4.0,
+        gt=0,
+        description=(
+            "Seconds of silence after which a worker without a connection to Redis counts as gone. "
+            "The worker's predictions are then queued again, before their leases lapse."
+        ),
+    )
     max_shared_lapses: int = Field(
         2, ge=1, description="Lapsed leases after which a prediction runs alone in its process."
     )

@@ -18,6 +18,7 @@ from sluice.delivery import AttemptOutcome, AttemptResult, DeliveryAttempt
 from sluice.ledger.batches import RedisBatches
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.ledger.predictions import RedisLedger
+from sluice.ledger.presence import RedisPresence
 from sluice.prediction import Submission
 from sluice.redisio import rights
 from sluice.redisio.scripts import Script
@@ -78,6 +79,7 @@ def _live(client: "redis.Redis") -> None:
     ledger = RedisLedger(client, QueueSettings())
     batches = RedisBatches(client, QueueSettings())
     ledger.heartbeat("w", 60)
+    _leave(client, "w")
     for name in ("a", "b", "c", "d"):
         ledger.create(name, Submission(model="codes", webhook=HOOK), size=1)
     for end in ("succeeded", "queued again", "lapsed"):
@@ -107,6 +109,16 @@ def _live(client: "redis.Redis") -> None:
     secrets.for_key("default")
     secrets.rotate("default")
     secrets.retire("default")
+
+
+def _leave(client: "redis.Redis", worker: str) -> None:
+    """Let a worker subscribe, die, and be found gone."""
+    settings = QueueSettings(gone_after_s=0.001)
+    presence = RedisPresence(client, settings, worker)
+    presence.look()
+    presence.close()
+    time.sleep(0.01)
+    assert RedisPresence(client, settings).look().gone == (worker,)
 
 
 def _deliver(deliveries: RedisDeliveries) -> None:

@@ -281,6 +281,15 @@ class MemoryLedger:
     def heartbeat(self, worker: str, counts_s: float) -> None:
         self._workers[worker] = self._clock() + counts_s
 
+    def end_leases(self, worker: str) -> int:
+        """Let every lease of this worker lapse now, and return how many there were."""
+        with self._lock:
+            rows = [row for row in self._rows.values() if row.lapses_at is not None]
+            ended = [row for row in rows if str(row.owner).rpartition("/")[0] == worker]
+            for row in ended:
+                row.lapses_at = self._clock()
+            return len(ended)
+
     def load(self) -> QueueLoad:
         with self._lock:
             now, live = self._clock(), self._live()

@@ -1,4 +1,7 @@
-"""Outages of Redis under load, with a Redis that the tests kill, stop and start by themselves."""
+"""Outages of Redis, and dead and paused workers: whose predictions run again, and how soon.
+
+The lease has its default length. Every wait for a remedy other than the lease ends before it.
+"""
 
 import os
 import signal
@@ -16,10 +19,10 @@ from pydantic import SecretStr
 
 from sluice.local.servers.redis import find_server
 from sluice.local.stack import Stack, StackConfig
-from sluice.prediction import Submission
+from sluice.prediction import Status, Submission
 from sluice.settings import RedisSettings, Settings
 from sluice.stores import Stores
-from tests.support.servers import free_port
+from tests.support.servers import free_port, stopped
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -29,6 +32,7 @@ IMAGE = cv2.imencode(".jpg", np.random.default_rng(3).integers(0, 256, (240, 320
 ].tobytes()
 AWAY_S = 5.0
 LIVE = "{default}:live"
+BEFORE_THE_LEASE_S = 25
 
 
 class OwnRedis:
@@ -82,27 +86,87 @@ def workers(own_redis: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> It
         state=tmp_path_factory.mktemp("state"),
         port=0,
         workers=2,
-        env={"SLUICE_REDIS_URL": own_redis.url, "SLUICE_BLOBS_URL": own_redis.url},
+        env={
+            "SLUICE_REDIS_URL": own_redis.url,
+            "SLUICE_BLOBS_URL": own_redis.url,
+            "SLUICE_TRITON_TIMEOUT_S": "60",  # a paused worker must not run into it
+        },
         parts=frozenset({"triton", "worker"}),
     )
     with Stack(config) as stack:
         yield stack
 
 
+@pytest.fixture
+def stores(own_redis: OwnRedis) -> Iterator[Stores]:
+    settings = Settings(redis=RedisSettings(url=SecretStr(own_redis.url)))
+    stores = Stores.open(settings, timeout_s=10)
+    yield stores
+    stores.close()
+
+
+def _submit(stores: Stores, count: int) -> list[str]:
+    return [stores.intake.accept_new(IMAGE, Submission(model="codes")).id for _ in range(count)]
+
+
+def _until_all_succeeded(own_redis: OwnRedis, stores: Stores, names: list[str]) -> None:
+    until(lambda: own_redis.client.zcard(LIVE) == 0, BEFORE_THE_LEASE_S)
+    assert {stores.ledger.get(name).status for name in names} == {Status.SUCCEEDED}
+
+
+def _running(own_redis: OwnRedis, pid: int) -> list[str]:
+    """The predictions that run in this process."""
+    names = [name.decode() for name in own_redis.client.zrange("{default}:leases", 0, -1)]
+    return [name for name in names if f"/{pid}/" in _field(own_redis, name, "owner")]
+
+
+def _field(own_redis: OwnRedis, name: str, field: str) -> str:
+    return (own_redis.client.hget(f"{{default}}:prediction:{name}", field) or b"").decode()
+
+
 @pytest.mark.parametrize("end", ["killed", "stopped"])
 def test_work_resumes_after_an_outage_of_redis_and_no_process_is_replaced(
-    own_redis: OwnRedis, workers: Stack, end: str
+    own_redis: OwnRedis, workers: Stack, stores: Stores, end: str
 ) -> None:
-    """The bound is less than a lease: predictions that ran at the outage do not wait for theirs."""
-    stores = Stores.open(Settings(redis=RedisSettings(url=SecretStr(own_redis.url))), timeout_s=10)
+    """Predictions that ran at the outage do not wait for their leases, and none has lapsed."""
     before = workers.pids
-    for _ in range(400):
-        stores.intake.accept_new(IMAGE, Submission(model="codes"))
+    names = _submit(stores, 400)
     until(lambda: own_redis.client.zcard(LIVE) < 360)
     own_redis.away(end)
-    until(lambda: own_redis.client.zcard(LIVE) == 0, 25)
+    _until_all_succeeded(own_redis, stores, names)
     assert workers.pids == before
-    stores.close()
+    assert [name for name in names if _field(own_redis, name, "lapses")] == []
+
+
+def test_a_killed_workers_predictions_run_again_before_their_leases_lapse(
+    own_redis: OwnRedis, workers: Stack, stores: Stores
+) -> None:
+    pid = workers.pids["worker-1"]
+    with stopped(workers.pids["triton"]):
+        names = _submit(stores, 8)
+        until(lambda: own_redis.client.zcard("{default}:leases") == 8)
+        lost = _running(own_redis, pid)
+        assert lost
+        os.kill(pid, signal.SIGKILL)
+    _until_all_succeeded(own_redis, stores, names)
+    repeated = [name for name in names if stores.ledger.get(name).attempts > 1]
+    assert sorted(repeated) == sorted(lost), "and no other prediction"
+    assert {_field(own_redis, name, "lapses") for name in lost} == {"1"}
+    until(lambda: workers.pids.get("worker-1") not in (None, pid))
+
+
+def test_a_paused_workers_predictions_are_neither_lost_nor_repeated(
+    own_redis: OwnRedis, workers: Stack, stores: Stores
+) -> None:
+    paused = workers.pids["worker-2"]
+    with stopped(workers.pids["triton"]):
+        names = _submit(stores, 8)
+        until(lambda: own_redis.client.zcard("{default}:leases") == 8)
+        assert _running(own_redis, paused)
+        with stopped(paused):
+            time.sleep(10)
+    _until_all_succeeded(own_redis, stores, names)
+    assert {stores.ledger.get(name).attempts for name in names} == {1}
 
 
 def test_a_worker_that_celery_ends_says_so_by_its_status(

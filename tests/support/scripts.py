@@ -4,11 +4,19 @@ from types import ModuleType
 
 from sluice.access import ratelimit
 from sluice.blobs import files
-from sluice.ledger import batches, deliveries, predictions
+from sluice.ledger import batches, deliveries, predictions, presence
 from sluice.redisio.scripts import Script
 from sluice.webhooks import secrets
 
-MODULES: tuple[ModuleType, ...] = (predictions, batches, deliveries, files, ratelimit, secrets)
+MODULES: tuple[ModuleType, ...] = (
+    predictions,
+    presence,
+    batches,
+    deliveries,
+    files,
+    ratelimit,
+    secrets,
+)
 SCRIPTS = [
     value for module in MODULES for value in vars(module).values() if isinstance(value, Script)
 ]

@@ -20,6 +20,7 @@ from sluice.settings import QueueSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
+from tests.fakes.presence import Attendance, MemoryPresence
 from tests.support.servers import free_port
 from tests.support.waiting import until
 from worker.keeper import sweep_round
@@ -49,7 +50,13 @@ def test_the_process_goes_on_after_a_failed_round(tmp_path: Path) -> None:
     ledger.create("a", Submission(model="codes"))
     with pytest.raises(_EndOfTest):
         run_forever(
-            ledger, MemoryBlobs(), doorbell, QueueSettings(sweep_interval_s=0.01), alive, _rounds(4)
+            ledger,
+            MemoryBlobs(),
+            doorbell,
+            QueueSettings(sweep_interval_s=0.01),
+            MemoryPresence(Attendance(ledger)),
+            alive,
+            _rounds(4),
         )
     assert doorbell.rings == 1
     assert alive.exists()
@@ -71,7 +78,12 @@ def test_the_process_rings_while_the_blob_store_is_unavailable() -> None:
     now[0] += 2
     with pytest.raises(_EndOfTest):
         run_forever(
-            ledger, Away(), doorbell, QueueSettings(sweep_interval_s=0.01), sleep=_rounds(1)
+            ledger,
+            Away(),
+            doorbell,
+            QueueSettings(sweep_interval_s=0.01),
+            MemoryPresence(Attendance(ledger)),
+            sleep=_rounds(1),
         )
     assert ledger.get("late").status is Status.ABORTED
     assert doorbell.rings == 1
