@@ -115,6 +115,11 @@ def probed(world: World) -> Iterator[str]:
             for probe in ("startupProbe", "livenessProbe"):
                 if probe not in container:
                     yield f"{label(item)}, {container['name']} has no {probe}"
+            by_file = "exec" in container.get("readinessProbe", {})
+            # The volume of a restarted container has the dead process's file for a moment.
+            late = container.get("startupProbe", {}).get("initialDelaySeconds", 0) >= 1
+            if by_file and item["kind"] == "Deployment" and not late:
+                yield f"{label(item)}, {container['name']} may be ready by a dead one's file"
             if item in served and container.get("ports") and "readinessProbe" not in container:
                 yield f"{label(item)}, {container['name']} has no readinessProbe"
 

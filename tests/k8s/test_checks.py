@@ -81,6 +81,10 @@ FAULTS: dict[str, tuple[Check, Fault]] = {
     "service links": (policies.tokenless, lambda world: _pod(world).pop("enableServiceLinks")),
     "liveness": (policies.probed, lambda world: _main(world, "worker").pop("livenessProbe")),
     "readiness": (policies.probed, lambda world: _main(world, "triton").pop("readinessProbe")),
+    "a dead one's file": (
+        policies.probed,
+        lambda world: _main(world, "worker")["startupProbe"].pop("initialDelaySeconds"),
+    ),
     "memory": (policies.bounded, lambda world: _main(world)["resources"].pop("limits")),
     "unbounded volume": (
         policies.bounded,

@@ -13,6 +13,7 @@ import pytest
 from sluice.settings import Settings
 from tests.k8s import policies, rendering, rollouts, schemas
 from tests.k8s.world import CLAIM, World, containers, environment, label, pod
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -128,11 +129,21 @@ def test_prometheus_scrapes_every_pod_of_api_and_triton(worlds: dict[str, World]
 
 def test_the_folder_of_manifests_holds_no_secret() -> None:
     ignored = {"redis.env", "keys.json"}
-    assert "k8s/overlays/*/redis.env" in (rendering.ROOT / ".gitignore").read_text()
-    for path in Path(rendering.ROOT / "k8s").rglob("*"):
+    assert "k8s/overlays/*/redis.env" in (ROOT / ".gitignore").read_text()
+    for path in Path(ROOT / "k8s").rglob("*"):
         assert path.suffix not in {".key", ".pem"}, path
         if path.name not in ignored and path.is_file():
             assert "kind: Secret" not in path.read_text().splitlines(), path
+
+
+def test_every_path_of_the_readme_is_there_and_no_watch_names_two_objects() -> None:
+    text = (ROOT / "k8s" / "README.md").read_text()
+    paths = set(re.findall(r"(?<![\w/])k8s/[\w./-]*\w", text))
+    assert len(paths) > 10
+    made = {"redis.env", "keys.json"}
+    assert [one for one in paths if not (ROOT / one).exists() and Path(one).name not in made] == []
+    # kubectl watches all objects of a kind, or one of them.
+    assert re.findall(r"get \S+ \S+ \S+ --watch", text) == []
 
 
 def test_the_pod_that_restores_a_backup_is_secure() -> None:
@@ -141,7 +152,7 @@ def test_the_pod_that_restores_a_backup_is_secure() -> None:
         "kubernetes_validate",
         reason="kubernetes_validate is not installed; `make check` installs it",
     )
-    item = yaml.safe_load((rendering.ROOT / "k8s" / "restore.yaml").read_text())
+    item = yaml.safe_load((ROOT / "k8s" / "restore.yaml").read_text())
     assert schemas.problems(item) == []
     deployment = {
         "kind": "Deployment",
