@@ -105,6 +105,11 @@ def step_name(name: str, version: str | int, step: str) -> str:
     return f"{name}.{version}.{step}"
 
 
+def model_of_step(name: str) -> str:
+    """Return the name of the ensemble that the step `name` belongs to."""
+    return name.rsplit(".", 2)[0]
+
+
 def is_step(name: str) -> bool:
     """Return True for the name of an ensemble's step. Steps are no models for clients."""
     return _STEP.fullmatch(name) is not None

@@ -3,16 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from sluice.models import Task
-from sluice.prediction import OutputFormat
 from worker import labels
 from worker.palette import COLOURS, WHITE, Colour, colour_of
+
+if TYPE_CHECKING:  # Triton's Python, which draws too, has no pydantic
+    from sluice.prediction import OutputFormat
 
 Pixels = npt.NDArray[np.uint8]
 Outline = npt.NDArray[np.int32]
@@ -48,7 +50,7 @@ class _Encoding:
     """Larger drawings would take seconds, or more memory than a worker should need."""
 
 
-_ENCODINGS: Mapping[OutputFormat, _Encoding] = {
+_ENCODINGS: "Mapping[OutputFormat, _Encoding]" = {
     "jpg": _Encoding(".jpg", (cv2.IMWRITE_JPEG_QUALITY, 90), 65_500, 50_000_000),
     "png": _Encoding(".png", (cv2.IMWRITE_PNG_COMPRESSION, 1), 65_500, 16_000_000),
     "webp": _Encoding(".webp", (cv2.IMWRITE_WEBP_QUALITY, 90), 16_383, 16_000_000),
@@ -69,7 +71,7 @@ class _Shape:
 
 
 def annotate(
-    image: Pixels, output: Mapping[str, Any], task: Task, output_format: OutputFormat = "jpg"
+    image: Pixels, output: Mapping[str, Any], task: Task, output_format: "OutputFormat" = "jpg"
 ) -> bytes:
     """Return a file of `image` with each detection's outline, class and score drawn on it.
 

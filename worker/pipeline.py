@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from sluice.blobs.store import Blobs, annotated_key, input_key
 from sluice.errors import ImageExpired
-from sluice.models import Model, Task
+from sluice.models import Model, Recipe, Task
 from sluice.prediction import Parameters, Prediction
 from sluice.vision import heads
 from sluice.vision.canvas import fill
+from sluice.vision.ensemble import Answer
 from sluice.vision.triton.errors import ModelReplaced
-from sluice.vision.triton.slots import Slot
+from sluice.vision.triton.slots import Server, Slot
+from worker import in_triton
 from worker.annotate import annotate
 from worker.decode import decode
 from worker.memory import MemoryBudget
@@ -26,7 +28,7 @@ from worker.output import describe
 _MAX_REPLACEMENTS = 5
 
 
-class Engine(Protocol):
+class Engine(Server, Protocol):
     """The part of `sluice.vision.triton.client.Triton` that the pipeline needs."""
 
     def model(self, name: str) -> Model:
@@ -84,14 +86,35 @@ class Pipeline:
         with stages("predict"):
             with stages("fetch"):
                 data = self._image(prediction)
+            if answer := self._run_in_triton(prediction, data, stages):
+                stages.seconds |= answer.seconds
+                if prediction.parameters.visualize:
+                    self._keep_drawing(prediction, answer.drawing)
+                return answer.output
             with stages("decode"):
                 image = decode(data, self.max_pixels, self.memory)
             output, task = self._run_model(prediction, image, stages)
             if prediction.parameters.visualize:
                 with stages("annotate"):
                     drawing = annotate(image, output, task, prediction.parameters.output_format)
-                    self.blobs.put(annotated_key(prediction.id), drawing, self.annotated_ttl_s)
+                    self._keep_drawing(prediction, drawing)
         return output
+
+    def _run_in_triton(self, prediction: Prediction, data: bytes, stages: Stages) -> Answer | None:
+        """Return the answer of one version of an ensemble, or None if the model is none."""
+        for _ in range(_MAX_REPLACEMENTS):
+            model = self.engine.model(prediction.model)
+            if model.recipe is not Recipe.ENSEMBLE:
+                return None
+            try:
+                with stages("triton"):
+                    return in_triton.run(self.engine, model, prediction, data, self.max_pixels)
+            except ModelReplaced:
+                continue
+        raise ModelReplaced(f"model {prediction.model!r} is being replaced again and again")
+
+    def _keep_drawing(self, prediction: Prediction, drawing: bytes) -> None:
+        self.blobs.put(annotated_key(prediction.id), drawing, self.annotated_ttl_s)
 
     def _run_model(
         self, prediction: Prediction, image: npt.NDArray[np.uint8], stages: Stages

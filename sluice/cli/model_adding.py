@@ -16,7 +16,7 @@ from rich.markup import escape
 from sluice.cli.model_table import layout_as_it_came
 from sluice.cli.model_tools import ModelTools
 from sluice.errors import NotFound, RepositoryError, SluiceError
-from sluice.models import Anchors, ChannelOrder, Layout, Placement, Task
+from sluice.models import Anchors, ChannelOrder, Layout, Placement, Recipe, Task
 from sluice.repository import build, metadata, naming
 from sluice.repository.build import Built, Options
 from sluice.repository.config import Engine, Precision
@@ -45,6 +45,8 @@ def options(
     engine: str,
     tensorrt: bool,
     max_batch: int,
+    ensemble: bool,
+    processes: int,
 ) -> Options:
     """The options of a file from their texts. Raises RepositoryError, UnsupportedModel."""
     side = _pair(imgsz, "--imgsz", "such as 640, or 480,640 for height and width")
@@ -66,6 +68,8 @@ def options(
         calibrate=calibrate,
         tensorrt=tensorrt,
         max_batch=max_batch,
+        ensemble=ensemble,
+        processes=processes,
     )
     found.check()
     return found
@@ -132,9 +136,10 @@ class Adding:
             built = self._build(path, Path(folder), source)
             new = Version(
                 name=request.name,
-                files=built.files,
+                files=built.own_files(),
                 source=source,
                 render=lambda number: built.render(request.name, number),
+                steps=lambda number: built.steps(request.name, number),
             )
             with self._console.status(f"{request.name}: loading …"):
                 change = repository.add(new, keep=keep, number=version)
@@ -150,6 +155,7 @@ class Adding:
                 "name": request.name,
                 "version": number,
                 "folded": built.folded,
+                "recipe": built.recipe,
                 "config": built.render(request.name, number),
             }
             if self._as_json:
@@ -197,7 +203,7 @@ class Adding:
         seconds = round(time.monotonic() - started, 3)
         if self._as_json:
             facts: dict[str, Any] = _facts(built.description) if built else {}
-            facts |= {"folded": built.folded} if built else {}
+            facts |= {"folded": built.folded, "recipe": built.recipe} if built else {}
             facts |= {
                 "name": change.name,
                 "version": change.version,
@@ -248,7 +254,8 @@ def _sentence(built: Built) -> str:
     parts = [description.task, f"{len(description.names)} classes", f"{width} x {height}"]
     if layout := layout_as_it_came(description):
         parts.append(layout)
-    return ", ".join([*parts, "folded" if built.folded else "as it came"])
+    parts.append("folded" if built.folded else "as it came")
+    return ", ".join([*parts, *(["ensemble"] if built.recipe is Recipe.ENSEMBLE else [])])
 
 
 def _facts(description: Description) -> dict[str, Any]:

@@ -101,6 +101,14 @@ Tensorrt = Annotated[
     bool, typer.Option("--tensorrt", help="On a GPU: TensorRT in fp16. Never run by us.")
 ]
 MaxBatch = Annotated[int, typer.Option(min=1, help="The most images of one run.")]
+Ensemble = Annotated[
+    bool,
+    typer.Option("--ensemble", help="Decode, prepare, read and draw in Triton, not in workers."),
+]
+Processes = Annotated[
+    int,
+    typer.Option(min=1, help="With --ensemble: the processes of its first and of its last step."),
+]
 
 
 @app.command()
@@ -129,6 +137,8 @@ def add(
     engine: EngineName = "openvino",
     tensorrt: Tensorrt = False,
     max_batch: MaxBatch = 8,
+    ensemble: Ensemble = False,
+    processes: Processes = 2,
     keep: Annotated[int, typer.Option(min=0, help="The old versions to keep.")] = 2,
     repository: Repository = None,
     state: State = None,
@@ -145,7 +155,7 @@ def add(
             names=names, task=task, imgsz=imgsz, layout=layout, kpt_shape=kpt_shape,
             letterbox=letterbox, channel_order=channel_order, pixel_max=pixel_max, anchors=anchors,
             fold=not no_fold, precision=precision, calibrate=calibrate, engine=engine,
-            tensorrt=tensorrt, max_batch=max_batch,
+            tensorrt=tensorrt, max_batch=max_batch, ensemble=ensemble, processes=processes,
         )  # fmt: skip
         adding = Adding(tools, asked, as_json=as_json)
         for request in Request.each(sources, name, sha256):
@@ -173,6 +183,8 @@ def check(
     engine: EngineName = "openvino",
     tensorrt: Tensorrt = False,
     max_batch: MaxBatch = 8,
+    ensemble: Ensemble = False,
+    processes: Processes = 2,
     repository: Repository = None,
     state: State = None,
     as_json: Json = False,
@@ -185,7 +197,7 @@ def check(
             names=names, task=task, imgsz=imgsz, layout=layout, kpt_shape=kpt_shape,
             letterbox=letterbox, channel_order=channel_order, pixel_max=pixel_max, anchors=anchors,
             fold=not no_fold, precision=precision, calibrate=calibrate, engine=engine,
-            tensorrt=tensorrt, max_batch=max_batch,
+            tensorrt=tensorrt, max_batch=max_batch, ensemble=ensemble, processes=processes,
         )  # fmt: skip
         adding = Adding(tools, asked, as_json=as_json)
         for request in Request.each(sources, name, sha256):

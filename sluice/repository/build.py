@@ -13,10 +13,12 @@ from pathlib import Path
 import onnx
 
 from sluice.errors import UnsupportedModel
-from sluice.repository import batch, config, metadata, onnx_file, prove
+from sluice.models import Recipe
+from sluice.repository import batch, config, ensemble, metadata, onnx_file, prove
 from sluice.repository import fold as folding
 from sluice.repository.config import BuildOptions, Engine, Precision
 from sluice.repository.description import Description, Overrides, describe
+from sluice.repository.ensemble import DEFAULT_PROCESSES, Step
 from sluice.repository.onnx_file import OnnxFile
 
 SERVED = "model.onnx"
@@ -37,6 +39,10 @@ class Options:
     """A folder of images, for int8."""
     tensorrt: bool = False
     max_batch: int = 8
+    ensemble: bool = False
+    """Preparation and reading of the outputs run inside Triton too."""
+    processes: int = DEFAULT_PROCESSES
+    """Of the first step of an ensemble, and of its last step."""
 
     def check(self) -> None:
         """Raises UnsupportedModel where the options contradict each other."""
@@ -56,6 +62,8 @@ class Options:
     def text(self) -> str:
         """The same text for the same options."""
         values = asdict(self) | {"calibrate": str(self.calibrate or "")}
+        if not self.ensemble:  # a model that was added before there were ensembles is the same
+            del values["ensemble"], values["processes"]
         return json.dumps(values, sort_keys=True)
 
 
@@ -68,10 +76,33 @@ class Built:
     """The files of the version's folder, by their names."""
     options: BuildOptions
     folded: bool
+    programs: Mapping[str, Path] = field(default_factory=dict)
+    """For an ensemble, the programs of its steps in Python."""
+    processes: int = DEFAULT_PROCESSES
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.ENSEMBLE if self.programs else Recipe.WORKER
 
     def render(self, name: str, version: int) -> str:
         """The `config.pbtxt` that makes it live as `version` of the model `name`."""
-        return config.render(name, version, self.description, self.options)
+        render = ensemble.render if self.programs else config.render
+        return render(name, version, self.description, self.options)
+
+    def own_files(self) -> Mapping[str, Path]:
+        """The files of the version's folder, without those of an ensemble's steps."""
+        if not self.programs:
+            return self.files
+        return {name: path for name, path in self.files.items() if name == SOURCE}
+
+    def steps(self, name: str, version: int) -> list[Step]:
+        """The steps of an ensemble; none for another recipe."""
+        if not self.programs:
+            return []
+        files = {name: path for name, path in self.files.items() if name != SOURCE}
+        return ensemble.steps(
+            name, version, self.description, self.options, files, self.programs, self.processes
+        )
 
 
 def source_of(path: Path, options: Options) -> str:
@@ -118,7 +149,8 @@ def build(path: Path, options: Options, folder: Path, source: str | None = None)
         max_batch=options.max_batch,
         source=source or source_of(path, options),
     )
-    return Built(description, files, build_options, folded)
+    programs = ensemble.programs(folder) if options.ensemble else {}
+    return Built(description, files, build_options, folded, programs, options.processes)
 
 
 def _is_quantized(file: OnnxFile) -> bool:

@@ -19,7 +19,7 @@ from sluice.models import Model
 from sluice.repository.description import Description
 from sluice.repository.onnx_file import GraphTensor
 
-_HEAD = "# Written by `sluice models`, which replaces this file. Changes by hand are lost.\n"
+HEAD = "# Written by `sluice models`, which replaces this file. Changes by hand are lost.\n"
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -74,8 +74,8 @@ def render(name: str, version: int, description: Description, options: BuildOpti
     batched = description.batch == -1
     return "".join(
         [
-            _HEAD,
-            f"name: {_quoted(name)}\n",
+            HEAD,
+            f"name: {quoted(name)}\n",
             'backend: "onnxruntime"\n',
             f"max_batch_size: {options.max_batch if batched else 0}\n",
             _tensors("input", [description.input], batched),
@@ -85,14 +85,14 @@ def render(name: str, version: int, description: Description, options: BuildOpti
             "dynamic_batching { max_queue_delay_microseconds: 0 }\n" if batched else "",
             "instance_group [ { count: 1 } ]\n",
             _accelerators(options),
-            *(_parameter(*item) for item in _parameters(version, description, options)),
+            *(parameter(*item) for item in parameters(version, description, options)),
         ]
     )
 
 
 def retired(text: str) -> str:
     """The same configuration for a model that is being removed: the api takes no submissions."""
-    return text.rstrip("\n") + "\n" + _parameter("sluice.retired", "true")
+    return text.rstrip("\n") + "\n" + parameter("sluice.retired", "true")
 
 
 def pinned(text: str, version: int) -> str:
@@ -100,13 +100,13 @@ def pinned(text: str, version: int) -> str:
     return (
         text.rstrip("\n")
         + f"\nversion_policy {{ specific {{ versions: [ {version} ] }} }}\n"
-        + _parameter("sluice.version", str(version))
+        + parameter("sluice.version", str(version))
     )
 
 
 def parse(name: str, text: str) -> SavedConfig:
     """Read a `config.pbtxt`. Raises UnsupportedModel for a text that Triton can't read either."""
-    config = _parsed(text)
+    config = parsed(text)
     config.setdefault("name", name)
     parameters = {
         key: str(value.get("string_value", ""))
@@ -127,7 +127,8 @@ def parse(name: str, text: str) -> SavedConfig:
     )
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, Any]:
+    """Return the configuration as JSON has it. Raises UnsupportedModel."""
     # Imported here: gRPC comes with it, which takes a third of a second.
     from tritonclient.grpc import model_config_pb2  # noqa: PLC0415
 
@@ -139,9 +140,10 @@ def _parsed(text: str) -> dict[str, Any]:
     return found
 
 
-def _parameters(
+def parameters(
     version: int, description: Description, options: BuildOptions
 ) -> Iterator[tuple[str, str]]:
+    """Names and values of the parameters that describe a version."""
     yield "sluice.version", str(version)
     yield "sluice.task", description.task
     yield "sluice.layout", description.layout
@@ -176,10 +178,10 @@ def _accelerators(options: BuildOptions) -> str:
 
 def _accelerator(processor: str, name: str, parameters: Mapping[str, str]) -> str:
     fields = "".join(
-        f" parameters {{ key: {_quoted(key)} value: {_quoted(value)} }}"
+        f" parameters {{ key: {quoted(key)} value: {quoted(value)} }}"
         for key, value in parameters.items()
     )
-    return f"  {processor}_execution_accelerator: [ {{ name: {_quoted(name)}{fields} }} ]\n"
+    return f"  {processor}_execution_accelerator: [ {{ name: {quoted(name)}{fields} }} ]\n"
 
 
 def _tensors(kind: str, tensors: Iterable[GraphTensor], batched: bool) -> str:
@@ -189,17 +191,18 @@ def _tensors(kind: str, tensors: Iterable[GraphTensor], batched: bool) -> str:
         shape = tensor.shape or ()
         dims = ", ".join(str(size) for size in (shape[1:] if batched else shape))
         lines.append(
-            f"{kind} [ {{ name: {_quoted(tensor.name)} data_type: TYPE_{tensor.dtype}"
+            f"{kind} [ {{ name: {quoted(tensor.name)} data_type: TYPE_{tensor.dtype}"
             f" dims: [ {dims} ] }} ]\n"
         )
     return "".join(lines)
 
 
-def _parameter(key: str, value: str) -> str:
-    return f"parameters {{ key: {_quoted(key)} value: {{ string_value: {_quoted(value)} }} }}\n"
+def parameter(key: str, value: str) -> str:
+    """An entry of the parameters."""
+    return f"parameters {{ key: {quoted(key)} value: {{ string_value: {quoted(value)} }} }}\n"
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A string literal of protobuf's text format; every byte that is not plain is an octal escape.
 
     Not every reader takes other bytes than ASCII.

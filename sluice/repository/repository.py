@@ -16,11 +16,12 @@ from sluice.errors import (
     TritonUnavailable,
     UnsupportedModel,
 )
-from sluice.models import is_step
-from sluice.repository import config
+from sluice.models import Model, is_step, model_of_step
+from sluice.repository import config, ensemble
 from sluice.repository.config import SavedConfig
+from sluice.repository.ensemble import Step
 from sluice.repository.journal import Journal
-from sluice.repository.storage import CONFIG, Storage
+from sluice.repository.storage import CONFIG, Files, Storage
 from sluice.repository.triton_admin import TritonServer
 
 Trial = Callable[[str, str, int], None]
@@ -38,6 +39,8 @@ class Version:
     """Tells the same file, added with the same options, from another one."""
     render: Callable[[int], str]
     """Returns the configuration that makes it live under this number."""
+    steps: Callable[[int], Sequence[Step]] = lambda _: ()
+    """Returns an ensemble's steps for this number; none for other models."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,13 @@ class Entry:
     """The configuration's content, or why it can't be read."""
     versions: tuple[int, ...]
     """The versions that have a folder, in rising order."""
+
+    @property
+    def steps(self) -> Sequence[str]:
+        """The names of the live version's steps, if it is an ensemble."""
+        if isinstance(self.saved, SavedConfig) and isinstance(self.saved.model, Model):
+            return ensemble.names_of(self.saved.model)
+        return ()
 
     @property
     def live(self) -> int | None:
@@ -130,9 +140,13 @@ class Repository:
                 self._require_free(new.name)
             self._journal.begin(new.name, version)
             with self._undone(new.name, before, version):
-                self._storage.put(new.name, version, new.files, new.render(version))
+                steps = new.steps(version)
+                self._put_steps(steps, version)
+                files: Files = {**new.files, **ensemble.archived(steps, version)}
+                self._storage.put(new.name, version, files, new.render(version))
                 self._go_live(new.name, version)
             self._journal.end(new.name)
+            self._remove_steps(new.name)
             self._prune(new.name, version, keep)
             return self._change(new.name, version)
 
@@ -150,8 +164,10 @@ class Repository:
                     f"model {name!r} has no version {version} to go back to; it has {kept}"
                 )
             with self._undone(name, before):
+                self._put_steps(ensemble.restored(self._storage, name, version), version)
                 self._storage.write(f"{name}/{CONFIG}", text)
                 self._go_live(name, version)
+            self._remove_steps(name)
             return self._change(name, version)
 
     def remove(self, name: str, drain: Callable[[], None]) -> None:
@@ -174,6 +190,7 @@ class Repository:
                     triton.unload(name)
             self._journal.retire(name)
             self._storage.delete_model(name)
+            self._remove_steps(name)
 
     def states(self) -> dict[str, dict[str, tuple[list[int], str]]]:
         """By Triton's address and by model: the versions that are ready, or else the reason."""
@@ -192,6 +209,8 @@ class Repository:
     def _changing(self) -> Iterator[None]:
         with self._storage.lock():
             self._journal.clean()
+            for name in {model_of_step(step) for step in self._storage.models() if is_step(step)}:
+                self._remove_steps(name)  # those that a killed command left
             yield
 
     @contextmanager
@@ -214,9 +233,26 @@ class Repository:
                 self._storage.delete_model(name)
             elif version is not None:
                 self._storage.delete_version(name, version)
+            self._remove_steps(name)
             if version is not None:
                 self._journal.end(name)
             raise
+
+    def _put_steps(self, steps: Sequence[Step], version: int) -> None:
+        for step in steps:
+            self._storage.delete_model(step.name)  # one that a person left, or a killed command
+            self._storage.put(step.name, version, step.files, step.text)
+
+    def _remove_steps(self, name: str) -> None:
+        """Remove the steps of versions of `name` that are not live. What they run is finished."""
+        entry = self._find(name)
+        live = entry.steps if entry else ()
+        for step in self._storage.models():
+            if is_step(step) and model_of_step(step) == name and step not in live:
+                for triton in self._tritons:
+                    with suppress(SluiceError):  # one that starts again does not find the step
+                        triton.unload(step)
+                self._storage.delete_model(step)
 
     def _go_live(self, name: str, version: int) -> None:
         """Have every Triton load a version, and run it once there."""
@@ -225,8 +261,10 @@ class Repository:
             self._trial(triton.grpc_url, name, version)
 
     def _load(self, name: str) -> None:
+        names = [*self.entry(name).steps, name]
         for triton in self._tritons:
-            triton.load(name)
+            for each in names:
+                triton.load(each)
 
     def _load_again(self, entry: Entry) -> Change:
         """Load a model that is not changed: a Triton may have missed it when it was added."""

@@ -7,10 +7,9 @@ that starts in between sees a new model without its configuration, and does not 
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
@@ -18,7 +17,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 
 from sluice.blobs import s3
 from sluice.errors import RepositoryError
-from sluice.repository.storage import BUSY, CONFIG
+from sluice.repository.storage import BUSY, CONFIG, Files
 from sluice.settings import BlobsSettings
 
 if TYPE_CHECKING:
@@ -76,12 +75,20 @@ class Bucket:
         with self._translated():
             obstore.put(self._store, path, data, use_multipart=False)
 
-    def put(self, name: str, version: int, files: Mapping[str, Path], config: str) -> None:
+    def files(self, name: str, version: int) -> list[str]:
+        prefix = f"{name}/{version}/"
+        with self._translated():
+            found = obstore.list_with_delimiter(self._store, prefix)["objects"]
+        return sorted(meta["path"].rpartition("/")[2] for meta in found)
+
+    def put(self, name: str, version: int, files: Files, config: str) -> None:
         with self._translated():
             for file, source in files.items():
-                obstore.put(
-                    self._transfers, f"{name}/{version}/{file}", source, chunk_size=_PART_BYTES
-                )
+                target = f"{name}/{version}/{file}"
+                if isinstance(source, str):
+                    obstore.copy(self._transfers, source, target)
+                else:
+                    obstore.put(self._transfers, target, source, chunk_size=_PART_BYTES)
         self.write(f"{name}/{version}/{CONFIG}", config.encode())
         self.write(f"{name}/{CONFIG}", config.encode())
 

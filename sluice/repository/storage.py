@@ -21,6 +21,8 @@ from typing import Protocol
 
 from sluice.errors import RepositoryError
 
+Files = Mapping[str, Path | str]
+
 CONFIG = "config.pbtxt"
 BUSY = "another `sluice models` command is changing the model repository; try again when it is done"
 
@@ -52,10 +54,14 @@ class Storage(Protocol):
     def write(self, path: str, data: bytes) -> None:
         """Replace a file in one step: a reader sees the old content or the new."""
 
-    def put(self, name: str, version: int, files: Mapping[str, Path], config: str) -> None:
+    def files(self, name: str, version: int) -> list[str]:
+        """The names of the files of a version, sorted."""
+
+    def put(self, name: str, version: int, files: Files, config: str) -> None:
         """Add a version and make `config` the model's configuration, in this order.
 
-        `files` are the version's files by their names; `config` is written beside them too.
+        `files` are the version's files by their names: files of this machine, or as text the path
+        of a file in this repository. `config` is written beside them too.
         A reader never sees the new configuration without all files of the version.
         """
 
@@ -98,6 +104,11 @@ class Folder:
                 int(path.name) for path in folder.iterdir() if path.is_dir() and _is_number(path)
             )
 
+    def files(self, name: str, version: int) -> list[str]:
+        folder = self._root / name / str(version)
+        with self._translated():
+            return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
     def read(self, path: str) -> bytes | None:
         with self._translated():
             try:
@@ -113,16 +124,16 @@ class Folder:
             new.replace(target)
             _sync(target.parent)
 
-    def put(self, name: str, version: int, files: Mapping[str, Path], config: str) -> None:
+    def put(self, name: str, version: int, files: Files, config: str) -> None:
         folder = self._root / name
         with self._translated():
             if folder.is_dir():
                 with _staged(folder, str(version)) as staged:
-                    _fill(staged, files, config)
+                    self._fill(staged, files, config)
                 self.write(f"{name}/{CONFIG}", config.encode())
                 return
             with _staged(self._root, name) as staged:
-                _fill(staged / str(version), files, config)
+                self._fill(staged / str(version), files, config)
                 _write(staged / CONFIG, config.encode())
 
     def delete_version(self, name: str, version: int) -> None:
@@ -162,6 +173,18 @@ class Folder:
             _sync(parent)
             shutil.rmtree(doomed)
 
+    def _fill(self, folder: Path, files: Files, config: str) -> None:
+        folder.mkdir(exist_ok=True)
+        _write(folder / CONFIG, config.encode())
+        for name, source in files.items():
+            if isinstance(source, str):
+                _link(self._root / source, folder / name)
+            else:
+                shutil.copyfile(source, folder / name)
+            with (folder / name).open("rb") as file:
+                os.fsync(file.fileno())
+        _sync(folder)
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -193,14 +216,14 @@ def _staged(parent: Path, name: str) -> Iterator[Path]:
     _sync(parent)
 
 
-def _fill(folder: Path, files: Mapping[str, Path], config: str) -> None:
-    folder.mkdir(exist_ok=True)
-    _write(folder / CONFIG, config.encode())
-    for name, source in files.items():
-        shutil.copyfile(source, folder / name)
-        with (folder / name).open("rb") as file:
-            os.fsync(file.fileno())
-    _sync(folder)
+def _link(source: Path, target: Path) -> None:
+    """Give a file of the repository a second name. No file of a version is changed in place."""
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,15 +1,21 @@
-"""One inference through Triton, in the way of a worker: slot, inference, head."""
+"""One inference through Triton, in the way of a worker."""
 
 import time
 
+import cv2
+import numpy as np
+
 from sluice.errors import RepositoryError, SluiceError
-from sluice.models import Model
+from sluice.models import Model, Recipe
 from sluice.vision import heads
+from sluice.vision.ensemble import Request
 from sluice.vision.letterbox import PADDING
 from sluice.vision.triton.client import Triton
+from sluice.vision.triton.ensemble import predict
 
 _TIMEOUT_S = 60.0  # the first inference of a graph may prepare much
 _POLL_S = 0.05
+_GREY = cv2.imencode(".png", np.full((8, 8, 3), PADDING, np.uint8))[1].tobytes()
 
 
 def run(grpc_url: str, name: str, version: int) -> None:
@@ -20,6 +26,9 @@ def run(grpc_url: str, name: str, version: int) -> None:
     triton = Triton(grpc_url, timeout_s=_TIMEOUT_S, shared_memory=False, models_ttl_s=0)
     try:
         model = _loaded(triton, name, str(version))
+        if model.recipe is Recipe.ENSEMBLE:
+            predict(triton, model, _GREY, Request(confidence=0.001, draw="jpg"))
+            return
         view = heads.fit(model, model.imgsz)
         with triton.slot(model) as slot:
             slot.input[...] = PADDING if model.input.dtype == "UINT8" else 0.5

@@ -49,6 +49,26 @@ def test_a_model_is_added_in_two_versions_and_read(storage: Storage, graph: Path
     assert storage.read("m/10/source.onnx") == b"graph"
 
 
+def test_a_file_of_the_repository_becomes_one_of_another_version(
+    storage: Storage, graph: Path
+) -> None:
+    with storage.lock():
+        storage.put("m", 1, {"model.onnx": graph}, "first")
+        assert storage.files("m", 1) == ["config.pbtxt", "model.onnx"]
+        storage.put("n", 3, {"kept.onnx": "m/1/model.onnx", "source.onnx": graph}, "other")
+        storage.delete_model("m")
+    assert storage.files("n", 3) == ["config.pbtxt", "kept.onnx", "source.onnx"]
+    assert storage.read("n/3/kept.onnx") == b"graph"
+    assert storage.files("m", 1) == storage.files("n", 4) == []
+
+
+def test_a_file_that_is_missing_can_not_be_taken_over(storage: Storage, graph: Path) -> None:
+    refused = pytest.raises(RepositoryError, match="can't be used")
+    with storage.lock(), refused:
+        storage.put("m", 1, {"model.onnx": "gone/1/model.onnx"}, "first")
+    assert storage.read("m/config.pbtxt") is None
+
+
 def test_a_version_and_a_model_are_deleted(storage: Storage, graph: Path) -> None:
     with storage.lock():
         storage.put("m", 1, {"model.onnx": graph}, "first")

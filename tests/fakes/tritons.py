@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from sluice.errors import RepositoryError, TritonUnavailable
 from sluice.repository import config
+from sluice.repository.repository import Repository
 from sluice.repository.storage import CONFIG, Storage
 from sluice.repository.triton_admin import VersionState
 
@@ -34,7 +35,7 @@ class FakeTritonServer:
         saved = config.parse(name, text.decode())
         version = saved.version or max(self.storage.versions(name))
         self.calls.append(f"load {name} {version}")
-        assert self.storage.read(f"{name}/{version}/model.onnx") is not None
+        self._check_complete(name, version)
         if version in self.refuses:
             raise RepositoryError(f"Triton at {self.label} does not load {name!r}: no")
         self.live[name] = version
@@ -47,6 +48,16 @@ class FakeTritonServer:
 
     def close(self) -> None:
         pass
+
+    def _check_complete(self, name: str, version: int) -> None:
+        """A version has its program. An ensemble's steps are all loaded, and of its version."""
+        entry = Repository(self.storage, [], lambda *_: None).entry(name)
+        if entry.steps:
+            assert {step: self.live.get(step) for step in entry.steps} == dict.fromkeys(
+                entry.steps, version
+            )
+        elif not any(file.startswith("model.") for file in self.storage.files(name, version)):
+            raise AssertionError(f"{name} {version} has no program")
 
     def _check(self) -> None:
         if self.away:

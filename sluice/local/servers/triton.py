@@ -1,5 +1,6 @@
 """The embedded Triton: its folder of backends, its command line, and the state of its models."""
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -11,6 +12,11 @@ from sluice.local.paths import BACKENDS
 from sluice.local.servers import probe
 from sluice.local.servers.triton_env import TritonEnv
 from sluice.local.supervision import reaper
+
+#: What the steps of ensembles import; see `worker/steps.py`.
+STEP_PACKAGES = ("sluice", "worker", "cv2", "PIL", "anyascii", "pymupdf_fonts")
+#: Folders beside a package with the libraries that came in its wheel.
+WHEEL_LIBRARIES = {"cv2": ("opencv_python_headless.libs",), "PIL": ("pillow.libs",)}
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,29 @@ def prepare(directory: Path, env: TritonEnv) -> None:
                 directory / "backends" / backend.name,
                 ignore=shutil.ignore_patterns("__pycache__"),
             )
+    _link_packages(python)
     (directory / "lib").mkdir()
     if env.libpython is not None:
         # A folder for this file alone: its own folder may hold libraries that Triton brings too.
         (directory / "lib" / env.libpython.name).symlink_to(env.libpython)
+
+
+def _link_packages(directory: Path) -> None:
+    """Give Triton's Python the packages of the steps of ensembles, those of this environment.
+
+    `directory` is that of Triton's Python backend, which Triton's Python searches last. Both
+    environments have the same Python. The rest of this one stays out: its numpy is another.
+    Where a package is missing, all models but ensembles load.
+    """
+    for name in STEP_PACKAGES:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            continue
+        package = Path(spec.submodule_search_locations[0])
+        (directory / name).symlink_to(package)
+        for wheel in WHEEL_LIBRARIES.get(name, ()):
+            if (libraries := package.with_name(wheel)).is_dir():
+                (directory / wheel).symlink_to(libraries)
 
 
 def command(
@@ -94,6 +119,7 @@ def environment(env: TritonEnv, directory: Path, base: Mapping[str, str]) -> dic
             map(str, (env.site_packages / "nvidia_pytriton.libs", directory / "lib"))
         ),
         "PYTHONUNBUFFERED": "1",
+        "NPY_PROMOTION_STATE": "weak",  # numpy 1 computes in the types of numpy 2, as workers do
         "CUDA_VISIBLE_DEVICES": "-1",
         "OPENBLAS_NUM_THREADS": "1",  # otherwise numpy starts idle threads for each model
         "ORT_DISABLE_TELEMETRY": "1",  # ONNX Runtime would report its use to its maker
