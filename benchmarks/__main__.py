@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benchmarks import accept, fold, price, road, soak, webhooks
+from benchmarks import accept, ensemble, fold, price, road, soak, webhooks
 
 ALL = {
     "road": road.main,
@@ -11,9 +11,10 @@ ALL = {
     "accept": accept.main,
     "webhooks": webhooks.main,
     "fold": fold.main,
+    "ensemble": ensemble.main,
     "soak": soak.main,
 }
-DEFAULT = ["road", "price", "accept", "webhooks", "fold"]
+DEFAULT = ["road", "price", "accept", "webhooks", "fold", "ensemble"]
 
 
 def title(name: str) -> str:

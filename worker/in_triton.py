@@ -1,11 +1,33 @@
 """The path of one image of an ensemble: its file goes to Triton, and detections come back."""
 
-from sluice.errors import NotAnImage
-from sluice.models import Model
+from typing import Protocol
+
+from sluice.errors import NotAnImage, UnknownModel
+from sluice.models import Model, Recipe
 from sluice.prediction import Prediction
 from sluice.vision.ensemble import Answer, Request
 from sluice.vision.triton.ensemble import predict
+from sluice.vision.triton.errors import ModelReplaced
 from sluice.vision.triton.slots import Server
+
+
+class _Models(Protocol):
+    def model(self, name: str) -> Model:
+        """Return the loaded model. Raises UnknownModel, UnsupportedModel or Unavailable."""
+
+
+def with_canvas(models: _Models, name: str) -> Model:
+    """Return the model `name`, or its network where it is an ensemble: what takes canvases.
+
+    Raises ModelReplaced where the network's version is gone, and what `models` raises.
+    """
+    model = models.model(name)
+    if model.recipe is not Recipe.ENSEMBLE:
+        return model
+    try:
+        return models.model(model.network)
+    except UnknownModel as error:
+        raise ModelReplaced(f"model {name!r} was replaced") from error
 
 
 def run(

@@ -124,10 +124,10 @@ class Pipeline:
         If the version is replaced in the meantime, the new one runs from the start.
         """
         for _ in range(_MAX_REPLACEMENTS):
-            model = self.engine.model(prediction.model)
-            parameters = _decode_parameters(model, prediction.parameters)
-            view = heads.fit(model, image.shape[:2])
             try:
+                model = in_triton.with_canvas(self.engine, prediction.model)
+                parameters = _decode_parameters(model, prediction.parameters)
+                view = heads.fit(model, image.shape[:2])
                 with self.engine.slot(model) as slot:
                     with stages("letterbox"):
                         fill(slot.input, view, image, model)

@@ -20,19 +20,17 @@ from sluice.vision.canvas import fill
 from sluice.vision.ensemble import Answer, Request
 from worker.annotate import annotate
 from worker.decode import decode
-from worker.on_white import Pixels
 from worker.output import describe
 
 if TYPE_CHECKING:  # needs pydantic
     from sluice.prediction import OutputFormat
 
 _DTYPES: Mapping[str, type[Any]] = {"UINT8": np.uint8, "FP16": np.float16, "FP32": np.float32}
-_NO_PIXELS = np.zeros((1, 1, 3), np.uint8)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the first step tells the last one."""
+    """The message of the first step to the last one."""
 
     source_hw: tuple[int, int]
     """The upright image's (height, width) in pixels."""
@@ -61,8 +59,8 @@ class Prepare:
         # The step refuses what it can't fill; any type serves until then.
         self._dtype = _DTYPES.get(model.input.dtype, np.int32)
 
-    def run(self, image: bytes, request: Request) -> tuple[npt.NDArray[Any], Facts, Pixels]:
-        """Return the canvas with its batch axis, the facts, and the pixels if they are drawn on.
+    def run(self, image: bytes, request: Request) -> tuple[npt.NDArray[Any], Facts]:
+        """Return the canvas with its batch axis, and the facts.
 
         Raises InvalidInput or a subclass.
         """
@@ -73,8 +71,7 @@ class Prepare:
             canvas = np.zeros(self._shape, self._dtype)
             view = heads.fit(self._model, pixels.shape[:2])
             fill(canvas[0] if self._model.leading else canvas, view, pixels, self._model)
-        facts = Facts(pixels.shape[:2], seconds, time.monotonic())
-        return canvas, facts, pixels if request.draw else _NO_PIXELS
+        return canvas, Facts(pixels.shape[:2], seconds, time.monotonic())
 
 
 class Finish:
@@ -87,12 +84,14 @@ class Finish:
         self,
         request: Request,
         facts: Facts,
-        pixels: Pixels,
+        image: bytes,
         outputs: Sequence[npt.NDArray[Any]],
     ) -> Answer:
         """Return the answer. `outputs` are in the model's order, with their batch axis.
 
-        `pixels` is drawn over. Raises UnsupportedModel where an output misfits the description.
+        For a drawing the file `image` is decoded again: its pixels may be larger than the memory
+        that Triton shares with its steps.
+        Raises UnsupportedModel where an output misfits the description.
         """
         model = self._model
         seconds = {**facts.seconds}
@@ -110,6 +109,7 @@ class Finish:
         drawing = b""
         if request.draw:
             with _timed(seconds, "annotate"):
+                pixels = decode(image, request.max_pixels)
                 drawing = annotate(pixels, output, model.task, cast("OutputFormat", request.draw))
         return Answer(output, seconds, drawing)
 

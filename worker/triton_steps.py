@@ -63,8 +63,8 @@ class PrepareModel(_Step):
 
     def run(self, request: Any) -> dict[str, Any]:
         image, parameters = _bytes(request, "image"), _bytes(request, "request")
-        canvas, facts, pixels = self._step.run(image, Request.parse(parameters))
-        return {"canvas": canvas, "facts": _tensor(facts.encoded()), "pixels": pixels}
+        canvas, facts = self._step.run(image, Request.parse(parameters))
+        return {"canvas": canvas, "facts": _tensor(facts.encoded())}
 
 
 class FinishModel(_Step):
@@ -78,8 +78,7 @@ class FinishModel(_Step):
         answer = self._step.run(
             Request.parse(_bytes(request, "request")),
             Facts.parse(_bytes(request, "facts")),
-            # Triton's memory may not be drawn over.
-            _array(request, "pixels").copy(),
+            _bytes(request, "image"),
             [_array(request, name) for name in self._outputs],
         )
         return {"result": _tensor(answer.encoded()), "drawing": _tensor(answer.drawing)}

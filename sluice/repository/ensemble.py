@@ -1,8 +1,8 @@
 """An ensemble: the models that it consists of, and their configurations.
 
 Each version has steps of its own, whose names hold its number: `street.3.prepare`,
-`street.3.network` and `street.3.finish`. The repository has the steps of the live version. What
-they are made of lies in each version's folder, so that a rollback can make them again.
+`street.3.network` and `street.3.finish`. The repository has the steps of the live version. Each
+version's folder keeps the files of its steps, so that a rollback can make them again.
 """
 
 import json
@@ -47,7 +47,7 @@ class Step:
     files: Mapping[str, Path | str]
     """The files of its version by their names: files here, or paths in the repository."""
     text: str
-    """Its `config.pbtxt`."""
+    """The step's `config.pbtxt`."""
 
 
 def programs(folder: Path) -> dict[str, Path]:
@@ -124,13 +124,13 @@ def render(name: str, version: int, description: Description, options: BuildOpti
                 names["prepare"],
                 version,
                 {"image": "image", "request": "request"},
-                {"canvas": "canvas", "facts": "facts", "pixels": "pixels"},
+                {"canvas": "canvas", "facts": "facts"},
             ),
             _scheduled(names["network"], version, {description.input.name: "canvas"}, named),
             _scheduled(
                 names["finish"],
                 version,
-                {"request": "request", "facts": "facts", "pixels": "pixels", **own},
+                {"image": "image", "request": "request", "facts": "facts", **own},
                 {"result": "result", "drawing": "drawing"},
             ),
             "}\n",
@@ -143,7 +143,7 @@ def render(name: str, version: int, description: Description, options: BuildOpti
 
 
 def archived(made: Iterable[Step], version: int) -> dict[str, str]:
-    """What the folder of a version keeps of its steps: names in it, and where the files are."""
+    """The files that the folder of a version keeps of its steps, and where they are now."""
     return {
         f"{step.step}.{file}": f"{step.name}/{version}/{file}"
         for step in made
@@ -177,7 +177,6 @@ def names_of(model: Model) -> Sequence[str]:
 
 _PREPARE_INPUT = f'input [ {{ name: "image" {_BYTES} }}, {{ name: "request" {_BYTES} }} ]\n'
 _FINISH_OUTPUT = f'output [ {{ name: "result" {_BYTES} }}, {{ name: "drawing" {_BYTES} }} ]\n'
-_PIXELS = "data_type: TYPE_UINT8 dims: [ -1, -1, 3 ]"
 
 
 def _prepare_output(description: Description) -> str:
@@ -185,18 +184,13 @@ def _prepare_output(description: Description) -> str:
     dims = ", ".join(["-1"] * rank)
     return (
         f'output [ {{ name: "canvas" data_type: TYPE_{description.input.dtype}'
-        f' dims: [ {dims} ] }}, {{ name: "facts" {_BYTES} }},'
-        f' {{ name: "pixels" {_PIXELS} }} ]\n'
+        f' dims: [ {dims} ] }}, {{ name: "facts" {_BYTES} }} ]\n'
     )
 
 
 def _finish_input(network: Mapping[str, object]) -> str:
     batched = bool(network.get("max_batch_size"))
-    entries = [
-        f'{{ name: "request" {_BYTES} }}',
-        f'{{ name: "facts" {_BYTES} }}',
-        f'{{ name: "pixels" {_PIXELS} }}',
-    ]
+    entries = [f'{{ name: "{name}" {_BYTES} }}' for name in ("image", "request", "facts")]
     outputs: list[Mapping[str, object]] = network["output"]  # type: ignore[assignment]
     for number, output in enumerate(outputs):
         dims: list[str] = output["dims"]  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What travels between a worker and an ensemble in Triton: a request, an answer, an error.
+"""The messages between a worker and an ensemble in Triton: a request, an answer, an error.
 
 An ensemble takes `image`, the bytes of an image's file, and `request`, JSON. The ensemble gives
 `result`, JSON, and `drawing`, the bytes of the annotated image. All four are UINT8 [-1].
@@ -19,7 +19,7 @@ _MARK = "sluice-error:"
 
 @dataclass(frozen=True)
 class Request:
-    """The parameters of one prediction. Those that are absent in its JSON have their defaults."""
+    """The parameters of one prediction. Parameters that its JSON lacks have their defaults."""
 
     id: str = ""
     """Begins the detections' ids."""

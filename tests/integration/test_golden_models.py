@@ -21,7 +21,11 @@ from tests.support.paths import GOLDEN
 
 pytestmark = pytest.mark.integration
 
-FORMS = {"folded": [], "unfolded": ["--no-fold"]}
+FORMS = {
+    "folded": [],
+    "unfolded": ["--no-fold"],
+    "ensemble": ["--ensemble", "--processes", "1"],
+}
 """The options of `sluice models add`, by the first part of the models' names."""
 
 

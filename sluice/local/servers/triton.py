@@ -13,7 +13,7 @@ from sluice.local.servers import probe
 from sluice.local.servers.triton_env import TritonEnv
 from sluice.local.supervision import reaper
 
-#: What the steps of ensembles import; see `worker/steps.py`.
+#: The packages that the steps of ensembles import; see `worker/steps.py`.
 STEP_PACKAGES = ("sluice", "worker", "cv2", "PIL", "anyascii", "pymupdf_fonts")
 #: Folders beside a package with the libraries that came in its wheel.
 WHEEL_LIBRARIES = {"cv2": ("opencv_python_headless.libs",), "PIL": ("pillow.libs",)}
@@ -66,7 +66,7 @@ def _link_packages(directory: Path) -> None:
 
     `directory` is that of Triton's Python backend, which Triton's Python searches last. Both
     environments have the same Python. The rest of this one stays out: its numpy is another.
-    Where a package is missing, all models but ensembles load.
+    If a package is missing, all models but ensembles load.
     """
     for name in STEP_PACKAGES:
         spec = importlib.util.find_spec(name)

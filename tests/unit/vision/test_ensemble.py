@@ -1,4 +1,4 @@
-"""What travels between a worker and an ensemble."""
+"""The messages between a worker and an ensemble."""
 
 import pytest
 

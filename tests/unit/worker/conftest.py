@@ -14,9 +14,12 @@ from sluice.blobs.store import input_key
 from sluice.errors import UnknownModel
 from sluice.models import Layout, Model, Task, Tensor
 from sluice.prediction import Parameters, Submission
+from sluice.vision.ensemble import Answer, Request
+from sluice.vision.shared_memory import Region
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.ledger import MemoryLedger
 from worker.pipeline import Pipeline
+from worker.steps import Finish, Prepare
 
 
 def model(dtype: str = "UINT8", dims: tuple[int, ...] = (64, 64, 3)) -> Model:
@@ -32,6 +35,15 @@ def model(dtype: str = "UINT8", dims: tuple[int, ...] = (64, 64, 3)) -> Model:
         outputs,
         True,
     )
+
+
+@dataclass
+class FakeAnswer:
+    answer: Answer
+
+    def as_numpy(self, name: str) -> npt.NDArray[np.uint8]:
+        data = {"result": self.answer.encoded(), "drawing": self.answer.drawing}[name]
+        return np.frombuffer(data, np.uint8)
 
 
 @dataclass
@@ -59,11 +71,34 @@ class FakeEngine:
     """The outputs of the next inferences. Without any, one box is found."""
     seen: list[npt.NDArray[Any]] = field(default_factory=list)
     """The inputs."""
+    ensemble: Model | None = None
+    """An ensemble over the loaded model, under the name `whole`."""
+    requests: list[Request] = field(default_factory=list)
+    """The requests to the ensemble."""
 
     def model(self, name: str) -> Model:
+        if self.ensemble and name == self.ensemble.name:
+            return self.ensemble
         if name != self.loaded.name:
             raise UnknownModel(f"model {name!r} is not loaded")
         return self.loaded
+
+    def infer(self, model: Model, inputs: list[Any], outputs: list[Any]) -> "FakeAnswer":
+        """Run the ensemble, with its own steps."""
+        assert model == self.ensemble
+        image, request = (tensor._get_content() for tensor in inputs)
+        self.requests.append(Request.parse(request))
+        if self.errors:
+            raise self.errors.pop(0)
+        _, facts = Prepare(self.loaded).run(image, self.requests[-1])
+        found = np.array([[[16, 24, 48, 40, 0.9, 1], [0, 0, 8, 8, 0.1, 0]]], np.float32)
+        return FakeAnswer(Finish(self.loaded).run(self.requests[-1], facts, image, [found]))
+
+    def register(self, model: Model, region: Region) -> None:
+        raise NotImplementedError
+
+    def unregister(self, region: Region) -> None:
+        raise NotImplementedError
 
     @contextlib.contextmanager
     def slot(self, model: Model) -> Iterator[FakeSlot]:

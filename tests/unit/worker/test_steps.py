@@ -19,11 +19,9 @@ from worker.steps import Facts, Finish, Prepare
 FOUND = np.array([[16, 24, 48, 40, 0.9, 1], [0, 0, 8, 8, 0.1, 0]], np.float32)
 
 
-def _finish(
-    model: Model, request: Request, *outputs: npt.NDArray[Any], image: bytes | None = None
-) -> dict[str, Any]:
-    _, facts, pixels = Prepare(model).run(image or png(), request)
-    return Finish(model).run(request, Facts.parse(facts.encoded()), pixels, outputs).output
+def _finish(model: Model, request: Request, *outputs: npt.NDArray[Any]) -> dict[str, Any]:
+    _, facts = Prepare(model).run(png(), request)
+    return Finish(model).run(request, Facts.parse(facts.encoded()), png(), outputs).output
 
 
 @pytest.mark.parametrize("parameters", [{}, {"confidence": 0.05}, {"classes": (1,)}])
@@ -50,10 +48,9 @@ def test_the_canvas_is_that_of_a_worker(
 ) -> None:
     fixed = 0 if batched else 3
     described = replace(model(dtype, dims), batched=batched, fixed_batch=fixed)
-    canvas, facts, pixels = Prepare(described).run(png(), Request())
+    canvas, facts = Prepare(described).run(png(), Request())
     assert canvas.shape == (1 if batched else 3, *dims)
     assert facts.source_hw == (64, 128)
-    assert pixels.size == 3, "pixels travel for a drawing only"
     world.engine.loaded = described
     world.submit()
     prediction = Prediction(
@@ -66,9 +63,8 @@ def test_the_canvas_is_that_of_a_worker(
 
 def test_a_drawing_is_made_where_it_is_asked_for() -> None:
     request = Request(draw="png")
-    _, facts, pixels = Prepare(model()).run(png(), request)
-    assert pixels.shape == (64, 128, 3)
-    answer = Finish(model()).run(request, facts, pixels, [FOUND[None]])
+    _, facts = Prepare(model()).run(png(), request)
+    answer = Finish(model()).run(request, facts, png(), [FOUND[None]])
     assert answer.drawing[:4] == b"\x89PNG"
     assert set(json.loads(answer.encoded())["seconds"]) == {
         "decode_time",
