@@ -244,7 +244,7 @@ class Repository:
             self._storage.put(step.name, version, step.files, step.text)
 
     def _remove_steps(self, name: str) -> None:
-        """Remove the steps of versions of `name` that are not live. Running requests are finished."""
+        """Remove the steps of versions of `name` that are not live. Running requests go on."""
         entry = self._find(name)
         live = entry.steps if entry else ()
         for step in self._storage.models():
