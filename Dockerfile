@@ -1,4 +1,4 @@
-# One builder stage, and one target for each image: api, worker, cli. Every package is pinned by hash
+# One builder stage, and one target for each image: api, worker, cli, triton. Every package is pinned by hash
 # in constraints/. All images run as a user without rights. The root file system may be read-only,
 # with room at /tmp.
 FROM python:3.13-slim-trixie AS builder
@@ -76,3 +76,17 @@ ENV PATH=/opt/cli/bin:$PATH SLUICE_MODELS_REPOSITORY=/var/lib/sluice-models
 COPY --from=builder /opt/cli /opt/cli
 WORKDIR /in
 ENTRYPOINT ["sluice"]
+
+# Triton with the packages of the steps of ensembles (docs/guide/recipes.md). They lie beside the Python
+# backend, in the folder that Triton's Python searches last, so that Triton's own numpy stays.
+FROM nvcr.io/nvidia/tritonserver:26.07-py3 AS triton
+LABEL org.opencontainers.image.title="sluice-triton" org.opencontainers.image.description="Triton with the steps of Sluice's ensembles"
+# Where Triton's numpy is 1, its results have the types of numpy 2, as in workers.
+ENV NPY_PROMOTION_STATE=weak
+COPY constraints/worker.txt /tmp/worker.txt
+RUN awk '/^[^ ]/ {kept = /^(anyascii|opencv-python-headless|pillow|pymupdf-fonts)==/} kept' /tmp/worker.txt > /tmp/steps.txt \
+ && python3 -m pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes --only-binary :all: \
+    --target /opt/tritonserver/backends/python -r /tmp/steps.txt \
+ && rm /tmp/worker.txt /tmp/steps.txt
+COPY sluice /opt/tritonserver/backends/python/sluice
+COPY worker /opt/tritonserver/backends/python/worker
