@@ -87,8 +87,14 @@ def keys_file() -> Path | None:
 
 
 @pytest.fixture
+def public_url() -> str | None:
+    """The URL under which clients reach the api; None for that of their requests."""
+    return None
+
+
+@pytest.fixture
 async def http(
-    world: World, limits: LimitsSettings, keys_file: Path | None
+    world: World, limits: LimitsSettings, keys_file: Path | None, public_url: str | None
 ) -> AsyncIterator[httpx.AsyncClient]:
     @contextlib.asynccontextmanager
     async def build(settings: Settings) -> AsyncIterator[Services]:
@@ -114,7 +120,7 @@ async def http(
             files=world.files,
         )
 
-    settings = Settings(limits=limits, api=ApiSettings(keys_file=keys_file))
+    settings = Settings(limits=limits, api=ApiSettings(keys_file=keys_file, public_url=public_url))
     app = create_app(settings, build)
     async with (
         app.router.lifespan_context(app),

@@ -190,6 +190,30 @@ async def test_long_polls_end_when_the_process_stops(http: httpx.AsyncClient, wo
     assert (await asyncio.wait_for(waiting, 10)).json()["status"] == "starting"
 
 
+async def test_a_stream_ends_with_a_hint_when_the_process_stops(
+    http: httpx.AsyncClient, world: World
+) -> None:
+    world.ledger.create("a", Submission(model="codes"))
+    world.events.close()
+    answer = await http.get("/v1/predictions/a/stream")
+    assert '"status": "starting"' in answer.text
+    assert answer.text.endswith("\n\nretry: 500\n: this process ends; connect again\n\n")
+
+
+async def test_a_stream_of_a_record_that_vanishes_ends_with_an_error(
+    http: httpx.AsyncClient, world: World
+) -> None:
+    world.ledger.create("a", Submission(model="codes"))
+    streaming = asyncio.create_task(http.get("/v1/predictions/a/stream"))
+    while not world.events.waiting:
+        await asyncio.sleep(0.01)
+    world.ledger._rows.clear()
+    world.events.waiting[0].set()
+    events = (await asyncio.wait_for(streaming, 10)).text
+    assert '"code": "not_found"' in events
+    assert events.endswith('data: {"reason": "error"}\n\n')
+
+
 async def test_get_tells_every_status(http: httpx.AsyncClient, world: World) -> None:
     world.ledger.create("a", Submission(model="codes"))
     starting = await http.get("/v1/predictions/a")
