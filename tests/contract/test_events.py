@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import redis
@@ -11,6 +11,7 @@ from sluice.ledger.events import Events, RedisEvents
 from sluice.prediction import Status
 from sluice.settings import RedisAddress
 from tests.fakes.events import MemoryEvents
+from tests.support.link import Link
 
 pytestmark = pytest.mark.anyio
 
@@ -139,3 +140,23 @@ async def test_in_redis_an_unavailable_server_is_no_error_of_the_caller() -> Non
         await asyncio.sleep(0.1)
         assert not event.is_set()
     await events.stop()
+
+
+async def test_in_redis_a_subscription_that_goes_silent_is_made_again(
+    redis_url: str, redis_client: "redis.Redis"
+) -> None:
+    """As on a way where a firewall forgets connections: neither side learns of an end."""
+    address = RedisAddress.parse(redis_url)
+    with Link((address.host, address.port)).running() as link:
+        events = RedisEvents(replace(address, port=link.port), "default")
+        events.start()
+        await _until_subscribed(redis_client)
+        with link.swallowing():
+            await asyncio.sleep(0.1)
+        with events.expect("a", every_change=True) as event:
+            async with asyncio.timeout(PATIENCE_S):
+                await event.wait()  # by the new subscription, since events may have been missed
+                event.clear()
+                redis_client.publish(CHANNEL, f"a {Status.SUCCEEDED}")
+                await event.wait()
+        await events.stop()
