@@ -57,6 +57,7 @@ check: .venv/.stamp-k8s
 
 chaos: setup
 	@$(BIN)/python -m tests.chaos --seconds 300
+	@$(BIN)/python -m tests.chaos --sentinel
 
 bench: setup
 	@$(BIN)/python -m benchmarks

@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from tests.chaos import checker
+from tests.chaos.failovers import Failovers
 from tests.chaos.harness import Harness, Options
 
 _SHOWN = 5  # breaches of one kind that are printed
@@ -52,9 +53,18 @@ def main() -> int:
     parser.add_argument(
         "--env", nargs="*", default=[], metavar="NAME=VALUE", help="for the api and the workers"
     )
+    parser.add_argument(
+        "--sentinel", action="store_true", help="failovers of two Redis instead; see failovers.py"
+    )
+    parser.add_argument("--failovers", type=int, default=20, help="with --sentinel (20)")
+    parser.add_argument(
+        "--min-replicas", type=int, default=1, help="with --sentinel: SLUICE_QUEUE_MIN_REPLICAS (1)"
+    )
     arguments = parser.parse_args()
     workdir = arguments.workdir or Path(tempfile.mkdtemp(prefix="sluice-chaos-"))
     workdir.mkdir(parents=True, exist_ok=True)
+    if arguments.sentinel:
+        return _fail_over(workdir, arguments.failovers, arguments.min_replicas)
     options = Options(
         workdir=workdir,
         seconds=arguments.seconds,
@@ -81,6 +91,19 @@ def main() -> int:
     }
     (workdir / "report.json").write_text(json.dumps(summary, indent=2) + "\n")
     return 1 if report.breaches else 0
+
+
+def _fail_over(workdir: Path, count: int, min_replicas: int) -> int:
+    try:
+        report = Failovers(workdir, count=count, min_replicas=min_replicas, say=_say).run()
+    except Exception:
+        traceback.print_exc()
+        return 2
+    for line in report.lines():
+        _say(line)
+    for name, status in list(report.lost.items())[:_SHOWN]:
+        _say(f"LOST {name}: {status}")
+    return 1 if report.lost else 0
 
 
 def _print(report: checker.Report, options: Options) -> None:
