@@ -1,18 +1,21 @@
 """Connections to Redis, the blob store and the queue, which every process opens."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 from celery import Celery
 from redis import Redis
+from redis.exceptions import RedisError
 
 from sluice.blobs.store import Blobs, RedisBlobs, stored_key
 from sluice.intake.doorbell import CeleryDoorbell, make_app
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import RedisLedger
 from sluice.redisio import connection
-from sluice.redisio.health import HealthWatch, examine
+from sluice.redisio.data_loss import DataWatch
+from sluice.redisio.health import Health, HealthWatch, examine
 from sluice.redisio.names import Names
 from sluice.redisio.replication import Replication
 from sluice.settings import Settings
@@ -105,15 +108,21 @@ def watch_redis(stores: Stores, settings: Settings) -> Callable[[], None]:
 
 
 def watch_ledger(client: Redis, settings: Settings) -> HealthWatch:
-    """A watch of the ledger's Redis, not yet started."""
-    return HealthWatch(
-        lambda: examine(
+    """A watch of the ledger's Redis, not yet started. The watch notices a loss of data too."""
+    names = Names(settings.queue.name)
+    data = DataWatch(client, names)
+
+    def look() -> Health:
+        with suppress(RedisError):
+            data.look()
+        return examine(
             client,
-            Names(settings.queue.name),
+            names,
             require_noeviction=settings.redis.require_noeviction,
             min_replicas=settings.queue.min_replicas,
         )
-    )
+
+    return HealthWatch(look)
 
 
 def _watch_blobs(client: Redis, settings: Settings) -> HealthWatch:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 _PROBE_TTL_S = 60
 _LEAST_VERSION = (6, 2)
 _EXAMINATION = assemble("sluice/redisio/rights.py", rights.examination(), "sluice.redisio")
-_INTERVAL_S, _INTERVAL_OF_FAULTS_S = 60.0, 5.0
+_INTERVAL_S, _INTERVAL_OF_FAULTS_S = 10.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def examine(
         with client.pipeline(transaction=False) as pipe:
             pipe.set(names.probe, "", ex=_PROBE_TTL_S)
             pipe.info()
-            written, info = pipe.execute(raise_on_error=False)
+            pipe.get(names.loss)
+            written, info, loss = pipe.execute(raise_on_error=False)
         published = _answer(client, "PUBLISH", names.probe_channel, "") if scripts else None
         lacking = _lacking(client, names) if scripts else None
     except (RedisError, OSError) as error:
@@ -58,6 +59,8 @@ def examine(
     faults: list[str] = []
     warnings: list[str] = []
     unfit: list[str] = []
+    if isinstance(loss, bytes):  # see data_loss.py
+        warnings.append(loss.decode())
     # A full Redis still finishes what was accepted, and clients get 429.
     if isinstance(written, OutOfMemoryError):
         warnings.append("is full; raise maxmemory, or wait until results expire")

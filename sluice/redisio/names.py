@@ -240,6 +240,12 @@ class Names:
     probe = Key("probe")
     """String, empty: written to learn whether Redis takes writes. Expires."""
 
+    mark = Key("mark")
+    """String: a random name of this data. Never expires: without it, the data was lost."""
+
+    loss = Key("loss")
+    """String: words on data that was lost. Expires after an hour."""
+
     probe_channel = Channel("probe")
     """Channel: written to learn whether the user may publish. Has no readers."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 TERMINAL = {"succeeded", "failed", "canceled", "aborted"}
 # Celery's own key, the binding of its queue, and configuration.
-WITHOUT_END = (r"_kombu\.binding.*", r".*:webhook-secrets")
+WITHOUT_END = (r"_kombu\.binding.*", r".*:webhook-secrets", r".*:mark")
 # The sets of a queue; an idle queue has none of them.
 SETS = {
     "live",

@@ -54,3 +54,13 @@ def test_an_unavailable_broker_raises_redis_unavailable_at_once() -> None:
         doorbell.ring()
     with pytest.raises(RedisUnavailable):
         doorbell.waiting()
+
+
+def test_a_redis_that_was_flushed_is_rung_on(redis_client: "redis.Redis", redis_url: str) -> None:
+    """Celery keeps its exchanges in Redis, and makes them only once."""
+    doorbell = _celery(redis_url)
+    doorbell.ring()
+    redis_client.flushall()
+    doorbell.ring()
+    doorbell.ring()
+    assert doorbell.waiting() == 2

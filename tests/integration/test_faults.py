@@ -305,7 +305,13 @@ def test_after_all_faults_no_work_is_left_in_redis_or_shared_memory(
     # Celery's own keys: its bindings, and the messages that killed workers had received. Celery
     # removes these after its visibility timeout.
     # The secrets of webhooks, which another test may have asked for, live for ever.
-    known = (b"_kombu", b"unacked", b"{default}:dead", b"{default}:webhook-secrets")
+    known = (
+        b"_kombu",
+        b"unacked",
+        b"{default}:dead",
+        b"{default}:webhook-secrets",
+        b"{default}:mark",
+    )
     endless = [
         key for key in store.scan_iter() if store.ttl(key) == -1 and not key.startswith(known)
     ]
