@@ -89,14 +89,14 @@ def test_results_agree_with_the_reference(live: Live, name: str, form: str) -> N
                 GOLDEN / "images" / image,
                 model=f"{form}-{name}",
                 **_parameters(RESULTS[name]["cases"][case]["settings"]),
-            ).id
+            )["id"]
             for case in RESULTS[name]["cases"]
             for image in RESULTS[name]["cases"][case]["images"]
         }
         for (case, image), prediction_id in ids.items():
             prediction = client.wait(prediction_id)
-            assert prediction.succeeded, prediction.error
-            output, wanted = prediction.raw["output"], RESULTS[name]["cases"][case]["images"][image]
+            assert prediction["status"] == "succeeded", prediction["error"]
+            output, wanted = prediction["output"], RESULTS[name]["cases"][case]["images"][image]
             if task == "classify":
                 top5 = output["predictions"][:5]
                 assert [e["class"] for e in top5] == [e["class"] for e in wanted["top5"]], image
@@ -119,11 +119,11 @@ def test_both_recipes_give_the_same_numbers(live: Live, name: str) -> None:
     parameters = {"confidence": 0.01, "max_detections": 1000}
     with Client(live.api, timeout_s=60) as client:
         ids = {
-            (form, image.name): client.submit(image, model=f"{form}-{name}", **parameters).id
+            (form, image.name): client.submit(image, model=f"{form}-{name}", **parameters)["id"]
             for form in ("folded", "ensemble")
             for image in images
         }
-        outputs = {key: client.wait(each).raw["output"] for key, each in ids.items()}
+        outputs = {key: client.wait(each)["output"] for key, each in ids.items()}
     for output in outputs.values():
         for entry in output["predictions"]:
             entry.pop("detection_id", None)
