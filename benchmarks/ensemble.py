@@ -97,5 +97,5 @@ def _print(seconds: Counter[str], cpu: dict[str, Counter[str]]) -> None:
     rows["ms of CPU: all"] = {r: sum(cpu[r].values()) / total * 1000 for r in RECIPES}
     for name, row in rows.items():
         worker, ensemble = row["worker"], row["ensemble"]
-        ratio = f"{ensemble / worker:>8.2f}" if worker > 0.01 else ""
+        ratio = f"{ensemble / worker:>8.2f}" if worker >= 0.05 else ""
         print(f"  {name:<24}{worker:>12.1f}{ensemble:>12.1f}{ratio}")

@@ -6,6 +6,7 @@ import tomllib
 import pytest
 from packaging.requirements import Requirement
 
+from sluice.local.servers.triton import STEP_PACKAGES
 from tests.support.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -51,3 +52,14 @@ def test_an_images_constraints_have_the_tested_versions(image: str) -> None:
         for name, versions in _pins(image).items()
         if not versions <= tested.get(name, set())
     } == {}
+
+
+def test_tritons_image_has_the_packages_of_the_steps_of_ensembles() -> None:
+    (line,) = re.findall(r"kept = /\^\((.+)\)==/", (ROOT / "Dockerfile").read_text())
+    distributions = {
+        "cv2": "opencv-python-headless",
+        "PIL": "pillow",
+        "pymupdf_fonts": "pymupdf-fonts",
+    }
+    wanted = {distributions.get(name, name) for name in STEP_PACKAGES} - {"sluice", "worker"}
+    assert set(line.split("|")) == wanted <= set(_pins("worker"))
