@@ -22,6 +22,7 @@ from sluice.webhooks.signing import retry_after_s
 
 _LONGEST_POLL_S = 20.0  # many proxies cut a longer request off
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_EARLY_PAUSE_S = 0.5
 # The service did nothing, so that even a call that must not run twice may be repeated.
 _REFUSED = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 # A proxy's answers: the call may have reached the service, or not.
@@ -202,14 +203,18 @@ class Calls:
     ) -> Call[Ending]:
         end = self._clock() + timeout_s
         while True:
-            left_s = end - self._clock()
-            polled = yield from poll(id_, max(0.0, min(_LONGEST_POLL_S, left_s)))
+            begin = self._clock()
+            left_s = end - begin
+            wait_s = max(0.0, min(_LONGEST_POLL_S, left_s))
+            polled = yield from poll(id_, wait_s)
             if polled.ended:
                 return polled
             if left_s <= 0:
                 raise ServiceError(
                     f"{kind} {id_} is still {polled.status} after {timeout_s:g} s", "timeout"
                 )
+            if self._clock() - begin < wait_s / 2:  # an api that ends, or is full, holds no answer
+                yield Pause(min(_EARLY_PAUSE_S, left_s))
 
     def _canceled(self, path: str) -> Call[JsonObject]:
         try:

@@ -145,7 +145,7 @@ async def test_in_redis_an_unavailable_server_is_no_error_of_the_caller() -> Non
 async def test_in_redis_a_subscription_that_goes_silent_is_made_again(
     redis_url: str, redis_client: "redis.Redis"
 ) -> None:
-    """As on a way where a firewall forgets connections: neither side learns of an end."""
+    """A firewall on the way may forget connections: neither side learns of an end."""
     address = RedisAddress.parse(redis_url)
     with Link((address.host, address.port)).running() as link:
         events = RedisEvents(replace(address, port=link.port), "default")

@@ -225,6 +225,19 @@ def test_wait_polls_until_the_end() -> None:
     assert _client(answer).wait("a").succeeded
 
 
+def test_wait_pauses_where_the_api_holds_no_answer() -> None:
+    """An api that ends answers long polls at once: another one would get a flood of calls."""
+    clock = _Clock()
+    begin = clock.now
+    answers = iter(
+        httpx.Response(200, json=prediction(status=status))
+        for status in ("starting", "starting", "succeeded")
+    )
+    waited, _ = _play(_calls(clock).wait("a", 60), answers, clock)
+    assert waited.ended
+    assert clock.now - begin == 1.0
+
+
 def test_wait_gives_up_after_its_timeout() -> None:
     processing = prediction(status="processing")
     with pytest.raises(ServiceError, match="still processing after 0 s") as caught:
