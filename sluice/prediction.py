@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sluice.errors import Conflict
+from sluice.slicing import Slicing, read_slicing
 
 
 class Status(StrEnum):
@@ -93,6 +94,12 @@ class Parameters(BaseModel):
         "jpg",
         exclude_if=lambda value: value == "jpg",
         description="The annotated image's format, where `visualize` is set.",
+    )
+    slice: Annotated[Slicing | None, BeforeValidator(read_slicing)] = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="Cuts a large image into tiles, for small objects: `true`, a tile's size, or"
+        " an object.",
     )
 
 
