@@ -114,6 +114,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stores = Stores.open(settings, settings.redis.timeout_s)
         stack.push_async_callback(anyio.to_thread.run_sync, stores.close)
         stack.callback(await anyio.to_thread.run_sync(watch_redis, stores, settings))
+        replication = replication_of(settings, Names(settings.queue.name).probe)
         events = RedisEvents(settings.redis_address(settings.redis.timeout_s), settings.queue.name)
         events.start()
         stack.push_async_callback(events.stop)
@@ -141,9 +142,11 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             fast_intake=None if settings.blobs.bucket else _fast_intake(settings, stores, stack),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
-            batches=RedisBatches(stores.redis, settings.queue),
+            batches=RedisBatches(stores.redis, settings.queue, replication),
             batch_slots=anyio.CapacityLimiter(settings.limits.batches_at_once),
-            files=RedisFiles(stores.redis, settings.queue.name, stores.blobs, settings.blobs),
+            files=RedisFiles(
+                stores.redis, settings.queue.name, stores.blobs, settings.blobs, replication
+            ),
         )
 
 

@@ -13,6 +13,7 @@ from sluice.file import File
 from sluice.ids import new_id
 from sluice.redisio.connection import translated
 from sluice.redisio.names import Names, lua_names
+from sluice.redisio.replication import Replication
 from sluice.redisio.scripts import Script, load, run
 from sluice.settings import BlobsSettings
 
@@ -54,9 +55,15 @@ class RedisFiles:
     """The files of one queue's callers. `settings`: those that begin with `file`."""
 
     def __init__(
-        self, client: "redis.Redis", queue: str, blobs: Blobs, settings: BlobsSettings
+        self,
+        client: "redis.Redis",
+        queue: str,
+        blobs: Blobs,
+        settings: BlobsSettings,
+        replication: Replication | None = None,
     ) -> None:
         self._redis = client
+        self._replication = replication
         self._names = Names(queue)
         self._blobs = blobs
         self._settings = settings
@@ -135,7 +142,7 @@ class RedisFiles:
     def _run(self, script: Script, file_id: str, key: str, *args: str | int) -> Any:
         call = script.call([self._names.file_ends], [self._names.tag, file_id, key, *args])
         with translated():
-            return run(self._redis, call)
+            return run(self._redis, call, self._replication)
 
 
 def blob_key(file_id: str) -> str:

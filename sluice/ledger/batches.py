@@ -21,6 +21,7 @@ from sluice.ledger.scripts import load, script_limits
 from sluice.prediction import Prediction, Priority, Status
 from sluice.redisio.connection import translated
 from sluice.redisio.names import Names
+from sluice.redisio.replication import Replication
 from sluice.redisio.scripts import Script, run
 from sluice.settings import QueueSettings
 
@@ -71,8 +72,14 @@ class Batches(Protocol):
 class RedisBatches:
     """The batches of one queue in Redis 6.2 or later. Thread-safe."""
 
-    def __init__(self, client: "redis.Redis", settings: QueueSettings) -> None:
+    def __init__(
+        self,
+        client: "redis.Redis",
+        settings: QueueSettings,
+        replication: Replication | None = None,
+    ) -> None:
         self._redis = client
+        self._replication = replication
         self._names = Names(settings.name)
         self._limits = script_limits(settings)
 
@@ -134,7 +141,7 @@ class RedisBatches:
     def _run(self, script: Script, *args: str | float) -> Any:
         call = script.call([self._names.live], [self._names.tag, self._limits, *args])
         with translated():
-            return run(self._redis, call)
+            return run(self._redis, call, self._replication)
 
 
 def _to_record(submission: BatchSubmission) -> list[str | int]:

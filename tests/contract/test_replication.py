@@ -10,15 +10,18 @@ import pytest
 import redis
 from redis.exceptions import RedisError
 
+from sluice.batch import BatchSubmission
+from sluice.blobs.files import RedisFiles
 from sluice.blobs.store import RedisBlobs, input_key, stored_key
 from sluice.errors import BlobsUnavailable, ReplicasMissing
 from sluice.intake.intake import Intake
+from sluice.ledger.batches import RedisBatches
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Status, Submission
 from sluice.redisio import connection
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.redisio.replication import NotReplicated, Replication
-from sluice.settings import QueueSettings, RedisAddress
+from sluice.settings import BlobsSettings, QueueSettings, RedisAddress
 from tests.fakes.doorbell import CountingDoorbell
 from tests.support.failover import Pair, pair
 
@@ -64,6 +67,9 @@ def test_each_acknowledged_change_waits(servers: Pair, client: "redis.Redis") ->
     ledger = RedisLedger(client, QueueSettings(), ONE)
     for name in ("a", "b", "c"):
         ledger.create(name, SUBMISSION)
+    batches = RedisBatches(client, QueueSettings(), ONE)
+    batches.open("batch", BatchSubmission(model="codes", total=1))
+    files = RedisFiles(client, "default", RedisBlobs(client), BlobsSettings(), ONE)
     first, second = ledger.claim("one", 60), ledger.claim("two", 60)
     assert first
     assert second
@@ -76,6 +82,10 @@ def test_each_acknowledged_change_waits(servers: Pair, client: "redis.Redis") ->
             ledger.succeed(first, {}, {})
         with pytest.raises(BlobsUnavailable):
             RedisBlobs(client, ONE).put("d", b"image", 60)
+        with pytest.raises(ReplicasMissing):
+            batches.seal("batch")
+        with pytest.raises(ReplicasMissing):
+            files.add(b"x", "mine", name="x", content_type="image/jpeg", metadata={})
         # Only these are worth the wait: all else is repeated after a failover.
         ledger.renew(second, 60)
         assert ledger.sweep().due == 1
