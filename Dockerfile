@@ -90,3 +90,5 @@ RUN awk '/^[^ ]/ {kept = /^(anyascii|opencv-python-headless|pillow|pymupdf-fonts
  && rm /tmp/worker.txt /tmp/steps.txt
 COPY sluice /opt/tritonserver/backends/python/sluice
 COPY worker /opt/tritonserver/backends/python/worker
+RUN python3 -m compileall -q /opt/tritonserver/backends/python/sluice /opt/tritonserver/backends/python/worker
+USER 10001:10001
