@@ -69,14 +69,6 @@ HEALTHCHECK --interval=5s --timeout=5s --start-period=30s --retries=3 \
   CMD ["sh", "-c", "find /tmp/alive -newermt '-15 seconds' | grep -q ."]
 ENTRYPOINT ["python", "-m", "worker"]
 
-# The command `sluice`, for `sluice models`. /in is the place for files that are mounted.
-FROM runtime AS cli
-LABEL org.opencontainers.image.title="sluice-cli" org.opencontainers.image.description="The command sluice, with what models need"
-ENV PATH=/opt/cli/bin:$PATH SLUICE_MODELS_REPOSITORY=/var/lib/sluice-models
-COPY --from=builder /opt/cli /opt/cli
-WORKDIR /in
-ENTRYPOINT ["sluice"]
-
 # Triton with the packages of the steps of ensembles (docs/guide/recipes.md). They lie beside the Python
 # backend, in the folder that Triton's Python searches last, so that Triton's own numpy stays.
 FROM nvcr.io/nvidia/tritonserver:26.07-py3 AS triton
@@ -92,3 +84,11 @@ COPY sluice /opt/tritonserver/backends/python/sluice
 COPY worker /opt/tritonserver/backends/python/worker
 RUN python3 -m compileall -q /opt/tritonserver/backends/python/sluice /opt/tritonserver/backends/python/worker
 USER 10001:10001
+
+# The command `sluice`, for `sluice models`. /in is the place for files that are mounted.
+FROM runtime AS cli
+LABEL org.opencontainers.image.title="sluice-cli" org.opencontainers.image.description="The command sluice, with what models need"
+ENV PATH=/opt/cli/bin:$PATH SLUICE_MODELS_REPOSITORY=/var/lib/sluice-models
+COPY --from=builder /opt/cli /opt/cli
+WORKDIR /in
+ENTRYPOINT ["sluice"]
