@@ -14,9 +14,11 @@ PROCESSES = {
     "webhooks": "worker.webhooks_process",
 }
 
-READY_FILES = {
-    "predictions": "SLUICE_WORKER_READY_FILE",
-    "webhooks": "SLUICE_WEBHOOKS_READY_FILE",
+#: The files that tell probes about the process.
+SIGNS = {
+    "predictions": ("SLUICE_WORKER_READY_FILE", "SLUICE_WORKER_ALIVE_FILE"),
+    "keeper": ("SLUICE_WORKER_ALIVE_FILE",),
+    "webhooks": ("SLUICE_WEBHOOKS_READY_FILE", "SLUICE_WEBHOOKS_ALIVE_FILE"),
 }
 
 # The kernel drops a signal that the first process of a container does not handle.
@@ -28,7 +30,8 @@ parser.add_argument(
     "process", nargs="?", choices=PROCESSES, default="predictions", help="default: predictions"
 )
 process = parser.parse_args().process
-# A killed process leaves its file, and a restarted container would count as ready by that.
-if ready_file := os.environ.get(READY_FILES.get(process, "")):
-    Path(ready_file).unlink(missing_ok=True)
+# A killed process leaves its files, and a restarted container would count as ready by these.
+for sign in SIGNS[process]:
+    if file := os.environ.get(sign):
+        Path(file).unlink(missing_ok=True)
 import_module(PROCESSES[process]).main()
