@@ -54,6 +54,7 @@ def examine(
             written, info, loss = pipe.execute(raise_on_error=False)
         published = _answer(client, "PUBLISH", names.probe_channel, "") if scripts else None
         lacking = _lacking(client, names) if scripts else None
+        waited = _answer(client, "WAIT", "0", "1") if min_replicas else None
     except (RedisError, OSError) as error:
         return Health((f"can't be used: {error}",))
     faults: list[str] = []
@@ -71,6 +72,8 @@ def examine(
             f"refuses to publish: {published};"
             f" let the user publish and subscribe, by ACL SETUSER <user> '&{names.tag}:*'"
         )
+    if isinstance(waited, Exception):
+        faults.append(f"refuses WAIT: {waited}; let the user run it, by ACL SETUSER <user> +wait")
     if lacking:
         faults.append(f"refuses to run scripts: {lacking}")
     if isinstance(info, Exception):

@@ -19,7 +19,9 @@ from sluice.ledger.batches import RedisBatches
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Status, Submission
 from sluice.redisio import connection
+from sluice.redisio.health import examine
 from sluice.redisio.multiplexed import MultiplexedConnection
+from sluice.redisio.names import Names
 from sluice.redisio.replication import NotReplicated, Replication
 from sluice.settings import BlobsSettings, QueueSettings, RedisAddress
 from tests.fakes.doorbell import CountingDoorbell
@@ -158,3 +160,18 @@ async def test_a_wait_that_its_connection_does_not_outlive_is_no_confirmation(
         with pytest.raises(RedisError):
             await writing
     pipe.close()
+
+
+def test_readiness_tells_of_too_few_replicas_and_of_a_user_who_may_not_wait(
+    servers: Pair, client: "redis.Redis"
+) -> None:
+    names = Names("default")
+    assert examine(client, names, min_replicas=1).faults == ()
+    (fault,) = examine(client, names, min_replicas=2).faults
+    assert "1 replicas" in fault
+    rules = ("on", "nopass", "~*", "&*", "+@all", "-wait")
+    client.execute_command("ACL", "SETUSER", "nobody", *rules)
+    user = connection.connect(RedisAddress(port=servers.ports[0], username="nobody", password="x"))
+    (fault,) = examine(user, names, min_replicas=1).faults
+    assert "+wait" in fault
+    user.close()
