@@ -51,6 +51,8 @@ class State(ServerState):
         self.ending = False
         """True once the process is about to end: no connection is kept after its answer."""
         self._logged_at = -_LOG_EVERY_S
+        self._refused: dict[Connection, None] = {}
+        """The connections above the bound, the oldest first."""
 
     @property
     def is_full(self) -> bool:
@@ -58,23 +60,30 @@ class State(ServerState):
         return len(self.connections) > self.max_connections
 
     @property
-    def is_brimful(self) -> bool:
-        """Further connections are closed. The rest of the files is for the process itself."""
-        return len(self.connections) > self.max_connections * 5 // 4
-
-    @property
     def keeps_connections(self) -> bool:
         """False where a connection should end with its answer, to make room for others."""
         return not self.ending and len(self.connections) <= self.max_connections * 4 // 5
 
-    def log_full(self) -> None:
-        """Log once in a while: a flood of connections must not become one of lines."""
+    def refuse(self, connection: "Connection") -> None:
+        """Note a connection above the bound, and close the oldest of them if there are too many.
+
+        The rest of the files is for the process itself. Probes come in also during a flood.
+        """
+        self._refused[connection] = None
+        if len(self._refused) > max(1, self.max_connections // 4):
+            oldest = next(iter(self._refused))
+            del self._refused[oldest]
+            oldest.transport.abort()
+        # A flood of connections must not become one of lines.
         if time.monotonic() > self._logged_at + _LOG_EVERY_S:
             self._logged_at = time.monotonic()
             log.warning(
                 "%s connections are open, the most that this process takes; others get 503",
                 self.max_connections,
             )
+
+    def forget(self, connection: "Connection") -> None:
+        self._refused.pop(connection, None)
 
 
 class Refusal:
@@ -116,15 +125,13 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         if self.server_state.is_full:
-            self.server_state.log_full()
-            if self.server_state.is_brimful:
-                transport.abort()
-                return
+            self.server_state.refuse(self)
             self.app = Refusal(self.app)
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        self.server_state.forget(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -69,7 +69,8 @@ def test_more_connections_than_files_do_no_harm_and_make_one_line_in_the_log(
     with api_process(tmp_path / "api", env, files=FILES) as api:
         for _ in range(3):
             with _idle(api, 2 * FILES):
-                pass
+                assert httpx.get(f"{api.url}/healthz", timeout=30).status_code == 200
+                assert _submit(api).status_code == 503
         until(lambda: _submit(api).status_code == 202)
         assert len(list(Path(f"/proc/{api.process.pid}/fd").iterdir())) < FILES // 2
         lines = api.log.read_text().splitlines()
