@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import RepositoryError
+from sluice.repository import ensemble
+from sluice.repository.config import BuildOptions
 from sluice.repository.s3 import Bucket
 from sluice.repository.storage import Folder, Storage
 from sluice.settings import BlobsSettings
 from tests.support import s3
 from tests.support.servers import free_port
+from tests.unit.repository.test_config import DESCRIPTION
 
 
 def _bucket(endpoint: str, path: str) -> Bucket:
@@ -67,6 +70,29 @@ def test_a_file_that_is_missing_can_not_be_taken_over(storage: Storage, graph: P
     with storage.lock(), refused:
         storage.put("m", 1, {"model.onnx": "gone/1/model.onnx"}, "first")
     assert storage.read("m/config.pbtxt") is None
+
+
+def test_the_steps_of_an_ensemble_come_back_from_what_its_version_keeps(
+    storage: Storage, graph: Path, tmp_path: Path
+) -> None:
+    files = {"model.onnx": graph, "weights.data": graph}
+    programs = ensemble.programs(tmp_path)
+    made = ensemble.steps("m", 1, DESCRIPTION, BuildOptions(), files, programs, processes=2)
+    with storage.lock():
+        for step in made:
+            storage.put(step.name, 1, step.files, step.text)
+        storage.put("m", 1, ensemble.archived(made, 1), "the ensemble")
+        for step in made:
+            storage.delete_model(step.name)
+        assert storage.models() == ["m"]
+        restored = ensemble.restored(storage, "m", 1)
+        for step in restored:
+            storage.put(step.name, 1, step.files, step.text)
+    assert [(step.name, step.text) for step in restored] == [(s.name, s.text) for s in made]
+    for step in made:
+        assert storage.files(step.name, 1) == sorted([*step.files, "config.pbtxt"])
+    assert storage.read("m.1.network/1/weights.data") == b"graph"
+    assert ensemble.restored(storage, "m", 2) == []
 
 
 def test_a_version_and_a_model_are_deleted(storage: Storage, graph: Path) -> None:
