@@ -12,11 +12,14 @@ import onnx
 import pytest
 
 from sluice.client.client import Client, ServiceError
+from sluice.vision.triton.client import Triton
+from sluice.vision.triton.errors import ModelReplaced
 from tests.integration.conftest import QUICK
 from tests.integration.test_models_command import ANSWERS, Load, _detector, _done, _models
 from tests.support import tiny
 from tests.support.live import Live, live_stack
 from tests.support.paths import ROOT
+from worker import in_triton
 
 pytestmark = pytest.mark.integration
 
@@ -153,12 +156,16 @@ def test_every_answer_is_wholly_one_version_while_versions_change(
 ) -> None:
     added = _done(live, "add", files["old"], "--name", "m", "--ensemble", "--processes", "1")
     assert added["version"] == 1
+    triton = Triton(live.triton_grpc, timeout_s=10)
+    network = in_triton.with_canvas(triton, "m")
     load = Load(live, image, "m")
     with load.running():
         load.seen_from_now(ANSWERS["old"])
         _done(live, "add", files["new"], "--name", "m", "--ensemble", "--processes", "1")
         load.seen_from_now(ANSWERS["new"])
         assert _ready_steps(live, "m") == {f"m.2.{s}" for s in ("prepare", "network", "finish")}
+        with pytest.raises(ModelReplaced), triton.slot(network) as slot:
+            slot.infer()
         _done(live, "rollback", "m")
         load.seen_from_now(ANSWERS["old"])
         assert _ready_steps(live, "m") == {f"m.1.{s}" for s in ("prepare", "network", "finish")}
@@ -167,6 +174,7 @@ def test_every_answer_is_wholly_one_version_while_versions_change(
         assert _ready_steps(live, "m") == set()
         _done(live, "rollback", "m", "--version", 2)
         load.seen_from_now(ANSWERS["new"])
+    triton.close()
     assert load.failures == []
     assert load.refused == []
     assert set(load.answers) == set(ANSWERS.values())

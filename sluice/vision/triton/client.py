@@ -18,7 +18,7 @@ from sluice.errors import (
     TritonUnavailable,
     UnknownModel,
 )
-from sluice.models import Model
+from sluice.models import Model, is_step
 from sluice.vision.shared_memory import Region
 from sluice.vision.triton.channel import Channel, connect
 from sluice.vision.triton.errors import ModelReplaced, VersionNotReady, translated
@@ -218,7 +218,13 @@ class Triton:
         )
 
     def _check_not_replaced(self, model: Model) -> None:
-        if self._describe(model.name).model != model:
+        try:
+            replaced = self._describe(model.name).model != model
+        except (UnknownModel, VersionNotReady):
+            if not is_step(model.name):
+                raise
+            replaced = True  # the steps of an ensemble's version go with it
+        if replaced:
             raise ModelReplaced(f"model {model.name!r} was replaced")
 
     def _call(self, model: Model, inputs: list[Any], outputs: list[Any]) -> Any:
