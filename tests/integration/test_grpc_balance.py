@@ -1,150 +1,22 @@
 """Calls to one name are spread over several real Tritons, as over pods of a headless service."""
 
-import contextlib
-import os
-import random
-import re
 import shutil
-import signal
-import socket
-import struct
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-import numpy as np
 import pytest
 
 from sluice.errors import TritonUnavailable
-from sluice.local.servers import triton as local
-from sluice.local.servers import triton_env
-from sluice.local.supervision import shm
 from sluice.vision.triton.client import Triton
-from sluice.vision.triton.errors import ModelReplaced
+from tests.support.name_server import Names
 from tests.support.paths import ROOT
+from tests.support.tritons import HOSTS, Servers, infer_again
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
 NAME = "triton.test"
-HOSTS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
-MAX_AGE_MS = 2000  # k8s/base/triton.yaml has 10,000
-
-
-class Names:
-    """A name server on loopback with A records (RFC 1035, 4.1) that a test may change."""
-
-    def __init__(self) -> None:
-        self.addresses: dict[str, list[str]] = {}
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._socket.sendto(b"", self._socket.getsockname())
-        self._thread.join()
-        self._socket.close()
-
-    def _serve(self) -> None:
-        while True:
-            query, peer = self._socket.recvfrom(512)
-            if not query:
-                return
-            end, labels = 12, []
-            while length := query[end]:
-                labels.append(query[end + 1 : end + 1 + length].decode())
-                end += 1 + length
-            (kind,) = struct.unpack_from("!H", query, end + 1)
-            addresses = self.addresses.get(".".join(labels), [])
-            records = [
-                b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 0, 4) + socket.inet_aton(address)
-                for address in addresses
-            ]
-            answers = records if kind == 1 else []
-            header = query[:2] + struct.pack(
-                "!HHHHH", 0x8180 if addresses else 0x8183, 1, len(answers), 0, 0
-            )
-            self._socket.sendto(header + query[12 : end + 5] + b"".join(answers), peer)
-
-
-class Servers:
-    """Tritons with the same ports at different loopback addresses, as pods have them."""
-
-    def __init__(self, directory: Path) -> None:
-        self._env = triton_env.ensure()
-        self._directory = directory
-        self._prefix = f"sluice-balance-{os.getpid()}-"
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.ports = local.TritonPorts(*_ports(3))
-        local.prepare(directory, self._env)
-
-    def start(self, host: str, models: Path = ROOT / "model_repository") -> None:
-        command = local.command(
-            self._env, self._directory, models, self.ports, f"{self._prefix}{host}-"
-        )
-        command = [part.replace("-address=127.0.0.1", f"-address={host}") for part in command]
-        command += [
-            f"--grpc-max-connection-age={MAX_AGE_MS}",
-            "--grpc-max-connection-age-grace=15000",
-        ]
-        with (self._directory / f"{host}.log").open("wb") as log:
-            environment = local.environment(self._env, self._directory, os.environ)
-            self._running[host] = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
-        until(lambda: self._answers(host), 60)
-
-    def stop(self, host: str) -> None:
-        """Stop a server as Kubernetes stops a pod."""
-        process = self._running[host]
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
-        self.kill(host)  # the rest of its process group
-
-    def kill(self, host: str) -> None:
-        process = self._running.pop(host)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-    def close(self) -> None:
-        for host in list(self._running):
-            self.kill(host)
-        shm.remove(self._prefix)
-
-    def metrics(self, host: str) -> str:
-        return httpx.get(f"http://{host}:{self.ports.metrics}/metrics").text
-
-    def inferences(self, host: str) -> int:
-        match = re.search(
-            r'^nv_inference_request_success\{model="codes",[^}]*\} (\d+)',
-            self.metrics(host),
-            re.MULTILINE,
-        )
-        return int(match[1]) if match else 0
-
-    def _answers(self, host: str) -> bool:
-        assert self._running[host].poll() is None, (self._directory / f"{host}.log").read_text()
-        with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"http://{host}:{self.ports.http}/v2/health/ready").status_code == 200
-        return False
-
-
-def _ports(count: int) -> list[int]:
-    """Ports below Linux's ephemeral ones that are free at each of HOSTS."""
-    free_ports: list[int] = []
-    while len(free_ports) < count:
-        port = random.randrange(20_000, 32_000)
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for host in HOSTS:
-                stack.enter_context(socket.create_server((host, port)))
-            if port not in free_ports:
-                free_ports.append(port)
-    return free_ports
 
 
 @pytest.fixture(scope="module")
@@ -174,39 +46,11 @@ def triton(servers: Servers, names: Names) -> Iterator[Triton]:
     client.close()
 
 
-def _infer(triton: Triton) -> None:
-    """One inference, as the pipeline makes it."""
-    while True:
-        model = triton.model("codes")
-        try:
-            with triton.slot(model) as slot:
-                slot.input[...] = np.uint8(128)
-                slot.infer()
-                return
-        except ModelReplaced:
-            continue
-
-
-def _infer_again(triton: Triton) -> bool:
-    """An inference, made again where gRPC sent it while the server closed the connection.
-
-    True where that was so: the connection had reached its age, and the server said GOAWAY.
-    """
-    try:
-        _infer(triton)
-    except TritonUnavailable as error:
-        if "GOAWAY" not in str(error.__cause__):
-            raise
-        _infer(triton)
-        return True
-    return False
-
-
 def test_calls_to_one_name_are_spread_over_its_servers(servers: Servers, triton: Triton) -> None:
     until(lambda: _both(servers, triton), 30)
     before = [servers.inferences(host) for host in HOSTS[:2]]
     for _ in range(40):
-        _infer_again(triton)
+        infer_again(triton)
     spread = [servers.inferences(host) - since for host, since in zip(HOSTS, before, strict=False)]
     assert sum(spread) == 40
     assert min(spread) >= 10
@@ -214,7 +58,7 @@ def test_calls_to_one_name_are_spread_over_its_servers(servers: Servers, triton:
 
 def _both(servers: Servers, triton: Triton) -> bool:
     """True once both are connected: at first all calls go to the server that connected first."""
-    _infer_again(triton)
+    infer_again(triton)
     return all(servers.inferences(host) for host in HOSTS[:2])
 
 
@@ -229,7 +73,7 @@ def test_a_server_that_is_added_gets_its_share_of_calls(
     names.addresses[NAME] = list(HOSTS)
 
     def reached() -> bool:
-        _infer_again(triton)
+        infer_again(triton)
         return servers.inferences(HOSTS[2]) > 0
 
     until(reached, 60)
@@ -250,13 +94,14 @@ def test_a_roll_out_of_another_model_version_loses_no_call(
             'string_value: "1"', 'string_value: "2"'
         )
     )
-    repeated = 0
+    made = repeated = 0
 
     def calls(host: str) -> int:
         """The number of a few calls that reach this server."""
-        nonlocal repeated
+        nonlocal made, repeated
         before = servers.inferences(host)
-        repeated += sum(_infer_again(triton) for _ in range(12))
+        made += 12
+        repeated += sum(infer_again(triton) for _ in range(12))
         return servers.inferences(host) - before
 
     for host in HOSTS[:2]:
@@ -266,9 +111,10 @@ def test_a_roll_out_of_another_model_version_loses_no_call(
         servers.stop(host)
         servers.start(host, tmp_path)
         names.addresses[NAME].append(host)
-        until(lambda host=host: calls(host) > 0, 60)  # type: ignore[misc]
+        # A server without the version that is asked for may get no calls for half a minute.
+        until(lambda host=host: calls(host) > 0, 120)  # type: ignore[misc]
         assert 'nv_inference_request_success{model="codes",version="2"}' in servers.metrics(host)
-    assert repeated <= 2
+    assert repeated <= 2 + made // 50
 
 
 def test_calls_move_away_from_a_server_that_shuts_down(servers: Servers, triton: Triton) -> None:
@@ -278,7 +124,7 @@ def test_calls_move_away_from_a_server_that_shuts_down(servers: Servers, triton:
     refused = 0
     while ended.is_alive():
         try:
-            _infer(triton)
+            infer_again(triton)
         except TritonUnavailable:
             refused += 1
     ended.join()
@@ -286,15 +132,16 @@ def test_calls_move_away_from_a_server_that_shuts_down(servers: Servers, triton:
 
 
 def test_calls_move_away_from_a_server_that_is_killed(servers: Servers, triton: Triton) -> None:
-    calls, failures = 0, 0
+    calls = failures = repeated = 0
 
     before = servers.inferences(HOSTS[1])
     servers.kill(HOSTS[0])
     while calls < 60:
         try:
-            _infer(triton)
+            repeated += infer_again(triton)
         except TritonUnavailable:
             failures += 1  # a worker requeues such a prediction
         calls += 1
     assert failures <= 2, "only calls on their way to the killed server may fail"
-    assert servers.inferences(HOSTS[1]) - before == calls - failures
+    # The server may have run a call that was made again.
+    assert calls - failures <= servers.inferences(HOSTS[1]) - before <= calls - failures + repeated

@@ -10,21 +10,20 @@ from typing import Any, TypeVar
 import tritonclient.grpc as grpcclient
 
 from sluice.errors import DeadlineExceeded, SluiceError
-from sluice.vision.triton.errors import translated
+from sluice.vision.triton.errors import OthersGone, translated
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _PINGED_AFTER = 0.4  # the part of `silence_s` after which a ping asks; the rest is for its answer
 
-# A server whose calls end with errors gets none for a minute, while others answer. The first policy
-# that this gRPC knows is taken.
+# Several servers take turns. One that fails half of its calls within 10 s gets none for the next
+# 30 s, if another one answers. The first policy that this gRPC knows is taken.
 _ROUND_ROBIN: dict[str, Any] = {"round_robin": {}}
 _WITHOUT_OUTLIERS: dict[str, Any] = {
     "outlier_detection_experimental": {
-        "interval": "1s",
-        "baseEjectionTime": "60s",
-        "maxEjectionTime": "300s",
+        "interval": "10s",
+        "baseEjectionTime": "30s",
         "maxEjectionPercent": 50,
         "failurePercentageEjection": {"threshold": 50, "minimumHosts": 2, "requestVolume": 1},
         "childPolicy": [_ROUND_ROBIN],
@@ -64,12 +63,16 @@ def connect(grpc_url: str, silence_s: float) -> grpcclient.InferenceServerClient
 class Channel:
     """The channel in use. Thread-safe.
 
-    A call may meet its deadline without any answer on the channel since the call began. Then a new
-    channel takes the place of this one. Calls under way end by themselves.
+    A call may meet its deadline without any answer on the channel since the call began, and for
+    `patience_s` before. Then a new channel takes the place of this one. Calls under way end by
+    themselves.
     """
 
-    def __init__(self, connect: Callable[[], grpcclient.InferenceServerClient]) -> None:
+    def __init__(
+        self, connect: Callable[[], grpcclient.InferenceServerClient], *, patience_s: float = 0.0
+    ) -> None:
         self._connect = connect
+        self._patience_s = patience_s
         self._lock = threading.Lock()
         self._link = _Link(connect())
 
@@ -80,12 +83,26 @@ class Channel:
 
     def call(self, model: str, make: Callable[[grpcclient.InferenceServerClient], T]) -> T:
         """Make a call about `model`. Raises the translated errors of Triton."""
-        link, began_at = self._link, time.monotonic()
+        link = self._link
+        try:
+            return self._call(link, model, make)
+        except OthersGone:  # a new channel passes no server over
+            self._replace(link)
+            return self._call(self._link, model, make)
+
+    def close(self) -> None:
+        self._link.client.close()
+
+    def _call(
+        self, link: "_Link", model: str, make: Callable[[grpcclient.InferenceServerClient], T]
+    ) -> T:
+        began_at = time.monotonic()
         try:
             with translated(model):
                 answer = make(link.client)
         except DeadlineExceeded:
-            self._replace(link, began_at)
+            if link.answered_at < began_at - self._patience_s:
+                self._replace(link)
             raise
         except SluiceError:  # Triton's answer, or the end of a connection, which gRPC makes again
             link.answered_at = time.monotonic()
@@ -93,21 +110,18 @@ class Channel:
         link.answered_at = time.monotonic()
         return answer
 
-    def close(self) -> None:
-        self._link.client.close()
-
-    def _replace(self, link: "_Link", began_at: float) -> None:
+    def _replace(self, link: "_Link") -> None:
         with self._lock:
-            if link is not self._link or link.answered_at > began_at:
-                return
+            if link is not self._link:
+                return  # by another call already
             # The last call under way holds the last reference, and the client closes with it.
             self._link = _Link(self._connect())
-        log.warning("Triton answered nothing for the length of a call: a new channel is used")
+        log.warning("the channel to Triton answers nothing; a new one is used from now on")
 
 
 class _Link:
-    """A client, and the time of its last answer by the monotonic clock."""
+    """A client, and the time of its last answer, or else of its start, by the monotonic clock."""
 
     def __init__(self, client: grpcclient.InferenceServerClient) -> None:
         self.client = client
-        self.answered_at = -float("inf")
+        self.answered_at = time.monotonic()

@@ -51,7 +51,9 @@ class Triton:
         models_ttl_s: float = 5.0,
         region_prefix: str = "sluice-",
     ) -> None:
-        self._channel = Channel(partial(connect, grpc_url, silence_s))
+        # One of several servers may hang. The next call of the same thread goes to another one.
+        patience_s = timeout_s if "://" in grpc_url else 0.0
+        self._channel = Channel(partial(connect, grpc_url, silence_s), patience_s=patience_s)
         self._timeout_s = timeout_s
         self._models_ttl_s = models_ttl_s
         self._region_prefix = region_prefix

@@ -19,6 +19,10 @@ class VersionNotReady(TritonUnavailable):
     """The version is loading, or ends because another one is live."""
 
 
+class OthersGone(TritonUnavailable):
+    """The servers that are left got no calls for a while, since they had failed too many."""
+
+
 class RegionLost(TritonUnavailable):
     """Triton does not know the region: Triton has restarted since the registration."""
 
@@ -38,6 +42,8 @@ def translated(model: str) -> Iterator[None]:
             raise VersionNotReady(f"model {model!r} is not loaded at the moment") from error
         if "unknown model" in reason or status.endswith("NOT_FOUND"):
             raise UnknownModel(f"model {model!r} is not loaded") from error
+        if "ejected by outlier detection" in reason:
+            raise OthersGone("Triton is unavailable") from error
         if status.endswith(("UNAVAILABLE", "CANCELLED")):
             raise TritonUnavailable("Triton is unavailable") from error
         if status.endswith("DEADLINE_EXCEEDED"):

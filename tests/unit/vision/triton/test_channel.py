@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -97,6 +98,33 @@ def test_an_error_is_an_answer(channel: Channel, clients: Clients, status: str) 
         with pytest.raises(DeadlineExceeded):
             channel.call("codes", late_while_another_is_refused)
     assert clients.made == 1
+
+
+def test_among_several_servers_one_late_call_is_not_enough(clients: Clients) -> None:
+    """The next call of a thread goes to another server, which may answer."""
+    channel = Channel(clients, patience_s=0.2)
+    with pytest.raises(DeadlineExceeded):
+        channel.call("codes", _late)
+    assert clients.made == 1
+    time.sleep(0.3)
+    with pytest.raises(DeadlineExceeded):
+        channel.call("codes", _late)
+    assert clients.made == 2
+
+
+def test_a_channel_whose_last_server_is_passed_over_is_replaced_at_once(
+    channel: Channel, clients: Clients
+) -> None:
+    def first_refused(client: FakeClient) -> int:
+        if client.number == 1:
+            raise InferenceServerException(
+                "connections to all backends failing; last error: ipv4:10.0.0.1:8001:"
+                " subchannel ejected by outlier detection",
+                status="StatusCode.UNAVAILABLE",
+            )
+        return client.number
+
+    assert [channel.call("codes", first_refused) for _ in range(3)] == [2, 2, 2]
 
 
 def test_many_late_calls_of_one_channel_replace_it_once(channel: Channel, clients: Clients) -> None:
