@@ -13,6 +13,7 @@ class Breaker:
 
     An open breaker lets one attempt through, as a probe, after each interval.
     The interval doubles from `first_s` to `longest_s` seconds.
+    `tell` is given True when the breaker closes, and False at each failure that leaves it open.
     """
 
     def __init__(
@@ -21,11 +22,13 @@ class Breaker:
         first_s: float = 1.0,
         longest_s: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._threshold = threshold
         self._first_s = first_s
         self._longest_s = longest_s
         self._clock = clock
+        self._tell = tell
         self._lock = threading.Lock()
         self._failures = 0
         self._next_try_at = 0.0
@@ -43,13 +46,18 @@ class Breaker:
     def succeeded(self) -> None:
         """Close: the attempt reached what it needs."""
         with self._lock:
+            was_open = self._failures >= self._threshold
             self._failures = 0
+            if was_open:
+                self._tell(True)
 
     def failed(self) -> None:
         """Count a failure, and start the next interval."""
         with self._lock:
             self._failures += 1
             self._next_try_at = self._clock() + self._wait_s()
+            if self._failures >= self._threshold:
+                self._tell(False)
 
     def undecided(self) -> None:
         """Let another caller probe at once: this attempt ended without telling anything."""

@@ -20,11 +20,13 @@ from sluice.stores import Stores, watch_redis
 from sluice.telemetry import configure_logging
 from sluice.vision.triton.client import Triton
 from worker import tasks
+from worker.breaker import Breaker
 from worker.consumer import DoorbellConsumer
 from worker.keeper import Keeper, sweep_round
 from worker.memory import MemoryBudget
 from worker.pipeline import Pipeline
 from worker.presence import PresenceWatch
+from worker.readiness import Readiness
 from worker.runner import Runner
 from worker.watchdog import LeaseWatchdog
 
@@ -44,13 +46,14 @@ def main() -> None:
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
     triton = _triton(settings.triton)
     watchdog = _watchdog(stores.ledger, settings)
-    runner = _runner(stores, _pipeline(stores.blobs, triton, settings), watchdog, settings)
+    readiness = Readiness(_path(settings.worker.ready_file))
+    pipeline = _pipeline(stores.blobs, triton, settings)
+    runner = _runner(stores, pipeline, watchdog, readiness, settings)
     keeper = _keeper(stores, runner, watchdog, settings)
     presence = _presence(stores, runner, settings.queue)
-    ready_file = _path(settings.worker.ready_file)
     tasks.register(stores.celery, runner)
     stores.celery.conf.worker_consumer = DoorbellConsumer
-    _connect_signals(runner, watchdog, ready_file, settings.worker.grace_s)
+    _connect_signals(runner, watchdog, readiness, settings.worker.grace_s)
     watch_redis(stores, settings)
     watchdog.start()
     keeper.start()
@@ -58,8 +61,7 @@ def main() -> None:
     try:
         stores.celery.worker_main(_celery_arguments(settings.worker.concurrency))
     finally:
-        if ready_file:
-            ready_file.unlink(missing_ok=True)
+        readiness.end()
         presence.stop()
         keeper.stop()
         watchdog.stop()
@@ -106,7 +108,11 @@ def _pipeline(blobs: Blobs, triton: Triton, settings: Settings) -> Pipeline:
 
 
 def _runner(
-    stores: Stores, pipeline: Pipeline, watchdog: LeaseWatchdog, settings: Settings
+    stores: Stores,
+    pipeline: Pipeline,
+    watchdog: LeaseWatchdog,
+    readiness: Readiness,
+    settings: Settings,
 ) -> Runner:
     return Runner(
         stores.ledger,
@@ -116,6 +122,7 @@ def _runner(
         settings.queue,
         # A restarted container has the same host and process id. The rest tells them apart.
         worker=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
+        breaker=Breaker(tell=readiness.reaches_parts),
     )
 
 
@@ -144,14 +151,13 @@ def _path(value: str | None) -> Path | None:
 
 
 def _connect_signals(
-    runner: Runner, watchdog: LeaseWatchdog, ready_file: Path | None, grace_s: float
+    runner: Runner, watchdog: LeaseWatchdog, readiness: Readiness, grace_s: float
 ) -> None:
     def keep_our_logging(**_: object) -> None:
         """Celery leaves logging alone where this signal has a receiver."""
 
     def show_ready(**_: object) -> None:
-        if ready_file:
-            ready_file.write_text(f"{os.getpid()}\n")
+        readiness.has_broker()
 
     def limit_the_grace(**_: object) -> None:
         runner.stop()

@@ -281,7 +281,7 @@ class WorkerSettings(Group):
     """The worker process. The keeper uses `alive_file` too."""
 
     ready_file: str | None = Field(
-        None, description="File that exists while the worker accepts work."
+        None, description="File that exists while the worker accepts work and reaches Triton."
     )
     alive_file: str | None = Field(
         None, description="File that is touched every half second while the process is healthy."

@@ -120,7 +120,7 @@ def test_a_server_that_hangs_while_it_answers_pings_gets_no_calls_for_a_while(
 def test_a_server_that_got_no_calls_gets_them_when_it_is_the_only_one(
     servers: Servers, names: Names, triton: Triton
 ) -> None:
-    """As after a roll-out, during which the new server lacked the version that was asked for."""
+    """After a roll-out: the new server lacked the version that was asked for."""
     with servers.hanging(HOSTS[1]):
         until(lambda: _succeed(triton, 30), 60)
     names.addresses[NAME] = [HOSTS[1]]

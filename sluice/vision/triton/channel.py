@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _PINGED_AFTER = 0.4  # the part of `silence_s` after which a ping asks; the rest is for its answer
 
-# Several servers take turns. One that fails half of its calls within 10 s gets none for the next
-# 30 s, if another one answers. The first policy that this gRPC knows is taken.
+# Several servers take turns. One that fails half of its calls within 10 s gets none for 30 s, if
+# another one answers. The first policy that this gRPC knows is taken.
 _ROUND_ROBIN: dict[str, Any] = {"round_robin": {}}
 _WITHOUT_OUTLIERS: dict[str, Any] = {
     "outlier_detection_experimental": {
