@@ -1,6 +1,7 @@
 """The contract of `Doorbell`; a ring in Redis is one message in the list that KEDA counts."""
 
 import json
+from pathlib import Path
 
 import pytest
 import redis
@@ -10,7 +11,7 @@ from sluice.intake.doorbell import MAX_WAITING_RINGS, TASK, CeleryDoorbell, Door
 from sluice.redisio import connection
 from sluice.settings import RedisAddress
 from tests.fakes.doorbell import CountingDoorbell
-from tests.support.servers import free_port
+from tests.support.servers import free_port, redis_server
 
 
 def _celery(url: str) -> CeleryDoorbell:
@@ -64,3 +65,16 @@ def test_a_redis_that_was_flushed_is_rung_on(redis_client: "redis.Redis", redis_
     doorbell.ring()
     doorbell.ring()
     assert doorbell.waiting() == 2
+
+
+def test_a_message_is_acknowledged_although_redis_is_unavailable(tmp_path: Path) -> None:
+    """A message that keeps its place among the prefetched ones would end all reading."""
+    with redis_server(tmp_path) as url:
+        address = RedisAddress.parse(url)
+        _celery(url).ring()
+        channel = make_app(address, "default").connection_for_read().channel()
+        channel.basic_qos(0, 1, False)
+        message = channel.basic_get("default")
+        assert not channel.qos.can_consume()
+    message.ack()
+    assert channel.qos.can_consume()
