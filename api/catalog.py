@@ -24,6 +24,7 @@ from sluice.errors import (
 from sluice.models import Model, is_step
 from sluice.prediction import Parameters
 from sluice.redisio.kept_models import KeptModels
+from sluice.slicing import check_task
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,11 @@ class Catalog(Protocol):
         """Check that the model `name` can run with `parameters`, and has `version` if one is given.
 
         Passes while Triton is unavailable and no list is known: the worker checks again.
-        Raises UnknownModel for a model or version that is not loaded. Raises UnsupportedModel, or
-        InvalidInput for a class that the model lacks.
+        Raises the errors of the function `check`.
         """
+
+    def imgsz(self, name: str) -> tuple[int, int] | None:
+        """The height and width of the model's input, by the last list. None where unknown."""
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
         """All models by name, loaded or not, and whether the list is current.
@@ -84,7 +87,8 @@ def check(
     """Check that the model `name`, one of `models`, can run with `parameters`.
 
     `version` is what the caller asks for, if anything: the model's name or the version's number.
-    Raises UnknownModel, UnsupportedModel, or InvalidInput for a class that the model lacks.
+    Raises UnknownModel or UnsupportedModel. Raises InvalidInput for a class that the model lacks,
+    and for slices if its task has none.
     """
     model = models[name].model if name in models else None
     if model is None:
@@ -100,6 +104,14 @@ def check(
             f" {models[name].version!r}. Give model or version, or both of one model"
         )
     model.class_ids(parameters.classes)
+    if parameters.slice:
+        check_task(model.task)
+
+
+def imgsz(models: Mapping[str, ListedModel], name: str) -> tuple[int, int] | None:
+    """The height and width of the model's input. None where no such model is loaded."""
+    model = models[name].model if name in models else None
+    return model.imgsz if isinstance(model, Model) else None
 
 
 class TritonCatalog:
@@ -157,6 +169,9 @@ class TritonCatalog:
             self._refresh_soon()
             await self._after_refresh(self._wait_s())
             check(self._list.models, name, parameters, version)
+
+    def imgsz(self, name: str) -> tuple[int, int] | None:
+        return imgsz(self._list.models, name) if self._list else None
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
         if self._age_s() >= self._ttl_s or self._list is None:

@@ -28,6 +28,7 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.AddressNotAllowed: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UploadTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     errors.OutputTooLarge: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.TooManyTiles: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnknownModel: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedModel: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,

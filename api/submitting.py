@@ -21,6 +21,7 @@ from sluice.ledger.predictions import Ledger
 from sluice.outbound.guard import Guard
 from sluice.prediction import Parameters, Prediction, Submission
 from sluice.settings import LimitsSettings
+from sluice.slicing import check_tiles
 
 _EVENT_LOOP_BYTES = 1_000_000
 #: The URL of an uploaded file, which answers with its record and never with its bytes.
@@ -150,7 +151,7 @@ class Submitting:
             and _is_inspected_quickly(image)
             and not await self.queue_load.is_nearly_full()
         ):
-            inspect(image, self.limits.max_pixels)
+            self._check_image(image, submission)
             self.queue_load.accepted()
             return await self.fast_intake.accept_new(
                 image, submission, max_backlog=caller.max_backlog
@@ -172,12 +173,19 @@ class Submitting:
         if isinstance(image, str):
             image = b""
         else:
-            inspect(image, self.limits.max_pixels)
+            self._check_image(image, submission)
         if prediction_id is None:
             return self.intake.accept_new(image, submission, max_backlog=caller.max_backlog)
         return self.intake.accept_named(
             prediction_id, image, submission, max_backlog=caller.max_backlog
         )
+
+    def _check_image(self, image: bytes, submission: Submission) -> None:
+        """Raises NotAnImage, TruncatedImage, ImageTooLarge or TooManyTiles."""
+        header = inspect(image, self.limits.max_pixels)
+        if slicing := submission.parameters.slice:
+            imgsz = self.catalog.imgsz(submission.model)
+            check_tiles(slicing, header.upright_hw, imgsz, self.limits.max_tiles)
 
 
 def _is_inspected_quickly(image: bytes) -> bool:

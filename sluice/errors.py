@@ -9,6 +9,7 @@
     │   ├── AddressNotAllowed
     │   ├── UploadTooSlow
     │   ├── OutputTooLarge
+    │   ├── TooManyTiles
     │   ├── UnknownModel
     │   └── UnsupportedModel
     ├── Unauthorized
@@ -101,6 +102,12 @@ class OutputTooLarge(InvalidInput):
     """The output has more bytes than a prediction may have."""
 
     code = "output_too_large"
+
+
+class TooManyTiles(InvalidInput):
+    """The image would be cut into more tiles than a prediction may have."""
+
+    code = "too_many_tiles"
 
 
 class UnknownModel(InvalidInput):

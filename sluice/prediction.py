@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from sluice.errors import Conflict
-from sluice.slicing import Slicing, read_slicing
+from sluice.slicing import OptionalSlicing
 
 
 class Status(StrEnum):
@@ -95,11 +95,12 @@ class Parameters(BaseModel):
         exclude_if=lambda value: value == "jpg",
         description="The annotated image's format, where `visualize` is set.",
     )
-    slice: Annotated[Slicing | None, BeforeValidator(read_slicing)] = Field(
+    slice: OptionalSlicing = Field(
         None,
         exclude_if=lambda value: value is None,
-        description="Cuts a large image into tiles, for small objects: `true`, a tile's size, or"
-        " an object.",
+        description="Cuts a large image into tiles, for small objects: `true`, a tile's side in"
+        " pixels, or an object. For models that detect, segment, or find turned boxes (obb).",
+        examples=[True, 640, {"size": [480, 640], "overlap": 0.3}],
     )
 
 

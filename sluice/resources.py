@@ -57,7 +57,8 @@ class PredictionAnswer(QueuePosition):
     )
     logs: str = Field(description="A line for each attempt: the times of its stages, or its error.")
     metrics: dict[str, float] = Field(
-        description="Seconds: `queue_time`, `predict_time` in total, and the time of each stage."
+        description="Seconds: `queue_time`, `predict_time` in total, and the time of each stage. Of"
+        " a sliced image, `tiles` is the number of runs, and stages are sums over them."
     )
     priority: Priority
     metadata: dict[str, Any] = Field(description="The metadata of the submission.")

@@ -1,9 +1,11 @@
 """Options and parameters that came as text: in the fields of a form, or in the query."""
 
 from collections.abc import Container, Iterable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request
+from pydantic import TypeAdapter
 from pydantic_core import from_json
 
 from api.requests.schemas import Options
@@ -12,6 +14,7 @@ from sluice.prediction import Parameters
 
 KNOWN_FIELDS = frozenset({*Options.model_fields, *Parameters.model_fields})
 _LISTS = ("classes", "webhook_events_filter")
+_SWITCH = TypeAdapter(bool)
 
 
 def query_fields(request: Request) -> dict[str, list[str]]:
@@ -86,11 +89,25 @@ def read_fields(fields: dict[str, list[str]]) -> tuple[Options, Parameters]:
             options["metadata"] = from_json(options["metadata"])
         except ValueError:
             raise InvalidInput("metadata: give a JSON object") from None
+    slicing = {"slice": _slicing(single.pop("slice"))} if "slice" in single else {}
     if "webhook_events_filter" in lists:
         options["webhook_events_filter"] = lists["webhook_events_filter"]
     parameters = Parameters.model_validate_strings(single, strict=False)
-    if "classes" in lists:
-        parameters = Parameters(
-            **parameters.model_dump(exclude_unset=True), classes=tuple(lists["classes"])
-        )
+    typed: dict[str, Any] = slicing | (
+        {"classes": tuple(lists["classes"])} if "classes" in lists else {}
+    )
+    if typed:
+        parameters = Parameters(**parameters.model_dump(exclude_unset=True), **typed)
     return Options.model_validate(options), parameters
+
+
+def _slicing(text: str) -> Any:
+    """The value of `slice`: a word as of every switch, a number, or JSON. Else the text itself."""
+    if not text.isdecimal():
+        with suppress(ValueError):
+            return _SWITCH.validate_python(text)
+    try:
+        value = from_json(text)
+    except ValueError:
+        return text
+    return text if value is None else value

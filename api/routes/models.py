@@ -119,7 +119,8 @@ def _answer(listed: ListedModel, current: bool, settings: Settings, base_url: st
 
 
 def _version(listed: ListedModel, model: Model) -> VersionAnswer:
-    input_schema: dict[str, Any] = Input.model_json_schema()
+    input_schema = Input.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts: dict[str, Any] = input_schema.pop("$defs", {})
     input_schema["properties"]["classes"]["examples"] = [list(model.names[:3])]
     return VersionAnswer(
         id=listed.name,
@@ -128,6 +129,6 @@ def _version(listed: ListedModel, model: Model) -> VersionAnswer:
             "openapi": "3.1.0",
             "info": {"title": model.name, "version": listed.version},
             "paths": {},
-            "components": {"schemas": {"Input": input_schema, "Output": _OUTPUT}},
+            "components": {"schemas": {**parts, "Input": input_schema, "Output": _OUTPUT}},
         },
     )

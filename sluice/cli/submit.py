@@ -29,6 +29,8 @@ from sluice.cli.submission.items import InputError, items
 from sluice.cli.submission.run import Result, Run, RunError, submitted
 from sluice.client import Client, ServiceError
 from sluice.client.calls import Options
+from sluice.client.results import JsonObject
+from sluice.slicing import MAX_OVERLAP, MAX_SIDE, MIN_SIDE
 
 _SHOWN = 20
 _INTERRUPTED = 130  # a shell's status for SIGINT
@@ -73,6 +75,14 @@ def submit(
     slice_: Annotated[
         bool, typer.Option("--slice", help="Cut large images into tiles, for small objects.")
     ] = False,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=MIN_SIDE, max=MAX_SIDE, help="A tile's side in pixels. Means --slice."),
+    ] = None,
+    overlap: Annotated[
+        float | None,
+        typer.Option(min=0, max=MAX_OVERLAP, help="The part that tiles share. Means --slice."),
+    ] = None,
     priority: Annotated[str | None, typer.Option(help="high, normal or low.")] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, max=256, help="Images under way at a time.")
@@ -97,6 +107,8 @@ def submit(
         sluice submit desk.jpg --confidence 0.4
 
         sluice submit --manifest list.txt --out results --model yolo11n
+
+        sluice submit aerial/ --out results --tile 640 --overlap 0.3
     """
     if not images and not manifest:
         raise typer.BadParameter("name images, or a --manifest", param_hint="IMAGE")
@@ -108,7 +120,7 @@ def submit(
         "iou": iou,
         "max_detections": max_detections,
         "classes": classes,
-        "slice": slice_ or None,
+        "slice": _slicing(slice_, tile, overlap),
         "visualize": annotate or None,
         "priority": priority,  # type: ignore[typeddict-item]  # the service judges
     }
@@ -133,6 +145,12 @@ def submit(
     if failed:
         _tell(failed, len(chosen))
         raise typer.Exit(1)
+
+
+def _slicing(on: bool, tile: int | None, overlap: float | None) -> bool | JsonObject | None:
+    """Return the parameter `slice` that the three options stand for; None for none of them."""
+    given = {"size": tile, "overlap": overlap}
+    return {name: value for name, value in given.items() if value is not None} or on or None
 
 
 def _shown(results: Iterable[Result], *, done: int, total: int, lines: bool) -> list[Result]:

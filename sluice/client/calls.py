@@ -44,7 +44,7 @@ class Options(TypedDict, total=False):
     class_agnostic: bool | None
     visualize: bool | None
     output_format: Literal["jpg", "png", "webp"] | None
-    slice: bool | JsonObject | None
+    slice: bool | int | JsonObject | None
     priority: Literal["high", "normal", "low"] | None
     metadata: JsonObject | None
     webhook: str | None

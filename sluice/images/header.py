@@ -6,6 +6,7 @@ from sluice.errors import ImageTooLarge, NotAnImage, TruncatedImage
 
 # Below the bounds of libpng (1,000,000) and of OpenCV (2 to the 20th).
 MAX_SIDE = 1_000_000
+_FIRST_LYING = 5  # EXIF's orientations 5 to 8 swap rows and columns
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Header:
     """EXIF's number, 1 to 8: how the stored pixels are turned. 1 is upright."""
     decode_bytes: int
     """The most memory that decoding takes, with its result, without the file's own bytes."""
+
+    @property
+    def upright_hw(self) -> tuple[int, int]:
+        """The height and the width after `orientation` is applied."""
+        lies = self.orientation >= _FIRST_LYING
+        return (self.width, self.height) if lies else (self.height, self.width)
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

@@ -160,6 +160,14 @@ class LimitsSettings(Group):
             "A worker holds 3 bytes for each pixel; SLUICE_WORKER_DECODE_BYTES bounds the decoding."
         ),
     )
+    max_tiles: int = Field(
+        250,
+        ge=1,
+        description=(
+            "Maximum tiles of a sliced image, with the run of the whole image. "
+            "The model must do them within SLUICE_WORKER_MAX_RUN_S."
+        ),
+    )
     upload_idle_s: float = Field(
         10.0, gt=0, description="Seconds that a request's body may stall before it is refused."
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from api.catalog import Outage, check
+from api.catalog import Outage, check, imgsz
 from api.model_list import ListedModel
 from sluice.errors import TritonUnavailable
 from sluice.prediction import Parameters
@@ -29,6 +29,9 @@ class MemoryCatalog:
         if not self.seen:
             return
         check({entry.name: entry for entry in self.listed}, name, parameters, version)
+
+    def imgsz(self, name: str) -> tuple[int, int] | None:
+        return imgsz({entry.name: entry for entry in self.listed}, name) if self.seen else None
 
     async def models(self) -> tuple[Sequence[ListedModel], bool]:
         self.seen = self.seen or self.available
