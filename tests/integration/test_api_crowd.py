@@ -26,6 +26,7 @@ RAW = {"Content-Type": "image/jpeg"}
 FILES = 256
 """Half of them for connections."""
 CROWD = 2000
+PATIENCE_S = 180
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_above_the_bound_long_polls_do_not_wait_and_streams_get_503(
     with (
         api_process(tmp_path / "api", env) as api,
         ThreadPoolExecutor(3) as threads,
-        httpx.Client(base_url=api.url, timeout=60) as http,
+        httpx.Client(base_url=api.url, timeout=PATIENCE_S) as http,
     ):
         path = f"/v1/predictions/{_submit(api).json()['id']}"
         waiting = [threads.submit(http.get, f"{path}?wait=50") for _ in range(3)]
@@ -136,9 +137,9 @@ async def _crowd(api: ApiProcess, redis_url: str) -> None:
         followers.append(asyncio.create_task(follow(followed)))
         if number % 100 == 99:
             await asyncio.sleep(0.1)
-    async with httpx.AsyncClient(base_url=api.url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=api.url, timeout=PATIENCE_S) as http:
         metrics = ""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while f"sluice_http_followers {2 * CROWD}.0" not in metrics:
                 metrics = (await http.get("/metrics")).text
         for _ in range(50):
@@ -149,6 +150,6 @@ async def _crowd(api: ApiProcess, redis_url: str) -> None:
             assert store.info("clients")["connected_clients"] < 100
         assert len(list(Path(f"/proc/{api.process.pid}/task").iterdir())) < 100
         assert (await http.post(f"{path}/cancel")).status_code == 200
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*followers)
     assert answers == {b"200": 2 * CROWD}
