@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _PINGED_AFTER = 0.4  # the part of `silence_s` after which a ping asks; the rest is for its answer
 
-# Several servers take turns. One that fails half of its calls within 10 s gets none for 30 s, if
+# Several servers take turns. One that fails 85 % of its calls within 10 s gets none for 30 s, if
 # another one answers. The first policy that this gRPC knows is taken.
 _ROUND_ROBIN: dict[str, Any] = {"round_robin": {}}
 _WITHOUT_OUTLIERS: dict[str, Any] = {
@@ -25,7 +25,7 @@ _WITHOUT_OUTLIERS: dict[str, Any] = {
         "interval": "10s",
         "baseEjectionTime": "30s",
         "maxEjectionPercent": 50,
-        "failurePercentageEjection": {"threshold": 50, "minimumHosts": 2, "requestVolume": 1},
+        "failurePercentageEjection": {"threshold": 85, "minimumHosts": 2, "requestVolume": 1},
         "childPolicy": [_ROUND_ROBIN],
     }
 }
