@@ -40,6 +40,8 @@ class Server:
             self._process = subprocess.Popen([*self._command, *arguments], stdout=log, stderr=log)
         with redis.Redis(port=self.port) as client:
             until(lambda: _answers(client), what="a Redis")
+            # Another test's server may have taken the port meanwhile.
+            assert client.info("server")["process_id"] == self.pid
 
     def kill(self) -> None:
         if self._process:
