@@ -33,7 +33,7 @@ _START_S = 60.0
 
 
 class World:
-    """What runs for one case. `with_world` starts and ends it."""
+    """All that runs for one case. `with_world` starts and ends it."""
 
     def __init__(self, setup: dict[str, Any], triton: Addresses, folder: Path) -> None:
         self.setup = setup
