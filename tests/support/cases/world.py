@@ -29,7 +29,7 @@ PARTS = {
     "keeper": ["-m", "worker", "keeper"],
     "webhooks": ["-m", "worker", "webhooks"],
 }
-_START_S = 60.0
+_START_S = 180.0
 
 
 class World:
