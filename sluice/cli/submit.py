@@ -120,7 +120,7 @@ def submit(
         "iou": iou,
         "max_detections": max_detections,
         "classes": classes,
-        "slice": _slicing(slice_, tile, overlap),
+        "slice": slicing(slice_, tile, overlap),
         "visualize": annotate or None,
         "priority": priority,  # type: ignore[typeddict-item]  # the service judges
     }
@@ -147,7 +147,7 @@ def submit(
         raise typer.Exit(1)
 
 
-def _slicing(on: bool, tile: int | None, overlap: float | None) -> bool | JsonObject | None:
+def slicing(on: bool, tile: int | None, overlap: float | None) -> bool | JsonObject | None:
     """Return the parameter `slice` that the three options stand for; None for none of them."""
     given = {"size": tile, "overlap": overlap}
     return {name: value for name, value in given.items() if value is not None} or on or None

@@ -170,7 +170,7 @@ async def test_an_image_of_too_many_tiles_is_refused_in_every_form(
 async def test_the_upright_image_is_counted(
     http: httpx.AsyncClient, orientation: int, accepted: bool
 ) -> None:
-    """As it is stored, the image is 9 tiles in a row. Upright, it is 6 rows of 2 tiles."""
+    """The stored image is 9 tiles in a row. Upright, it is 6 rows of 2 tiles."""
     slicing = {"size": [100, 64], "overlap": 0, "whole": False}
     answer = await http.post(
         "/v1/predictions",

@@ -66,6 +66,7 @@ def test_submit_sends_the_bytes_and_the_parameters() -> None:
             "visualize": ["true"],
             "classes": ["a", "b"],
             "metadata": ['{"shelf": 7}'],
+            "slice": ['{"size": [480, 640], "overlap": 0.3}'],
         }
         assert request.headers["Cancel-After"] == "90"
         return httpx.Response(202, json=prediction())
@@ -78,6 +79,7 @@ def test_submit_sends_the_bytes_and_the_parameters() -> None:
         iou=None,
         classes=["a", "b"],
         metadata={"shelf": 7},
+        slice={"size": (480, 640), "overlap": 0.3},
         cancel_after_s=90,
     )
     assert (submitted.id, submitted.ended) == (prediction()["id"], False)
