@@ -22,7 +22,8 @@ from sluice.local.paths import MODEL_REPOSITORY
 from sluice.local.supervision import reaper
 from sluice.prediction import Prediction, Status
 from sluice.vision.triton.client import Triton
-from worker.pipeline import Pipeline, Stages
+from worker.pipeline import Pipeline
+from worker.stages import Stages
 
 THREADS, IMAGES, ROUNDS = 4, 200, 4
 RECIPES: dict[str, list[str]] = {"worker": [], "ensemble": ["--ensemble"]}

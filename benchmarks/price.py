@@ -19,8 +19,9 @@ from sluice.settings import QueueSettings, RedisSettings, Settings
 from sluice.stores import Stores
 from sluice.vision.triton.client import Triton
 from worker import tasks
-from worker.pipeline import Pipeline, Stages
+from worker.pipeline import Pipeline
 from worker.runner import Runner
+from worker.stages import Stages
 from worker.watchdog import LeaseWatchdog
 
 QUEUE = "price"

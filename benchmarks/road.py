@@ -16,7 +16,8 @@ from sluice.blobs.store import RedisBlobs, input_key
 from sluice.prediction import Prediction, Status
 from sluice.vision import heads
 from sluice.vision.triton.client import Triton
-from worker.pipeline import Pipeline, Stages
+from worker.pipeline import Pipeline
+from worker.stages import Stages
 
 CALLS = 200
 

@@ -63,6 +63,7 @@ def read(config: Mapping[str, Any]) -> Model:
         input=image,
         outputs=outputs,
         batched=reader.batched,
+        max_batch=reader.max_batch,
         fixed_batch=fixed_batch,
         kpt_shape=reader.kpt_shape(),
         letterbox=reader.choice("sluice.letterbox", Placement, Placement.CENTRE),
@@ -104,6 +105,7 @@ class _Reader:
 
         self.layout: Layout = self.choice("sluice.layout", Layout, Layout.ANCHOR_FREE)
         self.recipe: Recipe = self.choice("sluice.recipe", Recipe, Recipe.WORKER)
+        self.max_batch = max(1, int(config.get("max_batch_size", 0)))
         self.batched = int(config.get("max_batch_size", 0)) > 0
 
     def image_and_outputs(self) -> tuple[Tensor, tuple[Tensor, ...], int]:

@@ -148,6 +148,8 @@ class Model:
     outputs: tuple[Tensor, ...]
     batched: bool
     """Triton batches: the tensors have a batch dimension that the configuration does not show."""
+    max_batch: int = 1
+    """The largest number of images in one call where Triton batches."""
     fixed_batch: int = 0
     """The images in one call where Triton does not batch; 0 if the tensors have no such axis."""
     kpt_shape: tuple[int, int] | None = None
@@ -184,9 +186,18 @@ class Model:
     @property
     def leading(self) -> tuple[int, ...]:
         """The tensors' dimensions before their dims, in a call with one image."""
+        return self.leading_of(1)
+
+    def leading_of(self, images: int) -> tuple[int, ...]:
+        """Return the tensors' dimensions before their dims, in a call with so many images."""
         if self.batched:
-            return (1,)
+            return (images,)
         return (self.fixed_batch,) if self.fixed_batch else ()
+
+    @property
+    def room(self) -> int:
+        """The largest number of images in one call."""
+        return self.max_batch if self.batched else max(1, self.fixed_batch)
 
     @property
     def wanted_outputs(self) -> tuple[Tensor, ...]:

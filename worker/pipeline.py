@@ -1,8 +1,7 @@
 """The path of one image: bytes, pixels, canvas, Triton, head, output. No queue, no ledger."""
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,16 +12,21 @@ from sluice.blobs.store import Blobs, annotated_key, input_key
 from sluice.errors import ImageExpired
 from sluice.models import Model, Recipe, Task
 from sluice.prediction import Parameters, Prediction
+from sluice.slicing import Slicing
 from sluice.vision import heads
 from sluice.vision.canvas import fill
 from sluice.vision.ensemble import Answer
+from sluice.vision.heads import Classification, DecodeParameters, Detections
 from sluice.vision.triton.errors import ModelReplaced
 from sluice.vision.triton.slots import Server, Slot
-from worker import in_triton
+from worker import in_triton, slicing
 from worker.annotate import annotate
 from worker.decode import decode
 from worker.memory import MemoryBudget
 from worker.output import describe
+from worker.stages import Stages
+
+Pixels = npt.NDArray[np.uint8]
 
 # Of the model, in one attempt. More would be a fault of what replaces it.
 _MAX_REPLACEMENTS = 5
@@ -34,34 +38,8 @@ class Engine(Server, Protocol):
     def model(self, name: str) -> Model:
         """Return the loaded model. Raises UnknownModel, UnsupportedModel or Unavailable."""
 
-    def slot(self, model: Model) -> AbstractContextManager[Slot]:
-        """Reserve the memory of one inference."""
-
-
-class Stages:
-    """A stopwatch for the stages of one attempt.
-
-    `check` is called before each stage. `check` raises where the attempt must not go on.
-    """
-
-    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
-        #: The prediction's `metrics`: seconds by the stage's name and `_time`.
-        self.seconds: dict[str, float] = {}
-        self._check = check
-
-    def text(self) -> str:
-        """Return the stages so far, on one line, in milliseconds."""
-        stages = {name.removesuffix("_time"): seconds for name, seconds in self.seconds.items()}
-        return ", ".join(f"{name} {seconds * 1000:.1f} ms" for name, seconds in stages.items())
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        self._check()
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[f"{name}_time"] = round(time.perf_counter() - start, 6)
+    def slot(self, model: Model, images: int = 1) -> AbstractContextManager[Slot]:
+        """Reserve the memory of one inference of `images` images, at most `model.room`."""
 
 
 @dataclass
@@ -75,6 +53,8 @@ class Pipeline:
     """How long an annotated image is kept."""
     fetch: Callable[[str], bytes]
     """Returns the bytes at a URL; see `sluice.outbound.fetch`."""
+    tile_batch: int = 4
+    """The largest number of tiles in one inference."""
     memory: MemoryBudget = field(default_factory=MemoryBudget)
     """Bounds the decoding on all threads together."""
 
@@ -86,7 +66,8 @@ class Pipeline:
         with stages("predict"):
             with stages("fetch"):
                 data = self._image(prediction)
-            if answer := self._run_in_triton(prediction, data, stages):
+            sliced = prediction.parameters.slice is not None
+            if not sliced and (answer := self._run_in_triton(prediction, data, stages)):
                 stages.seconds |= answer.seconds
                 if prediction.parameters.visualize:
                     self._keep_drawing(prediction, answer.drawing)
@@ -117,7 +98,7 @@ class Pipeline:
         self.blobs.put(annotated_key(prediction.id), drawing, self.annotated_ttl_s)
 
     def _run_model(
-        self, prediction: Prediction, image: npt.NDArray[np.uint8], stages: Stages
+        self, prediction: Prediction, image: Pixels, stages: Stages
     ) -> tuple[dict[str, Any], Task]:
         """Return the output of one version of the model, and the version's task.
 
@@ -127,23 +108,44 @@ class Pipeline:
             try:
                 model = in_triton.with_canvas(self.engine, prediction.model)
                 parameters = _decode_parameters(model, prediction.parameters)
-                view = heads.fit(model, image.shape[:2])
-                with self.engine.slot(model) as slot:
-                    with stages("letterbox"):
-                        fill(slot.input, view, image, model)
-                    with stages("inference"):
-                        outputs = slot.infer()
-                    with stages("postprocess"):
-                        result = heads.decode(model, outputs, parameters, view)
-                        raw = model.raw
-                        if raw and heads.needs_raw(model, outputs, parameters, result):
-                            outputs = slot.infer(raw.outputs)
-                            result = heads.decode(raw, outputs, parameters, view)
-                        output = describe(prediction.id, result, model.names, image.shape[:2])
-                        return output, model.task
+                if prediction.parameters.slice is None:
+                    result = self._run_whole(model, image, parameters, stages)
+                else:
+                    result = self._run_sliced(
+                        model, image, parameters, prediction.parameters.slice, stages
+                    )
+                output = describe(prediction.id, result, model.names, image.shape[:2])
+                return output, model.task
             except ModelReplaced:
                 continue
         raise ModelReplaced(f"model {prediction.model!r} is being replaced again and again")
+
+    def _run_whole(
+        self, model: Model, image: Pixels, parameters: DecodeParameters, stages: Stages
+    ) -> Detections | Classification:
+        view = heads.fit(model, image.shape[:2])
+        with self.engine.slot(model) as slot:
+            with stages("letterbox"):
+                fill(slot.input, view, image, model)
+            with stages("inference"):
+                outputs = slot.infer()
+            with stages("postprocess"):
+                result = heads.decode(model, outputs, parameters, view)
+                raw = model.raw
+                if raw and heads.needs_raw(model, outputs, parameters, result):
+                    outputs = slot.infer(raw.outputs)
+                    result = heads.decode(raw, outputs, parameters, view)
+                return result
+
+    def _run_sliced(
+        self,
+        model: Model,
+        image: Pixels,
+        parameters: DecodeParameters,
+        asked: Slicing,
+        stages: Stages,
+    ) -> Detections:
+        return slicing.run(self.engine, model, image, parameters, asked, stages, self.tile_batch)
 
     def _image(self, prediction: Prediction) -> bytes:
         if prediction.image_url:
@@ -156,9 +158,9 @@ class Pipeline:
         return data
 
 
-def _decode_parameters(model: Model, parameters: Parameters) -> heads.DecodeParameters:
+def _decode_parameters(model: Model, parameters: Parameters) -> DecodeParameters:
     """Raises InvalidInput where the model has no such class."""
-    return heads.DecodeParameters(
+    return DecodeParameters(
         confidence=parameters.confidence,
         iou=parameters.iou,
         max_detections=parameters.max_detections,

@@ -26,7 +26,8 @@ from sluice.prediction import Claim, Prediction, Problem
 from sluice.settings import QueueSettings
 from worker.breaker import Breaker
 from worker.exclusive import ExclusiveLock
-from worker.pipeline import Pipeline, Stages
+from worker.pipeline import Pipeline
+from worker.stages import Stages
 from worker.watchdog import HeldLease, LeaseWatchdog
 
 log = logging.getLogger(__name__)
@@ -169,12 +170,12 @@ class Runner:
 
     def _run(self, claim: Claim, lease: HeldLease) -> None:
         prediction = claim.prediction
-        stages = Stages(lease.check)
+        stages = Stages(lease.check, lambda: self._watchdog.confirm(lease))
         stages.seconds["queue_time"] = round(_waited_s(prediction), 6)
         try:
             output = self._pipeline.run(prediction, stages)
             lease.check()
-            self._ledger.succeed(claim, output, stages.seconds, lease.log_line(stages.text()))
+            self._ledger.succeed(claim, output, stages.metrics, lease.log_line(stages.text()))
         except Exception as error:
             verdict = _classify(error, prediction, self._settings)
             if verdict.action is _Action.PROPAGATE:
@@ -210,7 +211,7 @@ class Runner:
         claim = lease.claim
         logs = lease.log_line(f"{error.code}: {error.message}")
         self._ledger.fail(
-            claim, Problem(code=error.code, message=error.message), stages.seconds, logs
+            claim, Problem(code=error.code, message=error.message), stages.metrics, logs
         )
         log.info("prediction %s failed: %s: %s", claim.prediction.id, error.code, error.message)
 

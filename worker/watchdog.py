@@ -115,6 +115,20 @@ class LeaseWatchdog:
         with self._lock:
             self._leases.pop(lease.claim.owner, None)
 
+    def confirm(self, lease: HeldLease) -> None:
+        """Renew the lease now, and count the run's time from here: a long run goes on well.
+
+        Raises LeaseLost at once after a cancellation, which a beat would notice a second later.
+        """
+        try:
+            self._ledger.renew(lease.claim, self._lease_s)
+            lease.renewed_at = lease.since = time.monotonic()
+        except LeaseLost:
+            lease.lost = True
+        except Unavailable as error:
+            log.debug("a lease was not renewed; a beat tries again: %s", error)
+        lease.check()
+
     def give_back(self, lease: HeldLease) -> None:
         """Queue its prediction again once Redis answers: the attempt's end could not be recorded.
 

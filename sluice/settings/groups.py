@@ -297,12 +297,22 @@ class WorkerSettings(Group):
     concurrency: int = Field(
         4, ge=1, description="Predictions that one process runs at a time, on threads."
     )
+    tile_batch: int = Field(
+        4,
+        ge=1,
+        le=128,
+        description=(
+            "Tiles of a sliced image in one inference, where the model takes so many. "
+            "A canceled prediction ends after the inference that runs."
+        ),
+    )
     max_run_s: float = Field(
         120.0,
         gt=0,
         description=(
             "Seconds after which a running prediction counts as hung. "
-            "The process then replaces itself."
+            "The process then replaces itself. "
+            "The time counts from the last inference of a sliced image."
         ),
     )
     stuck_after_s: float = Field(

@@ -48,6 +48,7 @@ def test_a_complete_configuration_gives_the_model() -> None:
         input=Tensor("images", "UINT8", (320, 416, 3)),
         outputs=(Tensor("output0", "FP32", (100, 7)),),
         batched=True,
+        max_batch=4,
     )
     assert model.channels_last
 

@@ -14,7 +14,17 @@ from sluice.vision.heads import classify, detect, obb, pose, segment
 from sluice.vision.heads.common import Array, Classification, DecodeParameters, Detections, pick
 from sluice.vision.letterbox import CentreCrop, Letterbox
 
-__all__ = ["Classification", "DecodeParameters", "Detections", "decode", "fit", "needs_raw"]
+__all__ = [
+    "Classification",
+    "DecodeParameters",
+    "Detections",
+    "View",
+    "decode",
+    "fit",
+    "needs_raw",
+]
+
+View = Letterbox | CentreCrop
 
 _DECODERS = {
     Task.DETECT: detect.decode,
@@ -24,7 +34,7 @@ _DECODERS = {
 }
 
 
-def fit(model: Model, source_hw: tuple[int, int]) -> Letterbox | CentreCrop:
+def fit(model: Model, source_hw: tuple[int, int]) -> View:
     """Return how `model` sees an image of `source_hw`, (height, width) in pixels.
 
     `apply` of the result draws the canvas. Raises ValueError if a side is not positive.
@@ -38,7 +48,7 @@ def decode(
     model: Model,
     outputs: Mapping[str, Array],
     parameters: DecodeParameters,
-    view: Letterbox | CentreCrop,
+    view: View,
 ) -> Detections | Classification:
     """Return the detections or classes of one image, in source pixels.
 

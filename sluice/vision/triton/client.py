@@ -74,11 +74,14 @@ class Triton:
         return self._describe(name).model
 
     @contextmanager
-    def slot(self, model: Model) -> Iterator[Slot]:
-        """Reserve the memory of one inference. A slot is reused unless its inference failed."""
-        shared = self._shared_slot(model) if self._shared_memory else None
+    def slot(self, model: Model, images: int = 1) -> Iterator[Slot]:
+        """Reserve the memory of one inference of `images` images, at most `model.room`.
+
+        A slot of one image is reused unless its inference failed.
+        """
+        shared = self._shared_slot(model, images) if self._shared_memory else None
         if shared is None:
-            yield WireSlot(self, model)
+            yield WireSlot(self, model, images)
             return
         try:
             yield shared
@@ -87,6 +90,9 @@ class Triton:
             with self._lock:
                 self._retired.append((time.monotonic(), shared))
             raise
+        if images > 1:  # idle slots of every size would hold too much memory
+            self._close([(time.monotonic(), shared)])
+            return
         with self._lock:
             described = self._models.get(model.name)
             if described and described.model != model:  # replaced while the slot was in use
@@ -121,15 +127,15 @@ class Triton:
                 slot.close()
         self._channel.close()
 
-    def _shared_slot(self, model: Model) -> SharedSlot | None:
+    def _shared_slot(self, model: Model, images: int) -> SharedSlot | None:
         with self._lock:
-            if idle := self._idle.get(model):
+            if images == 1 and (idle := self._idle.get(model)):
                 return idle.pop()
             due = [entry for entry in self._retired if time.monotonic() - entry[0] > _RETIREMENT_S]
             self._retired = [entry for entry in self._retired if entry not in due]
         self._close(due)
         try:
-            return SharedSlot(self, model, self._region_prefix)
+            return SharedSlot(self, model, self._region_prefix, images)
         except (TritonUnavailable, DeadlineExceeded):
             raise
         except (SluiceError, OSError) as error:

@@ -12,20 +12,33 @@ from sluice.models import Layout, Model, Tensor
 from sluice.vision.shared_memory import Region, RegionLayout
 from sluice.vision.triton.errors import RegionLost
 
+Outputs = Mapping[str, npt.NDArray[Any]]
+"""The outputs of one image by name, without the batch axis."""
+
 
 class Slot(Protocol):
-    """The memory of one inference: fill `input`, then call `infer`."""
+    """The memory of one inference: fill `inputs`, then call `infer_all`."""
 
-    input: npt.NDArray[Any]
-    """No batch axis; the model's dtype and dims."""
+    inputs: Sequence[npt.NDArray[Any]]
+    """A canvas for each image, without a batch axis; the model's dtype and dims."""
 
-    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
-        """Return outputs by name, without the batch axis. Valid until the slot is released.
+    def infer_all(self, outputs: Sequence[Tensor] | None = None) -> Sequence[Outputs]:
+        """Return the outputs of each image. Valid until the slot is released.
 
         By default these are the model's `wanted_outputs`.
 
         Raises ModelReplaced, TritonUnavailable, DeadlineExceeded, UnknownModel or InferenceFailed.
         """
+        ...
+
+    @property
+    def input(self) -> npt.NDArray[Any]:
+        """The canvas of a single image."""
+        return self.inputs[0]
+
+    def infer(self, outputs: Sequence[Tensor] | None = None) -> Outputs:
+        """Return the outputs of a single image. See `infer_all`."""
+        return self.infer_all(outputs)[0]
 
 
 class Server(Protocol):
@@ -41,17 +54,17 @@ class Server(Protocol):
         """Have Triton unmap the region, if Triton still knows it."""
 
 
-class WireSlot:
+class WireSlot(Slot):
     """A slot whose tensors travel as bytes in the gRPC messages."""
 
-    def __init__(self, server: Server, model: Model) -> None:
+    def __init__(self, server: Server, model: Model, images: int = 1) -> None:
         self._server = server
         self._model = model
-        self._shape = (*model.leading, *_input_dims(model))
+        self._shape = (*model.leading_of(images), *_input_dims(model))
         self._array = np.zeros(self._shape, _dtype(model.input))
-        self.input = _without_batch(model, self._array)
+        self.inputs = _by_image(model, self._array, images)
 
-    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
+    def infer_all(self, outputs: Sequence[Tensor] | None = None) -> Sequence[Outputs]:
         wanted = self._model.wanted_outputs if outputs is None else outputs
         tensor = grpcclient.InferInput(
             self._model.input.name, list(self._shape), self._model.input.dtype
@@ -59,34 +72,33 @@ class WireSlot:
         tensor.set_data_from_numpy(self._array)
         requested = [grpcclient.InferRequestedOutput(output.name) for output in wanted]
         answer = self._server.infer(self._model, [tensor], requested)
-        return {
-            output.name: _of_first_image(self._model, answer.as_numpy(output.name))
-            for output in wanted
-        }
+        arrays = {output.name: answer.as_numpy(output.name) for output in wanted}
+        return _split(self._model, arrays, len(self.inputs))
 
 
-class SharedSlot:
+class SharedSlot(Slot):
     """A slot whose tensors lie in a region. Outputs of unknown size travel as bytes."""
 
-    input: npt.NDArray[Any]
+    inputs: Sequence[npt.NDArray[Any]]
     _region: Region
 
-    def __init__(self, server: Server, model: Model, region_prefix: str) -> None:
+    def __init__(self, server: Server, model: Model, region_prefix: str, images: int = 1) -> None:
         self._server = server
         self._model = model
         self._region_prefix = region_prefix
+        self._images = images
         tensors = {model.input: _input_dims(model)}
         tensors |= {output: output.dims for output in model.wanted_outputs}
         self._layout = RegionLayout(
             {
-                tensor.name: ((*model.leading, *dims), _dtype(tensor))
+                tensor.name: ((*model.leading_of(images), *dims), _dtype(tensor))
                 for tensor, dims in tensors.items()
                 if min(dims) > 0
             }
         )
         self._open()
 
-    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
+    def infer_all(self, outputs: Sequence[Tensor] | None = None) -> Sequence[Outputs]:
         wanted = self._model.wanted_outputs if outputs is None else outputs
         try:
             answer = self._server.infer(self._model, *self._request(wanted))
@@ -95,15 +107,13 @@ class SharedSlot:
             self._open()
             self._region.copy_from(lost)
             answer = self._server.infer(self._model, *self._request(wanted))
-        return {
-            output.name: _of_first_image(
-                self._model,
-                self._region.view(output.name)
-                if output.name in self._layout.places
-                else answer.as_numpy(output.name),
-            )
+        arrays = {
+            output.name: self._region.view(output.name)
+            if output.name in self._layout.places
+            else answer.as_numpy(output.name)
             for output in wanted
         }
+        return _split(self._model, arrays, self._images)
 
     def close(self) -> None:
         """Have Triton unmap the region. Raises the translated errors of Triton."""
@@ -116,7 +126,8 @@ class SharedSlot:
             self._server.register(self._model, region)
         finally:
             region.unlink()
-        self.input = _without_batch(self._model, region.view(self._model.input.name))
+        canvases = region.view(self._model.input.name)
+        self.inputs = _by_image(self._model, canvases, self._images)
 
     def _request(self, wanted: Sequence[Tensor]) -> tuple[list[Any], list[Any]]:
         """Return the input and the requested outputs, in tritonclient's terms."""
@@ -143,13 +154,28 @@ def _input_dims(model: Model) -> tuple[int, ...]:
     return (model.channels, *model.imgsz)
 
 
-def _without_batch(model: Model, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the part of the first image. A fixed batch has room for more, which stays zero."""
-    return array[0] if model.leading else array
+def _by_image(model: Model, array: npt.NDArray[Any], images: int) -> list[npt.NDArray[Any]]:
+    """Return the part of each image. A fixed batch may have room for more, which stays as it is."""
+    return [array[image] for image in range(images)] if model.leading_of(images) else [array]
 
 
-def _of_first_image(model: Model, output: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return output if model.layout is Layout.ROWS else _without_batch(model, output)
+def _split(model: Model, arrays: Outputs, images: int) -> list[Outputs]:
+    if model.layout is Layout.ROWS:
+        return [
+            {name: _rows_of(array, image) for name, array in arrays.items()}
+            for image in range(images)
+        ]
+    parts = {name: _by_image(model, array, images) for name, array in arrays.items()}
+    return [{name: part[image] for name, part in parts.items()} for image in range(images)]
+
+
+def _rows_of(array: npt.NDArray[Any], image: int) -> npt.NDArray[Any]:
+    """Return the rows of one image, as if it were the first of the batch."""
+    if image == 0:
+        return array
+    rows: npt.NDArray[Any] = array[array[:, 0] == image].copy()
+    rows[:, 0] = 0
+    return rows
 
 
 def _dtype(tensor: Tensor) -> np.dtype[Any]:

@@ -1,7 +1,7 @@
 """A pipeline over in-memory systems, and an engine that finds one box in every image."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from sluice.models import Layout, Model, Task, Tensor
 from sluice.prediction import Parameters, Submission
 from sluice.vision.ensemble import Answer, Request
 from sluice.vision.shared_memory import Region
+from sluice.vision.triton.slots import Outputs, Slot
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.ledger import MemoryLedger
 from worker.pipeline import Pipeline
@@ -47,14 +48,18 @@ class FakeAnswer:
 
 
 @dataclass
-class FakeSlot:
-    input: npt.NDArray[Any]
+class FakeSlot(Slot):
+    inputs: list[npt.NDArray[Any]]
     engine: "FakeEngine"
 
-    def infer(self, outputs: Sequence[Tensor] | None = None) -> Mapping[str, npt.NDArray[Any]]:
+    def infer_all(self, outputs: Sequence[Tensor] | None = None) -> Sequence[Outputs]:
         if self.engine.errors:
             raise self.engine.errors.pop(0)
-        self.engine.seen.append(self.input.copy())
+        self.engine.batches.append(len(self.inputs))
+        return [self._answer(canvas) for canvas in self.inputs]
+
+    def _answer(self, canvas: npt.NDArray[Any]) -> Outputs:
+        self.engine.seen.append(canvas.copy())
         if self.engine.answers:
             return self.engine.answers.pop(0)
         return {"output0": np.array([[16, 24, 48, 40, 0.9, 1], [0, 0, 8, 8, 0.1, 0]], np.float32)}
@@ -71,6 +76,8 @@ class FakeEngine:
     """The outputs of the next inferences. Without any, one box is found."""
     seen: list[npt.NDArray[Any]] = field(default_factory=list)
     """The inputs."""
+    batches: list[int] = field(default_factory=list)
+    """The number of images of each inference."""
     ensemble: Model | None = None
     """An ensemble over the loaded model, under the name `whole`."""
     requests: list[Request] = field(default_factory=list)
@@ -101,11 +108,11 @@ class FakeEngine:
         raise NotImplementedError
 
     @contextlib.contextmanager
-    def slot(self, model: Model) -> Iterator[FakeSlot]:
+    def slot(self, model: Model, images: int = 1) -> Iterator[FakeSlot]:
         dtype = {"UINT8": np.uint8, "FP32": np.float32, "FP16": np.float16, "INT32": np.int32}[
             model.input.dtype
         ]
-        yield FakeSlot(np.zeros(model.input.dims, dtype), self)
+        yield FakeSlot([np.zeros(model.input.dims, dtype) for _ in range(images)], self)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from sluice.vision.ensemble import Request, message_of
 from sluice.vision.triton.errors import ModelReplaced
 from tests.unit.worker.conftest import World, model
 from worker import in_triton
-from worker.pipeline import Stages
+from worker.stages import Stages
 
 
 @pytest.fixture

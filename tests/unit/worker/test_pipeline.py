@@ -21,7 +21,7 @@ from sluice.models import Layout, Tensor
 from sluice.prediction import Parameters, Prediction, Status
 from sluice.vision.triton.errors import ModelReplaced
 from tests.unit.worker.conftest import World, model, png
-from worker.pipeline import Stages
+from worker.stages import Stages
 
 STAGES = {
     "fetch_time",

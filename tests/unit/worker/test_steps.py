@@ -13,7 +13,7 @@ from sluice.models import Layout, Model, Task, Tensor
 from sluice.prediction import Parameters, Prediction, Status
 from sluice.vision.ensemble import Request
 from tests.unit.worker.conftest import World, model, png
-from worker.pipeline import Stages
+from worker.stages import Stages
 from worker.steps import Facts, Finish, Prepare
 
 FOUND = np.array([[16, 24, 48, 40, 0.9, 1], [0, 0, 8, 8, 0.1, 0]], np.float32)
