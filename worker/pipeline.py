@@ -12,7 +12,7 @@ from sluice.blobs.store import Blobs, annotated_key, input_key
 from sluice.errors import ImageExpired
 from sluice.models import Model, Recipe, Task
 from sluice.prediction import Parameters, Prediction
-from sluice.slicing import Slicing
+from sluice.slicing import Slicing, check_task, check_tiles
 from sluice.vision import heads
 from sluice.vision.canvas import fill
 from sluice.vision.ensemble import Answer
@@ -53,6 +53,8 @@ class Pipeline:
     """How long an annotated image is kept."""
     fetch: Callable[[str], bytes]
     """Returns the bytes at a URL; see `sluice.outbound.fetch`."""
+    max_tiles: int = 250
+    """The largest number of inferences for one image that is cut into tiles."""
     tile_batch: int = 4
     """The largest number of tiles in one inference."""
     memory: MemoryBudget = field(default_factory=MemoryBudget)
@@ -145,6 +147,8 @@ class Pipeline:
         asked: Slicing,
         stages: Stages,
     ) -> Detections:
+        check_task(model.task)
+        check_tiles(asked, image.shape[:2], model.imgsz, self.max_tiles)
         return slicing.run(self.engine, model, image, parameters, asked, stages, self.tile_batch)
 
     def _image(self, prediction: Prediction) -> bytes:

@@ -104,6 +104,7 @@ def _pipeline(blobs: Blobs, triton: Triton, settings: Settings) -> Pipeline:
         annotated_ttl_s=settings.blobs.result_ttl_s,
         fetch=fetcher.get,
         memory=MemoryBudget(settings.worker.decode_bytes),
+        max_tiles=settings.limits.max_tiles,
         tile_batch=settings.worker.tile_batch,
     )
 

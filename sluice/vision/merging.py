@@ -21,6 +21,8 @@ _NEAR = 0.01
 """A box that is nearer to a border than this part of the tile's side is cut by it."""
 _NEAR_PX = 2.0
 """The same in pixels. The greater one counts."""
+MAX_CANDIDATES = 3_000
+"""Only so many detections of all parts are compared, the best ones: the rest is noise."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def merge(
     different parts are one object if their overlap is above `parameters.iou`, as within a part.
     If a border cuts one of them, they are one object if `slicing.metric` is above
     `slicing.threshold`. Of the boxes of one object, the best whole one is kept, with the best
-    score of all. `parameters.max_detections` bounds the result.
+    score of all. `parameters.max_detections` bounds the result, and only the MAX_CANDIDATES best
+    detections are read.
     """
     found = _gather(parts, source_hw)
     scores = found.detections.scores.copy()
@@ -77,13 +80,12 @@ def merge(
 
 
 def _gather(parts: Sequence[Part], source_hw: tuple[int, int]) -> _Found:
-    moved = [_moved(part.detections, part.tile) for part in parts]
-    sizes = [len(detections) for detections in moved]
-    return _Found(
-        _joined(moved),
-        np.repeat(np.arange(len(parts)), sizes),
-        np.concatenate([_cut(part, source_hw) for part in parts]),
-    )
+    all_ = _joined([_moved(part.detections, part.tile) for part in parts])
+    index = np.repeat(np.arange(len(parts)), [len(part.detections) for part in parts])
+    cut = np.concatenate([_cut(part, source_hw) for part in parts])
+    # In the order of the parts, which `_clashes` needs.
+    best = np.sort(np.argsort(-all_.scores, kind="stable")[:MAX_CANDIDATES])
+    return _Found(_pick(all_, best), index[best], cut[best])
 
 
 def _moved(detections: Detections, tile: Tile) -> Detections:

@@ -85,20 +85,20 @@ class Triton:
             return
         try:
             yield shared
-        except BaseException:
-            # After a time-out here, Triton may still write its answer to the region.
-            with self._lock:
-                self._retired.append((time.monotonic(), shared))
-            raise
-        if images > 1:  # idle slots of every size would hold too much memory
-            self._close([(time.monotonic(), shared)])
-            return
+        finally:
+            self._give_back(model, shared, reusable=images == 1)
+
+    def _give_back(self, model: Model, slot: SharedSlot, *, reusable: bool) -> None:
         with self._lock:
+            if slot.awaits_answer:  # after a time-out here, Triton may still write to the region
+                self._retired.append((time.monotonic(), slot))
+                return
             described = self._models.get(model.name)
-            if described and described.model != model:  # replaced while the slot was in use
-                self._retired.append((time.monotonic(), shared))
-            else:
-                self._idle.setdefault(model, []).append(shared)
+            if reusable and (described is None or described.model == model):
+                self._idle.setdefault(model, []).append(slot)
+                return
+        # Replaced while it was in use; or of many images: these would hold too much memory.
+        self._close([(time.monotonic(), slot)])
 
     def register(self, model: Model, region: Region) -> None:
         """Have Triton map the region, for inferences of `model`."""

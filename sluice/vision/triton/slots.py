@@ -87,6 +87,8 @@ class SharedSlot(Slot):
         self._model = model
         self._region_prefix = region_prefix
         self._images = images
+        self.awaits_answer = False
+        """The last inference has failed, and Triton may still write its answer."""
         tensors = {model.input: _input_dims(model)}
         tensors |= {output: output.dims for output in model.wanted_outputs}
         self._layout = RegionLayout(
@@ -100,6 +102,7 @@ class SharedSlot(Slot):
 
     def infer_all(self, outputs: Sequence[Tensor] | None = None) -> Sequence[Outputs]:
         wanted = self._model.wanted_outputs if outputs is None else outputs
+        self.awaits_answer = True
         try:
             answer = self._server.infer(self._model, *self._request(wanted))
         except RegionLost:  # Triton has restarted: repeat with the same bytes in a new region
@@ -107,6 +110,7 @@ class SharedSlot(Slot):
             self._open()
             self._region.copy_from(lost)
             answer = self._server.infer(self._model, *self._request(wanted))
+        self.awaits_answer = False
         arrays = {
             output.name: self._region.view(output.name)
             if output.name in self._layout.places

@@ -13,11 +13,12 @@ from sluice.errors import (
     InferenceFailed,
     InvalidInput,
     NotAnImage,
+    TooManyTiles,
     TritonUnavailable,
     UnknownModel,
     UnsupportedModel,
 )
-from sluice.models import Layout, Tensor
+from sluice.models import Layout, Task, Tensor
 from sluice.prediction import Parameters, Prediction, Status
 from sluice.vision.triton.errors import ModelReplaced
 from tests.unit.worker.conftest import World, model, png
@@ -196,3 +197,27 @@ class TestCandidates:
     ) -> None:
         assert self.found(world, **parameters) == [0.9]
         assert len(world.engine.seen) == 1
+
+
+def test_an_image_of_too_many_tiles_is_refused(world: World) -> None:
+    """An image by URL was not checked at its submission."""
+    world.submit(image=png(640, 640))
+    pipeline = replace(world.pipeline, max_tiles=20)
+    with pytest.raises(TooManyTiles):
+        pipeline.run(_prediction(slice=True), Stages())
+    assert world.engine.batches == []
+
+
+def test_a_task_without_boxes_is_not_sliced(world: World) -> None:
+    world.engine.loaded = replace(model(), task=Task.CLASSIFY)
+    world.submit()
+    with pytest.raises(InvalidInput, match="tiles are for"):
+        world.pipeline.run(_prediction(slice=True), Stages())
+
+
+def test_a_sliced_prediction_counts_its_tiles(world: World) -> None:
+    world.submit()
+    stages = Stages()
+    output = world.pipeline.run(_prediction(slice={"overlap": 0.0, "whole": False}), stages)
+    assert stages.metrics["tiles"] == 2
+    assert [entry["x"] for entry in output["predictions"]] == [32.0, 96.0]
