@@ -115,7 +115,7 @@ def test_after_a_restart_without_data_the_api_works_and_hears_events(
     poll, stream = world.follow(f"{path}?wait=50"), world.follow(f"{path}/stream")
     time.sleep(1)
     servers.close()
-    # What the followers get depends on which of them reads before Redis is back.
+    # The followers' answers depend on which of them reads before Redis is back.
     assert poll.result(SOON_S).status_code in (404, 503)
     assert stream.result(SOON_S).text.endswith("\n\n")
     world.link.target = servers.enter_context(_redis(tmp_path / "redis-2"))
