@@ -27,7 +27,7 @@ def stack(stack: Stack) -> Iterator[Stack]:
     stack.compose("up", "--detach", "--wait")
 
 
-def _detector(path: Path, class_name: str, confidence: float) -> Path:
+def detector(path: Path, class_name: str, confidence: float) -> Path:
     """A detector that finds the same object of 32 x 32 pixels in every image of 64 x 64."""
     rows = np.zeros((1, 5, 84), np.float32)  # anchor-free: cx, cy, w, h, and the score of a class
     rows[0, :, 0] = 32, 32, 32, 32, confidence
@@ -38,7 +38,7 @@ def _detector(path: Path, class_name: str, confidence: float) -> Path:
     return save(graph, path)
 
 
-def _found(client: Client, model: str) -> list[tuple[str, float]]:
+def found(client: Client, model: str) -> list[tuple[str, float]]:
     prediction = client.wait(client.submit(IMAGE, model=model)["id"], timeout_s=60)
     assert prediction["status"] == "succeeded", prediction
     boxes = prediction["output"]["predictions"]
@@ -53,20 +53,20 @@ def test_a_model_is_added_replaced_taken_back_and_removed_while_the_stack_runs(
     stack: Stack, tmp_path: Path
 ) -> None:
     for name, confidence in (("cat", 0.875), ("dog", 0.75)):
-        _detector(tmp_path / name / "pet.onnx", name, confidence)
+        detector(tmp_path / name / "pet.onnx", name, confidence)
     with Client(stack.url) as client:
         added = json.loads(stack.models("add", "pet.onnx", "--json", files=tmp_path / "cat"))
         assert (added["name"], added["version"], len(added["loaded"])) == ("pet", 1, 2)
-        assert _found(client, "pet") == [("cat", 0.875)]
+        assert found(client, "pet") == [("cat", 0.875)]
         assert "version 2" in stack.models("add", "pet.onnx", files=tmp_path / "dog")
-        assert _found(client, "pet") == [("dog", 0.75)]
+        assert found(client, "pet") == [("dog", 0.75)]
         stack.models("rollback", "pet")
-        assert _found(client, "pet") == [("cat", 0.875)]
+        assert found(client, "pet") == [("cat", 0.875)]
         stack.compose("restart", "triton")
         stack.compose("up", "--detach", "--wait")
         states = _listed(stack)["pet"]["triton"]
         assert [state["versions"] for state in states.values()] == [[1], [1]]
-        assert _found(client, "pet") == [("cat", 0.875)]
+        assert found(client, "pet") == [("cat", 0.875)]
         stack.models("remove", "pet")
     assert "pet" not in _listed(stack)
 
@@ -74,16 +74,16 @@ def test_a_model_is_added_replaced_taken_back_and_removed_while_the_stack_runs(
 def test_a_name_of_the_checkouts_models_is_refused_and_they_go_on(
     stack: Stack, tmp_path: Path
 ) -> None:
-    _detector(tmp_path / "codes.onnx", "cat", 0.75)
+    detector(tmp_path / "codes.onnx", "cat", 0.75)
     with pytest.raises(AssertionError, match="choose another --name"):
         stack.models("add", "codes.onnx", files=tmp_path)
     with Client(stack.url) as client:
-        assert {name for name, _ in _found(client, "codes")} <= {"qr_code", "barcode", "marker"}
+        assert {name for name, _ in found(client, "codes")} <= {"qr_code", "barcode", "marker"}
     assert "codes" not in _listed(stack)
 
 
 def test_a_file_can_be_piped_to_the_command(stack: Stack, tmp_path: Path) -> None:
-    _detector(tmp_path / "pet.onnx", "cat", 0.75).chmod(0o600)
+    detector(tmp_path / "pet.onnx", "cat", 0.75).chmod(0o600)
     with (tmp_path / "pet.onnx").open("rb") as file:
         stack.compose(
             *("run", "--rm", "--no-TTY", "--entrypoint", "sh", "models", "-c"),
