@@ -173,7 +173,7 @@ def test_the_schedule_ends() -> None:
         ("-5", 0),
         ("soon", 0),
         ("1e3", 0),
-        (formatdate(NOW + 60, usegmt=True), 60),
+        pytest.param(formatdate(NOW + 60, usegmt=True), 60, id="date"),
     ],
 )
 def test_retry_after(value: str | None, seconds: float) -> None:
