@@ -69,6 +69,7 @@ class Keeper:
     A worker is stuck when predictions wait and no message reaches it for `stuck_after_s`.
     Then its connection to the broker hangs, and `on_stuck` is called.
     An outage of Redis does not count: each failed round restarts the clock.
+    `is_troubled` says whether this worker lacks Triton or the blob store; each round tells it.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Keeper:
         dead_retention_s: int,
         stuck_after_s: float = float("inf"),
         on_stuck: Callable[[], None] = replace_process,
+        is_troubled: Callable[[], bool] = lambda: False,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
@@ -93,6 +95,7 @@ class Keeper:
         self._dead_retention_s = dead_retention_s
         self._stuck_after_s = stuck_after_s
         self._on_stuck = on_stuck
+        self._is_troubled = is_troubled
         self._well_since = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -121,7 +124,9 @@ class Keeper:
                 log.exception("unexpected error in the keeper's round; the next round follows")
 
     def _round(self) -> None:
-        self._ledger.heartbeat(self._runner.worker, 4 * self._interval_s)
+        self._ledger.heartbeat(
+            self._runner.worker, 4 * self._interval_s, troubled=self._is_troubled()
+        )
         swept = sweep_round(self._ledger, self._blobs, self._doorbell, self._dead_retention_s)
         self._end_if_stuck(swept)
         for _ in range(swept.due_alone):

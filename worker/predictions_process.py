@@ -49,7 +49,7 @@ def main() -> None:
     readiness = Readiness(_path(settings.worker.ready_file))
     pipeline = _pipeline(stores.blobs, triton, settings)
     runner = _runner(stores, pipeline, watchdog, readiness, settings)
-    keeper = _keeper(stores, runner, watchdog, settings)
+    keeper = _keeper(stores, runner, watchdog, readiness, settings)
     presence = _presence(stores, runner, settings.queue)
     tasks.register(stores.celery, runner)
     stores.celery.conf.worker_consumer = DoorbellConsumer
@@ -128,7 +128,13 @@ def _runner(
     )
 
 
-def _keeper(stores: Stores, runner: Runner, watchdog: LeaseWatchdog, settings: Settings) -> Keeper:
+def _keeper(
+    stores: Stores,
+    runner: Runner,
+    watchdog: LeaseWatchdog,
+    readiness: Readiness,
+    settings: Settings,
+) -> Keeper:
     return Keeper(
         stores.ledger,
         stores.blobs,
@@ -138,6 +144,7 @@ def _keeper(stores: Stores, runner: Runner, watchdog: LeaseWatchdog, settings: S
         interval_s=settings.queue.sweep_interval_s,
         dead_retention_s=settings.queue.dead_retention_s,
         stuck_after_s=settings.worker.stuck_after_s,
+        is_troubled=lambda: readiness.lacks_parts,
     )
 
 

@@ -44,6 +44,11 @@ class Readiness:
                 self._timer.start()
             self._show()
 
+    @property
+    def lacks_parts(self) -> bool:
+        """True while Triton or the blob store does not answer, as the breaker sees it."""
+        return self._failing
+
     def end(self) -> None:
         """Remove the file for good: the process ends."""
         with self._lock:

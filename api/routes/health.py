@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from api.connection import State
 from api.deps import BlobsDep, CatalogDep, EventsDep, FollowingDep, LedgerDep, QueueLoadDep
 from api.metrics import CONTENT_TYPE
+from api.traffic.load import QueueLoadCache
 from sluice.errors import Unavailable
 from sluice.prediction import isoformat
 from sluice.redisio.health import without_addresses
@@ -31,28 +32,37 @@ async def healthz() -> dict[str, str]:
     "/readyz", responses={503: {"description": "A service is unavailable; the answer names it."}}
 )
 async def readyz(
-    request: Request, ledger: LedgerDep, blobs: BlobsDep, catalog: CatalogDep, events: EventsDep
+    request: Request,
+    ledger: LedgerDep,
+    blobs: BlobsDep,
+    catalog: CatalogDep,
+    events: EventsDep,
+    queue_load: QueueLoadDep,
 ) -> JSONResponse:
     """Answers 200 while predictions can be submitted and read.
 
     Redis and the images' store have to take writes. Triton has to answer, or a list of its models
     has to be known: submissions then wait for Triton. `warnings` says so, and what endangers
-    accepted predictions, such as a Redis that evicts.
+    accepted predictions, such as a Redis that evicts. Workers that lack Triton or the images'
+    store are counted there too.
     An api that was told to end answers 503, with the status `ending`.
     """
     if events.closing:
         return JSONResponse({"status": "ending"}, HTTPStatus.SERVICE_UNAVAILABLE)
     # Together, not in turn: each may take its whole timeout, and the probe has one too.
-    health, blobs_answer, outage = await asyncio.gather(
+    health, blobs_answer, outage, troubled = await asyncio.gather(
         anyio.to_thread.run_sync(ledger.health),
         _check(anyio.to_thread.run_sync(blobs.check)),
         catalog.outage(),
+        _troubled_workers(queue_load),
     )
     redis = "; ".join(f"Redis {without_addresses(text)}" for text in health.faults) or "ok"
     results = {"redis": redis, "blobs": blobs_answer, "triton": outage.message if outage else "ok"}
     warnings = [f"Redis {text}" for text in health.warnings]
     if outage and outage.list_at:
         warnings.append(_warning(outage.since, outage.list_at))
+    if troubled:
+        warnings.append(troubled)
     state: State | None = request.app.state.connections
     if state and state.is_full:
         warnings.append(
@@ -75,6 +85,16 @@ def _warning(silent_since: float, list_at: float) -> str:
         f"Triton does not answer since {isoformat(silent_since)}; submissions are accepted and"
         f" wait; the list of models is of {isoformat(list_at)}"
     )
+
+
+async def _troubled_workers(queue_load: QueueLoadCache) -> str:
+    try:
+        load = await queue_load.load()
+    except Unavailable:  # `health` says why
+        return ""
+    if not load.troubled:
+        return ""
+    return f"{load.troubled} of {load.workers} workers can't reach Triton or the images' store"
 
 
 async def _check(check: Awaitable[object]) -> str:

@@ -75,6 +75,9 @@ class QueueLoad(NamedTuple):
     fill_ratio: float
     """How much of the nearest bound is in use, 0 to 1."""
 
+    troubled: int
+    """How many of the workers lack Triton or the blob store."""
+
     def wait_s(self, ahead: int) -> float | None:
         """How long until a prediction with `ahead` others before it ends; None where unknown."""
         return (ahead + 1) / self.drain_rate_per_s if self.drain_rate_per_s else None

@@ -126,8 +126,8 @@ class Ledger(Protocol):
         None unless the prediction waits only for its turn.
         """
 
-    def heartbeat(self, worker: str, counts_s: float) -> None:
-        """Let a worker process count as alive for `counts_s` seconds."""
+    def heartbeat(self, worker: str, counts_s: float, *, troubled: bool = False) -> None:
+        """Let a worker count as alive, and as troubled or not, for `counts_s` seconds."""
 
     def load(self) -> QueueLoad:
         """How busy the queue is."""
@@ -328,11 +328,11 @@ class RedisLedger:
         ahead = self._run(_COUNT_AHEAD, prediction_id)
         return None if ahead is None else int(ahead)
 
-    def heartbeat(self, worker: str, counts_s: float) -> None:
-        self._run(_HEARTBEAT, worker, counts_s)
+    def heartbeat(self, worker: str, counts_s: float, *, troubled: bool = False) -> None:
+        self._run(_HEARTBEAT, worker, counts_s, int(troubled))
 
     def load(self) -> QueueLoad:
-        live, running, workers, oldest_s, drain_rate_per_s, fill_ratio = self._run(_LOAD)
+        live, running, workers, oldest_s, drain_rate_per_s, fill_ratio, troubled = self._run(_LOAD)
         with translated():
             memory = self._memory.share() / self._settings.max_memory
         return QueueLoad(
@@ -342,6 +342,7 @@ class RedisLedger:
             float(oldest_s),
             float(drain_rate_per_s),
             max(float(fill_ratio), memory),
+            troubled,
         )
 
     def dead(self) -> list[Prediction]:

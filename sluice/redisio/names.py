@@ -134,6 +134,12 @@ class Names:
     workers = Key("workers")
     """Sorted set: worker processes, scored by the time until which each counts as alive."""
 
+    troubled = Key("troubled")
+    """Sorted set: those workers that lack Triton or the blob store, with the same scores. Expires.
+
+    A troubled worker is in both sets.
+    """
+
     present = KeyFor("present:<run>")
     """Sorted set: workers that have subscribed in this run of Redis, scored by their last sign.
 

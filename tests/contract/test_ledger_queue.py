@@ -171,6 +171,17 @@ def test_the_load_counts_the_queue_its_workers_and_its_rate(ledger: Ledger) -> N
     assert ledger.load().live == 1
 
 
+def test_the_load_counts_the_workers_that_lack_triton_or_the_images(ledger: Ledger) -> None:
+    assert ledger.load().troubled == 0
+    ledger.heartbeat("w1", 30, troubled=True)
+    ledger.heartbeat("w2", 30)
+    ledger.heartbeat("w3", 0.01, troubled=True)
+    time.sleep(0.02)
+    assert (ledger.load().workers, ledger.load().troubled) == (2, 1)
+    ledger.heartbeat("w1", 30)
+    assert (ledger.load().workers, ledger.load().troubled) == (2, 0)
+
+
 def test_an_idle_queue_has_no_drain_rate(ledger: Ledger) -> None:
     """An idle queue's rate is its clients' own: a single client would be told to wait minutes."""
     ledger.succeed(claimed(ledger), {}, {})

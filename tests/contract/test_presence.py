@@ -116,6 +116,17 @@ def test_a_dead_worker_without_predictions_ends_no_lease(ledger: Ledger, make: M
     assert keeper.look() == (("w",), 0, "")
 
 
+def test_a_dead_worker_counts_neither_as_alive_nor_as_troubled(ledger: Ledger, make: Make) -> None:
+    dead = make("w")
+    ledger.heartbeat("w", 60, troubled=True)
+    dead.look()
+    dead.close()
+    assert ledger.load().troubled == 1
+    _silence()
+    make("").look()
+    assert (ledger.load().workers, ledger.load().troubled) == (0, 0)
+
+
 def test_after_a_restart_of_redis_nobody_is_gone(tmp_path: Path) -> None:
     """Subscriptions end with Redis. A worker that is paused meanwhile can't make a new one."""
     with redis_server(tmp_path) as url, _client(url) as client:

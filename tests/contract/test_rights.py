@@ -79,6 +79,7 @@ def _live(client: "redis.Redis") -> None:
     ledger = RedisLedger(client, QueueSettings())
     batches = RedisBatches(client, QueueSettings())
     ledger.heartbeat("w", 60)
+    ledger.heartbeat("w", 60, troubled=True)
     _leave(client, "w")
     for name in ("a", "b", "c", "d"):
         ledger.create(name, Submission(model="codes", webhook=HOOK), size=1)

@@ -78,7 +78,7 @@ class MemoryLedger:
         #: The last turn of each queue that has a ready prediction, on the monotonic clock.
         self._turns: dict[tuple[Priority, str], float] = {}
         self._claims = 0
-        self._workers: dict[str, float] = {}
+        self._workers: dict[str, tuple[float, bool]] = {}
         #: Times at which a prediction ended while others waited.
         self._drained: list[float] = []
         #: A `MemoryBatches` enters itself here.
@@ -278,12 +278,13 @@ class MemoryLedger:
                     )
             return ahead
 
-    def heartbeat(self, worker: str, counts_s: float) -> None:
-        self._workers[worker] = self._clock() + counts_s
+    def heartbeat(self, worker: str, counts_s: float, *, troubled: bool = False) -> None:
+        self._workers[worker] = self._clock() + counts_s, troubled
 
     def end_leases(self, worker: str) -> int:
-        """Let every lease of this worker lapse now, and return how many there were."""
+        """Forget this worker and let its leases lapse now; return how many there were."""
         with self._lock:
+            self._workers.pop(worker, None)
             rows = [row for row in self._rows.values() if row.lapses_at is not None]
             ended = [row for row in rows if str(row.owner).rpartition("/")[0] == worker]
             for row in ended:
@@ -300,13 +301,15 @@ class MemoryLedger:
                 len(live) / self.settings.max_backlog,
                 sum(row.size for row in live) / self.settings.max_bytes,
             )
+            alive = [troubled for until, troubled in self._workers.values() if until > now]
             return QueueLoad(
                 len(live),
                 running,
-                sum(until > now for until in self._workers.values()),
+                len(alive),
                 oldest_s,
                 len(recent) / 10,
                 fill_ratio,
+                sum(alive),
             )
 
     def dead(self) -> list[Prediction]:

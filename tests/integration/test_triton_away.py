@@ -1,4 +1,4 @@
-"""An api that starts without Triton: results are read, submissions are accepted and wait."""
+"""Without Triton, results are read, submissions wait, and `/readyz` says what is wrong."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from tests.support.api_process import ApiProcess, api_process
 from tests.support.client import Client
 from tests.support.live import Live
 from tests.support.servers import stopped
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -58,3 +59,23 @@ def test_an_api_that_never_saw_a_list_of_models_is_not_ready_without_triton(
     with api_process(tmp_path / "api", env) as api:
         ready = httpx.get(f"{api.url}/readyz", timeout=20)
         assert (ready.status_code, ready.json()["redis"]) == (503, "ok")
+
+
+def _troubled(live: Live) -> str:
+    """The warning on workers, and an empty text without one."""
+    ready = httpx.get(f"{live.api}/readyz", timeout=20)
+    assert ready.status_code == 200, ready.text
+    return next((text for text in ready.json().get("warnings", ()) if "workers" in text), "")
+
+
+def test_readyz_says_how_many_workers_a_hanging_triton_keeps_from_their_work(
+    live: Live, client: Client, sample: bytes
+) -> None:
+    until(lambda: not _troubled(live), 90, every_s=0.5)  # of the tests before
+    with stopped(live.pids()["triton"]):
+        accepted = [client.submit(sample)["id"] for _ in range(8)]
+        warning = until(lambda: _troubled(live), 90, every_s=0.5)
+        assert warning.endswith(" of 2 workers can't reach Triton or the images' store")
+    for name in accepted:
+        assert client.wait(name, timeout_s=90)["status"] == "succeeded"
+    until(lambda: not _troubled(live), 90, every_s=0.5)

@@ -1,9 +1,10 @@
 -- Measure how busy the queue is.
 --
--- Output: {live, running, workers, oldest_s, drain_rate_per_s, fill_ratio}: how many predictions
---   are live, how many of them run, how many workers are alive, the age of the oldest live
---   prediction, how many ended a second in the best ten seconds of the last minute, and the used
---   share of the bound that is nearest. The last three are text.
+-- Output: {live, running, workers, oldest_s, drain_rate_per_s, fill_ratio, troubled}: how many
+--   predictions are live, how many of them run, how many workers are alive, the age of the oldest
+--   live prediction, how many ended a second in the best ten seconds of the last minute, the used
+--   share of the bound that is nearest, and how many of the workers lack Triton or the blob store.
+--   oldest_s, drain_rate_per_s and fill_ratio are text.
 -- Changes: nothing.
 -- @include common
 -- @include drain_rate
@@ -18,9 +19,10 @@ for back = 1, 6 do best_per_s = math.max(best_per_s, ended_in(bucket - back) / R
 
 local running = redis.call('ZCARD', leases_key)
 local workers = redis.call('ZCOUNT', workers_key, exact(now), '+inf')
+local troubled = redis.call('ZCOUNT', troubled_key, exact(now), '+inf')
 local live = redis.call('ZCARD', live_key)
 local oldest = redis.call('ZRANGE', live_key, 0, 0, 'WITHSCORES')[2]
 local used_bytes = tonumber(redis.call('GET', bytes_key) or 0)
 local fill_ratio = math.max(live / limits.max_backlog, used_bytes / limits.max_bytes)
 local oldest_s = oldest and now - oldest or 0
-return {live, running, workers, exact(oldest_s), exact(best_per_s), exact(fill_ratio)}
+return {live, running, workers, exact(oldest_s), exact(best_per_s), exact(fill_ratio), troubled}

@@ -38,6 +38,7 @@ for _, name in ipairs(silent) do
   if not is_heard(name) then
     redis.call('ZREM', present, name)
     redis.call('ZREM', workers_key, name)
+    redis.call('ZREM', troubled_key, name)
     table.insert(gone, name)
     is_gone[name] = true
   end

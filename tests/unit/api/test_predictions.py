@@ -316,6 +316,17 @@ async def test_an_api_with_a_list_of_models_is_ready_without_triton_and_says_so(
     ]
 
 
+async def test_an_api_is_ready_and_says_how_many_workers_lack_a_part(
+    http: httpx.AsyncClient, world: World
+) -> None:
+    world.ledger.heartbeat("w1", 60, troubled=True)
+    for name in ("w2", "w3"):
+        world.ledger.heartbeat(name, 60)
+    answer = await http.get("/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    assert answer.json()["warnings"] == ["1 of 3 workers can't reach Triton or the images' store"]
+
+
 async def test_an_api_that_ends_is_not_ready(http: httpx.AsyncClient, world: World) -> None:
     world.events.close()
     answer = await http.get("/readyz")

@@ -109,6 +109,7 @@ class Process:
     world: World = field(default_factory=World)
     doorbell: CountingDoorbell = field(default_factory=CountingDoorbell)
     stuck: threading.Event = field(default_factory=threading.Event)
+    troubled: bool = False
 
     def keeper(self, stuck_after_s: float = 1000) -> Keeper:
         self.watchdog = LeaseWatchdog(self.world.ledger, lease_s=10)
@@ -130,6 +131,7 @@ class Process:
             dead_retention_s=1000,
             stuck_after_s=stuck_after_s,
             on_stuck=self.stuck.set,
+            is_troubled=lambda: self.troubled,
         )
 
 
@@ -159,6 +161,17 @@ def test_the_keeper_runs_a_prediction_that_must_run_alone(process: Process) -> N
     until(lambda: ledger.get("a").status.terminal)
     keeper.stop()
     assert ledger.get("a").status is Status.SUCCEEDED
+
+
+def test_the_keeper_tells_whether_its_worker_is_troubled(process: Process) -> None:
+    process.troubled = True
+    keeper = process.keeper()
+    keeper.start()
+    until(lambda: process.world.ledger.load().troubled == 1)
+    process.troubled = False
+    until(lambda: process.world.ledger.load().troubled == 0)
+    assert process.world.ledger.load().workers == 1
+    keeper.stop()
 
 
 def test_only_a_worker_that_no_message_reaches_is_stuck(process: Process) -> None:

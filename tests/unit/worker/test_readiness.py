@@ -28,12 +28,15 @@ def test_an_open_breaker_removes_the_file_until_it_closes(tmp_path: Path) -> Non
     breaker.failed()
     breaker.failed()
     assert file.exists(), "a failure now and then is no outage"
+    assert not readiness.lacks_parts
     breaker.failed()
     assert not file.exists()
+    assert readiness.lacks_parts
     breaker.failed()
     assert not file.exists()
     breaker.succeeded()
     assert file.exists()
+    assert not readiness.lacks_parts
 
 
 def test_a_failure_is_forgotten_when_there_is_nothing_to_try(tmp_path: Path) -> None:
