@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benchmarks import accept, ensemble, fold, price, road, soak, webhooks
+from benchmarks import accept, ensemble, fold, price, road, slicing, soak, webhooks
 
 ALL = {
     "road": road.main,
@@ -12,9 +12,10 @@ ALL = {
     "webhooks": webhooks.main,
     "fold": fold.main,
     "ensemble": ensemble.main,
+    "slicing": slicing.main,
     "soak": soak.main,
 }
-DEFAULT = ["road", "price", "accept", "webhooks", "fold", "ensemble"]
+DEFAULT = ["road", "price", "accept", "webhooks", "fold", "ensemble", "slicing"]
 
 
 def title(name: str) -> str:
