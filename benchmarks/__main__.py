@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from benchmarks import accept, ensemble, fold, price, road, slicing, soak, webhooks
+from benchmarks import accept, cancel, ensemble, fold, price, road, slicing, soak, webhooks
 
 ALL = {
     "road": road.main,
@@ -13,9 +13,10 @@ ALL = {
     "fold": fold.main,
     "ensemble": ensemble.main,
     "slicing": slicing.main,
+    "cancel": cancel.main,
     "soak": soak.main,
 }
-DEFAULT = ["road", "price", "accept", "webhooks", "fold", "ensemble", "slicing"]
+DEFAULT = ["road", "price", "accept", "webhooks", "fold", "ensemble", "slicing", "cancel"]
 
 
 def title(name: str) -> str:
