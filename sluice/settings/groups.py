@@ -165,7 +165,7 @@ class LimitsSettings(Group):
         ge=1,
         description=(
             "Maximum tiles of a sliced image, with the run of the whole image. "
-            "The model must do them within SLUICE_WORKER_MAX_RUN_S."
+            "A prediction of so many may keep a thread of a worker for minutes."
         ),
     )
     upload_idle_s: float = Field(
