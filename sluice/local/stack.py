@@ -23,7 +23,7 @@ from sluice.local.supervision.supervisor import Kind, Supervisor, SupervisorEven
 
 __all__ = ["Stack", "StackConfig"]
 
-START_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 240.0
 POLL_S = 0.05
 
 

@@ -24,7 +24,7 @@ PLAIN = [case for case in ALL if "setup" not in case]
 SWAPS = [case for case in ALL if "models" in case.get("setup", {})]
 SETUPS = [case for case in ALL if "setup" in case and case not in SWAPS]
 #: Each case mostly waits.
-AT_ONCE = 4
+AT_ONCE = 3
 
 
 def _by_id(cases: list[dict[str, Any]]) -> list[Any]:

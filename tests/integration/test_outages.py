@@ -89,7 +89,9 @@ def workers(own_redis: OwnRedis, tmp_path_factory: pytest.TempPathFactory) -> It
         env={
             "SLUICE_REDIS_URL": own_redis.url,
             "SLUICE_BLOBS_URL": own_redis.url,
-            "SLUICE_TRITON_TIMEOUT_S": "60",  # a paused worker must not run into it
+            # A stopped Triton holds the predictions, and neither time may end them.
+            "SLUICE_TRITON_TIMEOUT_S": "60",
+            "SLUICE_TRITON_SILENCE_S": "60",
         },
         parts=frozenset({"triton", "worker"}),
     )

@@ -88,7 +88,7 @@ def test_a_bad_image_is_listed_and_the_status_is_1(live: Live, tmp_path: Path) -
 
 def test_ctrl_c_ends_the_command_at_once(live: Live, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    process = _command(live, "submit", str(photos), "--out", str(out))
+    process = _command(live, "submit", str(photos), "--out", str(out), "--concurrency", "1")
     until(lambda: _lines(out) >= 1)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)

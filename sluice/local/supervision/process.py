@@ -36,7 +36,7 @@ class Spec:
     is_ready: Callable[[], bool]
     """The readiness check. Called again and again; answers within a second."""
 
-    ready_timeout_s: float = 60.0
+    ready_timeout_s: float = 120.0
     """The longest time from the start until `is_ready`."""
 
     cwd: Path | None = None
