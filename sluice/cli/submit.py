@@ -23,6 +23,7 @@ from rich.text import Text
 
 from sluice.cli.console import exit_on_error
 from sluice.cli.service import URL, Key, Url
+from sluice.cli.signals import handled, interrupt
 from sluice.cli.submission import formats
 from sluice.cli.submission.formats import Format
 from sluice.cli.submission.items import InputError, items
@@ -201,7 +202,8 @@ def _tell(failed: Sequence[Result], total: int) -> None:
 def _ends_at_ctrl_c(out: Path | None) -> Iterator[None]:
     """End the process at Ctrl-C, without waiting for the calls that are under way."""
     try:
-        yield
+        with handled(interrupt):  # a shell's background job would ignore SIGINT
+            yield
     except KeyboardInterrupt:
         text = "; the same command goes on where this one was" if out else ""
         Console(stderr=True).print(f"interrupted{text}")
