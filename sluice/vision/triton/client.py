@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _CALLS, _CALLS_BEFORE_QUESTION = 10, 2
 _RETIREMENT_S = 60.0  # until a region is closed to which Triton may still write
 _UNREGISTER_S = 1.0
+_QUESTIONS, _QUESTION_PAUSE_S = 3, 0.1
 
 
 class Triton:
@@ -181,10 +182,12 @@ class Triton:
         A server that stops, or still loads, is not the last word. After an idle time, the first
         question may be the one that finds a connection dead.
         """
-        try:
-            return self._ask_for_configuration(name)
-        except TritonUnavailable:
-            return self._ask_for_configuration(name)
+        for _ in range(_QUESTIONS - 1):
+            try:
+                return self._ask_for_configuration(name)
+            except TritonUnavailable:
+                time.sleep(_QUESTION_PAUSE_S)  # a dead connection may meet a question at once again
+        return self._ask_for_configuration(name)
 
     def _ask_for_configuration(self, name: str) -> Any:
         return self._channel.call(
