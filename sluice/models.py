@@ -184,6 +184,13 @@ class Model:
         return self.input.dims[-1 if self.channels_last else -3]
 
     @property
+    def input_dims(self) -> tuple[int, ...]:
+        """The input's dims, with the model's size where the graph leaves the sides open."""
+        if self.channels_last:
+            return (*self.imgsz, self.channels)
+        return (self.channels, *self.imgsz)
+
+    @property
     def leading(self) -> tuple[int, ...]:
         """The tensors' dimensions before their dims, in a call with one image."""
         return self.leading_of(1)

@@ -1,9 +1,9 @@
 """The path of one image: bytes, pixels, canvas, Triton, head, output. No queue, no ledger."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from worker.output import describe
 from worker.stages import Stages
 
 Pixels = npt.NDArray[np.uint8]
+T = TypeVar("T")
 
 # Of the model, in one attempt. More would be a fault of what replaces it.
 _MAX_REPLACEMENTS = 5
@@ -85,16 +86,15 @@ class Pipeline:
 
     def _run_in_triton(self, prediction: Prediction, data: bytes, stages: Stages) -> Answer | None:
         """Return the answer of one version of an ensemble, or None if the model is none."""
-        for _ in range(_MAX_REPLACEMENTS):
+
+        def attempt() -> Answer | None:
             model = self.engine.model(prediction.model)
             if model.recipe is not Recipe.ENSEMBLE:
                 return None
-            try:
-                with stages("triton"):
-                    return in_triton.run(self.engine, model, prediction, data, self.max_pixels)
-            except ModelReplaced:
-                continue
-        raise ModelReplaced(f"model {prediction.model!r} is being replaced again and again")
+            with stages("triton"):
+                return in_triton.run(self.engine, model, prediction, data, self.max_pixels)
+
+        return _by_one_version(prediction.model, attempt)
 
     def _keep_drawing(self, prediction: Prediction, drawing: bytes) -> None:
         self.blobs.put(annotated_key(prediction.id), drawing, self.annotated_ttl_s)
@@ -102,25 +102,20 @@ class Pipeline:
     def _run_model(
         self, prediction: Prediction, image: Pixels, stages: Stages
     ) -> tuple[dict[str, Any], Task]:
-        """Return the output of one version of the model, and the version's task.
+        """Return the output of one version of the model, and the version's task."""
 
-        If the version is replaced in the meantime, the new one runs from the start.
-        """
-        for _ in range(_MAX_REPLACEMENTS):
-            try:
-                model = in_triton.with_canvas(self.engine, prediction.model)
-                parameters = _decode_parameters(model, prediction.parameters)
-                if prediction.parameters.slice is None:
-                    result = self._run_whole(model, image, parameters, stages)
-                else:
-                    result = self._run_sliced(
-                        model, image, parameters, prediction.parameters.slice, stages
-                    )
-                output = describe(prediction.id, result, model.names, image.shape[:2])
-                return output, model.task
-            except ModelReplaced:
-                continue
-        raise ModelReplaced(f"model {prediction.model!r} is being replaced again and again")
+        def attempt() -> tuple[dict[str, Any], Task]:
+            model = in_triton.with_canvas(self.engine, prediction.model)
+            parameters = _decode_parameters(model, prediction.parameters)
+            asked = prediction.parameters.slice
+            result: Detections | Classification
+            if asked is None:
+                result = self._run_whole(model, image, parameters, stages)
+            else:
+                result = self._run_sliced(model, image, parameters, asked, stages)
+            return describe(prediction.id, result, model.names, image.shape[:2]), model.task
+
+        return _by_one_version(prediction.model, attempt)
 
     def _run_whole(
         self, model: Model, image: Pixels, parameters: DecodeParameters, stages: Stages
@@ -132,12 +127,9 @@ class Pipeline:
             with stages("inference"):
                 outputs = slot.infer()
             with stages("postprocess"):
-                result = heads.decode(model, outputs, parameters, view)
-                raw = model.raw
-                if raw and heads.needs_raw(model, outputs, parameters, result):
-                    outputs = slot.infer(raw.outputs)
-                    result = heads.decode(raw, outputs, parameters, view)
-                return result
+                return heads.decode_fully(
+                    model, outputs, parameters, view, lambda raw: slot.infer(raw.outputs)
+                )
 
     def _run_sliced(
         self,
@@ -160,6 +152,14 @@ class Pipeline:
                 "the image was removed before a worker could read it; submit it again"
             )
         return data
+
+
+def _by_one_version(name: str, attempt: Callable[[], T]) -> T:
+    """Return what `attempt` returns. If the version is replaced meanwhile, the new one is tried."""
+    for _ in range(_MAX_REPLACEMENTS):
+        with suppress(ModelReplaced):
+            return attempt()
+    raise ModelReplaced(f"model {name!r} is being replaced again and again")
 
 
 def _decode_parameters(model: Model, parameters: Parameters) -> DecodeParameters:

@@ -53,9 +53,7 @@ class Prepare:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        sides = (*model.imgsz, model.channels)
-        dims = sides if model.channels_last else (sides[2], *sides[:2])
-        self._shape = (*model.leading, *dims)
+        self._shape = (*model.leading, *model.input_dims)
         # The step refuses what it can't fill; any type serves until then.
         self._dtype = _DTYPES.get(model.input.dtype, np.int32)
 
@@ -102,9 +100,7 @@ class Finish:
                 for output, array in zip(model.outputs, outputs, strict=True)
             }
             view = heads.fit(model, facts.source_hw)
-            result = heads.decode(model, named, request.decoding, view)
-            if model.raw and heads.needs_raw(model, named, request.decoding, result):
-                result = heads.decode(model.raw, named, request.decoding, view)
+            result = heads.decode_fully(model, named, request.decoding, view, lambda _: named)
             output = describe(request.id, result, model.names, facts.source_hw)
         drawing = b""
         if request.draw:

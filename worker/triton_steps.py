@@ -5,6 +5,7 @@ instance in a process of its own, and gives it one call at a time.
 """
 
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 import cv2
@@ -18,7 +19,7 @@ from sluice.vision.ensemble import Request, message_of
 from worker.steps import Facts, Finish, Prepare
 
 
-class _Step:
+class _Step(ABC):
     """One instance of a step."""
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -46,13 +47,13 @@ class _Step:
             pb_utils.Logger.log_error(f"a step failed: {error!r}")
             return _failure(f"{type(error).__name__}: {error}", pb_utils.TritonError.INTERNAL)
 
+    @abstractmethod
     def open(self, model: Model) -> None:
         """Make the step for the network `model`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, request: Any) -> dict[str, Any]:
         """Return the outputs by name."""
-        raise NotImplementedError
 
 
 class PrepareModel(_Step):

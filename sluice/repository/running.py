@@ -68,8 +68,7 @@ def noise(description: Description, count: int) -> Canvases:
 def tensor_of(description: Description, canvases: Canvases) -> Array:
     """Return the model's input for `canvases`, as the worker fills it."""
     model = model_of(description)
-    dims = (*model.imgsz, model.channels) if model.channels_last else (model.channels, *model.imgsz)
-    tensor = np.empty((len(canvases), *dims), _NUMPY[model.input.dtype])
+    tensor = np.empty((len(canvases), *model.input_dims), _NUMPY[model.input.dtype])
     for target, canvas in zip(tensor, canvases, strict=True):
         put(target, canvas, model)
     return tensor
@@ -116,7 +115,4 @@ def decode(
     rows = description.layout is Layout.ROWS
     first = {name: array if rows else array[0] for name, array in outputs.items()}
     view = heads.fit(model, description.imgsz)
-    result = heads.decode(model, first, parameters, view)
-    if model.raw and heads.needs_raw(model, first, parameters, result):
-        return heads.decode(model.raw, first, parameters, view)
-    return result
+    return heads.decode_fully(model, first, parameters, view, lambda _: first)

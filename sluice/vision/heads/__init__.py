@@ -7,7 +7,7 @@
 No array here has a batch axis, and no function does I/O.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from sluice.models import Model, Task
 from sluice.vision.heads import classify, detect, obb, pose, segment
@@ -20,6 +20,7 @@ __all__ = [
     "Detections",
     "View",
     "decode",
+    "decode_fully",
     "fit",
     "needs_raw",
 ]
@@ -59,6 +60,24 @@ def decode(
     if isinstance(view, CentreCrop):
         return classify.decode(model, outputs, parameters)
     return _DECODERS[model.task](model, outputs, parameters, view)
+
+
+def decode_fully(
+    model: Model,
+    outputs: Mapping[str, Array],
+    parameters: DecodeParameters,
+    view: View,
+    raw_outputs: Callable[[Model], Mapping[str, Array]],
+) -> Detections | Classification:
+    """Decode, and once more by the model's raw output if candidates don't suffice.
+
+    `raw_outputs` returns the outputs of `model.raw`, which is given to it.
+    """
+    result = decode(model, outputs, parameters, view)
+    raw = model.raw
+    if raw and needs_raw(model, outputs, parameters, result):
+        return decode(raw, raw_outputs(raw), parameters, view)
+    return result
 
 
 def needs_raw(

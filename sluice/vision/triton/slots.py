@@ -60,7 +60,7 @@ class WireSlot(Slot):
     def __init__(self, server: Server, model: Model, images: int = 1) -> None:
         self._server = server
         self._model = model
-        self._shape = (*model.leading_of(images), *_input_dims(model))
+        self._shape = (*model.leading_of(images), *model.input_dims)
         self._array = np.zeros(self._shape, _dtype(model.input))
         self.inputs = _by_image(model, self._array, images)
 
@@ -89,7 +89,7 @@ class SharedSlot(Slot):
         self._images = images
         self.awaits_answer = False
         """The last inference has failed, and Triton may still write its answer."""
-        tensors = {model.input: _input_dims(model)}
+        tensors = {model.input: model.input_dims}
         tensors |= {output: output.dims for output in model.wanted_outputs}
         self._layout = RegionLayout(
             {
@@ -149,13 +149,6 @@ class SharedSlot(Slot):
                 requested.set_shared_memory(name, place.size, place.offset)
             outputs.append(requested)
         return [tensor], outputs
-
-
-def _input_dims(model: Model) -> tuple[int, ...]:
-    """Return the input's dims, with the model's size where the graph leaves the sides open."""
-    if model.channels_last:
-        return (*model.imgsz, model.channels)
-    return (model.channels, *model.imgsz)
 
 
 def _by_image(model: Model, array: npt.NDArray[Any], images: int) -> list[npt.NDArray[Any]]:
