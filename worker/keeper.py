@@ -21,7 +21,7 @@ from worker.watchdog import LeaseWatchdog, replace_process
 log = logging.getLogger(__name__)
 
 #: The pause after a round that found a store unavailable: what waits is rung for soon afterwards.
-AFTER_OUTAGE_S = 1.0
+_AFTER_OUTAGE_S = 1.0
 
 _SWEEPING_S = 2.0  # of one round, so that the process can show that it is alive
 
@@ -60,6 +60,30 @@ def _sweep_all(ledger: Ledger) -> Swept:
             digests=before.digests + swept.digests,
         )
     return swept
+
+
+def spread(pause_s: float) -> float:
+    """Return a little less, at random, so that keepers started together spread their rounds."""
+    return pause_s * random.uniform(0.8, 1.0)
+
+
+def attempt_round(
+    round_: Callable[[], object],
+    interval_s: float,
+    on_outage: Callable[[], None] = lambda: None,
+) -> float:
+    """Run a round, log its failure, and return the pause until the next one."""
+    try:
+        round_()
+    except Unavailable as error:
+        on_outage()
+        log.warning("the keeper skips a round: %s", error)
+        return spread(min(_AFTER_OUTAGE_S, interval_s))
+    except SluiceError as error:
+        log.warning("the keeper's round ended early: %s", error)
+    except Exception:
+        log.exception("unexpected error in the keeper's round; the next round follows")
+    return spread(interval_s)
 
 
 class Keeper:
@@ -109,19 +133,12 @@ class Keeper:
         self._thread.join(timeout=1)
 
     def _run(self) -> None:
-        pause_s = self._interval_s
-        while not self._stopped.wait(pause_s * random.uniform(0.8, 1.0)):
-            pause_s = self._interval_s
-            try:
-                self._round()
-            except Unavailable as error:
-                pause_s = min(AFTER_OUTAGE_S, self._interval_s)
-                self._well_since = time.monotonic()
-                log.warning("the keeper skips a round: %s", error)
-            except SluiceError as error:
-                log.warning("the keeper's round ended early: %s", error)
-            except Exception:
-                log.exception("unexpected error in the keeper's round; the next round follows")
+        pause_s = spread(self._interval_s)
+        while not self._stopped.wait(pause_s):
+            pause_s = attempt_round(self._round, self._interval_s, self._restart_clock)
+
+    def _restart_clock(self) -> None:
+        self._well_since = time.monotonic()
 
     def _round(self) -> None:
         self._ledger.heartbeat(

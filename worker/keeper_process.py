@@ -1,21 +1,19 @@
 """The keeper as a process, `python -m worker keeper`: its rounds need no living worker."""
 
 import logging
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 from sluice.blobs.store import Blobs
-from sluice.errors import SluiceError, Unavailable
 from sluice.intake.doorbell import Doorbell
 from sluice.ledger.predictions import Ledger
 from sluice.ledger.presence import Presence, RedisPresence
 from sluice.settings import QueueSettings, Settings
 from sluice.stores import Stores, watch_redis
 from sluice.telemetry import configure_logging
-from worker.keeper import AFTER_OUTAGE_S, sweep_round
+from worker.keeper import attempt_round, sweep_round
 from worker.presence import LOOK_S, PresenceWatch
 
 log = logging.getLogger(__name__)
@@ -65,16 +63,7 @@ def run_forever(
         if alive_file:
             alive_file.touch()
         if time.monotonic() >= next_at:
-            pause_s = settings.sweep_interval_s
-            try:
-                sweep()
-            except Unavailable as error:
-                pause_s = min(AFTER_OUTAGE_S, pause_s)
-                log.warning("the keeper skips a round: %s", error)
-            except SluiceError as error:
-                log.warning("the keeper's round ended early: %s", error)
-            except Exception:
-                log.exception("unexpected error in the keeper's round; the next round follows")
-            next_at = time.monotonic() + pause_s * random.uniform(0.8, 1.0)
+            pause_s = attempt_round(sweep, settings.sweep_interval_s)
+            next_at = time.monotonic() + pause_s
         watch.look()
         sleep(min(LOOK_S, settings.sweep_interval_s))
