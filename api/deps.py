@@ -35,9 +35,8 @@ from sluice.ledger.predictions import Ledger
 from sluice.outbound.guard import Guard
 from sluice.redisio.kept_models import RedisKeptModels
 from sluice.redisio.multiplexed import MultiplexedConnection
-from sluice.redisio.names import Names
 from sluice.settings import Settings
-from sluice.stores import Stores, replication_of, watch_redis
+from sluice.stores import Stores, watch_redis
 from sluice.webhooks.secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
@@ -114,7 +113,6 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         stores = Stores.open(settings, settings.redis.timeout_s)
         stack.push_async_callback(anyio.to_thread.run_sync, stores.close)
         stack.callback(await anyio.to_thread.run_sync(watch_redis, stores, settings))
-        replication = replication_of(settings, Names(settings.queue.name).probe)
         events = RedisEvents(settings.redis_address(settings.redis.timeout_s), settings.queue.name)
         events.start()
         stack.push_async_callback(events.stop)
@@ -142,10 +140,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             fast_intake=None if settings.blobs.bucket else _fast_intake(settings, stores, stack),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
-            batches=RedisBatches(stores.redis, settings.queue, replication),
+            batches=RedisBatches(stores.redis, settings.queue, stores.replication),
             batch_slots=anyio.CapacityLimiter(settings.limits.batches_at_once),
             files=RedisFiles(
-                stores.redis, settings.queue.name, stores.blobs, settings.blobs, replication
+                stores.redis, settings.queue.name, stores.blobs, settings.blobs, stores.replication
             ),
         )
 
@@ -156,9 +154,8 @@ def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> F
     )
     ledger = settings.redis_address(settings.redis.timeout_s)
     blobs = settings.blobs_address(settings.redis.timeout_s)
-    replication = replication_of(settings, Names(settings.queue.name).probe)
     connections = {
-        address: MultiplexedConnection(address, replication) for address in (ledger, blobs)
+        address: MultiplexedConnection(address, stores.replication) for address in (ledger, blobs)
     }
     for connection in connections.values():
         stack.callback(connection.close)

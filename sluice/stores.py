@@ -36,6 +36,8 @@ class Stores:
     intake: Intake
     blobs_redis: Redis | None
     """Connection of the blob store; None if it is S3."""
+    replication: Replication | None
+    """The replicas of the ledger's Redis that a write waits for."""
 
     @classmethod
     def open(cls, settings: Settings, timeout_s: float) -> Self:
@@ -61,7 +63,7 @@ class Stores:
             orphan_ttl_s=settings.blobs.orphan_ttl_s,
             repeats_are_written=replication is not None,
         )
-        return cls(redis, ledger, blobs, celery, doorbell, intake, blobs_redis)
+        return cls(redis, ledger, blobs, celery, doorbell, intake, blobs_redis, replication)
 
     def close(self) -> None:
         self.celery.close()
@@ -109,33 +111,28 @@ def watch_redis(stores: Stores, settings: Settings) -> Callable[[], None]:
 
 def watch_ledger(client: Redis, settings: Settings) -> HealthWatch:
     """A watch of the ledger's Redis, not yet started. The watch notices a loss of data too."""
-    names = Names(settings.queue.name)
-    data = DataWatch(client, names)
+    data = DataWatch(client, Names(settings.queue.name))
 
     def look() -> Health:
         with suppress(RedisError):
             data.look()
-        return examine(
-            client,
-            names,
-            require_noeviction=settings.redis.require_noeviction,
-            min_replicas=settings.queue.min_replicas,
-        )
+        return _examine(client, settings)
 
     return HealthWatch(look)
 
 
 def _watch_blobs(client: Redis, settings: Settings) -> HealthWatch:
     """A watch of the Redis that holds blobs alone."""
-    return HealthWatch(
-        lambda: examine(
-            client,
-            Names(settings.queue.name),
-            require_noeviction=settings.redis.require_noeviction,
-            scripts=False,
-            min_replicas=settings.queue.min_replicas,
-        ),
-        "the blobs' Redis",
+    return HealthWatch(lambda: _examine(client, settings, scripts=False), "the blobs' Redis")
+
+
+def _examine(client: Redis, settings: Settings, *, scripts: bool = True) -> Health:
+    return examine(
+        client,
+        Names(settings.queue.name),
+        require_noeviction=settings.redis.require_noeviction,
+        scripts=scripts,
+        min_replicas=settings.queue.min_replicas,
     )
 
 

@@ -1,7 +1,7 @@
 """Blobs: bytes under a key with a time to live. The input image and the annotated one."""
 
 import contextlib
-from typing import Any, Protocol
+from typing import Protocol
 
 import redis
 from redis.exceptions import OutOfMemoryError
@@ -69,13 +69,7 @@ class RedisBlobs:
             if self._replication is None:
                 self._redis.set(stored_key(key), data, ex=ttl_s)
                 return
-            with self._redis.pipeline(transaction=False) as pipe:
-                pipe.set(stored_key(key), data, ex=ttl_s)
-                execute: Any = pipe.execute_command
-                for command in self._replication.commands():
-                    execute(*command)
-                *_, acknowledged = pipe.execute()
-            self._replication.check(acknowledged)
+            self._replication.write(self._redis, "SET", stored_key(key), data, "EX", ttl_s)
 
     def get(self, key: str) -> bytes | None:
         with translated(BlobsUnavailable):

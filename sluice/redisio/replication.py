@@ -1,7 +1,9 @@
 """Waiting until replicas have a write, so that a failover can't lose it."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import redis
 from redis.exceptions import RedisError
 
 _PROBE_TTL_S = 60
@@ -31,6 +33,21 @@ class Replication:
             ("SET", self.probe_key, "", "EX", _PROBE_TTL_S),
             ("WAIT", self.replicas, max(1, int(self.timeout_s * 1000))),
         )
+
+    def write(self, client: "redis.Redis", *command: Any) -> Any:
+        """Return the answer to a command that writes, once the replicas have its changes.
+
+        Raises NotReplicated, or the answer if it is an error.
+        """
+        with client.pipeline(transaction=False) as pipe:  # all on one connection, to one server
+            execute: Any = pipe.execute_command
+            for each in (command, *self.commands()):
+                execute(*each)
+            answer, _, acknowledged = pipe.execute(raise_on_error=False)
+        if isinstance(answer, Exception):
+            raise answer
+        self.check(acknowledged)
+        return answer
 
     def check(self, answer: object) -> None:
         """Judge the answer to WAIT. Raises NotReplicated, or the answer if it is an error."""

@@ -121,15 +121,7 @@ def _run_once(client: "redis.Redis", call: ScriptCall, replication: Replication 
     execute: Any = client.execute_command
     if replication is None:
         return execute(*call.evalsha)
-    with client.pipeline(transaction=False) as pipe:  # all on one connection, to one server
-        execute = pipe.execute_command
-        for command in (call.evalsha, *replication.commands()):
-            execute(*command)
-        answer, _, acknowledged = pipe.execute(raise_on_error=False)
-    if isinstance(answer, Exception):
-        raise answer
-    replication.check(acknowledged)
-    return answer
+    return replication.write(client, *call.evalsha)
 
 
 async def run_async(
