@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from sluice import model_config
 from sluice.access import keys
 from sluice.errors import SluiceError, UnsupportedModel
+from sluice.models import is_step
 from sluice.outbound.guard import Guard
 from sluice.redisio import connection
 from sluice.redisio.health import examine
@@ -160,7 +161,7 @@ def _unready(ready: bool) -> str:
 
 
 def _models(http: httpx.Client, index: Any, settings: Settings) -> Iterator[Finding]:
-    found = sorted({entry["name"] for entry in index})
+    found = sorted({entry["name"] for entry in index if not is_step(entry["name"])})
     if settings.api.model not in found:
         text = f"the default model {settings.api.model!r} is not there"
         remedy = "add it by `sluice models add`, or set SLUICE_API_MODEL"
