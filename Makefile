@@ -8,12 +8,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
 COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.txt
 
-.PHONY: help setup demo up test check bench chaos clean constraints
+.PHONY: help setup demo up test check docs bench chaos clean constraints
 
 help:
 	@echo "make demo [IMAGES=...]  images through the whole pipeline, on real Redis and real Triton"
 	@echo "make up                 the same stack, until Ctrl-C"
 	@echo "make test | check       every test | style, types, imports, Lua, manifests"
+	@echo "make docs               the documents as a site, on http://127.0.0.1:8000, until Ctrl-C"
 	@echo "make chaos              five minutes of damage to the live stack, and a check of every promise"
 	@echo "make bench              timings, as ratios to a baseline"
 	@echo "make clean              remove everything that these targets made"
@@ -53,7 +54,11 @@ check: .venv/.stamp-checks
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	$(BIN)/python -m pytest -q tests/k8s tests/unit/redisio/test_lua.py
+
+docs: .venv/.stamp-checks
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --strict
 
 chaos: setup
 	@$(BIN)/python -m tests.chaos --seconds 300
