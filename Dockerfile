@@ -16,6 +16,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY sluice sluice
 COPY api api
 COPY worker worker
+COPY model_repository/codes model_repository/codes
+COPY samples/desk.jpg samples/desk.jpg
 # Of pymupdf-fonts, the fonts that worker/lettering.py names stay.
 RUN pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
  && for name in api worker cli; do \

@@ -7,13 +7,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from sluice import tiles
 from sluice.errors import InvalidInput, TooManyTiles
 from sluice.models import Task
+from sluice.tiles import MAX_OVERLAP, MAX_SIDE, MIN_SIDE
 
-MIN_SIDE, MAX_SIDE = 32, 16_384
 Side = Annotated[int, Field(ge=MIN_SIDE, le=MAX_SIDE)]
 SizeHW = tuple[Side, Side]
 
 _DEFAULT_OVERLAP = 0.2
-MAX_OVERLAP = 0.8
 _TASKS = (Task.DETECT, Task.SEGMENT, Task.OBB)
 _FORMS = (
     "give true, a tile's side in pixels such as 640, or an object such as"

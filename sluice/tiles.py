@@ -3,6 +3,11 @@
 import math
 from typing import NamedTuple
 
+MIN_SIDE, MAX_SIDE = 32, 16_384
+"""A tile's side in pixels."""
+MAX_OVERLAP = 0.8
+"""The greatest fraction of a tile that neighbours may share."""
+
 
 class Tile(NamedTuple):
     """A part of an image, in pixels of the upright image."""

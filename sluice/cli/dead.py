@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sluice.cli import extras
 from sluice.cli.console import exit_on_error
 from sluice.errors import SluiceError
-from sluice.prediction import isoformat
 
 if TYPE_CHECKING:
     from sluice.cli.operator import DeadLetters
@@ -27,6 +27,8 @@ def list_() -> None:
     """List the dead letters, the newest first."""
     with exit_on_error(SluiceError, ValueError):
         letters = _dead_letters().all()
+    from sluice.prediction import isoformat  # noqa: PLC0415  as in `_dead_letters`
+
     table = Table("id", "model", "ended at", "attempts")
     for letter in letters:
         ended_at = isoformat(letter.completed_at)
@@ -52,6 +54,7 @@ def requeue(prediction_id: Id) -> None:
 
 def _dead_letters() -> "DeadLetters":
     """The dead letters of the environment's queue. Raises ValueError for a wrong setting."""
+    extras.need("operator")
     # Imported here: at the top, Celery would slow the start of every command.
     from sluice.cli.operator import DeadLetters  # noqa: PLC0415
     from sluice.settings import Settings  # noqa: PLC0415

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sluice.cli import extras
 from sluice.cli.console import Reporter, exit_on_error, progress
 from sluice.cli.webhooks import fetch_secret
 from sluice.client import Client, ServiceError
@@ -89,6 +90,7 @@ def _service(url: str | None) -> Iterator[str]:
     if url:
         yield url
         return
+    extras.need("local")
     reporter = Reporter()
     with tempfile.TemporaryDirectory(prefix="sluice-demo-") as state:
         # Webhooks to this machine need permission.

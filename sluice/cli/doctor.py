@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sluice.cli import extras
 from sluice.cli.console import exit_on_error
 from sluice.cli.service import AsJson, Key, print_json
 from sluice.local.supervision.state import default_directory, running_stack
@@ -40,6 +41,7 @@ def doctor(
 
     Example: sluice doctor --reach https://example.com/hook
     """
+    extras.need("operator")
     # Redis and pydantic are slow to import, and other commands do without them.
     from sluice.cli.checks import Level, all_findings  # noqa: PLC0415
 

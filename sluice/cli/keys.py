@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from sluice.cli import extras
 from sluice.cli.console import fail
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def create(
 @app.command("list")
 def list_(file: File = None) -> None:
     """List the names that have keys, the oldest key first."""
+    extras.need("operator")
     from sluice.access import keys  # noqa: PLC0415  as in `_keys_file`
 
     with _exit_on_file_error():
@@ -88,6 +90,7 @@ def revoke(
 
 
 def _keys_file(option: Path | None) -> "KeysFile":
+    extras.need("operator")
     # Imported here: at the top, the settings would slow the start of every command.
     from sluice.access.keys_file import KeysFile  # noqa: PLC0415
 

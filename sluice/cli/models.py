@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.cli.console import exit_on_error, fail
+from sluice.cli import extras
+from sluice.cli.console import exit_on_error
 from sluice.errors import RedisUnavailable, SluiceError
 
 if TYPE_CHECKING:
@@ -263,14 +264,12 @@ def remove(
 def _tools(repository: str | None, state: Path | None) -> Iterator["ModelTools"]:
     """The repository and its Tritons. An error inside ends the command with status 1."""
     with exit_on_error(SluiceError, ValueError, OSError):
-        try:
-            # Imported here: at the top, the packages would slow the start of every command.
-            from sluice.cli.model_tools import ModelTools  # noqa: PLC0415
-            from sluice.settings import Settings  # noqa: PLC0415
+        extras.need("models")
+        # Imported here: at the top, the packages would slow the start of every command.
+        from sluice.cli.model_tools import ModelTools  # noqa: PLC0415
+        from sluice.settings import Settings  # noqa: PLC0415
 
-            tools = ModelTools(Settings.from_env(), repository=repository, state=state)
-        except ModuleNotFoundError as error:
-            fail(f"the package {error.name} is missing: install sluice[models]")
+        tools = ModelTools(Settings.from_env(), repository=repository, state=state)
         try:
             yield tools
         finally:

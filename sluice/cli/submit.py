@@ -31,7 +31,7 @@ from sluice.cli.submission.run import Result, Run, RunError, submitted
 from sluice.client import Client, ServiceError
 from sluice.client.calls import Options
 from sluice.client.results import JsonObject
-from sluice.slicing import MAX_OVERLAP, MAX_SIDE, MIN_SIDE
+from sluice.tiles import MAX_OVERLAP, MAX_SIDE, MIN_SIDE
 
 _SHOWN = 20
 _INTERRUPTED = 130  # a shell's status for SIGINT

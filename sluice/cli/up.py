@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from sluice.cli import extras
 from sluice.cli.console import Reporter, exit_on_error
 from sluice.cli.signals import handled, interrupt
 from sluice.errors import LocalStackError
@@ -40,6 +41,7 @@ def up(
     ] = False,
 ) -> None:
     """Start Redis, Triton, the api and workers on this machine, and run until Ctrl-C."""
+    extras.need("local")
     reporter = Reporter()
     config = StackConfig(
         state=state or default_directory(),

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from sluice.cli import extras
 from sluice.cli.console import exit_on_error, fail
 from sluice.errors import SluiceError
-from sluice.prediction import isoformat
 from sluice.webhooks.receiver import ReceivedEvent, Receiver
 from sluice.webhooks.signing import SigningKey
 
@@ -136,6 +136,8 @@ def dead() -> None:
     """List the deliveries that were given up or stopped, the newest first."""
     with exit_on_error(SluiceError, ValueError):
         deliveries = _webhook_tools().deliveries.dead()
+    from sluice.prediction import isoformat  # noqa: PLC0415  as in `_webhook_tools`
+
     table = Table(
         Column("id", overflow="fold"), "host", "why", "attempts", "last answer", "filed at"
     )
@@ -166,6 +168,7 @@ def redeliver(
 
 def _webhook_tools() -> "WebhookTools":
     """The tools for the environment's queue. Raises ValueError for a wrong setting."""
+    extras.need("operator")
     # Imported here: at the top, Celery would slow the start of every command.
     from sluice.cli.operator import WebhookTools  # noqa: PLC0415
     from sluice.settings import Settings  # noqa: PLC0415

@@ -1,19 +1,41 @@
 """The embedded stack's configuration, and the addresses of its parts."""
 
+import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sluice.local.paths import MODEL_REPOSITORY
+from sluice.local.paths import IS_CHECKOUT, MODEL_REPOSITORY
 from sluice.local.supervision.state import default_directory
 
 ALL_PARTS = frozenset({"redis", "triton", "worker", "webhooks", "api"})
 
 
 def default_models() -> Path:
-    """`./model_repository`, or else the one of this checkout."""
+    """`./model_repository`, or else the one of this checkout, or else `copied_models`."""
     local = Path("model_repository")
-    return local.resolve() if local.is_dir() else MODEL_REPOSITORY
+    if local.is_dir():
+        return local.resolve()
+    return MODEL_REPOSITORY if IS_CHECKOUT else copied_models(default_directory())
+
+
+def copied_models(directory: Path, source: Path = MODEL_REPOSITORY) -> Path:
+    """Return the model repository in a state directory, made as a copy of `source` if missing.
+
+    A repository inside the installed package would lose its models when the package is upgraded.
+    """
+    target = directory / "model_repository"
+    if not target.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="models-", dir=directory) as new:
+            copy = Path(shutil.copytree(source, Path(new) / "copy"))
+            try:
+                copy.rename(target)
+            except OSError:
+                if not target.exists():  # else another command has made it by now
+                    raise
+    return target
 
 
 @dataclass(frozen=True)
