@@ -40,23 +40,14 @@ def names() -> Iterator[Names]:
 
 @pytest.fixture(scope="module")
 def triton(servers: Servers, names: Names) -> Iterator[Triton]:
-    """A client with the URL of a worker in a cluster, but with the test's name server."""
-    client = _client(servers, names)
+    """A client with the URL of a worker in a cluster, but with the test's name server.
+
+    One client lives through all tests, as a worker's does: it remembers which servers failed.
+    """
+    url = f"dns://127.0.0.1:{names.port}/{NAME}:{servers.ports.grpc}"
+    client = Triton(url, timeout_s=10)
     yield client
     client.close()
-
-
-@pytest.fixture
-def fresh(servers: Servers, names: Names) -> Iterator[Triton]:
-    """Another such client. The roll-out left servers that the first one may still pass over."""
-    client = _client(servers, names)
-    until(lambda: _both(servers, client), 30)
-    yield client
-    client.close()
-
-
-def _client(servers: Servers, names: Names) -> Triton:
-    return Triton(f"dns://127.0.0.1:{names.port}/{NAME}:{servers.ports.grpc}", timeout_s=10)
 
 
 def test_calls_to_one_name_are_spread_over_its_servers(servers: Servers, triton: Triton) -> None:
@@ -130,28 +121,28 @@ def test_a_roll_out_of_another_model_version_loses_no_call(
     assert repeated <= 2 + made // 50
 
 
-def test_calls_move_away_from_a_server_that_shuts_down(servers: Servers, fresh: Triton) -> None:
+def test_calls_move_away_from_a_server_that_shuts_down(servers: Servers, triton: Triton) -> None:
     """A server that shuts down unloads its models first, and still listens for some seconds."""
     ended = threading.Thread(target=servers.stop, args=[HOSTS[2]])
     ended.start()
     refused = 0
     while ended.is_alive():
         try:
-            infer_again(fresh)
+            infer_again(triton)
         except TritonUnavailable:
             refused += 1
     ended.join()
     assert refused <= 2, "calls that it refuses go on to the other servers"
 
 
-def test_calls_move_away_from_a_server_that_is_killed(servers: Servers, fresh: Triton) -> None:
+def test_calls_move_away_from_a_server_that_is_killed(servers: Servers, triton: Triton) -> None:
     calls = failures = repeated = 0
 
     before = servers.inferences(HOSTS[1])
     servers.kill(HOSTS[0])
     while calls < 60:
         try:
-            repeated += infer_again(fresh)
+            repeated += infer_again(triton)
         except TritonUnavailable:
             failures += 1  # a worker requeues such a prediction
         calls += 1

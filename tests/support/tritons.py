@@ -41,7 +41,7 @@ class Servers:
         self._directory = directory
         self._prefix = f"sluice-balance-{os.getpid()}-"
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.ports = local.TritonPorts(*_ports(3))
+        self.ports = local.TritonPorts(*free_ports(3))
         local.prepare(directory, self._env)
         backend = directory / "backends" / "onnxruntime" / "model.py"
         text = backend.read_text()
@@ -119,17 +119,17 @@ class Servers:
         return False
 
 
-def _ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports below Linux's ephemeral ones that are free at each of HOSTS."""
-    free_ports: list[int] = []
-    while len(free_ports) < count:
+    chosen: list[int] = []
+    while len(chosen) < count:
         port = random.randrange(20_000, 32_000)
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for host in HOSTS:
                 stack.enter_context(socket.create_server((host, port)))
-            if port not in free_ports:
-                free_ports.append(port)
-    return free_ports
+            if port not in chosen:
+                chosen.append(port)
+    return chosen
 
 
 def infer(triton: Triton) -> None:

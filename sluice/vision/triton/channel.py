@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import tritonclient.grpc as grpcclient
 
-from sluice.errors import DeadlineExceeded, SluiceError
-from sluice.vision.triton.errors import OthersGone, translated
+from sluice.errors import DeadlineExceeded, SluiceError, TritonUnavailable
+from sluice.vision.triton.errors import NoServer, translated
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _PINGED_AFTER = 0.4  # the part of `silence_s` after which a ping asks; the rest is for its answer
+_RECONNECT_MAX_S = 1.0
 
 # Several servers take turns. One that fails 85 % of its calls within 10 s gets none for 30 s, if
 # another one answers. The first policy that this gRPC knows is taken.
@@ -48,7 +49,7 @@ def connect(grpc_url: str, silence_s: float) -> grpcclient.InferenceServerClient
         # The time for one attempt to connect. By default it is 20 s.
         ("grpc.min_reconnect_backoff_ms", silence_ms),
         # By default a worker may wait two minutes after Triton is back.
-        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.max_reconnect_backoff_ms", int(_RECONNECT_MAX_S * 1000)),
         # By default the addresses of pods that are gone would be tried for 30 s.
         ("grpc.dns_min_time_between_resolutions_ms", 5000),
         ("grpc.max_receive_message_length", -1),
@@ -63,15 +64,24 @@ def connect(grpc_url: str, silence_s: float) -> grpcclient.InferenceServerClient
 class Channel:
     """The channel in use. Thread-safe.
 
-    A call may meet its deadline without any answer on the channel since the call began, and for
-    `patience_s` before. Then a new channel takes the place of this one. Calls under way end by
-    themselves.
+    A new channel takes its place in three cases. Calls under way end by themselves.
+
+    - A call met its deadline without any answer on the channel since the call began, and for
+      `patience_s` before.
+    - gRPC gave a call to no server. The channel may pass over the only one that is left. The call
+      reached none, and is made again.
+    - All calls were refused for `unavailable_s`, longer than gRPC waits between connections.
     """
 
     def __init__(
-        self, connect: Callable[[], grpcclient.InferenceServerClient], *, patience_s: float = 0.0
+        self,
+        connect: Callable[[], grpcclient.InferenceServerClient],
+        *,
+        patience_s: float = 0.0,
+        unavailable_s: float = 3 * _RECONNECT_MAX_S,
     ) -> None:
         self._connect = connect
+        self._unavailable_s = unavailable_s
         self._patience_s = patience_s
         self._lock = threading.Lock()
         self._link = _Link(connect())
@@ -86,8 +96,10 @@ class Channel:
         link = self._link
         try:
             return self._call(link, model, make)
-        except OthersGone:  # a new channel passes no server over
-            self._replace(link)
+        except NoServer:
+            if link is self._link and time.monotonic() - link.made_at < self._unavailable_s:
+                raise  # a channel so new passes over no server
+            self._replace(link, "reaches no server")
             return self._call(self._link, model, make)
 
     def close(self) -> None:
@@ -102,26 +114,37 @@ class Channel:
                 answer = make(link.client)
         except DeadlineExceeded:
             if link.answered_at < began_at - self._patience_s:
-                self._replace(link)
+                self._replace(link, "answers nothing")
             raise
-        except SluiceError:  # Triton's answer, or the end of a connection, which gRPC makes again
-            link.answered_at = time.monotonic()
+        except SluiceError as error:  # Triton's answer, or the end of a connection
+            link.answered_at = now = time.monotonic()
+            refused_at = link.refused_at
+            if type(error) not in (TritonUnavailable, NoServer):
+                link.refused_at = None
+            elif refused_at is None:
+                link.refused_at = now
+            elif began_at - refused_at > self._unavailable_s:
+                self._replace(link, "is refused by all servers")
             raise
-        link.answered_at = time.monotonic()
+        link.answered_at, link.refused_at = time.monotonic(), None
         return answer
 
-    def _replace(self, link: "_Link") -> None:
+    def _replace(self, link: "_Link", why: str) -> None:
         with self._lock:
             if link is not self._link:
                 return  # by another call already
             # The last call under way holds the last reference, and the client closes with it.
             self._link = _Link(self._connect())
-        log.warning("the channel to Triton answers nothing; a new one is used from now on")
+        log.warning("the channel to Triton %s; a new one is used from now on", why)
 
 
 class _Link:
-    """A client, and the time of its last answer, or else of its start, by the monotonic clock."""
+    """A client, and what it met. Times are by the monotonic clock."""
 
     def __init__(self, client: grpcclient.InferenceServerClient) -> None:
         self.client = client
-        self.answered_at = time.monotonic()
+        self.made_at = time.monotonic()
+        #: The last answer, or else the start.
+        self.answered_at = self.made_at
+        #: The first of the refusals since the last answer of a server.
+        self.refused_at: float | None = None

@@ -7,6 +7,9 @@ from tritonclient.utils import InferenceServerException
 
 from sluice.errors import DeadlineExceeded, InferenceFailed, TritonUnavailable, UnknownModel
 
+# gRPC's policies say the first with the last error of any one server, which may be another one.
+_NO_SERVER = ("connections to all backends failing", "ejected by outlier detection")
+
 
 class ModelReplaced(TritonUnavailable):
     """Triton runs another version than the one that was described: describe it again, and repeat.
@@ -19,8 +22,8 @@ class VersionNotReady(TritonUnavailable):
     """The version is loading, or ends because another one is live."""
 
 
-class OthersGone(TritonUnavailable):
-    """The servers that are left got no calls for a while, since they had failed too many."""
+class NoServer(TritonUnavailable):
+    """gRPC gave the call to no server: each one refuses connections, or is passed over."""
 
 
 class RegionLost(TritonUnavailable):
@@ -42,8 +45,8 @@ def translated(model: str) -> Iterator[None]:
             raise VersionNotReady(f"model {model!r} is not loaded at the moment") from error
         if "unknown model" in reason or status.endswith("NOT_FOUND"):
             raise UnknownModel(f"model {model!r} is not loaded") from error
-        if "ejected by outlier detection" in reason:
-            raise OthersGone("Triton is unavailable") from error
+        if any(words in reason for words in _NO_SERVER):
+            raise NoServer("Triton is unavailable") from error
         if status.endswith(("UNAVAILABLE", "CANCELLED")):
             raise TritonUnavailable("Triton is unavailable") from error
         if status.endswith("DEADLINE_EXCEEDED"):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from sluice.errors import DeadlineExceeded
+from sluice.errors import DeadlineExceeded, TritonUnavailable
 from sluice.vision.triton.channel import Channel
 
 
@@ -112,19 +112,73 @@ def test_among_several_servers_one_late_call_is_not_enough(clients: Clients) -> 
     assert clients.made == 2
 
 
-def test_a_channel_whose_last_server_is_passed_over_is_replaced_at_once(
-    channel: Channel, clients: Clients
-) -> None:
+_PASSED_OVER = "ipv4:10.0.0.1:8001: subchannel ejected by outlier detection"
+_REFUSED = "UNKNOWN: ipv4:10.0.0.2:8001: Failed to connect to remote host: Connection refused"
+
+
+def _unavailable(message: str) -> InferenceServerException:
+    return InferenceServerException(message, status="StatusCode.UNAVAILABLE")
+
+
+@pytest.mark.parametrize("last", [_PASSED_OVER, _REFUSED])
+def test_a_channel_that_reaches_no_server_is_replaced_at_once(clients: Clients, last: str) -> None:
+    """The last error is of any one server: another one may be passed over."""
+    channel = Channel(clients, unavailable_s=0)
+
     def first_refused(client: FakeClient) -> int:
         if client.number == 1:
-            raise InferenceServerException(
-                "connections to all backends failing; last error: ipv4:10.0.0.1:8001:"
-                " subchannel ejected by outlier detection",
-                status="StatusCode.UNAVAILABLE",
-            )
+            raise _unavailable(f"connections to all backends failing; last error: {last}")
         return client.number
 
     assert [channel.call("codes", first_refused) for _ in range(3)] == [2, 2, 2]
+
+
+def test_a_new_channel_that_reaches_no_server_is_kept_for_a_while(
+    channel: Channel, clients: Clients
+) -> None:
+    def refused(_: Any) -> int:
+        raise _unavailable(f"connections to all backends failing; last error: {_REFUSED}")
+
+    for _ in range(20):
+        with pytest.raises(TritonUnavailable):
+            channel.call("codes", refused)
+    assert clients.made == 1
+
+
+def test_a_call_that_may_have_reached_a_server_is_not_made_again(clients: Clients) -> None:
+    channel = Channel(clients, unavailable_s=0)
+    calls = 0
+
+    def broken(_: Any) -> int:
+        nonlocal calls
+        calls += 1
+        raise _unavailable("Socket closed")
+
+    with pytest.raises(TritonUnavailable):
+        channel.call("codes", broken)
+    assert (calls, clients.made) == (1, 1)
+
+
+def test_a_channel_that_is_refused_for_long_is_replaced(clients: Clients) -> None:
+    """The words of gRPC do not matter."""
+    channel = Channel(clients, unavailable_s=0.2)
+
+    def refused(_: Any) -> int:
+        raise _unavailable("some new words")
+
+    def call() -> None:
+        with pytest.raises(TritonUnavailable):
+            channel.call("codes", refused)
+
+    call()
+    time.sleep(0.3)
+    assert channel.call("codes", _number) == 1  # an answer begins the time again
+    call()
+    call()
+    assert clients.made == 1
+    time.sleep(0.3)
+    call()
+    assert channel.call("codes", _number) == 2
 
 
 def test_many_late_calls_of_one_channel_replace_it_once(channel: Channel, clients: Clients) -> None:
