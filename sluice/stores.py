@@ -21,6 +21,7 @@ from sluice.redisio.replication import Replication
 from sluice.settings import Settings
 
 _WAIT_SHARE = 0.5  # of the api's time-out, so that it answers in time
+_WAIT_MAX_S = 1.0  # see `connection.connect`
 
 
 @dataclass(frozen=True)
@@ -140,5 +141,5 @@ def replication_of(settings: Settings, probe_key: str) -> Replication | None:
     """The replicas that a write waits for before it counts as made; None if it waits for none."""
     if not settings.queue.min_replicas:
         return None
-    timeout_s = _WAIT_SHARE * settings.redis.timeout_s
+    timeout_s = min(_WAIT_SHARE * settings.redis.timeout_s, _WAIT_MAX_S)
     return Replication(settings.queue.min_replicas, timeout_s, probe_key)

@@ -24,6 +24,8 @@ from sluice.redisio.replication import NotReplicated
 from sluice.settings import RedisAddress
 
 _HEALTH_CHECK_S = 5
+#: Celery's wait on the queue takes 1 s. If the answer is late by so much, its connection ends.
+_BROKER_CHECK_S = 2
 #: An idle connection stays known to firewalls on its way, and a dead one is found in 30 s.
 _KEEPALIVE = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
 _CERT_REQS = {"full": "required", "ca": "required", "none": "none"}
@@ -43,7 +45,10 @@ class _Pool(redis.ConnectionPool):
 
 
 def connect(address: RedisAddress) -> "redis.Redis":
-    """A thread-safe client on a pool; connects on first use. Answers are bytes."""
+    """A thread-safe client on a pool; connects on first use. Answers are bytes.
+
+    No command may block for more than a second: its connection would count as dead.
+    """
     pool = _Pool(
         connection_class=ToPrimaryByTls if address.tls else ToPrimary,
         **_options(address),
@@ -89,7 +94,7 @@ def celery_options(address: RedisAddress) -> dict[str, Any]:
             "socket_connect_timeout": address.connect_timeout_s,
             "socket_timeout": address.timeout_s,
             "socket_keepalive": True,
-            "health_check_interval": _HEALTH_CHECK_S,
+            "health_check_interval": _BROKER_CHECK_S,
         },
     }
 

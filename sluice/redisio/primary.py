@@ -1,8 +1,11 @@
-"""Connections that lead to the primary, and end as soon as it is another server.
+"""Connections that lead to the primary, and end as soon as it is another server, or they are dead.
 
 A server that was demoted keeps its connections: it answers reads, from data that may be old, and
 refuses writes. The first refusal ends all connections of the process to that server. Each next one
 is made to the server that the name, or the Sentinels, lead to then.
+
+A connection may be dead without an end, as after a partition. A call that waits asks on a new
+connection. Redis's answer there tells a dead connection from a slow Redis.
 """
 
 import asyncio
@@ -27,6 +30,7 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisError,
     ResponseError,
+    TimeoutError,
 )
 from redis.retry import Retry
 
@@ -40,6 +44,10 @@ _DEMOTED = re.compile(r"\b(READONLY|MASTERDOWN|UNBLOCKED)\b|read only replica")
 _ALONE = re.compile(r"\bNOREPLICAS\b|enough good replicas")
 _PAUSE_S = 1.0
 _LOOK_S = 1.0
+#: A call that waits for so long asks on a new connection. Workers block on the queue for 1 s.
+_SILENCE_S = 1.5
+_PROBE_S = 0.5
+_LAST_WORD_S = 0.2
 
 
 class Droppable(Protocol):
@@ -52,8 +60,11 @@ class Droppable(Protocol):
 class Primary:
     """The place of one Redis's primary, and the process's connections to it. Thread-safe."""
 
-    def __init__(self, address: RedisAddress, sentinel_options: dict[str, Any]) -> None:
+    def __init__(
+        self, address: RedisAddress, tls: dict[str, Any], sentinel_options: dict[str, Any]
+    ) -> None:
         self._address = address
+        self._tls = tls
         self._sentinel: Any = None
         if address.sentinels:
             make: Any = redis.sentinel.Sentinel
@@ -63,6 +74,9 @@ class Primary:
         self._dropped_at = -float("inf")
         self._place: tuple[str, int] | None = None
         self._watching = False
+        self._asking = threading.Lock()
+        self._asked_at = -float("inf")
+        self._answers = False
 
     @property
     def must_be_asked(self) -> bool:
@@ -109,6 +123,52 @@ class Primary:
             log.warning("Redis's primary is another server now, as the Sentinels say")
             self._drop_all()
 
+    def answers(self) -> bool:
+        """Return whether the primary answers a new connection within half a second or so.
+
+        Threads that ask at a time share one answer.
+        """
+        began_at = time.monotonic()
+        with self._asking:
+            if self._asked_at < began_at:
+                self._answers = self._ask()
+                self._asked_at = time.monotonic()
+            return self._answers
+
+    def _ask(self) -> bool:
+        kind = ToPrimaryByTls if self._address.tls else ToPrimary
+        probe = kind(
+            primary=self,
+            db=self._address.database,
+            username=self._address.username,
+            password=self._address.password,
+            socket_connect_timeout=self._address.connect_timeout_s,
+            socket_timeout=_PROBE_S,
+            retry=Retry(NoBackoff(), 0),
+            **self._tls,
+        )
+        try:
+            probe.send_command("PING")  # type: ignore[no-untyped-call]
+            probe.read_response()
+        except RedisError as error:
+            log.debug("Redis does not answer a new connection: %s", error)
+            return False
+        finally:
+            probe.disconnect()  # type: ignore[no-untyped-call]
+        return True
+
+    def drop_silent(self) -> None:
+        """End the process's connections on which nothing came lately.
+
+        One is known to be dead, while Redis answers. The others may be as dead.
+        """
+        log.warning("a connection to Redis is dead; connecting again")
+        with self._lock:
+            silent = [each for each in self._connections if not _was_heard_lately(each)]
+            self._connections.difference_update(silent)
+        for connection in silent:
+            connection.drop()
+
     def add(self, connection: Droppable) -> None:
         """Remember a connection that was just made."""
         with self._lock:
@@ -143,6 +203,12 @@ class Primary:
             connection.drop()
 
 
+def _was_heard_lately(connection: Droppable) -> bool:
+    return (
+        isinstance(connection, _ToPrimary) and time.monotonic() - connection.heard_at < _SILENCE_S
+    )
+
+
 def primary_of(address: RedisAddress, tls: dict[str, Any]) -> Primary:
     """Return the one primary that all clients of an address in this process share."""
     place = replace(address, timeout_s=RedisAddress.timeout_s)
@@ -161,7 +227,7 @@ def _primary_of(address: RedisAddress, tls: tuple[tuple[str, Any], ...]) -> Prim
         "retry": Retry(NoBackoff(), 0),
         **dict(tls),
     }
-    return Primary(address, options)
+    return Primary(address, dict(tls), options)
 
 
 class _ToPrimary(redis.Connection):
@@ -169,22 +235,47 @@ class _ToPrimary(redis.Connection):
 
     def __init__(self, *, primary: Primary, **options: Any) -> None:
         self._primary = primary
+        #: The time of the last answer, or of the connection's start, by the monotonic clock.
+        self.heard_at = time.monotonic()
         super().__init__(**options)  # type: ignore[no-untyped-call]
 
     def _connect(self) -> Any:
         self.host, self.port = self._primary.find()
         made = super()._connect()  # type: ignore[no-untyped-call]
+        self.heard_at = time.monotonic()
         self._primary.add(self)
         return made
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
+        # A subscription waits in its own way.
+        if not options and self.socket_timeout and self.socket_timeout > _SILENCE_S:
+            self._wait(self.socket_timeout)
         try:
-            return super().read_response(*arguments, **options)
+            answer = super().read_response(*arguments, **options)
+            self.heard_at = time.monotonic()
+            return answer
         except ResponseError as error:
             if not self._primary.is_refused_by(self, error):
                 raise
             self.disconnect()  # type: ignore[no-untyped-call]
             raise ConnectionError(f"Redis takes no writes: {error}") from None
+
+    def _wait(self, timeout_s: float) -> None:
+        """Return when an answer begins. Raises TimeoutError, at once for a dead connection.
+
+        A slow Redis, as while it forks, does not answer a new connection either, and gets its time.
+        """
+        until = time.monotonic() + timeout_s
+        try:
+            while not self.can_read(min(_SILENCE_S, max(until - time.monotonic(), 0))):
+                dead = self._primary.answers() and not self.can_read(_LAST_WORD_S)
+                if dead:
+                    self._primary.drop_silent()
+                if dead or time.monotonic() >= until:
+                    raise TimeoutError("Redis did not answer in time on this connection")
+        except BaseException:  # as in redis-py: an answer that comes later must not be read
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise
 
     def drop(self) -> None:
         """See `Droppable`. The thread that waits for an answer closes the socket itself."""

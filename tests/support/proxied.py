@@ -34,3 +34,11 @@ class Proxied:
             self.proxy.heal_hole()
 
         self._loop.call_soon_threadsafe(hole)
+
+    def begin_partition(self) -> None:
+        """Swallow all that open and new connections send, and close none."""
+        self._loop.call_soon_threadsafe(self.proxy.hole, random.Random(1), 1.0)
+
+    def end_partition(self) -> None:
+        """New connections work. Those of before stay silent."""
+        self._loop.call_soon_threadsafe(self.proxy.heal_hole)
