@@ -16,6 +16,7 @@ from sluice.outbound.guard import Guard
 from sluice.outbound.transport import async_client
 from sluice.redisio import connection
 from sluice.redisio.names import Names
+from sluice.redisio.subscriptions import messages
 from sluice.settings import RedisAddress, Settings
 from sluice.stores import watch_ledger
 from sluice.telemetry import configure_logging
@@ -53,7 +54,7 @@ async def serve(settings: Settings) -> None:
     async with async_client(guard, timeout_s=settings.webhooks.timeout_s, limits=limits) as http:
         sender = _sender(client, http, settings)
         _stop_on_signals(stopping, sender)
-        listening = asyncio.create_task(_listen(address, settings.queue.name, sender.wake))
+        listening = asyncio.create_task(listen(address, settings.queue.name, sender.wake))
         ready_file = settings.webhooks.ready_file
         if ready_file:
             ready_file.write_text(f"{os.getpid()}\n")
@@ -93,18 +94,19 @@ def _stop_on_signals(stopping: asyncio.Event, sender: Sender) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop)
 
 
-async def _listen(address: RedisAddress, queue: str, wake: asyncio.Event) -> None:
-    """Set `wake` when a message says that a delivery is due.
+async def listen(address: RedisAddress, queue: str, wake: asyncio.Event) -> None:
+    """Set `wake` when a message says that a delivery is due, or may have said so.
 
     Messages may get lost, so that the sender polls too.
     """
     async with connection.connect_for_subscriptions(address) as client:
         while True:
             try:
-                async with client.pubsub(ignore_subscribe_messages=True) as subscription:
+                async with client.pubsub() as subscription:
                     await subscription.subscribe(Names(queue).deliveries_news)
-                    async for _ in subscription.listen():
-                        wake.set()
+                    async for message in messages(subscription):
+                        if message["type"] in ("subscribe", "message"):
+                            wake.set()
             except (redis.exceptions.RedisError, OSError) as error:
                 log.debug("the subscription to due deliveries is lost; reconnecting: %s", error)
             await asyncio.sleep(_RECONNECT_S)

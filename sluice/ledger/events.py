@@ -12,13 +12,12 @@ import redis.exceptions
 from sluice.prediction import Status
 from sluice.redisio.connection import connect_for_subscriptions
 from sluice.redisio.names import Names
+from sluice.redisio.subscriptions import messages
 from sluice.settings import RedisAddress
 
 log = logging.getLogger(__name__)
 
 _RECONNECT_S = 1.0
-_SILENCE_S = 1.5
-"""After this time without a message, Redis is asked whether it still answers."""
 
 
 class Events(Protocol):
@@ -98,18 +97,11 @@ class RedisEvents:
 
     async def _hear(self, subscription: "redis.asyncio.client.PubSub") -> None:
         """Tell of each message. Raises RedisError or OSError once Redis does not answer."""
-        asked = False
-        while True:
-            message = await subscription.get_message(timeout=_SILENCE_S)
-            if message is None:
-                if asked:  # a connection that a firewall forgot has no end of its own
-                    raise redis.exceptions.TimeoutError("Redis did not answer in time")
-                await subscription.ping()
-            elif message["type"] == "subscribe":
+        async for message in messages(subscription):
+            if message["type"] == "subscribe":
                 self._wake()  # events may have been missed
             elif message["type"] == "message":
                 self._tell(*message["data"].decode().split(" "))
-            asked = message is None
 
     def _tell(self, subject_id: str, status: str) -> None:
         for event, every_change in self._waiting.get(subject_id, {}).items():

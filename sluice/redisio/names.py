@@ -141,9 +141,9 @@ class Names:
     """
 
     present = KeyFor("present:<run>")
-    """Sorted set: workers that have subscribed in this run of Redis, scored by their last sign.
+    """Sorted set: workers that have subscribed in this run, scored by their last sign. Expires.
 
-    Expires. See `presence.lua`.
+    A run is the time of one process of Redis as the primary. See `presence.lua`.
     """
 
     worker = ChannelFor("worker:<name>")

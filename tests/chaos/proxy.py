@@ -9,6 +9,7 @@
 
 import asyncio
 import random
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -33,9 +34,9 @@ class Proxy:
         self._stalls = 0
         self._server: asyncio.Server | None = None
 
-    async def start(self) -> int:
-        """Listen; returns the port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> int:
+        """Listen, with TLS where it is given; returns the port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", port, ssl=tls)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:

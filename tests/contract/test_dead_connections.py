@@ -76,7 +76,7 @@ def test_one_dead_connection_ends_the_process_s_other_silent_ones(
 
 
 def test_a_slow_redis_gets_its_time(client: "redis.Redis", redis_client: "redis.Redis") -> None:
-    """As while it forks, or its disk is busy: the call ends well, on the same connection."""
+    """A fork or a busy disk takes seconds. The call ends well, on the same connection."""
     before = client.client_id()
     redis_client.client_pause(4000)
     assert client.client_id() == before

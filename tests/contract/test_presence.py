@@ -16,6 +16,7 @@ from sluice.redisio import connection
 from sluice.settings import QueueSettings, RedisSettings, Settings
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.presence import Attendance, MemoryPresence
+from tests.support.failover import pair
 from tests.support.servers import redis_server
 
 SETTINGS = QueueSettings(gone_after_s=0.2)
@@ -146,6 +147,29 @@ def test_after_a_restart_of_redis_nobody_is_gone(tmp_path: Path) -> None:
         again.close()
         _silence()
         assert keeper.look() == (("w",), 1, "")
+
+
+def test_after_a_failback_nobody_is_gone(tmp_path: Path) -> None:
+    """The first primary still has its record of signs, which is old."""
+    with pair(tmp_path) as servers:
+        with servers.client(0) as client:
+            worker = RedisPresence(client, SETTINGS, "w")
+            _claim(RedisLedger(client, SETTINGS), "w", "x")
+            worker.look()
+            worker.close()
+        servers.demote(0)
+        servers.until_replicating(1)
+        _silence()
+        servers.demote(1)
+        servers.until_replicating(0)
+        with servers.client(0) as client:
+            keeper = RedisPresence(client, SETTINGS)
+            assert keeper.look().gone == ()
+            again = RedisPresence(client, SETTINGS, "w")
+            again.look()
+            again.close()
+            _silence()
+            assert keeper.look() == (("w",), 1, "")
 
 
 def test_a_worker_subscribes_again_after_its_connection_broke(

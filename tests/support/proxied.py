@@ -40,5 +40,5 @@ class Proxied:
         self._loop.call_soon_threadsafe(self.proxy.hole, random.Random(1), 1.0)
 
     def end_partition(self) -> None:
-        """New connections work. Those of before stay silent."""
+        """New connections work. The ones of before stay silent."""
         self._loop.call_soon_threadsafe(self.proxy.heal_hole)

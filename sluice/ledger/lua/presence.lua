@@ -10,16 +10,22 @@
 -- and not while the process is busy or paused. A worker is gone when it has none and has been
 -- silent for some seconds: one whose connection broke has made a new one by then. Subscriptions
 -- do not outlive a run of Redis, so that each run has a record of its own. A worker that has not
--- subscribed in this run keeps its leases until they lapse.
+-- subscribed in this run keeps its leases until they lapse. A server that becomes the primary again
+-- begins a run too: the replication id is new then.
 -- @include common
 -- @include prediction_fields
 local worker = ARGV[3]
 
-local info = redis.pcall('INFO', 'server')
-if info.err then return {info.err, 0, {}, 0} end
+local function info(section, field)
+  local answer = redis.pcall('INFO', section)
+  if answer.err then return nil, answer.err end
+  return string.match(answer, field .. ':(%x+)')
+end
+local run, refusal = info('server', 'run_id')
+if not run then return {refusal, 0, {}, 0} end
 local answer = redis.pcall('PUBSUB', 'NUMSUB', worker_channel(worker))
 if answer.err then return {answer.err, 0, {}, 0} end
-local present = present_key(string.match(info, 'run_id:(%x+)'))
+local present = present_key(run .. '-' .. (info('replication', 'master_replid') or ''))
 
 local function is_heard(name)
   return redis.pcall('PUBSUB', 'NUMSUB', worker_channel(name))[2] > 0

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import random
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -91,9 +92,9 @@ class World:
 
     def start(self, stack: ExitStack) -> None:
         certificates.write(self.folder)
-        for number, redis_setup in enumerate(self.setup.get("redis", [{"version": "7"}])):
-            self._start_redis(stack, number, redis_setup)
         proxies = stack.enter_context(_proxies())
+        for number, redis_setup in enumerate(self.setup.get("redis", [{"version": "7"}])):
+            self._start_redis(stack, number, redis_setup, proxies)
         self._ports["proxy"] = proxies(
             lambda: ("127.0.0.1", self._ports["redis2" if self._switched else "redis"])
         )[1]
@@ -105,7 +106,9 @@ class World:
         self.revive()
         until(self._has_started, _START_S, what="an answer of the api, or its end")
 
-    def _start_redis(self, stack: ExitStack, number: int, setup: dict[str, Any]) -> None:
+    def _start_redis(
+        self, stack: ExitStack, number: int, setup: dict[str, Any], proxies: "_Proxies"
+    ) -> None:
         server = server_for(setup)
         assert server is not None
         arguments = [self.fill(word) for word in setup.get("arguments", [])]
@@ -117,9 +120,12 @@ class World:
         folder.mkdir()
         port = self._ports["port"] if "--tls-port" in arguments else free_port()
         self._ports[name] = port
-        plain = [] if "--tls-port" in arguments else ["--port", str(port)]
+        if "--tls-port" not in arguments:
+            arguments += ["--port", str(port)]
+        elif not server.has_tls:
+            arguments = _without_tls(arguments, proxies)
         admin = redis.Redis(port=port, password=self.setup.get("password"), **self._tls(setup))
-        stack.enter_context(redis_process(server.path, folder, admin, *plain, *arguments))
+        stack.enter_context(redis_process(server.path, folder, admin, *arguments))
         self._admins.append(admin)
         for command in setup.get("commands", []):
             try:
@@ -186,31 +192,56 @@ def with_world(setup: dict[str, Any], triton: Addresses, folder: Path) -> Iterat
 
 
 def server_for(setup: dict[str, Any]) -> Server | None:
-    """The server that a case asks for; else one of another version that does what it needs."""
+    """The server that a case asks for; else one of another version, with TLS if it needs that."""
     tls = bool(setup.get("tls"))
     wanted = find(f"Redis {setup.get('version', '7')}", tls=tls)
-    return wanted or next((server for server in servers() if server.has_tls or not tls), None)
+    others = sorted(servers(), key=lambda server: tls and not server.has_tls)
+    return wanted or next(iter(others), None)
 
 
 def lacking(setup: dict[str, Any]) -> str | None:
     """The reason why the set-up can't be started here."""
     if all(server_for(one) for one in setup.get("redis", [])):
         return None
-    return "no redis-server with TLS is found; Debian's is built with it"
+    return "no redis-server is found"
+
+
+def _without_tls(arguments: list[str], proxies: "_Proxies") -> list[str]:
+    """The arguments of a Redis that has no TLS, behind a proxy that has it."""
+    values = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    tls = {name: values.pop(name) for name in list(values) if name.startswith("--tls-")}
+    port = free_port()
+    proxies(lambda: ("127.0.0.1", port), int(tls["--tls-port"]), certificates.server_context(tls))
+    values["--port"] = str(port)
+    return [word for pair in values.items() for word in pair]
+
+
+class _Proxies(Protocol):
+    def __call__(
+        self,
+        target: Callable[[], tuple[str, int]],
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> tuple[Proxy, int]: ...
 
 
 @contextmanager
-def _proxies() -> Iterator[Callable[[Callable[[], tuple[str, int]]], tuple[Proxy, int]]]:
+def _proxies() -> Iterator[_Proxies]:
     """A function that starts a proxy to a place, on an event loop of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     made: list[Proxy] = []
 
-    def make(target: Callable[[], tuple[str, int]]) -> tuple[Proxy, int]:
+    def make(
+        target: Callable[[], tuple[str, int]],
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> tuple[Proxy, int]:
         proxy = Proxy("case", target)
         made.append(proxy)
-        return proxy, asyncio.run_coroutine_threadsafe(proxy.start(), loop).result()
+        starting = proxy.start(port, tls)
+        return proxy, asyncio.run_coroutine_threadsafe(starting, loop).result()
 
     try:
         yield make
