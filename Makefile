@@ -35,6 +35,11 @@ help:
 	@$(PIP) install --require-hashes --only-binary :all: -r constraints/checks.txt
 	@touch $@
 
+# The page and its browser's tests have an environment of their own.
+.venv/.stamp-ui: .venv/.stamp sluice/local/servers/ui.txt
+	@$(BIN)/sluice setup --ui
+	@touch $@
+
 setup: .venv/.stamp
 	@$(BIN)/sluice setup
 
@@ -45,7 +50,7 @@ up: setup
 	@$(BIN)/sluice up
 
 # The tests of a file stay in one process, since they share servers. Containers are started once.
-test: setup .venv/.stamp-checks
+test: setup .venv/.stamp-checks .venv/.stamp-ui
 	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --ignore tests/e2e
 	@$(BIN)/python -m pytest tests/e2e
 
@@ -68,7 +73,7 @@ bench: setup
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv .venv-triton .venv-triton.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
+	rm -rf .venv .venv-triton .venv-triton.lock .venv-ui .venv-ui.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
 
 # Run this after a change of the dependencies, and read the difference: the images install what the
 # tests ran with. It needs uv.
@@ -78,5 +83,5 @@ constraints:
 	$(COMPILE_IMAGE) --extra worker --extra ed25519 --extra s3 pyproject.toml --output-file constraints/worker.txt
 	$(COMPILE_IMAGE) --extra models --extra s3 pyproject.toml --output-file constraints/cli.txt
 	$(COMPILE) --python-version 3.11 --constraint constraints/dev.txt --extra checks --extra otlp --extra docs pyproject.toml --output-file constraints/checks.txt
-	$(COMPILE) --python-version 3.11 --extra ui pyproject.toml --output-file constraints/ui.txt
+	$(COMPILE) --python-version 3.11 --extra ui pyproject.toml --output-file sluice/local/servers/ui.txt
 	echo hatchling | $(COMPILE_IMAGE) - --output-file constraints/build.txt

@@ -78,6 +78,8 @@ class Reporter:
     def ready(self, addresses: Addresses, state: Path) -> None:
         """Show the addresses of a stack that is ready, and its state directory."""
         self._print(f"ready: {addresses.api}  (documentation: {addresses.api}/docs)", "bold green")
+        if addresses.ui:
+            self._print(f"the page: {addresses.ui}", "bold green")
         for name, place in (
             ("Redis", addresses.redis),
             ("Triton", addresses.triton_http),

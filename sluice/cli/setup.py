@@ -1,14 +1,22 @@
-"""`sluice setup`: the installation of Triton's environment."""
+"""`sluice setup`: the installation of the environments beside Sluice's own."""
+
+from typing import Annotated
+
+import typer
 
 from sluice.cli.console import Reporter, exit_on_error
 from sluice.cli.signals import handled, interrupt
 from sluice.errors import LocalStackError
-from sluice.local.servers import triton_env
+from sluice.local.servers import triton_env, ui_env
 
 
-def setup() -> None:
+def setup(
+    ui: Annotated[bool, typer.Option("--ui", help="Install the page's environment too.")] = False,
+) -> None:
     """Install Triton's environment. `sluice up` then needs no network."""
     reporter = Reporter()
     with exit_on_error(LocalStackError), reporter, handled(interrupt):
         environment = triton_env.ensure(progress=reporter.say)
+        if ui:
+            ui_env.ensure(progress=reporter.say)
     reporter.say(f"Triton's environment is ready: {environment.directory}")

@@ -11,7 +11,7 @@ from sluice.cli import extras
 from sluice.cli.console import Reporter, exit_on_error
 from sluice.cli.signals import handled, interrupt
 from sluice.errors import LocalStackError
-from sluice.local.config import StackConfig, default_models
+from sluice.local.config import ALL_PARTS, StackConfig, default_models
 from sluice.local.stack import Stack
 from sluice.local.supervision.state import default_directory
 
@@ -36,6 +36,10 @@ def up(
     models: Annotated[
         Path | None, typer.Option(help="The model repository. Default: ./model_repository.")
     ] = None,
+    ui: Annotated[
+        bool,
+        typer.Option("--ui", help="Start the page too, on port 7860 or a free port."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON on stdout when ready.")
     ] = False,
@@ -49,6 +53,7 @@ def up(
         port=port,
         workers=workers,
         concurrency=concurrency,
+        parts=ALL_PARTS | {"ui"} if ui else ALL_PARTS,
     )
     with exit_on_error(LocalStackError), suppress(KeyboardInterrupt):
         _run(Stack(config, reporter.tell), reporter, as_json=as_json)

@@ -9,7 +9,10 @@ from pathlib import Path
 from sluice.local.paths import IS_CHECKOUT, MODEL_REPOSITORY
 from sluice.local.supervision.state import default_directory
 
+#: The parts that run unless fewer are named.
 ALL_PARTS = frozenset({"redis", "triton", "worker", "webhooks", "api"})
+#: The parts that run only if they are named.
+OPTIONAL_PARTS = frozenset({"ui"})
 
 
 def default_models() -> Path:
@@ -69,6 +72,9 @@ class StackConfig:
     triton_env: Path | None = None
     """The folder of Triton's environment. None: the default one."""
 
+    ui_env: Path | None = None
+    """The folder of the page's environment. None: the default one."""
+
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment variables to add for the api, the workers and the webhook sender."""
 
@@ -95,6 +101,9 @@ class Addresses:
     metrics: str
     """The URL of Triton's metrics."""
 
+    ui: str | None = None
+    """The URL of the page, if the stack has one."""
+
     @classmethod
     def at(cls, host: str, ports: Mapping[str, int]) -> "Addresses":
         """The addresses for the api's `host`, and a port for each name of `ports.DEFAULTS`."""
@@ -104,4 +113,5 @@ class Addresses:
             triton_http=f"http://127.0.0.1:{ports['triton_http']}",
             triton_grpc=f"127.0.0.1:{ports['triton_grpc']}",
             metrics=f"http://127.0.0.1:{ports['metrics']}/metrics",
+            ui=f"http://{host}:{ports['ui']}" if "ui" in ports else None,
         )

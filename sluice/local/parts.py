@@ -1,13 +1,15 @@
 """The parts of the embedded stack, each described as a process to run."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 from sluice.local.config import Addresses, StackConfig
 from sluice.local.paths import CHECKOUT
-from sluice.local.servers import probe, redis, triton
+from sluice.local.servers import probe, redis, triton, ui_env
 from sluice.local.servers.triton_env import TritonEnv
 from sluice.local.supervision import shm
 from sluice.local.supervision.process import Spec
@@ -29,10 +31,11 @@ class Parts:
         self._ports = ports
         self._addresses = addresses
 
-    def specs(self, environment: TritonEnv | None) -> list[Spec]:
+    def specs(self, environment: TritonEnv | None, ui_python: Path | None = None) -> list[Spec]:
         """The processes of all parts that the configuration names.
 
-        Without `environment` there is no Triton. Raises LocalStackError when a server is missing.
+        Without `environment` there is no Triton, and without `ui_python` no page.
+        Raises LocalStackError when a server is missing.
         """
         specs = []
         if "redis" in self._config.parts:
@@ -46,6 +49,8 @@ class Parts:
             specs.append(self._webhooks())
         if "api" in self._config.parts:
             specs.append(self._api())
+        if ui_python is not None:
+            specs.append(self._ui(ui_python))
         return specs
 
     def _redis(self) -> Spec:
@@ -131,6 +136,34 @@ class Parts:
             cwd=CHECKOUT,
             grace_s=3.0,
             tier=2,
+        )
+
+    def _ui(self, python: Path) -> Spec:
+        host, port = self._config.host, self._ports["ui"]
+        packages, temporary = self._state.folder("ui-packages"), self._state.folder("ui-uploads")
+        ui_env.link_packages(packages)
+
+        def clean() -> None:
+            # A page that is killed leaves its uploads.
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(exist_ok=True)
+
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        settings = {
+            "SLUICE_UI_API_URL": self._addresses.api,
+            "SLUICE_UI_HOST": host,
+            "SLUICE_UI_PORT": str(port),
+            "TMPDIR": str(temporary),
+        }
+        return Spec(
+            "ui",
+            [str(python), "-m", "ui"],
+            kept | dict(self._config.env) | settings,
+            lambda: probe.status(host, port, "/healthz") == 200,
+            cwd=packages,
+            grace_s=3.0,
+            tier=3,
+            clean=clean,
         )
 
     def _env(self) -> dict[str, str]:

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from sluice.errors import LocalStackError
-from sluice.local.config import ALL_PARTS, Addresses, StackConfig
+from sluice.local.config import ALL_PARTS, OPTIONAL_PARTS, Addresses, StackConfig
 from sluice.local.parts import Parts
-from sluice.local.servers import ports, triton, triton_env
+from sluice.local.servers import ports, triton, triton_env, ui_env
 from sluice.local.supervision import shm
 from sluice.local.supervision.process import Spec
 from sluice.local.supervision.state import StateDirectory
@@ -46,6 +47,7 @@ class Stack:
         self._change = change
         self._supervisor: Supervisor | None = None
         self._environment: triton_env.TritonEnv | None = None
+        self._ui_python: Path | None = None
         self._addresses: Addresses | None = None
         self._stop_requested = False
         self._writing = threading.Lock()
@@ -71,14 +73,16 @@ class Stack:
         return self.state.shm_prefix
 
     def prepare(self) -> None:
-        """Check the configuration, and make Triton's environment, which is slow the first time.
+        """Check the configuration, and make the environments, which is slow the first time.
 
         `start` calls this method too. Raises LocalStackError when the configuration is wrong, or
-        the environment can't be made.
+        an environment can't be made.
         """
         self._check()
         if "triton" in self.config.parts:
             self._environment = triton_env.ensure(self.config.triton_env, self._note)
+        if "ui" in self.config.parts:
+            self._ui_python = ui_env.ensure(self.config.ui_env, self._note)
 
     def start(self) -> None:
         """Start all parts. Return when all are ready, or after `request_stop`.
@@ -98,7 +102,7 @@ class Stack:
                 keep_open=[lock],
             )
             parts = Parts(self.config, self.state, chosen, self._addresses)
-            specs = [self._change(spec) for spec in parts.specs(self._environment)]
+            specs = [self._change(spec) for spec in parts.specs(self._environment, self._ui_python)]
             self._supervisor.start(specs)
             self._wait_ready()
         except BaseException:
@@ -155,7 +159,7 @@ class Stack:
             raise LocalStackError(
                 f"there is no model repository at {self.config.models}; give one with --models"
             )
-        if unknown := self.config.parts - ALL_PARTS:
+        if unknown := self.config.parts - ALL_PARTS - OPTIONAL_PARTS:
             raise LocalStackError(f"unknown parts: {', '.join(sorted(unknown))}")
         if self.config.workers < 1 or self.config.concurrency < 1:
             raise LocalStackError("--workers and --concurrency must be 1 or more")
@@ -170,6 +174,8 @@ class Stack:
         any_port = self.config.port == 0
         wanted: dict[str, int | None] = dict.fromkeys(ports.DEFAULTS, 0 if any_port else None)
         wanted["api"] = self.config.port
+        if "ui" not in self.config.parts:
+            del wanted["ui"]
         chosen = ports.choose(wanted, self.config.host)
         for name, port in chosen.items():
             default = ports.DEFAULTS[name]

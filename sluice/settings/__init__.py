@@ -14,6 +14,7 @@ from sluice.settings.groups import (
 )
 from sluice.settings.redis import RedisSettings
 from sluice.settings.redis_address import RedisAddress
+from sluice.settings.ui import UiSettings
 from sluice.settings.webhooks import WebhooksSettings
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "RedisSettings",
     "Settings",
     "TritonSettings",
+    "UiSettings",
     "WebhooksSettings",
     "WorkerSettings",
     "variables",

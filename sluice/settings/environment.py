@@ -24,6 +24,7 @@ from sluice.settings.groups import (
 )
 from sluice.settings.redis import RedisSettings
 from sluice.settings.redis_address import RedisAddress
+from sluice.settings.ui import UiSettings
 from sluice.settings.webhooks import WebhooksSettings
 
 _PREFIX = "SLUICE_"
@@ -49,6 +50,7 @@ class Settings(BaseModel):
     api: ApiSettings = ApiSettings()
     worker: WorkerSettings = WorkerSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
+    ui: UiSettings = UiSettings()
 
     @classmethod
     def from_env(cls) -> Self:

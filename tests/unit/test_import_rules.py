@@ -10,7 +10,7 @@ import pytest
 from tests.support.paths import ROOT
 
 PLANTED = {
-    "api and worker stand beside each other, over sluice": (
+    "api, worker and page stand beside each other, over sluice": (
         "worker/planted.py",
         "import api.errors",
     ),
@@ -21,6 +21,10 @@ PLANTED = {
     "api and worker add no models: only the command line reaches the repository": (
         "worker/planted_models.py",
         "import sluice.repository",
+    ),
+    "the page reaches the service by the HTTP interface only": (
+        "ui/planted.py",
+        "import sluice.ledger.predictions",
     ),
     "the api reaches no pixels, even indirectly": ("api/planted.py", "import sluice.vision.boxes"),
     "the layers of sluice": ("sluice/ledger/planted.py", "import sluice.intake.intake"),
@@ -46,7 +50,7 @@ def lint(checkout: Path) -> str:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    for package in ("sluice", "api", "worker"):
+    for package in ("sluice", "api", "worker", "ui"):
         shutil.copytree(
             ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__")
         )

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 
 from sluice.errors import LocalStackError
 
-DEFAULTS = {"api": 8080, "redis": 6379, "triton_http": 8000, "triton_grpc": 8001, "metrics": 8002}
+DEFAULTS = {
+    "api": 8080,
+    "redis": 6379,
+    "triton_http": 8000,
+    "triton_grpc": 8001,
+    "metrics": 8002,
+    "ui": 7860,
+}
 
 
 def choose(wanted: Mapping[str, int | None], host: str = "127.0.0.1") -> dict[str, int]:

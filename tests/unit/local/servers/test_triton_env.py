@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluice.errors import LocalStackError
-from sluice.local.servers import triton_env
+from sluice.local.servers import triton_env, venv
 
 Version = namedtuple("Version", "major minor micro")
 
@@ -86,7 +86,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, installer):
 def test_the_last_lines_of_a_failed_installer_are_in_the_error():
     command = [sys.executable, "-c", "import sys; sys.exit('no route to host')"]
     with pytest.raises(LocalStackError, match="no route to host"):
-        triton_env.run_installer(command, no_progress)
+        venv.run_installer(command, no_progress)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ def test_the_stub_for_python_3_13_needs_no_libpython(monkeypatch, no_libraries):
 
 def test_the_default_environment_lies_beside_the_running_one(monkeypatch):
     monkeypatch.delenv("SLUICE_LOCAL_TRITON_ENV", raising=False)
-    assert triton_env.default_directory() == Path(f"{sys.prefix}-triton")
+    assert venv.beside("triton") == Path(f"{sys.prefix}-triton")
     monkeypatch.setenv("SLUICE_LOCAL_TRITON_ENV", "/somewhere/else")
-    assert triton_env.default_directory() == Path("/somewhere/else")
+    assert venv.beside("triton") == Path("/somewhere/else")
 
 
 def test_the_requirements_hold_hashes_and_no_addresses():
@@ -211,6 +211,6 @@ def test_an_interrupted_installer_is_killed(tmp_path):
 
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        triton_env.run_installer([sys.executable, "-c", code], interrupt)
+        venv.run_installer([sys.executable, "-c", code], interrupt)
     assert time.monotonic() - started < 30
     assert not Path(f"/proc/{pid.read_text()}").exists()

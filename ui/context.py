@@ -1,0 +1,21 @@
+"""The parts of the page that every tab is built with."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from sluice.settings import UiSettings
+from ui.session import Access
+
+
+@dataclass(frozen=True)
+class Context:
+    """Given to each tab's `build`."""
+
+    settings: UiSettings
+    access: Access
+    blocks: gr.Blocks
+    key: gr.Textbox
+    """The person's key: an input of every event that calls the api."""
+    entered: gr.State
+    """Changes whenever the person has entered a key, and once when the page opens."""

@@ -1,0 +1,55 @@
+"""The page as a whole: the key, and a tab for each part."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from sluice.settings import UiSettings
+from ui import try_tab
+from ui.context import Context
+from ui.session import Access
+
+HERE = Path(__file__).parent
+CSS = HERE / "page.css"
+# System fonts: a font by name would be fetched from another host.
+SANS = ("system-ui", "sans-serif")
+MONO = ("ui-monospace", "monospace")
+# The key stays in the tab's own storage, which ends with the tab.
+_RECALL = "() => sessionStorage.getItem('sluice-key') ?? ''"
+_KEEP = "(key) => { sessionStorage.setItem('sluice-key', key ?? ''); }"
+
+
+def build(settings: UiSettings) -> gr.Blocks:
+    """The page, ready to be mounted."""
+    with gr.Blocks(
+        title="Sluice", analytics_enabled=False, delete_cache=_cache(settings), fill_width=False
+    ) as blocks:
+        with gr.Row(elem_id="head"):
+            gr.HTML("<h1>Sluice</h1><p>YOLO models behind a queue</p>", elem_id="title")
+            key = gr.Textbox(
+                label="API key",
+                type="password",
+                placeholder="leave empty if the service needs none",
+                elem_id="key",
+                max_lines=1,
+                html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
+            )
+        entered = gr.State(0)
+        context = Context(settings, Access(settings.api_url), blocks, key, entered)
+        with gr.Tabs(), gr.Tab("Try", id="try"):
+            try_tab.build(context)
+        key.change(None, key, js=_KEEP, api_visibility="private")
+        recalled = blocks.load(None, None, key, js=_RECALL, api_visibility="private")
+        for done in (recalled.then, key.submit, key.blur):
+            done(lambda number: number + 1, entered, entered, api_visibility="private", queue=False)
+    return blocks
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's base theme with fonts of the reader's machine."""
+    return gr.themes.Base(primary_hue="teal", neutral_hue="slate", font=SANS, font_mono=MONO)
+
+
+def _cache(settings: UiSettings) -> tuple[int, int]:
+    """Gradio's pair: seconds between two clean-ups, and the age of files to delete."""
+    return max(1, int(settings.upload_ttl_s // 6)), int(settings.upload_ttl_s)
