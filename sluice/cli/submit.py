@@ -21,13 +21,17 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from sluice.cli import extras
 from sluice.cli.console import exit_on_error
 from sluice.cli.service import URL, Key, Url
 from sluice.cli.signals import handled, interrupt
-from sluice.cli.submission import formats
+from sluice.cli.submission import clips, formats
 from sluice.cli.submission.formats import Format
-from sluice.cli.submission.items import InputError, items
+from sluice.cli.submission.frames import FrameFolder
+from sluice.cli.submission.item import Clip, InputError, Item, Sampling
+from sluice.cli.submission.items import Folders, items
 from sluice.cli.submission.run import Result, Run, RunError, submitted
+from sluice.cli.submission.video import Video
 from sluice.client import Client, ServiceError
 from sluice.client.calls import Options
 from sluice.client.results import JsonObject
@@ -42,7 +46,7 @@ def submit(
         list[str] | None,
         typer.Argument(
             metavar="IMAGE...",
-            help="Files, folders, patterns such as 'photos/**/*.jpg', and URLs.",
+            help="Images, videos, folders, patterns such as 'photos/**/*.jpg', and URLs.",
         ),
     ] = None,
     manifest: Annotated[
@@ -64,8 +68,22 @@ def submit(
         typer.Option("--format", "-f", help="Write this as well, beside JSON lines. Needs --out."),
     ] = None,
     annotate: Annotated[
-        bool, typer.Option(help="Fetch the annotated images too. Needs --out.")
+        bool,
+        typer.Option(
+            help="Fetch the annotated images too, and make videos of frames. Needs --out."
+        ),
     ] = False,
+    every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of videos and folders of frames, each N-th frame."),
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(min=0.001, help="Of videos, at most so many frames a second.")
+    ] = None,
+    frame_rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="The images of a folder are frames, so many a second."),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="The model; the default is the api's.")] = None,
     confidence: Annotated[float | None, typer.Option(min=0, max=1)] = None,
     iou: Annotated[float | None, typer.Option(min=0, max=1)] = None,
@@ -110,11 +128,17 @@ def submit(
         sluice submit --manifest list.txt --out results --model yolo11n
 
         sluice submit aerial/ --out results --tile 640 --overlap 0.3
+
+        sluice submit clip.mp4 --fps 5 --out results --annotate
     """
     if not images and not manifest:
         raise typer.BadParameter("name images, or a --manifest", param_hint="IMAGE")
     if out is None and (formats_ or annotate):
         raise typer.BadParameter("--format and --annotate need --out")
+    if every and fps:
+        raise typer.BadParameter("give --every or --fps, not both")
+    sampling = Sampling(every or 1, fps)
+    folders = Folders(are_clips=bool(every or fps or frame_rate), rate=frame_rate)
     options: Options = {
         "model": model,
         "confidence": confidence,
@@ -126,26 +150,43 @@ def submit(
         "priority": priority,  # type: ignore[typeddict-item]  # the service judges
     }
     with exit_on_error(InputError, RunError, ServiceError, OSError):
+        sources = list(items(images or [], manifest or [], folders))
+        _check_clips(sources, sampling, folders)
         run = Run(out, options)
-        chosen = list(items(images or [], manifest or []))
-        left = [item for item in chosen if item.name not in run.done]
+        total, left = clips.count(sources, sampling), clips.left(sources, sampling, run.done)
+        names = {source.name for source in sources}
         with Client(url, key, retry_for_s=retry_for) as client, _ends_at_ctrl_c(out):
             results = submitted(client, run, left, options, concurrency, annotate=annotate)
             failed = _shown(
                 run.keep(results),
-                done=len(chosen) - len(left),
-                total=len(chosen),
+                done=sum(1 for result in run.results() if result.is_of(names)),
+                total=total,
                 lines=out is None,
             )
         if out:
-            names = {item.name for item in chosen}
             failed = [
-                result for result in run.results() if result.input in names and not result.succeeded
+                result for result in run.results() if result.is_of(names) and not result.succeeded
             ]
+            total = sum(1 for result in run.results() if result.is_of(names))
             _write(out, run, formats_ or [])
+            if annotate:
+                _write_videos(out, run, sources)
     if failed:
-        _tell(failed, len(chosen))
+        _tell(failed, max(total, len(failed)))
         raise typer.Exit(1)
+
+
+def _check_clips(sources: Sequence[Item | Clip], sampling: Sampling, folders: Folders) -> None:
+    """End the command where the clips can't be read as asked."""
+    if any(isinstance(source, Video) for source in sources):
+        extras.need("video")
+    if sampling.fps and folders.rate is None:
+        for source in sources:
+            if isinstance(source, FrameFolder):
+                raise typer.BadParameter(
+                    f"{source.name} is a folder of images, whose rate is not known: give"
+                    " --frame-rate too, or --every instead of --fps"
+                )
 
 
 def slicing(on: bool, tile: int | None, overlap: float | None) -> bool | JsonObject | None:
@@ -156,7 +197,7 @@ def slicing(on: bool, tile: int | None, overlap: float | None) -> bool | JsonObj
 
 def _shown(results: Iterable[Result], *, done: int, total: int, lines: bool) -> list[Result]:
     """Show the progress, print the results if `lines` is set, and return those that failed."""
-    failed = []
+    failed, completed = [], done
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -173,6 +214,8 @@ def _shown(results: Iterable[Result], *, done: int, total: int, lines: bool) -> 
             if not result.succeeded:
                 failed.append(result)
             bars.advance(task)
+            completed += 1
+        bars.update(task, total=completed)  # the number of frames was an estimate
     return failed
 
 
@@ -187,6 +230,17 @@ def _write(out: Path, run: Run, kinds: Iterable[Format]) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     paths = [out / "results.jsonl", *(formats.write(kind, out, run.results()) for kind in kinds)]
     console.print(f"written: {escape(', '.join(map(str, paths)))}")
+
+
+def _write_videos(out: Path, run: Run, sources: Iterable[Item | Clip]) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    for source in sources:
+        if not isinstance(source, Item) and source.timing():
+            extras.need("video")
+            with console.status(f"writing the annotated video of {escape(source.name)}"):
+                path = clips.write_annotated(source, run, out)
+            if path:
+                console.print(f"written: {escape(str(path))}")
 
 
 def _tell(failed: Sequence[Result], total: int) -> None:

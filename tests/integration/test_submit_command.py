@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sluice.client import Client
+from tests.support import videos
 from tests.support.live import Live
 from tests.support.paths import ROOT
 from tests.support.waiting import until
@@ -84,6 +85,31 @@ def test_a_bad_image_is_listed_and_the_status_is_1(live: Live, tmp_path: Path) -
     assert str(bad) in done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted(line["error_code"] or "" for line in lines) == ["", "not_an_image"]
+
+
+def test_a_video_gives_its_frames_and_an_annotated_video(live: Live, tmp_path: Path) -> None:
+    video, out = videos.write(tmp_path / "clip.mp4", 12), tmp_path / "out"
+    arguments = ("submit", str(video), "--every", "5", "--out", str(out), "--annotate")
+    for _ in range(2):  # the second run finds all frames done
+        done = _run(live, *arguments, "--format", "csv")
+        assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    places = sorted((line["frame"], line["time_s"]) for line in lines)
+    assert places == [(0, 0), (5, 0.2), (10, 0.4)]
+    assert all(line["prediction"]["metadata"]["frame"] == line["frame"] for line in lines)
+    (annotated,) = (out / "annotated").rglob("clip.mp4")
+    fps, shown = videos.shown(annotated)
+    assert (fps, len(shown), shown[0].shape) == (25.0, 12, (48, 64, 3))
+
+
+def test_a_broken_video_is_listed_and_the_images_are_submitted(live: Live, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    done = _run(live, "submit", str(bad), str(ROOT / "samples" / "desk.jpg"))
+    assert done.returncode == 1
+    assert "1 of 2 images failed" in done.stderr
+    assert "can't be opened as a video" in done.stderr
+    assert "moov" not in done.stderr  # the decoder's own messages
 
 
 def test_ctrl_c_ends_the_command_at_once(live: Live, photos: Path, tmp_path: Path) -> None:

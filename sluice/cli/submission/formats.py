@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from sluice.cli.submission.items import relative
+from sluice.cli.submission.item import relative
 from sluice.cli.submission.run import Result
 from sluice.client.formats import coco
 from sluice.client.results import Output
 
+_FRAME_COLUMNS = ("clip", "frame", "time_s")
+"""The last columns, empty unless the image is a frame."""
 _COLUMNS = (
     "input",
     "class",
@@ -33,11 +35,7 @@ class Format(StrEnum):
 
 def write(kind: Format, folder: Path, results: Iterable[Result]) -> Path:
     """Write the succeeded results in a format into the run's folder. Return the file or folder."""
-    return _WRITERS[kind](folder, ((result.input, _output(result)) for result in _good(results)))
-
-
-def _good(results: Iterable[Result]) -> Iterable[Result]:
-    return (result for result in results if result.succeeded)
+    return _WRITERS[kind](folder, (result for result in results if result.succeeded))
 
 
 def _output(result: Result) -> Output:
@@ -45,30 +43,36 @@ def _output(result: Result) -> Output:
     return Output.from_json(result.prediction["output"])
 
 
-def _write_csv(folder: Path, outputs: Iterable[tuple[str, Output]]) -> Path:
+def _outputs(results: Iterable[Result]) -> Iterable[tuple[str, Output]]:
+    return ((result.input, _output(result)) for result in results)
+
+
+def _write_csv(folder: Path, results: Iterable[Result]) -> Path:
     """A line for each detection, or each class of a classifier."""
     path = folder / "results.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(_COLUMNS)
-        for name, output in outputs:
-            for entry in output.raw["predictions"]:
-                rows.writerow([name, *(entry.get(column, "") for column in _COLUMNS[1:])])
+        rows.writerow([*_COLUMNS, *_FRAME_COLUMNS])
+        for result in results:
+            place = [result.clip, result.frame, result.time_s]
+            for entry in _output(result).raw["predictions"]:
+                values = [entry.get(column, "") for column in _COLUMNS[1:]]
+                rows.writerow([result.input, *values, *place])
     return path
 
 
-def _write_coco(folder: Path, outputs: Iterable[tuple[str, Output]]) -> Path:
+def _write_coco(folder: Path, results: Iterable[Result]) -> Path:
     path = folder / "coco.json"
-    path.write_text(json.dumps(coco(dict(outputs)), ensure_ascii=False), encoding="utf-8")
+    path.write_text(json.dumps(coco(dict(_outputs(results))), ensure_ascii=False), encoding="utf-8")
     return path
 
 
-def _write_yolo(folder: Path, outputs: Iterable[tuple[str, Output]]) -> Path:
+def _write_yolo(folder: Path, results: Iterable[Result]) -> Path:
     """A file for each image, with the names of the classes in `classes.txt`."""
     labels = folder / "labels"
     names: dict[int, str] = {}
     taken: set[Path] = set()
-    for name, output in outputs:
+    for name, output in _outputs(results):
         image = labels / relative(name)
         path = image.with_suffix(".txt")
         if path in taken:  # two images differ in their endings alone
@@ -83,7 +87,7 @@ def _write_yolo(folder: Path, outputs: Iterable[tuple[str, Output]]) -> Path:
     return labels
 
 
-_Writer = Callable[[Path, Iterable[tuple[str, Output]]], Path]
+_Writer = Callable[[Path, Iterable[Result]], Path]
 _WRITERS: Mapping[Format, _Writer] = {
     Format.CSV: _write_csv,
     Format.COCO: _write_coco,

@@ -1,13 +1,16 @@
-"""The images of `sluice submit`: files, folders, patterns, URLs and manifests."""
+"""The images of `sluice submit`: files, folders, patterns, videos, URLs and manifests."""
 
 import glob
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sluice.errors import SluiceError
+from sluice.cli.submission import video
+from sluice.cli.submission.frames import FrameFolder, in_order
+from sluice.cli.submission.item import Clip, InputError, Item
+from sluice.cli.submission.video import Video
 
 SUFFIXES = frozenset(
     (".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp")
@@ -18,74 +21,86 @@ _URL_SCHEMES = ("http://", "https://")
 _MANIFEST_FIELDS = frozenset(("image", "metadata", "priority"))
 
 
-class InputError(SluiceError):
-    """An input does not exist, or can't be read."""
-
-    code = "input"
-
-
 @dataclass(frozen=True)
-class Item:
-    """One image to submit."""
+class Folders:
+    """How a folder's images are taken."""
 
-    name: str
-    """The path or URL, which tells one item from another."""
-    image: Path | str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Options of this image alone."""
+    are_clips: bool = False
+    """True if the images of a folder are the frames of a clip."""
+    rate: float | None = None
+    """The frames a second of such a clip, if they are known."""
 
 
-def items(inputs: Iterable[str], manifests: Iterable[Path]) -> Iterator[Item]:
-    """Yield each image once, in order. Raises InputError.
+def items(
+    inputs: Iterable[str], manifests: Iterable[Path], folders: Folders = Folders()
+) -> Iterator[Item | Clip]:
+    """Yield each image, video or folder of frames once, in order. Raises InputError.
 
-    A folder gives all images below it, by name. A pattern such as `photos/*.jpg` gives what it
-    matches. A manifest has a path or URL a line, or a JSON object with `image`.
-    Paths begin at the manifest's folder.
+    A folder gives all images and videos below it, by name. A pattern such as `photos/*.jpg` gives
+    what it matches. A manifest has a path or URL a line, or a JSON object with `image`.
+    Paths begin at the manifest's folder. No image is read.
     """
     seen: set[str] = set()
-    for item in _all(inputs, manifests):
+    for item in _all(inputs, manifests, folders):
         if item.name not in seen:
             seen.add(item.name)
             yield item
 
 
-def relative(name: str) -> PurePath:
-    """A path below a folder for an image's path or URL. Different names stay different."""
-    parts = [part for part in PurePath(name.replace("://", "/")).parts if part not in ("/", "..")]
-    return PurePath(*[part.replace("?", "_").replace(":", "_") for part in parts])
-
-
-def _all(inputs: Iterable[str], manifests: Iterable[Path]) -> Iterator[Item]:
+def _all(
+    inputs: Iterable[str], manifests: Iterable[Path], folders: Folders
+) -> Iterator[Item | Clip]:
     for text in inputs:
         if text.startswith(_URL_SCHEMES):
             yield Item(text, text)
+        elif Path(text).is_dir():
+            yield from _below(Path(text), folders)
         else:
             yield from _files(text)
     for manifest in manifests:
         yield from _listed(manifest)
 
 
-def _files(text: str) -> Iterator[Item]:
-    path = Path(text)
-    if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not found:
-            raise InputError(
-                f"no image is in the folder {text}; images end in .jpg, .png and so on"
-            )
-    elif path.exists():
-        found = [path]
-    else:
+def _below(folder: Path, folders: Folders) -> Iterator[Item | Clip]:
+    suffixes = SUFFIXES | video.SUFFIXES
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file()
+    )
+    if not found:
+        raise InputError(
+            f"no image and no video is in the folder {folder}; images end in .jpg, .png and so on"
+        )
+    if not folders.are_clips:
+        yield from (_file(path, {}) for path in found)
+        return
+    groups: dict[Path, list[Path]] = {}
+    for path in found:
+        groups.setdefault(path.parent, []).append(path)
+    for parent, paths in groups.items():
+        if frames := [path for path in paths if path.suffix.lower() in SUFFIXES]:
+            yield FrameFolder(str(parent), in_order(frames), folders.rate)
+        yield from (_file(path, {}) for path in paths if path not in frames)
+
+
+def _files(text: str) -> Iterator[Item | Clip]:
+    found: Sequence[Path] = [Path(text)]
+    if not found[0].exists():
         # The shell has left a pattern as it is, or the file does not exist.
         found = sorted(map(Path, glob.glob(text, recursive=True)))  # noqa: PTH207  absolute ones too
         if not found:
             raise InputError(f"no such file: {text}")
     for file in found:
         if file.is_file():
-            yield Item(str(file), file)
+            yield _file(file, {})
 
 
-def _listed(manifest: Path) -> Iterator[Item]:
+def _file(path: Path, options: dict[str, Any]) -> Item | Clip:
+    if path.suffix.lower() in video.SUFFIXES:
+        return Video(str(path), path, options)
+    return Item(str(path), path, options)
+
+
+def _listed(manifest: Path) -> Iterator[Item | Clip]:
     try:
         lines = manifest.read_text().splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -95,7 +110,7 @@ def _listed(manifest: Path) -> Iterator[Item]:
             yield _entry(manifest, number, line)
 
 
-def _entry(manifest: Path, number: int, line: str) -> Item:
+def _entry(manifest: Path, number: int, line: str) -> Item | Clip:
     options: dict[str, Any] = {}
     if line.startswith("{"):
         try:
@@ -115,4 +130,4 @@ def _entry(manifest: Path, number: int, line: str) -> Item:
     path = manifest.parent / line
     if not path.is_file():
         raise InputError(f"{manifest}, line {number}: no such file: {path}")
-    return Item(str(path), path, options)
+    return _file(path, options)

@@ -7,13 +7,13 @@ ended. The same run, begun again, submits what is left, each image under the sam
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from sluice.cli.submission.items import Item, relative
+from sluice.cli.submission.item import Item, relative
 from sluice.client import Client, ServiceError
 from sluice.client.calls import Options
 from sluice.errors import SluiceError
@@ -36,6 +36,16 @@ class Result:
     """The prediction as the service gave it; None where the image was refused."""
     error: str | None
     error_code: str | None
+    clip: str | None = None
+    """The video or folder that the image is a frame of."""
+    frame: int | None = None
+    """The frame's number in the clip, from 0."""
+    time_s: float | None = None
+    """The frame's time from the clip's start, if it is known."""
+
+    def is_of(self, names: Set[str]) -> bool:
+        """True if the image is one of `names`, or a frame of one."""
+        return self.input in names or self.clip in names
 
     @property
     def succeeded(self) -> bool:
@@ -44,12 +54,18 @@ class Result:
     @classmethod
     def of_prediction(cls, item: Item, raw: Mapping[str, Any]) -> Self:
         error = raw["error"] or (None if raw["status"] == "succeeded" else raw["status"])
-        return cls(item.name, raw, error, raw["error_code"])
+        return cls(item.name, raw, error, raw["error_code"], item.clip, item.frame, item.time_s)
+
+    @classmethod
+    def of_problem(cls, item: Item, error: str, code: str | None) -> Self:
+        return cls(item.name, None, error, code, item.clip, item.frame, item.time_s)
 
     def to_json(self) -> str:
+        place = {"clip": self.clip, "frame": self.frame, "time_s": self.time_s}
         return json.dumps(
             {
                 "input": self.input,
+                **(place if self.clip else {}),
                 "error": self.error,
                 "error_code": self.error_code,
                 "prediction": self.prediction,
@@ -59,8 +75,7 @@ class Result:
 
     @classmethod
     def from_json(cls, line: str) -> Self:
-        raw = json.loads(line)
-        return cls(raw["input"], raw["prediction"], raw["error"], raw["error_code"])
+        return cls(**json.loads(line))
 
 
 class Run:
@@ -136,20 +151,20 @@ def submitted(
     """
 
     def one(item: Item) -> Result:
+        if item.problem:
+            return Result.of_problem(item, item.problem, "input")
         own: Options = {**options, **item.options, "idempotency_key": run.key(item)}  # type: ignore[typeddict-item]
         try:
             prediction = client.run(item.image, timeout_s=_TIMEOUT_S, **own)
             if annotate and run.folder and prediction.succeeded:
-                _save(
-                    client.annotated(prediction.id), run.folder / "annotated" / relative(item.name)
-                )
+                _save(client.annotated(prediction.id), annotated_path(run.folder, item.name))
             return Result.of_prediction(item, prediction.raw)
         except ServiceError as error:
             if error.status in (None, 401, 403, 429, 502, 503, 504):
                 raise
-            return Result(item.name, None, error.message, error.code)
+            return Result.of_problem(item, error.message, error.code)
         except OSError as error:
-            return Result(item.name, None, str(error), "input")
+            return Result.of_problem(item, str(error), "input")
 
     running: set[Future[Result]] = set()
     pool = ThreadPoolExecutor(concurrency, "submit")
@@ -167,8 +182,13 @@ def submitted(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def annotated_path(folder: Path, name: str) -> Path:
+    """The place of an item's annotated image in a run's folder."""
+    path = folder / "annotated" / relative(name)
+    return path.with_name(f"{path.name}.jpg") if path.suffix.lower() != ".jpg" else path
+
+
 def _save(image: bytes, path: Path) -> None:
-    path = path.with_name(f"{path.name}.jpg") if path.suffix.lower() != ".jpg" else path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(image)
 

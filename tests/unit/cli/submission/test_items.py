@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sluice.cli.submission.items import InputError, items, relative
+from sluice.cli.submission.item import InputError, relative
+from sluice.cli.submission.items import items
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_an_input_without_a_file_is_an_error(text: str) -> None:
 
 
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no image is in the folder"):
+    with pytest.raises(InputError, match="no image and no video"):
         _names(str(tmp_path))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sluice.cli.submission import formats
 from sluice.cli.submission.formats import Format
-from sluice.cli.submission.items import Item
+from sluice.cli.submission.item import Item
 from sluice.cli.submission.run import Result, Run, RunError, submitted
 from sluice.client import Client, ServiceError
 from tests.support.answers import BOX, output, prediction
@@ -123,8 +123,8 @@ def _results() -> Iterator[Result]:
 
 def test_the_formats_hold_what_succeeded(tmp_path: Path) -> None:
     table = formats.write(Format.CSV, tmp_path, _results()).read_text().splitlines()
-    assert table[0] == "input,class,class_id,confidence,x,y,width,height"
-    assert table[1] == "a/x.jpg,qr,1,0.9,50.0,20.0,20.0,10.0"
+    assert table[0] == "input,class,class_id,confidence,x,y,width,height,clip,frame,time_s"
+    assert table[1] == "a/x.jpg,qr,1,0.9,50.0,20.0,20.0,10.0,,,"
     assert len(table) == 4
     document = json.loads(formats.write(Format.COCO, tmp_path, _results()).read_text())
     assert [image["file_name"] for image in document["images"]] == ["a/x.jpg", "a/x.png", "b.jpg"]
