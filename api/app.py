@@ -31,9 +31,9 @@ from api.routes import (
 )
 from api.routing import Routing
 from api.server import Server, raise_file_limit
+from sluice import logs
 from sluice.access import keys
 from sluice.settings import Settings
-from sluice.telemetry import configure_logging
 
 _PREFLIGHT_S = 3600  # for which a browser need not ask again
 _DESCRIPTION = """YOLO models behind a queue.
@@ -124,7 +124,7 @@ def main() -> None:
         keys.check(settings.api)
     except ValueError as error:
         sys.exit(f"the api can't start: {error}")
-    configure_logging()
+    logs.configure(settings.log, "api")
     app = create_app(settings)
     config = uvicorn.Config(
         with_cors(FastPath(app), settings.api.cors_origins),

@@ -16,9 +16,12 @@ from sluice.batch import Batch, BatchSubmission, ItemError
 from sluice.errors import QueueFull, SluiceError, Unavailable
 from sluice.ledger.batches import Batches
 from sluice.ledger.events import Events
-from sluice.prediction import Submission
+from sluice.prediction import PER_REQUEST, Submission
 
-_SHARED_FIELDS = {"model", "key", "priority", "metadata", "webhook", "webhook_events", "base_url"}
+_SHARED_FIELDS = {
+    *("model", "key", "priority", "metadata", "webhook", "webhook_events", "base_url"),
+    *("traceparent", "tracestate"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +144,8 @@ def _digest(submission: Submission, items: Sequence[Item]) -> str:
 
     An image that can't be read counts by its error.
     """
-    digest = hashlib.sha256(submission.model_dump_json(exclude={"base_url"}).encode())
+    shared = submission.model_copy(update={"ticket": ""})  # a digest of versions before has it
+    digest = hashlib.sha256(shared.model_dump_json(exclude=PER_REQUEST - {"ticket"}).encode())
     for item in items:
         try:
             content = item.read()

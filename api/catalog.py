@@ -4,7 +4,6 @@ The api asks over HTTP, since tritonclient would bring numpy with it.
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import anyio.to_thread
 import httpx
 
 from api.model_list import ListedModel, ModelList, describe
+from sluice import logs
 from sluice.errors import (
     InvalidInput,
     RedisUnavailable,
@@ -26,7 +26,7 @@ from sluice.prediction import Parameters
 from sluice.redisio.kept_models import KeptModels
 from sluice.slicing import check_task
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 _MIN_REFRESH_INTERVAL_S = 1.0
 _REASON_CHARS = 500
@@ -214,7 +214,9 @@ class TritonCatalog:
             self._note_silence()
         except (KeyError, TypeError, ValueError) as error:
             self._is_current = False
-            log.warning("the list of models can't be read: %r", error)
+            log.warning(
+                "models_unreadable", "Triton's list of models can't be read", error=repr(error)
+            )
         else:
             self._list = ModelList(models, time.time())
             self._is_current = True
@@ -244,7 +246,7 @@ class TritonCatalog:
             await anyio.to_thread.run_sync(self._kept.save, text)
         except RedisUnavailable as error:
             self._saved = None  # the next refresh tries again
-            log.debug("the list of models was not kept: %s", error)
+            log.debug("models_not_kept", "the list of models was not kept in Redis", error=error)
 
     def _age_s(self) -> float:
         return time.monotonic() - self._refreshed_at
@@ -305,7 +307,7 @@ class TritonCatalog:
             self._note_silence()
             raise TritonUnavailable("Triton is unavailable; try again later") from error
         if self._silent_since is not None:
-            log.info("Triton answers again")
+            log.info("triton_answers", "Triton answers again")
             self._silent_since = None
             self._refreshed_at = -float("inf")
         return response
@@ -313,4 +315,6 @@ class TritonCatalog:
     def _note_silence(self) -> None:
         if self._silent_since is None:
             self._silent_since = time.time()
-            log.warning("Triton does not answer; the last list of models serves")
+            log.warning(
+                "triton_silent", "Triton does not answer, and the last list of models serves"
+            )

@@ -4,7 +4,6 @@ The number of connections has a bound too. uvicorn has no such bounds.
 """
 
 import asyncio
-import logging
 import re
 import socket
 import time
@@ -16,9 +15,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from api.errors import problem
+from sluice import logs
 from sluice.errors import Overloaded
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 #: The time for a request's first line and headers, from the connection or from their first byte.
 HEAD_S = 10.0
@@ -78,8 +78,9 @@ class State(ServerState):
         if time.monotonic() > self._logged_at + _LOG_EVERY_S:
             self._logged_at = time.monotonic()
             log.warning(
-                "%s connections are open, the most that this process takes; others get 503",
-                self.max_connections,
+                "connections_refused",
+                "as many connections are open as this process takes, and others get 503",
+                connections=self.max_connections,
             )
 
     def forget(self, connection: "Connection") -> None:

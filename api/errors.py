@@ -1,6 +1,5 @@
 """The one table from errors to HTTP statuses, and the shape of every error: RFC 9457."""
 
-import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -14,9 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from sluice import errors
+from sluice import errors, logs
+from sluice.logs.setup import mark_logged
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.SluiceError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -145,9 +145,14 @@ def _allows(request: Request, method: str) -> bool:
 
 
 async def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error(
-        "unexpected error while handling %s %s", request.method, request.url.path, exc_info=error
+    log.failure(
+        "request_failed",
+        "a request met an unexpected error",
+        error,
+        method=request.method,
+        path=request.url.path,
     )
+    mark_logged(error)
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         errors.SluiceError.code,

@@ -1,17 +1,16 @@
 """The list of models: of Triton's answers, and as text that is kept in Redis."""
 
 import json
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sluice import model_config
+from sluice import logs, model_config
 from sluice.errors import UnsupportedModel
 from sluice.models import Model
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 _FORMAT = 1
 _MAX_BYTES = 4_000_000
@@ -75,7 +74,9 @@ class ModelList:
         whole = {"format": _FORMAT, "at": self.at, "models": self.content()}
         text = json.dumps(whole).encode()
         if len(text) > _MAX_BYTES:
-            log.warning("the list of models is too long to be kept in Redis: %s bytes", len(text))
+            log.warning(
+                "models_not_kept", "the list of models is too long for Redis", bytes=len(text)
+            )
             return None
         return text
 
@@ -89,7 +90,9 @@ class ModelList:
             models = {str(entry["name"]): _listed(entry) for entry in content["models"]}
             return cls(models, min(float(content["at"]), time.time()))
         except (AttributeError, KeyError, LookupError, TypeError, ValueError) as error:
-            log.warning("the list of models in Redis can't be read and is ignored: %r", error)
+            log.warning(
+                "kept_models_ignored", "the list of models in Redis can't be read", error=error
+            )
             return None
 
 

@@ -32,6 +32,8 @@ class BatchSubmission(BaseModel):
     webhook: str | None = None
     webhook_events: tuple[str, ...] = ()
     base_url: str = ""
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 class Batch(BatchSubmission):

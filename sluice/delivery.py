@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from sluice.prediction import trace_field
+
 
 class DeliveryStatus(StrEnum):
     """The status of a delivery."""
@@ -69,6 +71,16 @@ class Delivery(BaseModel):
     """Code of why the delivery was given up or stopped."""
     log: tuple[DeliveryAttempt, ...] = ()
     """Attempts, the oldest first."""
+    traceparent: str = ""
+    """W3C trace context of the prediction or batch; empty without one."""
+    tracestate: str = ""
+    """The rest of that context."""
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """The fields of a log line about the delivery."""
+        fields = {"delivery": self.id, self.kind: self.subject_id, "key": self.key}
+        return fields | trace_field(self.traceparent)
 
 
 @dataclass(frozen=True)

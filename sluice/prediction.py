@@ -139,6 +139,10 @@ class Submission(BaseModel):
     """Secret that lets its holder follow the events without a key; empty where keys are off."""
     batch: str | None = None
     """Id of the batch that the prediction belongs to."""
+    traceparent: str = ""
+    """W3C trace context of the caller, or of the api's span; empty without one."""
+    tracestate: str = ""
+    """The rest of that context."""
 
 
 class Problem(BaseModel):
@@ -177,11 +181,26 @@ class Prediction(Submission):
     canceled_from: Status | None = None
     """Status in which a canceled prediction was."""
 
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """The fields of a log line about the prediction."""
+        fields = {"prediction": self.id, "key": self.key, "model": self.model}
+        return fields | trace_field(self.traceparent)
+
+
+def trace_field(traceparent: str) -> dict[str, str]:
+    """The field `trace_id` of a log line; empty without a trace."""
+    return {"trace_id": traceparent.split("-")[1]} if traceparent else {}
+
+
+PER_REQUEST = {"base_url", "ticket", "traceparent", "tracestate"}
+"""Fields that differ when a caller repeats a request."""
+
 
 def digest(image: bytes, submission: Submission) -> str:
-    """SHA-256 of a submission and its image, in hex, without `base_url` and `ticket`."""
+    """SHA-256 of a submission and its image, in hex, without the fields of one request alone."""
     sha256 = hashlib.sha256(image)
-    sha256.update(b"\0" + submission.model_dump_json(exclude={"base_url", "ticket"}).encode())
+    sha256.update(b"\0" + submission.model_dump_json(exclude=PER_REQUEST).encode())
     return sha256.hexdigest()
 
 

@@ -5,8 +5,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sluice.settings import Settings, UiSettings
 from sluice.telemetry import configure_logging
+
+from sluice.settings import Settings, UiSettings
 
 GRACE_S = 2
 

@@ -1,12 +1,13 @@
 """Celery's consumer of messages, which comes back soon after an outage of Redis."""
 
-import logging
 from typing import Any
 
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
-log = logging.getLogger(__name__)
+from sluice import logs
+
+log = logs.get(__name__)
 
 _RECONNECT_S = 0.5
 
@@ -22,7 +23,9 @@ class DoorbellConsumer(Consumer):  # type: ignore[misc]  # Celery has no types
         def tell(error: Exception, _interval_s: float) -> None:
             nonlocal told
             if not told:
-                log.warning("no connection to the queue; trying until there is one: %s", error)
+                log.warning(
+                    "queue_away", "no connection to the queue; a connection is tried", error=error
+                )
             told = True
 
         return conn.ensure_connection(

@@ -4,12 +4,12 @@ Every worker runs a keeper, and so does `keeper_process.py`. Sweeps are atomic, 
 keepers may run at once. A ring too many wakes a worker that finds no prediction due.
 """
 
-import logging
 import random
 import threading
 import time
 from collections.abc import Callable
 
+from sluice import logs
 from sluice.blobs.store import Blobs, input_key
 from sluice.errors import SluiceError, Unavailable
 from sluice.intake.doorbell import MAX_WAITING_RINGS, Doorbell
@@ -18,7 +18,7 @@ from sluice.ledger.predictions import Ledger
 from worker.runner import Runner
 from worker.watchdog import LeaseWatchdog, replace_process
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 #: The pause after a round that found a store unavailable: what waits is rung for soon afterwards.
 _AFTER_OUTAGE_S = 1.0
@@ -34,16 +34,28 @@ def sweep_round(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention
     """
     swept = _sweep_all(ledger)
     for prediction_id in swept.requeued:
-        log.warning("prediction %s is queued again: its lease lapsed", prediction_id)
+        log.warning(
+            "lease_lapsed",
+            "a prediction is queued again, since its lease lapsed",
+            prediction=prediction_id,
+        )
     if swept.due:  # before the calls to the blob store, which may be unavailable
         for _ in range(min(MAX_WAITING_RINGS, swept.due) - doorbell.waiting()):
             doorbell.ring()
     for prediction_id in swept.dead:
-        log.error("prediction %s is a dead letter: each attempt ended its worker", prediction_id)
+        log.error(
+            "prediction_dead",
+            "a prediction is a dead letter, since each attempt ended its worker",
+            prediction=prediction_id,
+        )
         blobs.keep(input_key(prediction_id, ledger.get(prediction_id).digest), dead_retention_s)
         ledger.mark_image_kept(prediction_id)
     for prediction_id in swept.aborted:
-        log.warning("prediction %s is aborted: it did not start in time", prediction_id)
+        log.warning(
+            "prediction_aborted",
+            "a prediction is aborted, since it did not start in time",
+            prediction=prediction_id,
+        )
     blobs.delete(*map(input_key, swept.aborted, swept.digests))
     return swept
 
@@ -77,12 +89,12 @@ def attempt_round(
         round_()
     except Unavailable as error:
         on_outage()
-        log.warning("the keeper skips a round: %s", error)
+        log.warning("sweep_skipped", "the keeper skips a round", error=error)
         return spread(min(_AFTER_OUTAGE_S, interval_s))
     except SluiceError as error:
-        log.warning("the keeper's round ended early: %s", error)
+        log.warning("sweep_cut_short", "the keeper's round ended early", error=error)
     except Exception:
-        log.exception("unexpected error in the keeper's round; the next round follows")
+        log.exception("sweep_failed", "unexpected error in the keeper's round")
     return spread(interval_s)
 
 
@@ -156,7 +168,8 @@ class Keeper:
             self._well_since = now
         if now - max(self._well_since, self._runner.last_called_at) > self._stuck_after_s:
             log.error(
-                "%d predictions wait and no message reaches this process; it ends, to be restarted",
-                swept.due,
+                "worker_stuck",
+                "predictions wait, and no message reaches this process, which ends",
+                waiting=swept.due,
             )
             self._on_stuck()

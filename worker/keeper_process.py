@@ -1,22 +1,19 @@
 """The keeper as a process, `python -m worker keeper`: its rounds need no living worker."""
 
-import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from sluice import logs
 from sluice.blobs.store import Blobs
 from sluice.intake.doorbell import Doorbell
 from sluice.ledger.predictions import Ledger
 from sluice.ledger.presence import Presence, RedisPresence
 from sluice.settings import QueueSettings, Settings
 from sluice.stores import Stores, watch_redis
-from sluice.telemetry import configure_logging
 from worker.keeper import attempt_round, sweep_round
 from worker.presence import LOOK_S, PresenceWatch
-
-log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -25,7 +22,7 @@ def main() -> None:
     Raises ValueError for a wrong setting.
     """
     settings = Settings.from_env()
-    configure_logging()
+    logs.configure(settings.log, "keeper")
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
     watch_redis(stores, settings)
     alive_file = settings.worker.alive_file

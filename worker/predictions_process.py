@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 from celery import signals
 
+from sluice import logs
 from sluice.blobs.store import Blobs
 from sluice.ledger.predictions import Ledger
 from sluice.ledger.presence import RedisPresence
@@ -17,7 +18,6 @@ from sluice.outbound.fetch import Fetcher
 from sluice.outbound.guard import Guard
 from sluice.settings import QueueSettings, Settings, TritonSettings
 from sluice.stores import Stores, watch_redis
-from sluice.telemetry import configure_logging
 from sluice.vision.triton.client import Triton
 from worker import tasks
 from worker.breaker import Breaker
@@ -41,7 +41,7 @@ def main() -> None:
     Raises ValueError for a wrong setting, and SystemExit when Celery ends without a signal.
     """
     settings = Settings.from_env()
-    configure_logging()
+    logs.configure(settings.log, "predictions")
     cv2.setNumThreads(settings.worker.opencv_threads)
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
     triton = _triton(settings.triton)

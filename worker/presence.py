@@ -1,13 +1,13 @@
 """Shows that this worker is present, and has the predictions of dead workers queued again."""
 
-import logging
 import threading
 from collections.abc import Callable
 
+from sluice import logs
 from sluice.errors import Unavailable
 from sluice.ledger.presence import Presence
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 LOOK_S = 1.0
 
@@ -40,20 +40,24 @@ class PresenceWatch:
             if seen.refusal != self._refusal:
                 self._tell(seen.refusal)
             for worker in seen.gone:
-                log.warning("worker %s is gone", worker)
+                log.warning("worker_gone", "a worker is gone", worker=worker)
             if seen.ended:
-                log.warning("%d leases of workers that are gone have ended", seen.ended)
+                log.warning(
+                    "leases_ended", "the leases of gone workers have ended", leases=seen.ended
+                )
                 self._sweep()
         except Unavailable as error:
-            log.debug("no look at the workers: %s", error)
+            log.debug("presence_unknown", "Redis does not tell which workers live", error=error)
         except Exception:
-            log.exception("unexpected error in the look at the workers; the next one follows")
+            log.exception("presence_failed", "unexpected error in the look at the workers")
 
     def _tell(self, refusal: str) -> None:
         self._refusal = refusal
         if refusal:
             log.warning(
-                "a dead worker's predictions wait until their leases lapse; Redis says: %s", refusal
+                "presence_refused",
+                "Redis does not tell which workers live, and leases of dead ones must lapse",
+                error=refusal,
             )
 
     def _run(self) -> None:

@@ -1,11 +1,12 @@
 """The file that shows that a worker accepts work."""
 
-import logging
 import os
 import threading
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+from sluice import logs
+
+log = logs.get(__name__)
 
 _FORGET_AFTER_S = 60.0  # more than the longest pause between two tries while predictions wait
 
@@ -64,4 +65,8 @@ class Readiness:
             else:
                 self._path.unlink(missing_ok=True)
         except OSError as error:
-            log.warning("the file that shows readiness can't be changed: %s", error)
+            log.error(
+                "ready_file_stuck",
+                "the file that shows readiness can't be changed",
+                error=error.strerror,
+            )

@@ -1,6 +1,5 @@
 """One attempt: claim a prediction, run it, record the result. Needs no Celery."""
 
-import logging
 import random
 import time
 import uuid
@@ -8,6 +7,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import NamedTuple
 
+from sluice import logs
 from sluice.blobs.store import Blobs, input_key
 from sluice.errors import (
     ImageExpired,
@@ -30,7 +30,7 @@ from worker.pipeline import Pipeline
 from worker.stages import Stages
 from worker.watchdog import HeldLease, LeaseWatchdog
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 1.0, 30.0
 
@@ -148,17 +148,24 @@ class Runner:
         if claim is None:
             self._breaker.undecided()
             return False
+        with logs.about(**claim.prediction.log_fields):
+            self._run_claimed(claim)
+        return True
+
+    def _run_claimed(self, claim: Claim) -> None:
         lease = self._watchdog.hold(claim)
         try:
             self._run(claim, lease)
         except LeaseLost as error:
             self._breaker.undecided()
-            log.warning("%s; its result is dropped", error)
+            log.warning(
+                "lease_lost", "an attempt lost its lease, and its result is dropped", error=error
+            )
         except ReplicasMissing as error:
             # A failover may undo this end. Then the image is needed once more.
             self._breaker.undecided()
             log.warning(
-                "prediction %s has ended, and its image stays: %s", claim.prediction.id, error
+                "replicas_missing", "the end is not on the replicas; the image stays", error=error
             )
         except RedisUnavailable:
             self._watchdog.give_back(lease)
@@ -166,7 +173,6 @@ class Runner:
         finally:
             self._watchdog.release(lease)
             self.last_called_at = time.monotonic()
-        return True
 
     def _run(self, claim: Claim, lease: HeldLease) -> None:
         prediction = claim.prediction
@@ -181,7 +187,7 @@ class Runner:
             if verdict.action is _Action.PROPAGATE:
                 raise
             if verdict.error is not error:
-                log.exception("unexpected error while running prediction %s", prediction.id)
+                log.exception("prediction_broke", "unexpected error while running a prediction")
             verdict.inform(self._breaker)
             if verdict.action is _Action.RETRY:
                 self._retry(lease, verdict.error)
@@ -190,7 +196,7 @@ class Runner:
         else:
             self._breaker.succeeded()
             predict_s = stages.seconds["predict_time"]
-            log.info("prediction %s succeeded in %.3f s", prediction.id, predict_s)
+            log.info("prediction_succeeded", "a prediction succeeded", seconds=predict_s)
         self._delete_input(prediction)
 
     def _retry(self, lease: HeldLease, error: SluiceError) -> None:
@@ -204,7 +210,11 @@ class Runner:
             logs=lease.log_line(f"{error.code}: {error.message}; again in {delay_s:.1f} s"),
         )
         log.warning(
-            "prediction %s is tried again in %.1f s: %s", claim.prediction.id, delay_s, error
+            "prediction_retried",
+            "a prediction is tried again",
+            delay_s=delay_s,
+            code=error.code,
+            error=error,
         )
 
     def _fail(self, lease: HeldLease, error: SluiceError, stages: Stages) -> None:
@@ -213,7 +223,7 @@ class Runner:
         self._ledger.fail(
             claim, Problem(code=error.code, message=error.message), stages.metrics, logs
         )
-        log.info("prediction %s failed: %s: %s", claim.prediction.id, error.code, error.message)
+        log.info("prediction_failed", "a prediction failed", code=error.code, error=error)
 
     def _delete_input(self, prediction: Prediction) -> None:
         """Delete the image once the result is on record, never before.
@@ -223,4 +233,4 @@ class Runner:
         try:
             self._blobs.delete(input_key(prediction.id, prediction.digest))
         except Unavailable as error:
-            log.warning("the image of %s stays until it expires: %s", prediction.id, error)
+            log.warning("image_not_deleted", "an image stays until it expires", error=error)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import random
 import time
 import uuid
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 import httpx
 
+from sluice import logs
 from sluice.delivery import (
     AttemptOutcome,
     AttemptResult,
@@ -25,7 +25,7 @@ from sluice.settings import WebhooksSettings
 from sluice.webhooks.secrets import Secrets
 from sluice.webhooks.signing import SigningKey, delay_s, retry_after_s, signature
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 ANSWER_BYTES = 1024  # of a receiver's answer are kept
 _RETRY_S = 0.5  # after the store was unavailable
@@ -108,10 +108,10 @@ class Sender:
         try:
             claimed = await asyncio.to_thread(self._exchange, free)
         except Unavailable as error:
-            log.warning("the sender waits for the store: %s", error)
+            log.warning("sender_waits", "the sender waits for Redis", error=error)
             return _RETRY_S
         except Exception:
-            log.exception("unexpected error in the sender's turn; the next turn follows")
+            log.exception("sender_failed", "unexpected error in the sender's turn")
             return _RETRY_S
         for outgoing in claimed.outgoing:
             task = asyncio.create_task(self._attempt(outgoing))
@@ -130,8 +130,9 @@ class Sender:
             for outcome, recorded in zip(ended, self._deliveries.settle(ended), strict=True):
                 if not recorded:
                     log.warning(
-                        "delivery %s was lost to another sender; it may arrive twice",
-                        outcome.outgoing.delivery.id,
+                        "delivery_lost",
+                        "a delivery went to another sender, and may arrive twice",
+                        **outcome.outgoing.delivery.log_fields,
                     )
             del self._ended[: len(ended)]
         return (
@@ -160,19 +161,34 @@ class Sender:
         try:
             await asyncio.to_thread(self._exchange, 0)
         except Unavailable as error:
-            log.warning("the last outcomes are not recorded; their leases will lapse: %s", error)
+            log.warning(
+                "outcomes_not_recorded",
+                "the last outcomes are not recorded, and their leases will lapse",
+                error=error,
+            )
 
     async def _attempt(self, outgoing: OutgoingDelivery) -> AttemptOutcome:
         """Make one attempt. Raises only CancelledError."""
+        with logs.about(**outgoing.delivery.log_fields):
+            return await self._attempt_logged(outgoing)
+
+    async def _attempt_logged(self, outgoing: OutgoingDelivery) -> AttemptOutcome:
         started, body = time.monotonic(), outgoing.body or b""
         try:
             body = outgoing.body or self._render(outgoing)
             answer = await self._post(outgoing, body)
         except Unavailable as error:
-            log.warning("delivery %s has no secret: %s", outgoing.delivery.id, error)
+            log.warning(
+                "delivery_without_secret",
+                "the secret of a delivery can't be read; the delivery waits",
+                error=error,
+            )
             return AttemptOutcome(outgoing, AttemptResult.NOT_ATTEMPTED)
         except Exception:
-            log.exception("unexpected error while sending delivery %s", outgoing.delivery.id)
+            log.exception(
+                "delivery_broke",
+                "unexpected error while sending a delivery",
+            )
             answer = Answer(error="internal")
         attempt = DeliveryAttempt(
             at=outgoing.at,
@@ -188,18 +204,39 @@ class Sender:
     ) -> AttemptOutcome:
         delivery, status = outgoing.delivery, attempt.status
         if attempt.error is None and status is not None and 200 <= status < 300:
-            log.info("delivery %s arrived in %.3f s", delivery.id, attempt.duration_s)
+            log.info(
+                "delivery_arrived",
+                "a webhook arrived",
+                status=status,
+                seconds=attempt.duration_s,
+            )
             return AttemptOutcome(outgoing, AttemptResult.DELIVERED, attempt)
         if status == _GONE:
-            log.warning("delivery %s was answered 410; its URL gets no more events", delivery.id)
+            log.warning(
+                "delivery_stopped",
+                "a receiver answered 410, and its URL gets no more events",
+            )
             return AttemptOutcome(outgoing, AttemptResult.GONE, attempt, body)
         wait_s = delay_s(
             self._settings.schedule_s, delivery.failures + 1, self._settings.jitter, self._draw
         )
         if wait_s is not None:
             wait_s = max(wait_s, cooldown_s)
-        then = "it is dead" if wait_s is None else f"again in {wait_s:.1f} s"
-        log.warning("delivery %s failed (%s): %s", delivery.id, attempt.error or status, then)
+        if wait_s is None:
+            log.error(
+                "delivery_dead",
+                "a receiver failed until the last attempt",
+                status=status,
+                code=attempt.error,
+            )
+        else:
+            log.warning(
+                "delivery_failed",
+                "a webhook failed and is sent again",
+                status=status,
+                code=attempt.error,
+                delay_s=wait_s,
+            )
         return AttemptOutcome(outgoing, AttemptResult.FAILED, attempt, body, wait_s, cooldown_s)
 
     async def _post(self, outgoing: OutgoingDelivery, body: bytes) -> Answer:
@@ -245,15 +282,23 @@ class Sender:
             try:
                 swept = await asyncio.to_thread(self._deliveries.sweep)
                 for delivery_id in swept.lost:
-                    log.warning("delivery %s is due again: its sender was lost", delivery_id)
+                    log.warning(
+                        "sender_lost",
+                        "a delivery is due again, since its sender was lost",
+                        delivery=delivery_id,
+                    )
                 for delivery_id in swept.given_up:
-                    log.error("delivery %s is dead: its receiver failed for too long", delivery_id)
+                    log.error(
+                        "delivery_given_up", "a receiver failed for too long", delivery=delivery_id
+                    )
                 if swept.lost:
                     self.wake.set()
             except SluiceError as error:
-                log.warning("a sweep of deliveries is skipped: %s", error)
+                log.warning(
+                    "delivery_sweep_skipped", "a sweep of deliveries is skipped", error=error
+                )
             except Exception:
-                log.exception("unexpected error in a sweep of deliveries; the next sweep follows")
+                log.exception("delivery_sweep_failed", "unexpected error in a sweep of deliveries")
             await asyncio.sleep(self._settings.sweep_interval_s * random.uniform(0.8, 1.0))
 
 

@@ -1,14 +1,13 @@
 """The Celery tasks: a few lines over functions that take their collaborators."""
 
-import logging
-
 from celery import Celery
 
+from sluice import logs
 from sluice.errors import Unavailable
 from sluice.intake.doorbell import TASK
 from worker.runner import Runner
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 
 def register(app: Celery, runner: Runner) -> None:
@@ -22,6 +21,7 @@ def register(app: Celery, runner: Runner) -> None:
                 pass
         except Unavailable as error:
             log.warning(
-                "no prediction was claimed, or no result recorded; the keeper will ring: %s",
-                error,
+                "redis_away",
+                "no prediction was claimed, or no result recorded; the keeper will ring",
+                error=error,
             )

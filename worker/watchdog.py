@@ -10,11 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sluice import logs
 from sluice.errors import LeaseLost, Unavailable
 from sluice.ledger.predictions import Ledger
 from sluice.prediction import Claim
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 #: The exit status of a process that hangs: EX_SOFTWARE of sysexits.h. A supervisor restarts it.
 EXIT_HUNG = 70
@@ -126,7 +127,9 @@ class LeaseWatchdog:
         except LeaseLost:
             lease.lost = True
         except Unavailable as error:
-            log.debug("a lease was not renewed; a beat tries again: %s", error)
+            log.debug(
+                "lease_not_renewed", "a lease was not renewed; a beat tries again", error=error
+            )
         lease.check()
 
     def give_back(self, lease: HeldLease) -> None:
@@ -146,9 +149,10 @@ class LeaseWatchdog:
                 self._requeue(lease, "its worker stopped; queued again")
             except Unavailable as error:
                 log.warning(
-                    "prediction %s was not queued again; its lease will lapse: %s",
-                    lease.claim.prediction.id,
-                    error,
+                    "prediction_not_requeued",
+                    "a prediction was not queued again, and its lease will lapse",
+                    **lease.claim.prediction.log_fields,
+                    error=error,
                 )
             lease.lost = True
 
@@ -187,8 +191,10 @@ class LeaseWatchdog:
         now = time.monotonic()
         if now - lease.since > self._max_run_s:
             log.error(
-                "prediction %s hangs; this process queues its other predictions again and ends",
-                lease.claim.prediction.id,
+                "prediction_hangs",
+                "a prediction hangs; the process queues its other predictions again and ends",
+                **lease.claim.prediction.log_fields,
+                seconds=now - lease.since,
             )
             self.requeue_all(but=lease)
             self._on_hang()
@@ -200,7 +206,12 @@ class LeaseWatchdog:
         except LeaseLost:
             lease.lost = True
         except Unavailable as error:
-            log.warning("a lease was not renewed; the next beat tries again: %s", error)
+            log.warning(
+                "lease_not_renewed",
+                "a lease was not renewed; a beat tries again",
+                prediction=lease.claim.prediction.id,
+                error=error,
+            )
 
     def _held_leases(self) -> list[HeldLease]:
         with self._lock:

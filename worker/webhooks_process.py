@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import socket
@@ -10,6 +9,7 @@ import socket
 import httpx
 import redis.exceptions
 
+from sluice import logs
 from sluice.delivery import OutgoingDelivery
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.outbound.guard import Guard
@@ -19,12 +19,11 @@ from sluice.redisio.names import Names
 from sluice.redisio.subscriptions import messages
 from sluice.settings import RedisAddress, Settings
 from sluice.stores import watch_ledger
-from sluice.telemetry import configure_logging
 from sluice.webhooks.payload import event_body
 from sluice.webhooks.secrets import RedisSecrets
 from worker.sender import Sender
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 _RECONNECT_S = 1.0
 _KEEP_ALIVE_S = 4.0  # below most servers' limit, so that no server closes a connection in use
@@ -36,7 +35,7 @@ def main() -> None:
     Raises ValueError for a wrong setting.
     """
     settings = Settings.from_env()
-    configure_logging()
+    logs.configure(settings.log, "webhooks")
     asyncio.run(serve(settings))
     os._exit(0)  # a normal exit would wait for a hanging lookup of a name
 
@@ -108,5 +107,7 @@ async def listen(address: RedisAddress, queue: str, wake: asyncio.Event) -> None
                         if message["type"] in ("subscribe", "message"):
                             wake.set()
             except (redis.exceptions.RedisError, OSError) as error:
-                log.debug("the subscription to due deliveries is lost; reconnecting: %s", error)
+                log.debug(
+                    "subscription_lost", "the subscription to due deliveries is lost", error=error
+                )
             await asyncio.sleep(_RECONNECT_S)

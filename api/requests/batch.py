@@ -3,7 +3,6 @@
 Files and ZIPs are spooled to a temporary file. One image at a time is read from it.
 """
 
-import logging
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -32,10 +31,11 @@ from api.requests.multipart import FIELDS_BYTES, MAX_FIELDS, Part, parse_form, t
 from api.requests.receive import read_body, receive
 from api.requests.schemas import BatchRequest
 from api.requests.sniff import is_zip
+from sluice import logs
 from sluice.errors import InvalidInput, Unavailable
 from sluice.settings import LimitsSettings
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 #: Values take many times the memory of their JSON text, so commas are counted before parsing.
 _COMMAS_PER_IMAGE = 100
@@ -57,7 +57,9 @@ async def read_batch(request: Request, limits: LimitsSettings) -> AsyncIterator[
         try:
             upload = await _read(request, limits, stack.enter_context(tempfile.TemporaryFile()))
         except OSError as error:
-            log.error("the temporary directory can't hold a batch: %s", error)
+            log.error(
+                "batch_not_held", "the temporary directory can't hold a batch", error=error.strerror
+            )
             raise Unavailable(
                 "there is no room for the batch; send a smaller one, or try again later"
             ) from None

@@ -1,6 +1,5 @@
 """Batches: many images in one call, followed and canceled as one."""
 
-import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated
@@ -24,6 +23,7 @@ from api.requests.batch import read_batch
 from api.requests.schemas import BatchRequest
 from api.schemas import BatchPage
 from api.traffic.load import QueueLoadCache
+from sluice import logs
 from sluice.batch import Batch
 from sluice.blobs.store import Blobs, input_key
 from sluice.errors import QueueFull, Unavailable
@@ -31,7 +31,7 @@ from sluice.ids import new_id
 from sluice.prediction import Parameters
 from sluice.resources import BatchAnswer, PredictionAnswer
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
@@ -229,4 +229,8 @@ def _delete_images(blobs: Blobs, canceled: Sequence[tuple[str, str]]) -> None:
         for prediction_id, digest in canceled:
             blobs.delete(input_key(prediction_id, digest))
     except Unavailable as error:
-        log.warning("images of canceled predictions stay until they expire: %s", error)
+        log.warning(
+            "images_not_deleted",
+            "images of canceled predictions stay until they expire",
+            error=error,
+        )

@@ -13,7 +13,6 @@ replaced while it is in use.
 import hashlib
 import hmac
 import ipaddress
-import logging
 import re
 import secrets
 import time
@@ -24,10 +23,11 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from sluice import logs
 from sluice.errors import Unauthorized
 from sluice.settings import ApiSettings
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 # A revoked key is accepted for so long at most, and in requests that are in progress.
 LOOK_EVERY_S = 2.0
@@ -226,9 +226,13 @@ class Keys:
         try:
             self._callers = _callers(path)
         except ValueError as error:
-            log.error("the last good keys stay in use: %s", error)
+            log.error(
+                "keys_unreadable",
+                "the keys file is wrong, and the last good keys serve",
+                error=error,
+            )
         else:
-            log.info("the keys file was read again; keys: %d", len(self._callers))
+            log.info("keys_read", "the keys file was read again", keys=len(self._callers))
 
 
 def _callers(path: Path) -> list[tuple[str, Caller]]:

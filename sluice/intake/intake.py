@@ -4,8 +4,7 @@ The order of the steps is the promise: first the image is stored, then the predi
 then a worker is woken. Only then the client gets 202.
 """
 
-import logging
-
+from sluice import logs
 from sluice.blobs.store import Blobs, input_key
 from sluice.errors import Conflict, Gone, IdReused, NotFound, QueueFull, Unavailable
 from sluice.ids import new_id
@@ -14,7 +13,7 @@ from sluice.ledger.answers import Created
 from sluice.ledger.predictions import Ledger
 from sluice.prediction import Prediction, Submission, digest
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 
 class Intake:
@@ -119,7 +118,11 @@ class Intake:
         try:
             self._blobs.keep(blob_key, self._orphan_ttl_s)
         except Unavailable as error:
-            log.warning("an image that may belong to no prediction keeps its full time: %s", error)
+            log.warning(
+                "orphan_not_expired",
+                "an image that may belong to no prediction keeps its full time",
+                error=error,
+            )
 
     def ring(self, prediction_id: str) -> None:
         """Wake a worker, if the broker can be reached."""
@@ -128,9 +131,10 @@ class Intake:
         except Unavailable as error:
             # The prediction is on record, and therefore accepted.
             log.warning(
-                "prediction %s is queued, but no worker was woken; the keeper will ring: %s",
-                prediction_id,
-                error,
+                "no_worker_woken",
+                "a prediction is queued, and no worker was woken; the keeper will ring",
+                prediction=prediction_id,
+                error=error,
             )
 
     def _ring_for(self, created: Created) -> None:
@@ -145,7 +149,7 @@ class Intake:
         try:
             self._blobs.delete(blob_key)
         except Unavailable as error:
-            log.warning("an image that is no longer needed stays until it expires: %s", error)
+            log.warning("image_not_deleted", "an image stays until it expires", error=error)
 
     def _recorded(self, prediction_id: str, submission_digest: str) -> Prediction | None:
         """Return the prediction that has this id already. Raises IdReused, Gone."""

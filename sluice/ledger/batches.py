@@ -26,7 +26,7 @@ from sluice.redisio.scripts import Script, run
 from sluice.settings import QueueSettings
 
 _OPEN, _SEAL, _CANCEL = map(load, ("batches/open", "batches/seal", "batches/cancel"))
-_TEXTS = ("model", "webhook", "base_url")
+_TEXTS = ("model", "webhook", "base_url", "traceparent", "tracestate")
 
 
 _ERRORS = TypeAdapter(tuple[ItemError, ...])

@@ -59,6 +59,8 @@ _SHOWN = (
     "attempts",
     "failures",
     "reason",
+    "traceparent",
+    "tracestate",
 )
 
 

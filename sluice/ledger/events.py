@@ -2,20 +2,20 @@
 
 import asyncio
 import contextlib
-import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Protocol
 
 import redis.exceptions
 
+from sluice import logs
 from sluice.prediction import Status
 from sluice.redisio.connection import connect_for_subscriptions
 from sluice.redisio.names import Names
 from sluice.redisio.subscriptions import messages
 from sluice.settings import RedisAddress
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 _RECONNECT_S = 1.0
 
@@ -92,7 +92,7 @@ class RedisEvents:
                     await subscription.subscribe(self._channel)
                     await self._hear(subscription)
             except (redis.exceptions.RedisError, OSError) as error:
-                log.debug("event subscription lost; reconnecting: %s", error)
+                log.debug("subscription_lost", "the subscription to events is lost", error=error)
             await asyncio.sleep(_RECONNECT_S)
 
     async def _hear(self, subscription: "redis.asyncio.client.PubSub") -> None:

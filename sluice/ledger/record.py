@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from sluice.errors import OutputTooLarge
 from sluice.prediction import Parameters, Prediction, Priority, Problem, Status, Submission
 
-_TEXTS = ("image_url", "webhook", "base_url", "ticket", "batch")
+_TEXTS = ("image_url", "webhook", "base_url", "ticket", "batch", "traceparent", "tracestate")
 
 
 def to_record(submission: Submission, digest: str) -> list[str]:

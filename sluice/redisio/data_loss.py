@@ -1,14 +1,14 @@
 """Noticing that a Redis lost its data: it was flushed, or started without its files."""
 
-import logging
 import uuid
 from typing import Any, NamedTuple
 
 import redis
 
+from sluice import logs
 from sluice.redisio.names import Names
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 _SHOWN_S = 3600
 
@@ -45,7 +45,12 @@ class DataWatch:
                 f"lost its data, or other data took its place: {before.live} predictions that"
                 f" waited or ran and {before.webhooks} webhooks that were due are gone"
             )
-            log.error("Redis %s", text)
+            log.error(
+                "redis_lost_data",
+                "Redis lost its data, or other data took its place",
+                predictions=before.live,
+                webhooks=before.webhooks,
+            )
             self._redis.set(self._names.loss, text, ex=_SHOWN_S)
 
     def _read(self) -> _Content:

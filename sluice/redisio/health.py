@@ -1,6 +1,5 @@
 """The state of a Redis as Sluice needs it, and the log line that tells a person what is wrong."""
 
-import logging
 import re
 import threading
 from collections.abc import Callable
@@ -10,11 +9,12 @@ from typing import Any
 import redis
 from redis.exceptions import NoPermissionError, OutOfMemoryError, RedisError, ResponseError
 
+from sluice import logs
 from sluice.redisio import rights
 from sluice.redisio.names import Names
 from sluice.redisio.scripts import assemble, run
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 _PROBE_TTL_S = 60
 _LEAST_VERSION = (6, 2)
@@ -174,8 +174,10 @@ class HealthWatch:
         health = self._examine()
         before, self._health = self._health, health
         for text in set(health.faults) - set(before.faults):
-            log.error("%s %s", self._what, text)
+            log.error("redis_fault", "Sluice can't work with a Redis", redis=self._what, fault=text)
         for text in set(health.warnings) - set(before.warnings):
-            log.warning("%s %s", self._what, text)
+            log.warning(
+                "redis_warning", "a Redis endangers the records", redis=self._what, fault=text
+            )
         if before.faults and not health.faults:
-            log.info("%s works again", self._what)
+            log.info("redis_works", "a Redis works again", redis=self._what)

@@ -11,7 +11,6 @@ connection. Redis's answer there tells a dead connection from a slow Redis.
 import asyncio
 import contextlib
 import functools
-import logging
 import re
 import socket
 import threading
@@ -34,9 +33,10 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from sluice import logs
 from sluice.settings import RedisAddress
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 #: Answers of a server that takes no writes any more. A script's error has them inside its text.
 _DEMOTED = re.compile(r"\b(READONLY|MASTERDOWN|UNBLOCKED)\b|read only replica")
@@ -116,11 +116,13 @@ class Primary:
         try:
             place = self.find()
         except RedisError as error:
-            log.debug("no Sentinel knows a primary: %s", error)
+            log.debug("primary_unknown", "no Sentinel knows a primary", error=error)
             return
         before, self._place = self._place, place
         if before not in (None, place):
-            log.warning("Redis's primary is another server now, as the Sentinels say")
+            log.warning(
+                "primary_changed", "Redis's primary is another server, as the Sentinels say"
+            )
             self._drop_all()
 
     def answers(self) -> bool:
@@ -151,7 +153,7 @@ class Primary:
             probe.send_command("PING")  # type: ignore[no-untyped-call]
             probe.read_response()
         except RedisError as error:
-            log.debug("Redis does not answer a new connection: %s", error)
+            log.debug("probe_failed", "Redis does not answer a new connection", error=error)
             return False
         finally:
             probe.disconnect()  # type: ignore[no-untyped-call]
@@ -162,7 +164,7 @@ class Primary:
 
         One is known to be dead, while Redis answers. The others may be as dead.
         """
-        log.warning("a connection to Redis is dead; connecting again")
+        log.warning("connection_dead", "a connection to Redis is dead; connecting again")
         with self._lock:
             silent = [each for each in self._connections if not _was_heard_lately(each)]
             self._connections.difference_update(silent)
@@ -189,7 +191,9 @@ class Primary:
                 recently = time.monotonic() - self._dropped_at < _PAUSE_S
                 self._connections.discard(connection)
             if known and not recently:
-                log.warning("Redis is no primary any more; connecting again: %s", text)
+                log.warning(
+                    "primary_demoted", "Redis is no primary any more; connecting again", error=text
+                )
                 self._drop_all()
             return True
         return bool(_ALONE.search(text))

@@ -14,6 +14,7 @@ from sluice.settings.groups import (
 )
 from sluice.settings.redis import RedisSettings
 from sluice.settings.redis_address import RedisAddress
+from sluice.settings.telemetry import LogSettings, TracingSettings
 from sluice.settings.ui import UiSettings
 from sluice.settings.webhooks import WebhooksSettings
 
@@ -22,12 +23,14 @@ __all__ = [
     "BlobsSettings",
     "FetchSettings",
     "LimitsSettings",
+    "LogSettings",
     "ModelsSettings",
     "NetguardSettings",
     "QueueSettings",
     "RedisAddress",
     "RedisSettings",
     "Settings",
+    "TracingSettings",
     "TritonSettings",
     "UiSettings",
     "WebhooksSettings",

@@ -24,6 +24,7 @@ from sluice.settings.groups import (
 )
 from sluice.settings.redis import RedisSettings
 from sluice.settings.redis_address import RedisAddress
+from sluice.settings.telemetry import LogSettings, TracingSettings
 from sluice.settings.ui import UiSettings
 from sluice.settings.webhooks import WebhooksSettings
 
@@ -51,6 +52,8 @@ class Settings(BaseModel):
     worker: WorkerSettings = WorkerSettings()
     webhooks: WebhooksSettings = WebhooksSettings()
     ui: UiSettings = UiSettings()
+    log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @classmethod
     def from_env(cls) -> Self:

@@ -1,7 +1,6 @@
 """The gRPC channel to Triton, and a new one in place of a channel that answers nothing."""
 
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -9,10 +8,11 @@ from typing import Any, TypeVar
 
 import tritonclient.grpc as grpcclient
 
+from sluice import logs
 from sluice.errors import DeadlineExceeded, SluiceError, TritonUnavailable
 from sluice.vision.triton.errors import NoServer, translated
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 T = TypeVar("T")
 _PINGED_AFTER = 0.4  # the part of `silence_s` after which a ping asks; the rest is for its answer
@@ -114,7 +114,7 @@ class Channel:
                 answer = make(link.client)
         except DeadlineExceeded:
             if link.answered_at < began_at - self._patience_s:
-                self._replace(link, "answers nothing")
+                self._replace(link, "the channel answers nothing")
             raise
         except SluiceError as error:  # Triton's answer, or the end of a connection
             link.answered_at = now = time.monotonic()
@@ -124,7 +124,7 @@ class Channel:
             elif refused_at is None:
                 link.refused_at = now
             elif began_at - refused_at > self._unavailable_s:
-                self._replace(link, "is refused by all servers")
+                self._replace(link, "all servers refuse the channel")
             raise
         link.answered_at, link.refused_at = time.monotonic(), None
         return answer
@@ -135,7 +135,7 @@ class Channel:
                 return  # by another call already
             # The last call under way holds the last reference, and the client closes with it.
             self._link = _Link(self._connect())
-        log.warning("the channel to Triton %s; a new one is used from now on", why)
+        log.warning("channel_replaced", "a new channel to Triton is used", reason=why)
 
 
 class _Link:

@@ -1,6 +1,5 @@
 """A client of one Triton: descriptions of models, slots, and inferences."""
 
-import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 
 from google.protobuf.json_format import MessageToDict
 
-from sluice import model_config
+from sluice import logs, model_config
 from sluice.errors import (
     DeadlineExceeded,
     InferenceFailed,
@@ -24,7 +23,7 @@ from sluice.vision.triton.channel import Channel, connect
 from sluice.vision.triton.errors import ModelReplaced, VersionNotReady, translated
 from sluice.vision.triton.slots import SharedSlot, Slot, WireSlot
 
-log = logging.getLogger(__name__)
+log = logs.get(__name__)
 
 # For a version that one of several servers lacks.
 _CALLS, _CALLS_BEFORE_QUESTION = 10, 2
@@ -141,8 +140,9 @@ class Triton:
             raise
         except (SluiceError, OSError) as error:
             log.warning(
-                "shared memory with Triton does not work; tensors go over gRPC from now on: %s",
-                error,
+                "shared_memory_off",
+                "shared memory with Triton does not work, and tensors go over gRPC",
+                error=error,
             )
             self._shared_memory = False
             return None
@@ -153,7 +153,7 @@ class Triton:
             try:
                 slot.close()
             except SluiceError as error:
-                log.debug("a region was not unregistered: %s", error)
+                log.debug("region_kept", "a region was not unregistered", error=error)
                 with self._lock:
                     self._retired += retired[number:]
                 return

@@ -1,8 +1,8 @@
 -- File the delivery of an event of a prediction or a batch, where its record names a webhook.
 --
 -- Input: kind ('prediction' or 'batch'), the id, event ('start' or 'completed').
--- Reads from the record: `webhook` (a URL), `webhook_events` (separated by commas; absent: all) and
---   `key`.
+-- Reads from the record: `webhook` (a URL), `webhook_events` (separated by commas; absent: all),
+--   `key`, `traceparent` and `tracestate`.
 -- Changes: the delivery's record and the queue of its receiver; prolongs the life of the subject's
 --   record until the delivery's body is stored. An event is filed once. An end supersedes a start
 --   that still waits.
@@ -12,8 +12,8 @@
 -- @include deliveries/settle
 local function file_delivery(kind, subject_id, event)
   local source = source_key(kind, subject_id)
-  local url, events, key_name =
-    unpack(redis.call('HMGET', source, 'webhook', 'webhook_events', 'key'))
+  local url, events, key_name, traceparent, tracestate = unpack(redis.call(
+    'HMGET', source, 'webhook', 'webhook_events', 'key', 'traceparent', 'tracestate'))
   if not url then return end
   key_name = key_name or 'default'
 
@@ -38,6 +38,10 @@ local function file_delivery(kind, subject_id, event)
   redis.call('HSET', delivery_key(delivery_id), 'kind', kind, 'subject_id', subject_id,
     'event', event, 'url', url, 'key', key_name, 'receiver', receiver, 'endpoint', endpoint,
     'status', 'held', 'created_at', exact(now))
+  if traceparent then
+    redis.call('HSET', delivery_key(delivery_id), 'traceparent', traceparent, 'tracestate',
+      tracestate or '')
+  end
   redis.call('EXPIRE', delivery_key(delivery_id), UNSEEN_S)
   redis.call('ZADD', deliveries_open_key, exact(now), delivery_id)
   hold_source(delivery_id, kind, subject_id)
