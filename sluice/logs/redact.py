@@ -1,4 +1,4 @@
-"""What never gets into a log: secrets, the query and the user of a URL, and image data."""
+"""Text without secrets, image data, and the query and user of a URL."""
 
 import re
 

@@ -11,7 +11,7 @@ from sluice.logs.formats import ConsoleFormatter, JsonFormatter
 from sluice.settings import LogSettings
 
 _OWN = ("api", "worker", "sluice")
-#: Their lines at INFO are one for each request.
+#: Libraries that write a line at INFO for each request.
 _QUIET = ("httpx", "httpcore", "urllib3", "opentelemetry")
 
 log = get(__name__)
