@@ -5,8 +5,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sluice.telemetry import configure_logging
-
+from sluice import logs
 from sluice.settings import Settings, UiSettings
 
 GRACE_S = 2
@@ -18,13 +17,13 @@ def main() -> None:
     Raises SystemExit for a wrong setting, and without Gradio, with a message that says what to do.
     """
     try:
-        settings = Settings.from_env().ui
+        settings = Settings.from_env()
     except ValueError as error:
         sys.exit(f"the page can't start: {error}")
-    configure_logging()
+    logs.configure(settings.log, "ui")
     with tempfile.TemporaryDirectory(prefix="sluice-ui-") as uploads:
         _prepare_gradio(Path(uploads))
-        _serve(settings, Path(uploads))
+        _serve(settings.ui, Path(uploads))
 
 
 def _prepare_gradio(uploads: Path) -> None:

@@ -10,7 +10,7 @@ from sluice.logs.events import get
 from sluice.logs.formats import ConsoleFormatter, JsonFormatter
 from sluice.settings import LogSettings
 
-_OWN = ("api", "worker", "sluice")
+_OWN = ("api", "worker", "ui", "sluice")
 #: Libraries that write a line at INFO for each request.
 _QUIET = ("httpx", "httpcore", "urllib3", "opentelemetry")
 
@@ -20,7 +20,7 @@ log = get(__name__)
 def configure(settings: LogSettings, part: str) -> None:
     """Write each record to standard error, of libraries and of warnings too.
 
-    `part` names the process: `api`, `predictions`, `keeper` or `webhooks`.
+    `part` names the process: `api`, `predictions`, `keeper`, `webhooks` or `ui`.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(part) if settings.format == "json" else ConsoleFormatter())

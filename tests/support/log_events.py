@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 
 PAGE = ROOT / "docs" / "guide" / "logs.md"
 BEGIN, END = "<!-- events: begin -->\n", "<!-- events: end -->\n"
-_PACKAGES = ("api", "worker", "sluice")
+PACKAGES = ("api", "worker", "ui", "sluice")
 _LEVELS = {
     "debug": "DEBUG",
     "info": "INFO",
@@ -35,7 +35,7 @@ class Logged(NamedTuple):
 
 def calls() -> Iterator[Logged]:
     """Every call of a log in the packages. Raises ValueError for one without constants."""
-    for package in _PACKAGES:
+    for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if _is_log_call(node):

@@ -25,7 +25,7 @@ def test_an_event_has_one_level_and_one_sentence_in_a_module() -> None:
 
 
 def test_modules_log_by_sluice_logs() -> None:
-    for package in ("api", "worker", "sluice"):
+    for package in log_events.PACKAGES:
         for path in (ROOT / package).rglob("*.py"):
             name = str(path.relative_to(ROOT))
             if not any(name.startswith(place) for place in STANDARD):
