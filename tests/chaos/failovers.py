@@ -24,7 +24,7 @@ import httpx
 
 from sluice.local.config import ALL_PARTS
 from sluice.local.stack import Stack, StackConfig
-from tests.support.failover import Server, Watched, watched
+from tests.support.failover import Watched, watched
 from tests.support.paths import ROOT
 
 KINDS = ("planned", "kill", "freeze")
@@ -152,7 +152,7 @@ class Failovers:
 
     async def _fail_over(self, servers: Watched, kind: str, http: httpx.AsyncClient) -> None:
         port = servers.primary()
-        old, new = sorted(servers.pair.servers, key=lambda server: server.port != port)
+        old = next(server for server in servers.pair.servers if server.port == port)
         if kind == "planned":
             at = await asyncio.to_thread(servers.fail_over)
         elif kind == "kill":
@@ -164,10 +164,10 @@ class Failovers:
             at = await asyncio.to_thread(servers.until_elsewhere, port)
             os.kill(old.pid, signal.SIGCONT)
         if self._min_replicas:  # nothing is accepted before the new primary has a replica
-            await asyncio.to_thread(self._until_whole, servers, new)
+            await asyncio.to_thread(servers.until_whole)
             at = time.monotonic()
         await self._measure(kind, at, http)
-        await asyncio.to_thread(self._until_whole, servers, new)
+        await asyncio.to_thread(servers.until_whole)
 
     async def _measure(self, kind: str, at: float, http: httpx.AsyncClient) -> None:
         """Measure until a submission is accepted, and until it has succeeded."""
@@ -203,11 +203,6 @@ class Failovers:
             return str(answer.status_code)
         body: Mapping[str, Any] = json.loads(answer.text)
         return str(body.get("error_code") or body["status"])
-
-    def _until_whole(self, servers: Watched, new: Server) -> None:
-        """Wait until the old primary follows the new one, as the Sentinels know."""
-        servers.pair.until_replicating(servers.pair.servers.index(new))
-        servers.until_known()
 
     async def _look(self, http: httpx.AsyncClient) -> None:
         """Wait until all that was accepted has ended, and keep what did not succeed."""

@@ -74,10 +74,7 @@ class Pair:
     def until_replicating(self, index: int = 0) -> None:
         """Wait until the server at `index` has a replica that follows it."""
         with self.client(index) as primary:
-            until(
-                lambda: primary.info("replication").get("slave0", {}).get("state") == "online",
-                what="a replica",
-            )
+            until(lambda: _has_replica(primary), what="a replica")
 
 
 @contextlib.contextmanager
@@ -113,6 +110,19 @@ class Watched:
         """The port of the primary, as a Sentinel says it."""
         with redis.Redis(port=self.sentinels[0], socket_timeout=10) as sentinel:
             return int(sentinel.sentinel_get_master_addr_by_name(MASTER)[1])
+
+    def until_whole(self) -> None:
+        """Wait until the primary has its replica, and each Sentinel knows it.
+
+        The primary may change meanwhile: a busy machine looks like a dead one to a Sentinel.
+        """
+
+        def whole() -> bool:
+            with redis.Redis(port=self.primary(), socket_timeout=10) as primary:
+                return _has_replica(primary)
+
+        until(whole, 120, what="a replica of the primary")
+        self.until_known()
 
     def until_known(self) -> None:
         """Wait until each Sentinel knows the replica and its peers, and so can fail over."""
@@ -194,4 +204,11 @@ def _answers(client: "redis.Redis") -> bool:
     try:
         return bool(client.ping())
     except redis.exceptions.ConnectionError:
+        return False
+
+
+def _has_replica(primary: "redis.Redis") -> bool:
+    try:
+        return bool(primary.info("replication").get("slave0", {}).get("state") == "online")
+    except redis.exceptions.RedisError:
         return False
