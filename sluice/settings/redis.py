@@ -67,7 +67,8 @@ class RedisSettings(Group):
         10.0,
         gt=0,
         description=(
-            "Seconds that the other processes wait for an answer of Redis. "
+            "Seconds that the other processes wait for an answer of a slow Redis. "
+            "A dead connection is noticed earlier. "
             "Must be more than 1, since workers block on the queue for 1 s."
         ),
     )

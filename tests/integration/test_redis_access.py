@@ -195,6 +195,7 @@ def test_every_part_speaks_tls_with_a_certificate_and_any_password(
     }
     url = "rediss://127.0.0.1:{redis}/0"
     environment = {
+        "SLUICE_REDIS_TIMEOUT_S": "5",  # a proxy in this process may have the TLS
         "SLUICE_REDIS_URL": url,
         "SLUICE_BLOBS_URL": url,
         **{f"SLUICE_REDIS_{name}": value for name, value in access.items()},
