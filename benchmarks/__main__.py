@@ -3,7 +3,18 @@
 import argparse
 import sys
 
-from benchmarks import accept, cancel, ensemble, fold, price, road, slicing, soak, webhooks
+from benchmarks import (
+    accept,
+    autoscaling,
+    cancel,
+    ensemble,
+    fold,
+    price,
+    road,
+    slicing,
+    soak,
+    webhooks,
+)
 
 ALL = {
     "road": road.main,
@@ -14,6 +25,7 @@ ALL = {
     "ensemble": ensemble.main,
     "slicing": slicing.main,
     "cancel": cancel.main,
+    "autoscaling": autoscaling.main,
     "soak": soak.main,
 }
 DEFAULT = ["road", "price", "accept", "webhooks", "fold", "ensemble", "slicing", "cancel"]
@@ -28,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Timings, as ratios to a baseline in the same run.",
-        epilog="\n".join(f"{name:<10} {title(name)}" for name in ALL),
+        epilog="\n".join(f"{name:<12} {title(name)}" for name in ALL),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
