@@ -1,4 +1,4 @@
-"""What KEDA and the HPA make of a load: seconds in the queue and pod hours, simulated."""
+"""A simulation of KEDA and the HPA: seconds in the queue, and pod hours."""
 
 from benchmarks.autoscaling.compare import main
 

@@ -32,8 +32,8 @@ _FIXED = (1, 2, 4, 8)
 def bursty_day(seed: int = 11) -> list[float]:
     """Seconds of about 130,000 submissions of one day, in order.
 
-    One each two minutes at night; 3 a second from 8 to 18 h; 8,000 at 9 h within a minute; and
-    each hour of work a folder of 500 to 2,000 images within ten seconds.
+    One comes each two minutes at night, and 3 a second from 8 to 18 h. 8,000 come at 9 h within a
+    minute. Each hour of work has a folder of 500 to 2,000 images, within ten seconds.
     """
     draw = random.Random(seed)
     times = [*_poisson(draw, 0.0, _DAY_S, 1 / 120)]

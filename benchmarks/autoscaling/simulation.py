@@ -32,7 +32,7 @@ class Pod:
 
 @dataclass
 class Outcome:
-    """What a run gave. All times are in seconds."""
+    """The result of a run. All times are in seconds."""
 
     #: From submission to claim, for each prediction in the order of submission.
     waits_s: list[float]
