@@ -20,6 +20,7 @@ from api.metrics import Measured, Metrics
 from api.requests.schemas import BatchRequest, PredictionRequest
 from api.routes import (
     batches,
+    dead_letters,
     docs,
     files,
     health,
@@ -79,6 +80,7 @@ def create_app(
     app.include_router(models.router)
     app.include_router(files.router)
     app.include_router(queue.router)
+    app.include_router(dead_letters.router)
     app.include_router(webhooks.router)
     app.webhooks.include_router(webhooks.events)
     app.include_router(health.router)

@@ -12,7 +12,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 from api.deps import KeysDep, LedgerDep, LimiterDep, ReadsDep
 from api.requests.schemas import PredictionId
 from sluice.access.keys import UNAUTHORIZED, Caller
-from sluice.errors import Gone, NotFound, Unauthorized
+from sluice.errors import Forbidden, Gone, NotFound, Unauthorized
 
 
 def api_key(request: HTTPConnection) -> str | None:
@@ -35,8 +35,9 @@ _SCHEME = _Scheme(
     bearerFormat="sluice_…",
     scheme_name="key",
     description="A key that `sluice keys create` made. A key sees only the predictions of its own"
-    " name. A service that only its own machine can reach may run without keys. A service behind a"
-    " gateway that checks keys may do so too. Such a service accepts any key, or none.",
+    " name, and an operator's key those of all names. A service that only its own machine can reach"
+    " may run without keys. A service behind a gateway that checks keys may do so too. Such a"
+    " service accepts any key, or none.",
     auto_error=False,
 )
 CredentialsDep = Annotated[HTTPAuthorizationCredentials | None, Security(_SCHEME)]
@@ -48,6 +49,26 @@ async def caller(keys: KeysDep, credentials: CredentialsDep) -> Caller:
 
 
 CallerDep = Annotated[Caller, Depends(caller)]
+
+
+def require_operator(caller: Caller) -> None:
+    """Raises Forbidden unless the caller has an operator's key, or keys are off."""
+    if not caller.operator:
+        raise Forbidden(
+            "this call needs an operator's key; `sluice keys create NAME --operator` makes one"
+        )
+
+
+async def operator(caller: CallerDep) -> Caller:
+    """The owner of an operator's key; everybody while keys are off.
+
+    Raises Unauthorized, Forbidden.
+    """
+    require_operator(caller)
+    return caller
+
+
+OperatorDep = Annotated[Caller, Depends(operator)]
 
 
 async def stream_caller(

@@ -32,6 +32,7 @@ from sluice.ledger.deliveries import Deliveries, RedisDeliveries
 from sluice.ledger.events import Events, RedisEvents
 from sluice.ledger.history import History, RedisHistory
 from sluice.ledger.predictions import Ledger
+from sluice.ledger.timeline import RedisTimeline, Timeline
 from sluice.outbound.guard import Guard
 from sluice.redisio.kept_models import RedisKeptModels
 from sluice.redisio.multiplexed import MultiplexedConnection
@@ -64,6 +65,7 @@ class Services:
     deliveries: Deliveries
     secrets: Secrets
     batches: Batches
+    timeline: Timeline
     batch_slots: anyio.CapacityLimiter
     files: Files
     reads: Bulkhead = field(default_factory=lambda: Bulkhead(_READS_AT_ONCE))
@@ -141,6 +143,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             secrets=RedisSecrets(stores.redis, settings.queue.name),
             batches=RedisBatches(stores.redis, settings.queue, stores.replication),
+            timeline=RedisTimeline(stores.redis, settings.queue),
             batch_slots=anyio.CapacityLimiter(settings.limits.batches_at_once),
             files=RedisFiles(
                 stores.redis, settings.queue.name, stores.blobs, settings.blobs, stores.replication
@@ -186,12 +189,15 @@ CatalogDep = Annotated[Catalog, _dependency(lambda services: services.catalog)]
 KeysDep = Annotated[Keys, _dependency(lambda services: services.keys)]
 LimiterDep = Annotated[RateLimiter, _dependency(lambda services: services.limiter)]
 HistoryDep = Annotated[History, _dependency(lambda services: services.history)]
+GuardDep = Annotated[Guard, _dependency(lambda services: services.guard)]
 QueueLoadDep = Annotated[QueueLoadCache, _dependency(lambda services: services.queue_load)]
 DeliveriesDep = Annotated[Deliveries, _dependency(lambda services: services.deliveries)]
 SecretsDep = Annotated[Secrets, _dependency(lambda services: services.secrets)]
 BatchesDep = Annotated[Batches, _dependency(lambda services: services.batches)]
 FilesDep = Annotated[Files, _dependency(lambda services: services.files)]
 ReadsDep = Annotated[Bulkhead, _dependency(lambda services: services.reads)]
+TimelineDep = Annotated[Timeline, _dependency(lambda services: services.timeline)]
+SubmissionsDep = Annotated[Bulkhead, _dependency(lambda services: services.submissions)]
 FollowingDep = Annotated[Following, _dependency(lambda services: services.following)]
 SubmittingDep = Annotated[Submitting, _dependency(lambda services: services.submitting)]
 BatchSubmittingDep = Annotated[

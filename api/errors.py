@@ -32,6 +32,7 @@ STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.UnknownModel: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.UnsupportedModel: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.Gone: HTTPStatus.GONE,
     errors.Conflict: HTTPStatus.CONFLICT,

@@ -42,7 +42,7 @@ class Following:
     followers: Followers
     max_wait_s: float
 
-    async def wait(self, prediction_id: str, key: str, wait_s: float) -> Prediction:
+    async def wait(self, prediction_id: str, key: str | None, wait_s: float) -> Prediction:
         """The prediction, once it has ended or `wait_s` have passed.
 
         Raises NotFound, Gone, RedisUnavailable.
@@ -50,7 +50,11 @@ class Following:
         return await self.wait_for(self.ledger.get, prediction_id, key, wait_s)
 
     async def wait_for(
-        self, get: Callable[[str, str], Followed], subject_id: str, key: str, wait_s: float
+        self,
+        get: Callable[[str, str | None], Followed],
+        subject_id: str,
+        key: str | None,
+        wait_s: float,
     ) -> Followed:
         """The same for any record that `get` reads. `max_wait_s` bounds the wait.
 

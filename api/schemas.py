@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from sluice.delivery import Delivery, DeliveryAttempt, DeliveryStatus
 from sluice.file import File
+from sluice.ledger.timeline import Minute
 from sluice.models import Layout, Recipe, Task
 from sluice.prediction import isoformat
 from sluice.resources import BatchAnswer, PredictionAnswer
@@ -64,6 +65,49 @@ class QueueAnswer(BaseModel):
     )
 
 
+class MinuteAnswer(BaseModel):
+    """The load in one minute."""
+
+    at: str = Field(description="The start of the minute.")
+    backlog: int | None = Field(
+        description="The largest sample of queued and running predictions; null without a sample."
+    )
+    processing: int | None = Field(description="The largest sample of running predictions.")
+    workers: int | None = Field(description="Worker processes with a recent heartbeat.")
+    succeeded: int = Field(description="Predictions that succeeded in this minute.")
+    failed: int = Field(description="Predictions that failed, dead letters among them.")
+    aborted: int = Field(description="Predictions whose deadline passed before they started.")
+    latency_p50_s: float | None = Field(
+        description="Seconds from submission to success that half of the predictions kept, as"
+        " estimated from counts; null without a success."
+    )
+    latency_p95_s: float | None = Field(description="The same for 95 in 100 predictions.")
+
+    @classmethod
+    def from_minute(cls, minute: Minute) -> "MinuteAnswer":
+        return cls(
+            at=isoformat(minute.at) or "",
+            backlog=minute.backlog,
+            processing=minute.processing,
+            workers=minute.workers,
+            succeeded=minute.succeeded,
+            failed=minute.failed,
+            aborted=minute.aborted,
+            latency_p50_s=_rounded(minute.latency_s(0.5)),
+            latency_p95_s=_rounded(minute.latency_s(0.95)),
+        )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
+
+
+class TimelineAnswer(BaseModel):
+    """The last minutes, the oldest first. The last one is the current minute."""
+
+    results: list[MinuteAnswer]
+
+
 class AttemptAnswer(BaseModel):
     """One attempt at a delivery."""
 
@@ -98,10 +142,17 @@ class DeliveryAnswer(BaseModel):
     next_attempt_at: str | None
     attempts: int = Field(description="The number of attempts; `log` has the last ones.")
     log: list[AttemptAnswer]
+    key_name: str | None = Field(
+        None,
+        exclude_if=lambda name: name is None,
+        description="The name of the API key whose event it is. Only for an operator's key.",
+    )
 
     @classmethod
-    def from_delivery(cls, delivery: Delivery) -> "DeliveryAnswer":
+    def from_delivery(cls, delivery: Delivery, *, names_key: bool = False) -> "DeliveryAnswer":
+        """With `names_key`, the answer has the name of the delivery's API key."""
         return cls(
+            key_name=delivery.key if names_key else None,
             id=delivery.id,
             type=f"{delivery.kind}.{delivery.event}",
             url=delivery.url,
@@ -117,6 +168,14 @@ class DeliveryAnswer(BaseModel):
 class DeliveryList(BaseModel):
     """A prediction's webhook events, the oldest first."""
 
+    results: list[DeliveryAnswer]
+
+
+class DeliveryPage(BaseModel):
+    """Deliveries that were given up or stopped, the last to end first."""
+
+    previous: str | None = Field(description="The URL of the page before, or null.")
+    next: str | None = Field(description="The URL of the page after, or null.")
     results: list[DeliveryAnswer]
 
 
@@ -140,6 +199,18 @@ class BatchEvent(BaseModel):
     type: Literal["batch.completed"]
     timestamp: str = Field(description="The time of the event.")
     data: BatchAnswer
+
+
+class WebhookTestData(BaseModel):
+    message: str = Field(description="A sentence for people.")
+
+
+class WebhookTestEvent(BaseModel):
+    """The event that `POST /v1/webhooks/test` sends."""
+
+    type: Literal["webhook.test"]
+    timestamp: str = Field(description="The time of the event.")
+    data: WebhookTestData
 
 
 class SecretAnswer(BaseModel):

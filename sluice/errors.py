@@ -13,6 +13,7 @@
     │   ├── UnknownModel
     │   └── UnsupportedModel
     ├── Unauthorized
+    ├── Forbidden
     ├── NotFound
     ├── Gone
     ├── Conflict
@@ -126,6 +127,12 @@ class Unauthorized(SluiceError):
     """The request has no valid API key."""
 
     code = "unauthorized"
+
+
+class Forbidden(SluiceError):
+    """The API key is valid, and may not make this call."""
+
+    code = "forbidden"
 
 
 class NotFound(SluiceError):

@@ -74,12 +74,25 @@ class PredictionAnswer(QueuePosition):
     started_at: str | None
     completed_at: str | None
     urls: Urls
+    key_name: str | None = Field(
+        None,
+        exclude_if=lambda name: name is None,
+        description="The name of the API key that submitted it. Only for an operator's key.",
+    )
 
     @classmethod
     def from_prediction(
-        cls, prediction: Prediction, base_url: str, queued: QueuePosition | None = None
+        cls,
+        prediction: Prediction,
+        base_url: str,
+        queued: QueuePosition | None = None,
+        *,
+        names_key: bool = False,
     ) -> "PredictionAnswer":
-        """`base_url` is the URL at which the client reaches the api, without a slash at its end."""
+        """`base_url` is the URL at which the client reaches the api, without a slash at its end.
+
+        With `names_key`, the answer has the name of the prediction's API key.
+        """
         get = f"{base_url}/v1/predictions/{prediction.id}"
         ticket = f"&ticket={prediction.ticket}" if prediction.ticket else ""
         image = {"image": prediction.image_url} if prediction.image_url else {}
@@ -108,6 +121,7 @@ class PredictionAnswer(QueuePosition):
                 stream=f"{get}/stream?events=output,logs,error,done{ticket}",
                 image=f"{get}/image" if prediction.parameters.visualize else None,
             ),
+            key_name=prediction.key if names_key else None,
             **(queued.model_dump() if queued else {}),
         )
 

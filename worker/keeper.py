@@ -106,6 +106,7 @@ class Keeper:
     Then its connection to the broker hangs, and `on_stuck` is called.
     An outage of Redis does not count: each failed round restarts the clock.
     `is_troubled` says whether this worker lacks Triton or the blob store; each round tells it.
+    `report` is called once a round, for the timeline.
     """
 
     def __init__(
@@ -121,6 +122,7 @@ class Keeper:
         stuck_after_s: float = float("inf"),
         on_stuck: Callable[[], None] = replace_process,
         is_troubled: Callable[[], bool] = lambda: False,
+        report: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
@@ -132,6 +134,7 @@ class Keeper:
         self._stuck_after_s = stuck_after_s
         self._on_stuck = on_stuck
         self._is_troubled = is_troubled
+        self._report = report
         self._well_since = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -158,6 +161,7 @@ class Keeper:
         )
         swept = sweep_round(self._ledger, self._blobs, self._doorbell, self._dead_retention_s)
         self._end_if_stuck(swept)
+        self._report()
         for _ in range(swept.due_alone):
             if self._stopped.is_set() or not self._runner.run_one_alone():
                 break

@@ -10,10 +10,12 @@ from sluice.blobs.store import Blobs
 from sluice.intake.doorbell import Doorbell
 from sluice.ledger.predictions import Ledger
 from sluice.ledger.presence import Presence, RedisPresence
+from sluice.ledger.timeline import RedisTimeline
 from sluice.settings import QueueSettings, Settings
 from sluice.stores import Stores, watch_redis
 from worker.keeper import attempt_round, sweep_round
 from worker.presence import LOOK_S, PresenceWatch
+from worker.tally import Tally
 
 
 def main() -> None:
@@ -33,6 +35,7 @@ def main() -> None:
         settings.queue,
         RedisPresence(stores.redis, settings.queue),
         Path(alive_file) if alive_file else None,
+        report=Tally(RedisTimeline(stores.redis, settings.queue)).record,
     )
 
 
@@ -44,15 +47,21 @@ def run_forever(
     presence: Presence,
     alive_file: Path | None = None,
     sleep: Callable[[float], None] = time.sleep,
+    report: Callable[[], None] = lambda: None,
 ) -> NoReturn:
     """Run a round every `settings.sweep_interval_s`; a failed round is followed by the next.
 
     The interval varies a little, so that keepers started together spread their rounds.
-    `alive_file` is touched every second, unless a round hangs.
+    `alive_file` is touched every second, unless a round hangs. `report` samples the queue once a
+    round, for the timeline.
     """
 
     def sweep() -> None:
         sweep_round(ledger, blobs, doorbell, settings.dead_retention_s)
+
+    def round_() -> None:
+        sweep()
+        report()
 
     watch = PresenceWatch(presence, sweep)
     next_at = time.monotonic()
@@ -60,7 +69,7 @@ def run_forever(
         if alive_file:
             alive_file.touch()
         if time.monotonic() >= next_at:
-            pause_s = attempt_round(sweep, settings.sweep_interval_s)
+            pause_s = attempt_round(round_, settings.sweep_interval_s)
             next_at = time.monotonic() + pause_s
         watch.look()
         sleep(min(LOOK_S, settings.sweep_interval_s))

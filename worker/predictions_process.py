@@ -14,6 +14,7 @@ from sluice import logs
 from sluice.blobs.store import Blobs
 from sluice.ledger.predictions import Ledger
 from sluice.ledger.presence import RedisPresence
+from sluice.ledger.timeline import RedisTimeline
 from sluice.outbound.fetch import Fetcher
 from sluice.outbound.guard import Guard
 from sluice.settings import QueueSettings, Settings, TritonSettings
@@ -28,6 +29,7 @@ from worker.pipeline import Pipeline
 from worker.presence import PresenceWatch
 from worker.readiness import Readiness
 from worker.runner import Runner
+from worker.tally import Tally
 from worker.watchdog import LeaseWatchdog
 
 # Less than a supervisor waits before SIGKILL, even if Redis hangs. Leases lapse in any case.
@@ -48,8 +50,9 @@ def main() -> None:
     watchdog = _watchdog(stores.ledger, settings)
     readiness = Readiness(_path(settings.worker.ready_file))
     pipeline = _pipeline(stores.blobs, triton, settings)
-    runner = _runner(stores, pipeline, watchdog, readiness, settings)
-    keeper = _keeper(stores, runner, watchdog, readiness, settings)
+    tally = Tally(RedisTimeline(stores.redis, settings.queue))
+    runner = _runner(stores, pipeline, watchdog, readiness, tally, settings)
+    keeper = _keeper(stores, runner, watchdog, readiness, tally, settings)
     presence = _presence(stores, runner, settings.queue)
     tasks.register(stores.celery, runner)
     stores.celery.conf.worker_consumer = DoorbellConsumer
@@ -114,6 +117,7 @@ def _runner(
     pipeline: Pipeline,
     watchdog: LeaseWatchdog,
     readiness: Readiness,
+    tally: Tally,
     settings: Settings,
 ) -> Runner:
     return Runner(
@@ -125,6 +129,7 @@ def _runner(
         # A restarted container has the same host and process id. The rest tells them apart.
         worker=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
         breaker=Breaker(tell=readiness.reaches_parts),
+        on_end=tally.count,
     )
 
 
@@ -133,6 +138,7 @@ def _keeper(
     runner: Runner,
     watchdog: LeaseWatchdog,
     readiness: Readiness,
+    tally: Tally,
     settings: Settings,
 ) -> Keeper:
     return Keeper(
@@ -145,6 +151,7 @@ def _keeper(
         dead_retention_s=settings.queue.dead_retention_s,
         stuck_after_s=settings.worker.stuck_after_s,
         is_troubled=lambda: readiness.lacks_parts,
+        report=tally.record,
     )
 
 

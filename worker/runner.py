@@ -91,7 +91,8 @@ class Runner:
     """Claims predictions and runs them, each on the thread of its caller.
 
     `worker` names this process. `jitter` returns a number from 0 to 1, which spreads the
-    retries of predictions that failed together.
+    retries of predictions that failed together. `on_end` is told of each recorded end: the seconds
+    from the submission to a success, or None for a failure.
     """
 
     def __init__(
@@ -105,7 +106,9 @@ class Runner:
         worker: str,
         breaker: Breaker | None = None,
         jitter: Callable[[], float] = random.random,
+        on_end: Callable[[float | None], None] = lambda _: None,
     ) -> None:
+        self._on_end = on_end
         self._ledger = ledger
         self._blobs = blobs
         self._pipeline = pipeline
@@ -196,6 +199,7 @@ class Runner:
         else:
             self._breaker.succeeded()
             predict_s = stages.seconds["predict_time"]
+            self._on_end(stages.seconds["queue_time"] + predict_s)
             log.info("prediction_succeeded", "a prediction succeeded", seconds=predict_s)
         self._delete_input(prediction)
 
@@ -223,6 +227,7 @@ class Runner:
         self._ledger.fail(
             claim, Problem(code=error.code, message=error.message), stages.metrics, logs
         )
+        self._on_end(None)
         log.info("prediction_failed", "a prediction failed", code=error.code, error=error)
 
     def _delete_input(self, prediction: Prediction) -> None:

@@ -218,7 +218,11 @@ class Sender:
             )
             return AttemptOutcome(outgoing, AttemptResult.GONE, attempt, body)
         wait_s = delay_s(
-            self._settings.schedule_s, delivery.failures + 1, self._settings.jitter, self._draw
+            # A person waits for the outcome of a test event: no attempt follows.
+            () if delivery.event == "test" else self._settings.schedule_s,
+            delivery.failures + 1,
+            self._settings.jitter,
+            self._draw,
         )
         if wait_s is not None:
             wait_s = max(wait_s, cooldown_s)

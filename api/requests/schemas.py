@@ -140,6 +140,16 @@ class BatchRequest(Options):
     )
 
 
+class WebhookTestRequest(BaseModel):
+    """A request for a test event."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: Stripped = Field(
+        min_length=1, max_length=2048, description="An `http(s)` URL, which receives the event."
+    )
+
+
 @dataclass(frozen=True)
 class Upload:
     """The body of a request with one image."""

@@ -156,7 +156,7 @@ async def get(
     ] = 0,
 ) -> Response:
     """A batch, now or at its end."""
-    batch = await following.wait_for(batches.get, batch_id, caller.name, wait_s)
+    batch = await following.wait_for(batches.get, batch_id, caller.scope, wait_s)
     return await _answer(base_url(request), batch, queue_load)
 
 
@@ -172,7 +172,7 @@ async def predictions(
     limit: Annotated[int, Query(ge=1, le=100, description="Images in a page.")] = 50,
 ) -> BatchPage:
     """A batch's predictions, in the order of the images. A refused image has none."""
-    batch = await anyio.to_thread.run_sync(batches.get, batch_id, caller.name)
+    batch = await anyio.to_thread.run_sync(batches.get, batch_id, caller.scope)
     page = await anyio.to_thread.run_sync(batches.predictions, batch, cursor, limit)
     url = base_url(request)
 
@@ -205,9 +205,9 @@ async def cancel(
     A queued prediction never starts. A running one stops before its next stage. Predictions that
     have ended stay unchanged.
     """
-    canceled = await anyio.to_thread.run_sync(batches.cancel, batch_id, caller.name)
+    canceled = await anyio.to_thread.run_sync(batches.cancel, batch_id, caller.scope)
     await anyio.to_thread.run_sync(_delete_images, blobs, canceled)
-    batch = await anyio.to_thread.run_sync(batches.get, batch_id, caller.name)
+    batch = await anyio.to_thread.run_sync(batches.get, batch_id, caller.scope)
     return await _answer(base_url(request), batch, queue_load)
 
 

@@ -1,32 +1,35 @@
 """Submitted predictions: following, listing, canceling, and the annotated image."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated
-from urllib.parse import urlencode
 
 import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BeforeValidator
 
-from api.auth import CallerDep, StreamCallerDep
+from api.auth import CallerDep, StreamCallerDep, require_operator
 from api.deps import (
     BlobsDep,
     FollowingDep,
     HistoryDep,
     IntakeDep,
+    KeysDep,
     LedgerDep,
     QueueLoadDep,
     base_url,
 )
 from api.follow import KINDS
 from api.openapi import ETAG, RETRY_AFTER, problems
+from api.pages import prediction_page
 from api.requests.model_name import parse
 from api.requests.schemas import PredictionId
 from api.schemas import PredictionPage
 from api.traffic.load import clamp
+from sluice.access.keys import Caller, Keys
 from sluice.blobs.store import annotated_key
 from sluice.errors import Conflict, Gone, InvalidInput, NotFound
 from sluice.ledger.history import Filter
@@ -53,10 +56,11 @@ def _require_time_of_day(value: object) -> object:
     return value
 
 
-@router.get("", responses=problems())
+@router.get("", responses=problems(HTTPStatus.FORBIDDEN))
 async def list_(
     request: Request,
     history: HistoryDep,
+    keys: KeysDep,
     caller: CallerDep,
     cursor: Annotated[
         str | None, Query(description="From `next` or `previous` of another page.")
@@ -74,34 +78,45 @@ async def list_(
             " zone is given."
         ),
     ] = None,
+    until: Annotated[
+        datetime | None,
+        BeforeValidator(_require_time_of_day),
+        Query(description="Only predictions submitted before this time."),
+    ] = None,
+    key_name: Annotated[
+        str | None,
+        Query(
+            alias="key",
+            max_length=40,
+            description="Only for an operator's key: the predictions of this name; `*` for those of"
+            " all names that have keys, and of `default`. By default, your own.",
+        ),
+    ] = None,
 ) -> PredictionPage:
     """List your predictions, the newest first, as long as they are kept.
 
     A batch's predictions are listed by the batch only.
     """
-    since_s = since.replace(tzinfo=since.tzinfo or UTC).timestamp() if since else None
     page = await anyio.to_thread.run_sync(
         history.page,
-        caller.name,
+        _names(key_name, caller, keys),
         cursor,
         limit,
-        Filter(status, parse(model).name if model else None, since_s),
+        Filter(status, parse(model).name if model else None, _seconds(since), _seconds(until)),
     )
-    url = base_url(request)
+    return prediction_page(request, page, names_key=caller.operator)
 
-    def page_url(other_cursor: str | None) -> str | None:
-        if not other_cursor:
-            return None
-        query = [
-            (name, value) for name, value in request.query_params.multi_items() if name != "cursor"
-        ]
-        return f"{url}/v1/predictions?{urlencode([*query, ('cursor', other_cursor)])}"
 
-    return PredictionPage(
-        previous=page_url(page.previous),
-        next=page_url(page.next),
-        results=[PredictionAnswer.from_prediction(prediction, url) for prediction in page.results],
-    )
+def _seconds(time: datetime | None) -> float | None:
+    return time.replace(tzinfo=time.tzinfo or UTC).timestamp() if time else None
+
+
+def _names(key_name: str | None, caller: Caller, keys: Keys) -> Sequence[str]:
+    """The names of the API keys whose predictions are listed. Raises Forbidden."""
+    if key_name in (None, caller.name):
+        return [caller.name]
+    require_operator(caller)
+    return keys.names() if key_name == "*" else [key_name]
 
 
 @router.get(
@@ -133,9 +148,11 @@ async def get(
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """A prediction, now or at its end."""
-    prediction = await following.wait(prediction_id, caller.name, wait_s)
+    prediction = await following.wait(prediction_id, caller.scope, wait_s)
     queued = await queue_load.position(prediction)
-    answer = PredictionAnswer.from_prediction(prediction, base_url(request), queued)
+    answer = PredictionAnswer.from_prediction(
+        prediction, base_url(request), queued, names_key=caller.operator
+    )
     body = answer.model_dump_json().encode()
     headers = {"ETag": f'"{hashlib.sha256(body).hexdigest()[:32]}"'}
     if not prediction.status.terminal:
@@ -159,7 +176,7 @@ async def cancel(
     A queued prediction never starts. A running one stops before its next stage, and its result is
     never recorded.
     """
-    prediction = await anyio.to_thread.run_sync(intake.cancel, prediction_id, caller.name)
+    prediction = await anyio.to_thread.run_sync(intake.cancel, prediction_id, caller.scope)
     return Response(
         PredictionAnswer.from_prediction(prediction, base_url(request)).model_dump_json(),
         media_type="application/json",
@@ -205,7 +222,7 @@ async def stream(
             f"events: there is no {', '.join(sorted(unknown))!r}; choose from {', '.join(KINDS)}"
         )
     following.followers.check_room()
-    prediction = await anyio.to_thread.run_sync(ledger.get, prediction_id, caller.name)
+    prediction = await anyio.to_thread.run_sync(ledger.get, prediction_id, caller.scope)
     return StreamingResponse(
         following.stream(prediction, base_url(request), chosen, last_event_id),
         media_type="text/event-stream",
@@ -230,7 +247,7 @@ async def image(
     prediction_id: PredictionId, ledger: LedgerDep, blobs: BlobsDep, caller: CallerDep
 ) -> Response:
     """The image with the detections drawn on it, where the submission set `visualize`."""
-    prediction = await anyio.to_thread.run_sync(ledger.get, prediction_id, caller.name)
+    prediction = await anyio.to_thread.run_sync(ledger.get, prediction_id, caller.scope)
     if not prediction.parameters.visualize:
         raise NotFound("there is no annotated image: submit with `visualize` to have one")
     if prediction.status is not Status.SUCCEEDED:

@@ -1,19 +1,31 @@
-"""Webhooks: the log of deliveries, sending one again, and the secret that verifies them."""
+"""Webhooks: the log of deliveries, sending one again, test events, and the secret."""
 
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query, Request
 
-from api.auth import CallerDep
-from api.deps import BatchesDep, DeliveriesDep, LedgerDep, SecretsDep
+from api.auth import CallerDep, OperatorDep, SubmitterDep
+from api.deps import BatchesDep, DeliveriesDep, GuardDep, LedgerDep, SecretsDep
 from api.openapi import Responses, link, problems
-from api.requests.schemas import PREDICTION_ID, PredictionId
-from api.schemas import BatchEvent, DeliveryAnswer, DeliveryList, PredictionEvent, SecretAnswer
+from api.pages import page_url
+from api.requests.schemas import PREDICTION_ID, PredictionId, WebhookTestRequest
+from api.schemas import (
+    BatchEvent,
+    DeliveryAnswer,
+    DeliveryList,
+    DeliveryPage,
+    PredictionEvent,
+    SecretAnswer,
+    WebhookTestEvent,
+)
 from sluice.access.keys import Caller
+from sluice.ids import new_id
 from sluice.ledger.deliveries import Deliveries
+from sluice.webhooks.payload import webhook_test_body
 
 router = APIRouter(prefix="/v1", tags=["webhooks"])
 #: The events that receivers get, for OpenAPI only: no route of it is ever called.
@@ -25,7 +37,7 @@ DeliveryId = Annotated[
     str,
     Path(
         alias="id",
-        pattern=PREDICTION_ID[:-1] + "_(batch_)?(start|completed)$",
+        pattern=PREDICTION_ID[:-1] + "_((batch_)?(start|completed)|test)$",
         description="The id from the list of deliveries.",
     ),
 ]
@@ -61,7 +73,7 @@ async def _list(
     caller: Caller,
     kind: str,
     subject_id: str,
-    get: Callable[[str, str], object],
+    get: Callable[[str, str | None], object],
 ) -> DeliveryList:
     """The caller's deliveries. Without any, `get` checks that the subject is the caller's.
 
@@ -70,10 +82,10 @@ async def _list(
     results = [
         DeliveryAnswer.from_delivery(delivery)
         for delivery in await anyio.to_thread.run_sync(deliveries.deliveries_for, kind, subject_id)
-        if delivery.key == caller.name
+        if caller.scope in (None, delivery.key)
     ]
     if not results:
-        await anyio.to_thread.run_sync(get, subject_id, caller.name)
+        await anyio.to_thread.run_sync(get, subject_id, caller.scope)
     return DeliveryList(results=results)
 
 
@@ -90,8 +102,64 @@ async def redeliver(
     Also sends where the URL has answered 410.
     """
     return DeliveryAnswer.from_delivery(
-        await anyio.to_thread.run_sync(deliveries.redeliver, delivery_id, caller.name)
+        await anyio.to_thread.run_sync(deliveries.redeliver, delivery_id, caller.scope)
     )
+
+
+@router.get("/deliveries", responses={**_LISTED, **problems(HTTPStatus.FORBIDDEN)})
+async def failed_deliveries(
+    request: Request,
+    deliveries: DeliveriesDep,
+    operator: OperatorDep,
+    cursor: Annotated[int, Query(ge=0, le=1_000_000, description="From `next`.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+) -> DeliveryPage:
+    """List the deliveries of all keys that were given up or stopped, the last to end first.
+
+    Needs an operator's key.
+    """
+    page = await anyio.to_thread.run_sync(deliveries.dead, cursor, limit + 1)
+    return DeliveryPage(
+        previous=page_url(request, str(max(0, cursor - limit))) if cursor else None,
+        next=page_url(request, str(cursor + limit)) if len(page) > limit else None,
+        results=[
+            DeliveryAnswer.from_delivery(delivery, names_key=True) for delivery in page[:limit]
+        ],
+    )
+
+
+@router.get("/deliveries/{id}", responses=problems(HTTPStatus.NOT_FOUND))
+async def delivery(
+    delivery_id: DeliveryId, deliveries: DeliveriesDep, caller: CallerDep
+) -> DeliveryAnswer:
+    """One delivery, with its last attempts."""
+    return DeliveryAnswer.from_delivery(
+        await anyio.to_thread.run_sync(deliveries.get, delivery_id, caller.scope),
+        names_key=caller.operator,
+    )
+
+
+@router.post(
+    "/webhooks/test",
+    status_code=HTTPStatus.ACCEPTED,
+    responses={
+        202: {"links": {"delivery": link("webhooks_delivery", id="/id")}},
+        **problems(HTTPStatus.TOO_MANY_REQUESTS),
+    },
+)
+async def test(
+    event: WebhookTestRequest, deliveries: DeliveriesDep, guard: GuardDep, caller: SubmitterDep
+) -> DeliveryAnswer:
+    """Send a test event to a URL, signed as your other events are.
+
+    One attempt is made. `GET /v1/deliveries/{id}` has its outcome. A test event counts as a
+    submission against the key's rate.
+    """
+    guard.check_url(event.url)
+    filed = await anyio.to_thread.run_sync(
+        deliveries.file_test, new_id(), event.url, caller.name, webhook_test_body(time.time())
+    )
+    return DeliveryAnswer.from_delivery(filed)
 
 
 @router.get("/webhooks/default/secret", responses=problems())
@@ -113,3 +181,8 @@ def told_of_a_prediction(event: PredictionEvent) -> None:
 @events.post("batch", status_code=HTTPStatus.NO_CONTENT)
 def told_of_a_batch(event: BatchEvent) -> None:
     """Sent when a batch has ended."""
+
+
+@events.post("test", status_code=HTTPStatus.NO_CONTENT)
+def told_of_a_test(event: WebhookTestEvent) -> None:
+    """Sent when somebody asks for a test event."""

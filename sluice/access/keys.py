@@ -4,7 +4,7 @@ A file holds the hashes of the keys, and `sluice keys` writes it. The api reads 
 changes:
 
     {"keys": [{"name": "camera-7", "sha256": "9f86…", "rate_per_s": 10, "burst": 20,
-               "max_backlog": 500, "created": "2026-01-31"}]}
+               "max_backlog": 500, "operator": false, "created": "2026-01-31"}]}
 
 The name owns predictions, rate and backlog. Several keys may have one name, so that a key can be
 replaced while it is in use.
@@ -59,8 +59,16 @@ class Caller:
     rate: Rate | None = None
     """How often the caller may submit; None: no bound."""
 
+    operator: bool = False
+    """True for an operator's key, which reaches what all keys own."""
 
-ANYBODY = Caller("default")  # every caller, while keys are off
+    @property
+    def scope(self) -> str | None:
+        """The name whose predictions the caller reaches; None: those of all names."""
+        return None if self.operator else self.name
+
+
+ANYBODY = Caller("default", operator=True)  # every caller, while keys are off
 
 
 class Entry(BaseModel):
@@ -75,6 +83,7 @@ class Entry(BaseModel):
     )
     burst: int | None = Field(None, ge=1, le=1_000_000)
     max_backlog: int | None = Field(None, ge=1)
+    operator: bool = Field(False, exclude_if=lambda operator: not operator)
     created: str | None = Field(None, pattern=r"^\d{4}-\d\d-\d\d$")
 
     @model_validator(mode="after")
@@ -90,7 +99,7 @@ class Entry(BaseModel):
             if self.rate_per_s is None or self.burst is None
             else Rate(self.rate_per_s, self.burst)
         )
-        return Caller(self.name, self.max_backlog, rate)
+        return Caller(self.name, self.max_backlog, rate, self.operator)
 
 
 class _File(BaseModel):
@@ -137,7 +146,7 @@ def parse(text: bytes) -> tuple[Entry, ...]:
         name = key_entry.name
         if callers.setdefault(name, key_entry.caller) != key_entry.caller:
             raise ValueError(
-                f"all keys of {name} need the same rate_per_s, burst and max_backlog:"
+                f"all keys of {name} need the same rate_per_s, burst, max_backlog and operator:"
                 f" change entry {number}"
             )
         if key_entry.sha256 in hashes:
@@ -209,6 +218,12 @@ class Keys:
         if owner is None:
             raise Unauthorized(UNAUTHORIZED)
         return owner
+
+    def names(self) -> tuple[str, ...]:
+        """The names that have keys, and `default`, each once and in order."""
+        if self._path is not None:
+            self._look(self._path)
+        return tuple(sorted({ANYBODY.name, *(caller.name for _, caller in self._callers)}))
 
     def _look(self, path: Path) -> None:
         """Read the file again where it has changed.

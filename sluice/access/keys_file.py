@@ -19,11 +19,18 @@ class KeysFile:
         self._path = path.resolve()  # a link stays a link
 
     def create(
-        self, name: str, rate_per_s: float | None, burst: int | None, max_backlog: int | None
+        self,
+        name: str,
+        rate_per_s: float | None,
+        burst: int | None,
+        max_backlog: int | None,
+        *,
+        operator: bool = False,
     ) -> str:
         """Create a key. The key is returned once, and stored only as a hash.
 
-        Without limits, the key has those of the name's other keys.
+        Without limits, the key has those of the name's other keys. `operator` is the same for all
+        keys of a name.
         """
         key, created = keys.new_key(), datetime.now(UTC).date().isoformat()
         limits = {"rate_per_s": rate_per_s, "burst": burst, "max_backlog": max_backlog}
@@ -38,6 +45,9 @@ class KeysFile:
                     {},
                 )
             item = {"name": name, "sha256": keys.digest(key), "created": created, **limits}
+            item["operator"] = operator or any(
+                other.operator for other in entries if other.name == name
+            )
             entries.append(keys.entry(item, "the new key"))
         return key
 

@@ -45,10 +45,18 @@ def create(
         int | None,
         typer.Option(help="The most predictions of this name that may be queued or running."),
     ] = None,
+    operator: Annotated[
+        bool,
+        typer.Option(
+            "--operator",
+            help="An operator's key: it reaches the predictions, dead letters and deliveries of"
+            " all names.",
+        ),
+    ] = False,
 ) -> None:
     """Create a key and print it, this once. A running api accepts the key within 2 s."""
     with _exit_on_file_error():
-        api_key = _keys_file(file).create(name, rate, burst, max_backlog)
+        api_key = _keys_file(file).create(name, rate, burst, max_backlog, operator=operator)
     typer.echo(api_key)
 
 
@@ -60,11 +68,12 @@ def list_(file: File = None) -> None:
 
     with _exit_on_file_error():
         entries = keys.read(_path(file))
-    table = Table("name", "created", "rate/s", "burst", "max backlog")
+    table = Table("name", "created", "rate/s", "burst", "max backlog", "operator")
     for entry in entries:
         limits = (entry.rate_per_s, entry.burst, entry.max_backlog)
         cells = ("" if limit is None else str(limit) for limit in limits)
-        table.add_row(entry.name, entry.created or "", *cells)
+        operator = "yes" if entry.operator else ""
+        table.add_row(entry.name, entry.created or "", *cells, operator)
     Console().print(table)
 
 

@@ -3,10 +3,10 @@
 The commands import this module only when they run: Celery and Redis are slow to import.
 """
 
-from sluice.blobs.store import input_key
 from sluice.errors import NotFound
+from sluice.intake.requeue import requeue
 from sluice.ledger.deliveries import RedisDeliveries
-from sluice.prediction import Prediction, Submission
+from sluice.prediction import Prediction
 from sluice.redisio import connection
 from sluice.settings import Settings
 from sluice.stores import Stores
@@ -31,18 +31,9 @@ class DeadLetters:
         raise NotFound(f"there is no dead letter {prediction_id!r}; `sluice dead list` names them")
 
     def requeue(self, prediction_id: str) -> Prediction:
-        """Submit a dead letter's image again, as a new prediction. Raises NotFound.
-
-        The dead letter itself keeps its final status.
-        """
-        letter = self.get(prediction_id)
-        image = self._stores.blobs.get(input_key(letter.id, letter.digest))
-        if image is None and letter.image_url is None:
-            raise NotFound(f"the image of {prediction_id!r} has expired")
-        submission = Submission(
-            **{name: getattr(letter, name) for name in Submission.model_fields if name != "batch"}
-        )
-        return self._stores.intake.accept_new(image or b"", submission)
+        """Submit a dead letter's image again; see `sluice.intake.requeue`."""
+        stores = self._stores
+        return requeue(prediction_id, stores.ledger, stores.blobs, stores.intake)
 
 
 class WebhookTools:

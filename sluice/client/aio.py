@@ -11,7 +11,16 @@ import httpx
 from sluice.client.calls import Call, Calls, Options, Pause
 from sluice.client.errors import ServiceError
 from sluice.client.images import Image
-from sluice.client.results import Batch, Delivery, File, Model, Prediction, Queue
+from sluice.client.results import (
+    Batch,
+    Delivery,
+    File,
+    Minute,
+    Model,
+    Page,
+    Prediction,
+    Queue,
+)
 
 T = TypeVar("T")
 
@@ -89,11 +98,41 @@ class AsyncClient:
         return await self._run(self._calls.cancel(prediction_id))
 
     def predictions(
-        self, *, status: str | None = None, model: str | None = None, since: str | None = None
+        self,
+        *,
+        status: str | None = None,
+        model: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        key: str | None = None,
     ) -> AsyncIterator[Prediction]:
-        """Iterate over your predictions, the newest first. Pages are fetched as needed."""
-        query = {"status": status, "model": model, "since": since}
+        """Iterate over your predictions, the newest first. Pages are fetched as needed.
+
+        `since` and `until` are times such as `2026-01-31T12:00:00Z`. With an operator's key, `key`
+        names another key, or all with `*`.
+        """
+        query = {"status": status, "model": model, "since": since, "until": until, "key": key}
         return self._pages("/v1/predictions", query)
+
+    async def predictions_page(
+        self,
+        cursor: str | None = None,
+        *,
+        limit: int = 50,
+        status: str | None = None,
+        model: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        key: str | None = None,
+    ) -> Page[Prediction]:
+        """Get one page of your predictions: the first one, or that of a page's cursor.
+
+        The filters are those of `predictions`.
+        """
+        query = {"status": status, "model": model, "since": since, "until": until, "key": key}
+        return await self._run(
+            self._calls.predictions_page({**query, "cursor": cursor, "limit": limit})
+        )
 
     async def annotated(self, prediction_id: str) -> bytes:
         """Return the annotated image, of a prediction that was submitted with `visualize`."""
@@ -142,6 +181,32 @@ class AsyncClient:
     async def queue(self) -> Queue:
         """Get the load of the service."""
         return await self._run(self._calls.queue())
+
+    async def timeline(self, minutes: int = 60) -> list[Minute]:
+        """Get the load of each of the last minutes, the oldest first. Needs an operator's key."""
+        return await self._run(self._calls.timeline(minutes))
+
+    async def dead_letters(self, cursor: str | None = None, *, limit: int = 50) -> Page[Prediction]:
+        """Get one page of the dead letters of all keys. Needs an operator's key."""
+        return await self._run(self._calls.dead_letters({"cursor": cursor, "limit": limit}))
+
+    async def requeue(self, prediction_id: str) -> Prediction:
+        """Submit a dead letter's image again, as a new prediction. Needs an operator's key."""
+        return await self._run(self._calls.requeue(prediction_id))
+
+    async def failed_deliveries(
+        self, cursor: str | None = None, *, limit: int = 50
+    ) -> Page[Delivery]:
+        """Get one page of the deliveries of all keys that failed. Needs an operator's key."""
+        return await self._run(self._calls.failed_deliveries({"cursor": cursor, "limit": limit}))
+
+    async def delivery(self, delivery_id: str) -> Delivery:
+        """Get one delivery, with its log in `raw`."""
+        return await self._run(self._calls.delivery(delivery_id))
+
+    async def send_test_event(self, url: str) -> Delivery:
+        """Send a signed test event to a webhook. `delivery` then tells its outcome."""
+        return await self._run(self._calls.send_test_event(url))
 
     async def deliveries(self, prediction_id: str) -> list[Delivery]:
         """List the deliveries of a prediction's webhook events."""

@@ -17,7 +17,17 @@ import httpx
 
 from sluice.client.errors import ServiceError
 from sluice.client.images import Image, name_of, read
-from sluice.client.results import Batch, Delivery, File, JsonObject, Model, Prediction, Queue
+from sluice.client.results import (
+    Batch,
+    Delivery,
+    File,
+    JsonObject,
+    Minute,
+    Model,
+    Page,
+    Prediction,
+    Queue,
+)
 from sluice.webhooks.signing import retry_after_s
 
 _LONGEST_POLL_S = 20.0  # many proxies cut a longer request off
@@ -30,6 +40,7 @@ _UNCERTAIN = (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
 _OUTSIDE_INPUT = ("model", "priority", "metadata", "webhook", "webhook_events_filter")
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Ending = TypeVar("Ending", Prediction, Batch)
 
 
@@ -185,6 +196,33 @@ class Calls:
     def queue(self) -> Call[Queue]:
         return Queue.from_json((yield from self._json("/v1/queue")))
 
+    def predictions_page(self, query: Mapping[str, Any]) -> Call[Page[Prediction]]:
+        return (yield from self._page("/v1/predictions", query, Prediction.from_json))
+
+    def timeline(self, minutes: int) -> Call[list[Minute]]:
+        send = Send("GET", "/v1/queue/timeline", {"params": {"minutes": str(minutes)}})
+        raw: JsonObject = (yield from self._answered(send)).json()
+        return [Minute.from_json(minute) for minute in raw["results"]]
+
+    def dead_letters(self, query: Mapping[str, Any]) -> Call[Page[Prediction]]:
+        return (yield from self._page("/v1/dead-letters", query, Prediction.from_json))
+
+    def requeue(self, prediction_id: str) -> Call[Prediction]:
+        """Not repeated after a lost answer: the image would be submitted twice."""
+        send = Send("POST", f"/v1/dead-letters/{prediction_id}/requeue", repeatable=False)
+        return Prediction.from_json((yield from self._answered(send)).json())
+
+    def failed_deliveries(self, query: Mapping[str, Any]) -> Call[Page[Delivery]]:
+        return (yield from self._page("/v1/deliveries", query, Delivery.from_json))
+
+    def delivery(self, delivery_id: str) -> Call[Delivery]:
+        return Delivery.from_json((yield from self._json(f"/v1/deliveries/{delivery_id}")))
+
+    def send_test_event(self, url: str) -> Call[Delivery]:
+        """Not repeated after a lost answer: the event would go out twice."""
+        send = Send("POST", "/v1/webhooks/test", {"json": {"url": url}}, repeatable=False)
+        return Delivery.from_json((yield from self._answered(send)).json())
+
     def deliveries(self, prediction_id: str) -> Call[list[Delivery]]:
         raw = yield from self._json(f"/v1/predictions/{prediction_id}/deliveries")
         return [Delivery.from_json(delivery) for delivery in raw["results"]]
@@ -227,6 +265,15 @@ class Calls:
                 raise
         return raw
 
+    def _page(
+        self, path: str, query: Mapping[str, Any], read: Callable[[JsonObject], Item]
+    ) -> Call[Page[Item]]:
+        send = Send("GET", path, {"params": _fields(query)})
+        raw: JsonObject = (yield from self._answered(send)).json()
+        return Page(
+            tuple(map(read, raw["results"])), _cursor(raw["previous"]), _cursor(raw["next"])
+        )
+
     def _json(self, path: str, wait_s: float = 0.0) -> Call[JsonObject]:
         options = {"params": {"wait": f"{wait_s:g}"}} if wait_s else {}
         raw: JsonObject = (yield from self._answered(Send("GET", path, options, wait_s))).json()
@@ -254,6 +301,10 @@ class Calls:
                 raise error
             yield Pause(pause_s)
             longest_s = min(_LONGEST_PAUSE_S, 2 * longest_s)
+
+
+def _cursor(url: str | None) -> str | None:
+    return httpx.URL(url).params["cursor"] if url else None
 
 
 def _submission(image: bytes | str, options: Options) -> dict[str, Any]:

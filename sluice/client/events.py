@@ -2,11 +2,11 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sluice.client.results import Batch, Prediction
+from sluice.client.results import Batch, JsonObject, Prediction
 from sluice.webhooks.signing import verify
 
 
@@ -16,9 +16,10 @@ class Event:
 
     id: str
     type: str
-    """`prediction.start`, `prediction.completed` or `batch.completed`."""
+    """`prediction.start`, `prediction.completed`, `batch.completed` or `webhook.test`."""
     at: datetime
-    data: Prediction | Batch
+    data: Prediction | Batch | None
+    """None for a test event."""
     output_url: str | None
     """The URL of the output where it is too long for an event; `data.output` is None then."""
 
@@ -32,13 +33,16 @@ def read_event(headers: Mapping[str, str], body: bytes, secret: str) -> Event:
     lower = {name.lower(): value for name, value in headers.items()}
     verify(lower, body, secret, time.time())
     event = json.loads(body)
-    data = event["data"]
+    raw = event["data"]
+    readers: Mapping[str, Callable[[JsonObject], Prediction | Batch]] = {
+        "prediction": Prediction.from_json,
+        "batch": Batch.from_json,
+    }
+    read = readers.get(event["type"].partition(".")[0])
     return Event(
         id=lower["webhook-id"],
         type=event["type"],
         at=datetime.fromisoformat(event["timestamp"]),
-        data=Batch.from_json(data)
-        if event["type"].startswith("batch.")
-        else Prediction.from_json(data),
-        output_url=data.get("output_url"),
+        data=read(raw) if read else None,
+        output_url=raw.get("output_url"),
     )

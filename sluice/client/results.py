@@ -6,11 +6,12 @@ Lengths are pixels of the upright source image; x grows to the right and y downw
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from sluice.client import formats
 
 JsonObject = dict[str, Any]
+T = TypeVar("T")
 
 _ENDED = ("succeeded", "failed", "canceled", "aborted")
 
@@ -183,6 +184,17 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Page(Generic[T]):
+    """A part of a list, the newest first."""
+
+    results: tuple[T, ...]
+    previous: str | None
+    """The cursor of the page with newer entries; None on the first page."""
+    next: str | None
+    """The cursor of the page with older entries; None on the last page."""
+
+
+@dataclass(frozen=True)
 class RefusedImage:
     """An image of a batch that was refused."""
 
@@ -288,6 +300,34 @@ class Queue:
     def from_json(cls, raw: JsonObject) -> Self:
         names = ("backlog", "processing", "oldest_s", "workers", "per_s", "estimated_wait_s")
         return cls(raw=raw, **_same(raw, *names))
+
+
+@dataclass(frozen=True)
+class Minute:
+    """The load in one minute, of all callers together."""
+
+    at: datetime
+    """The start of the minute."""
+    backlog: int | None
+    """The largest sample; None where nothing took a sample."""
+    processing: int | None
+    workers: int | None
+    succeeded: int
+    failed: int
+    aborted: int
+    latency_p50_s: float | None
+    """Seconds from submission to success that half of the predictions kept."""
+    latency_p95_s: float | None
+    raw: JsonObject = field(repr=False)
+
+    @classmethod
+    def from_json(cls, raw: JsonObject) -> Self:
+        names = ("backlog", "processing", "workers", "succeeded", "failed", "aborted")
+        return cls(
+            at=datetime.fromisoformat(raw["at"]),
+            raw=raw,
+            **_same(raw, *names, "latency_p50_s", "latency_p95_s"),
+        )
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ from sluice.redisio.names import Names
 from sluice.redisio.scripts import Script, run
 from sluice.settings import WebhooksSettings
 
-_CLAIM, _SETTLE, _SWEEP, _REDELIVER = (
-    load(f"deliveries/{name}") for name in ("claim", "settle", "sweep", "redeliver")
+_CLAIM, _SETTLE, _SWEEP, _REDELIVER, _FILE_TEST = (
+    load(f"deliveries/{name}") for name in ("claim", "settle", "sweep", "redeliver", "file_test")
 )
 _LIMITS = {
     *(
@@ -88,6 +88,15 @@ class Deliveries(Protocol):
     def deliveries_for(self, kind: str, subject_id: str) -> list[Delivery]:
         """The deliveries of one prediction or batch with their logs, the oldest first."""
 
+    def get(self, delivery_id: str, key: str | None = None) -> Delivery:
+        """One delivery. Raises NotFound, also for a delivery of another key than `key`."""
+
+    def file_test(self, subject_id: str, url: str, key: str, body: bytes) -> Delivery:
+        """File a test event for the API key `key`, with its whole body.
+
+        `subject_id` must be new. The delivery's id is `<subject_id>_test`.
+        """
+
     def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
         """Send a settled delivery once more, with the same id.
 
@@ -96,8 +105,11 @@ class Deliveries(Protocol):
         record that the body is made from is gone.
         """
 
-    def dead(self) -> list[Delivery]:
-        """Deliveries that were given up, or stopped by a 410, with their logs; the newest first."""
+    def dead(self, first: int = 0, limit: int | None = None) -> list[Delivery]:
+        """Deliveries that were given up, or stopped by a 410, with their logs; the newest first.
+
+        `first` is how many are left out, and `limit` how many are returned; None for all.
+        """
 
     def waiting(self) -> int:
         """How many deliveries are not settled."""
@@ -143,17 +155,27 @@ class RedisDeliveries:
         events = ("start", "completed") if kind == "prediction" else (f"{kind}_completed",)
         return self._read([f"{subject_id}_{event}" for event in events])
 
-    def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
+    def get(self, delivery_id: str, key: str | None = None) -> Delivery:
         stored = self._read([delivery_id])
         if not stored or (key is not None and stored[0].key != key):
             raise unknown(delivery_id)
+        return stored[0]
+
+    def file_test(self, subject_id: str, url: str, key: str, body: bytes) -> Delivery:
+        delivery_id = f"{subject_id}_test"
+        self._run(_FILE_TEST, delivery_id, subject_id, url, key, body)
+        return self.get(delivery_id)
+
+    def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
+        self.get(delivery_id, key)
         answer = self._run(_REDELIVER, delivery_id)
         refuse(delivery_id, answer.decode() if isinstance(answer, bytes) else "")
-        return self._read([delivery_id])[0]
+        return self.get(delivery_id)
 
-    def dead(self) -> list[Delivery]:
+    def dead(self, first: int = 0, limit: int | None = None) -> list[Delivery]:
+        last = -1 if limit is None else first + limit - 1
         with translated():
-            members: Any = self._redis.zrevrange(self._names.deliveries_dead, 0, -1)
+            members: Any = self._redis.zrevrange(self._names.deliveries_dead, first, last)
         return self._read([name.decode() for name in members])
 
     def waiting(self) -> int:

@@ -146,6 +146,9 @@ class Names:
     A run is the time of one process of Redis as the primary. See `presence.lua`.
     """
 
+    timeline = KeyFor("timeline:<minute>")
+    """Hash: counts and samples of the n-th minute since the epoch; see `timeline.py`. Expires."""
+
     worker = ChannelFor("worker:<name>")
     """Channel: silent; a worker's subscription to it shows that the process lives."""
 

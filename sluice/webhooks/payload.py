@@ -33,6 +33,11 @@ def event_body(delivery: Delivery, record: Mapping[bytes, bytes], public_url: st
     return payload(f"{delivery.kind}.{delivery.event}", delivery.created_at, data)
 
 
+def webhook_test_body(at: float) -> bytes:
+    """The body of a test event. `at`: in seconds since the epoch."""
+    return payload("webhook.test", at, {"message": "A test event of Sluice: the webhook works."})
+
+
 def payload(type_: str, at: float, data: Mapping[str, Any]) -> bytes:
     """An event's body as JSON. `at` is the time of the event, in seconds since the epoch."""
     body = {"type": type_, "timestamp": isoformat(at), "data": data}

@@ -292,3 +292,40 @@ def test_the_list_of_dead_deliveries_is_bounded(kind: str, request: pytest.Fixtu
 
 def test_without_deliveries_a_claim_is_empty_and_nothing_is_due(world: World) -> None:
     assert world.deliveries.claim("o", 10) == ClaimedDeliveries((), None)
+
+
+def test_a_test_event_has_its_body_from_the_start_and_no_record(world: World) -> None:
+    filed = world.deliveries.file_test("t", URL, "camera", b"the body")
+    assert (filed.id, filed.kind, filed.event) == ("t_test", "webhook", "test")
+    assert (filed.status, filed.key, filed.url) == (DeliveryStatus.WAITING, "camera", URL)
+    (outgoing,) = world.claim()
+    assert (outgoing.body, dict(outgoing.source)) == (b"the body", {})
+    assert world.settle(outgoing, AttemptResult.FAILED, None)
+    dead = world.deliveries.get("t_test", "camera")
+    assert (dead.status, dead.reason, len(dead.log)) == (DeliveryStatus.DEAD, "attempts", 1)
+    assert world.deliveries.redeliver("t_test").status is DeliveryStatus.WAITING
+    (outgoing,) = world.claim()
+    assert world.settle(outgoing, AttemptResult.DELIVERED)
+    with pytest.raises(Gone):
+        world.deliveries.redeliver("t_test")
+
+
+def test_one_delivery_is_known_to_its_key_only(world: World) -> None:
+    world.file("a", "completed", key="camera")
+    assert world.deliveries.get("a_completed").key == "camera"
+    assert world.deliveries.get("a_completed", "camera").id == "a_completed"
+    with pytest.raises(NotFound):
+        world.deliveries.get("a_completed", "default")
+    with pytest.raises(NotFound):
+        world.deliveries.get("b_completed")
+
+
+def test_dead_deliveries_come_in_parts(world: World) -> None:
+    for name in ("a", "b", "c"):
+        world.file(name, "completed")
+        (outgoing,) = world.claim()
+        world.settle(outgoing, AttemptResult.FAILED, None)
+    ids = [delivery.id for delivery in world.deliveries.dead()]
+    assert ids == ["c_completed", "b_completed", "a_completed"]
+    assert [delivery.id for delivery in world.deliveries.dead(1, 1)] == ids[1:2]
+    assert world.deliveries.dead(3, 5) == []

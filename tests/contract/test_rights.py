@@ -19,6 +19,7 @@ from sluice.ledger.batches import RedisBatches
 from sluice.ledger.deliveries import RedisDeliveries
 from sluice.ledger.predictions import RedisLedger
 from sluice.ledger.presence import RedisPresence
+from sluice.ledger.timeline import Ends, RedisTimeline
 from sluice.prediction import Submission
 from sluice.redisio import rights
 from sluice.redisio.scripts import Script
@@ -95,6 +96,7 @@ def _live(client: "redis.Redis") -> None:
     ledger.cancel("d")
     ledger.count_ahead("b")
     ledger.load()
+    RedisTimeline(client, QueueSettings()).record(Ends(failed=1))
     batches.open("x", BatchSubmission(model="codes", total=2, webhook=HOOK))
     ledger.create("x-0", Submission(model="codes", batch="x"))
     batches.seal("x")
@@ -128,6 +130,7 @@ def _deliver(deliveries: RedisDeliveries) -> None:
     attempt = DeliveryAttempt(at=1, duration_s=0.1, status=500)
     deliveries.settle([AttemptOutcome(outgoing[0], AttemptResult.FAILED, attempt, b"body", None)])
     deliveries.redeliver(outgoing[0].delivery.id)
+    deliveries.file_test("t", "https://b.example/hook", "default", b"{}")
     time.sleep(0.01)
     deliveries.sweep()
 

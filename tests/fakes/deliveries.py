@@ -174,10 +174,31 @@ class MemoryDeliveries:
             if (row.delivery.kind, row.delivery.subject_id) == (kind, subject_id)
         ]
 
-    def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
+    def get(self, delivery_id: str, key: str | None = None) -> Delivery:
         row = self._rows.get(delivery_id)
         if row is None or (key is not None and row.delivery.key != key):
             raise unknown(delivery_id)
+        return row.delivery
+
+    def file_test(self, subject_id: str, url: str, key: str, body: bytes) -> Delivery:
+        now = self._clock()
+        delivery = Delivery(
+            id=f"{subject_id}_test",
+            kind="webhook",
+            subject_id=subject_id,
+            event="test",
+            url=url,
+            key=key,
+            status=DeliveryStatus.WAITING,
+            created_at=now,
+            due=now,
+        )
+        self._rows[delivery.id] = _Row(delivery, now, body=body)
+        return delivery
+
+    def redeliver(self, delivery_id: str, key: str | None = None) -> Delivery:
+        self.get(delivery_id, key)
+        row = self._rows[delivery_id]
         if row.delivery.status not in SETTLED:
             refuse(delivery_id, "waiting")
         if row.delivery.event == "start" and f"{row.delivery.subject_id}_completed" in self._rows:
@@ -192,10 +213,10 @@ class MemoryDeliveries:
         self._set(row, status=DeliveryStatus.WAITING, due=self._clock(), failures=0, reason=None)
         return row.delivery
 
-    def dead(self) -> list[Delivery]:
-        return [
-            self._rows[name].delivery for name in reversed(self._dead[-self._settings.max_dead :])
-        ]
+    def dead(self, first: int = 0, limit: int | None = None) -> list[Delivery]:
+        names = self._dead[-self._settings.max_dead :][::-1]
+        names = names[first : None if limit is None else first + limit]
+        return [self._rows[name].delivery for name in names]
 
     def waiting(self) -> int:
         return sum(row.delivery.status not in SETTLED for row in self._rows.values())

@@ -4,7 +4,7 @@ from types import ModuleType
 
 from sluice.access import ratelimit
 from sluice.blobs import files
-from sluice.ledger import batches, deliveries, predictions, presence
+from sluice.ledger import batches, deliveries, predictions, presence, timeline
 from sluice.redisio.scripts import Script
 from sluice.webhooks import secrets
 
@@ -13,6 +13,7 @@ MODULES: tuple[ModuleType, ...] = (
     presence,
     batches,
     deliveries,
+    timeline,
     files,
     ratelimit,
     secrets,

@@ -18,8 +18,10 @@
 -- @include forget
 -- @include finish
 -- @include batches/sweep
+-- @include count_in_minute
 local worker_lost, too_late = unpack(ARGV, 3)
 local requeued, aborted, digests = {}, {}, {}
+local new_dead = 0
 
 -- A prediction that was silent too often while others ran beside it runs alone; one that is silent
 -- there too often, fails.
@@ -35,6 +37,7 @@ local function handle_lapse(prediction_id)
     finish(prediction_id, limits.dead_retention_s, 'error', worker_lost)
     redis.call('ZADD', dead_key, exact(now), prediction_id)
     redis.call('ZADD', unkept_key, exact(now), prediction_id)
+    new_dead = new_dead + 1
   elseif move(prediction_id, 'starting') then
     if counter == 'lapses' and lapses >= limits.max_shared_lapses then
       redis.call('HSET', record, 'lone_lapses', 0)
@@ -69,6 +72,8 @@ for _, entry in ipairs(due_in(expiring_key, 10 * AT_A_TIME)) do
   redis.call('ZREM', expiring_key, entry)
   redis.call('ZREM', index_key(key_name), id)
 end
+count_in_minute('failed', new_dead)
+count_in_minute('aborted', #aborted)
 sweep_batches()
 promote()
 

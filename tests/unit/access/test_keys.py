@@ -100,7 +100,8 @@ def test_a_file_without_entries_lets_no_key_in(tmp_path: Path) -> None:
 
 
 def test_without_a_file_every_caller_is_the_default_one() -> None:
-    assert Keys(None).caller(None) == Keys(None).caller("anything") == ANYBODY == Caller("default")
+    assert Keys(None).caller(None) == Keys(None).caller("anything") == ANYBODY
+    assert Caller("default", operator=True) == ANYBODY
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from tests.fakes.files import MemoryFiles
 from tests.fakes.history import MemoryHistory
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.ratelimit import MemoryRateLimiter
+from tests.fakes.timeline import MemoryTimeline
 
 
 def _catalog() -> MemoryCatalog:
@@ -51,6 +52,7 @@ class World:
     settings: QueueSettings = field(default_factory=lambda: QueueSettings(max_backlog=4))
     ledger: MemoryLedger = field(init=False)
     batches: MemoryBatches = field(init=False)
+    timeline: MemoryTimeline = field(init=False)
     blobs: MemoryBlobs = field(default_factory=MemoryBlobs)
     doorbell: CountingDoorbell = field(default_factory=CountingDoorbell)
     catalog: MemoryCatalog = field(default_factory=_catalog)
@@ -62,6 +64,7 @@ class World:
     def __post_init__(self) -> None:
         self.ledger = MemoryLedger(self.settings)
         self.batches = MemoryBatches(self.ledger)
+        self.timeline = MemoryTimeline(self.ledger)
 
 
 @pytest.fixture
@@ -116,6 +119,7 @@ async def http(
             deliveries=world.deliveries,
             secrets=world.secrets,
             batches=world.batches,
+            timeline=world.timeline,
             batch_slots=anyio.CapacityLimiter(settings.limits.batches_at_once),
             files=world.files,
         )

@@ -86,7 +86,12 @@ async def test_a_valid_key_names_its_caller(
 ) -> None:
     answer = await http.get("/whoami", headers=_with(slow, scheme))
     assert answer.status_code == 200
-    assert answer.json() == {"name": "slow", "max_backlog": 500, "rate": [0.25, 2]}
+    assert answer.json() == {
+        "name": "slow",
+        "max_backlog": 500,
+        "rate": [0.25, 2],
+        "operator": False,
+    }
 
 
 @pytest.mark.anyio

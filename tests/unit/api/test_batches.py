@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import pytest
 
-from sluice.batch import BatchSubmission
 from sluice.blobs.store import input_key
 from sluice.errors import BlobsUnavailable, NotFound
 from sluice.prediction import Parameters, Priority, Status
@@ -541,17 +540,11 @@ async def test_the_number_of_batches_at_once_is_bounded(http: httpx.AsyncClient)
     assert (await http.post("/v1/batches", json={"images": [URI]})).status_code == 202
 
 
-async def test_unknown_batches_and_another_keys_batches_get_404(
-    http: httpx.AsyncClient, world: World
-) -> None:
+async def test_unknown_batches_get_404(http: httpx.AsyncClient, world: World) -> None:
     for path in ("a" * 26, "a" * 26 + "/predictions"):
         assert (await http.get(f"/v1/batches/{path}")).status_code == 404
     assert (await http.post(f"/v1/batches/{'a' * 26}/cancel")).status_code == 404
     assert (await http.get("/v1/batches/x")).status_code == 422
-    world.batches.open("b" * 26, BatchSubmission(model="codes", total=1, key="another"))
-    for path in ("b" * 26, "b" * 26 + "/predictions"):
-        assert (await http.get(f"/v1/batches/{path}")).status_code == 404, "it is another key's"
-    assert (await http.post(f"/v1/batches/{'b' * 26}/cancel")).status_code == 404
 
 
 @pytest.mark.parametrize("upload_s", [(0.5, 1)])

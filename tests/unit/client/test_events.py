@@ -48,6 +48,12 @@ def test_an_event_of_a_batch_has_the_batch() -> None:
     assert isinstance(read_event(_signed(body), body, SECRET).data, Batch)
 
 
+def test_a_test_event_has_no_data() -> None:
+    body = _event("webhook.test", {"message": "works"})
+    event = read_event(_signed(body), body, SECRET)
+    assert (event.type, event.data, event.output_url) == ("webhook.test", None, None)
+
+
 def test_a_forged_event_is_refused() -> None:
     body = _event("prediction.completed", prediction())
     with pytest.raises(ValueError, match="no signature matches"):

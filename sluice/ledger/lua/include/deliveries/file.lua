@@ -8,6 +8,7 @@
 --   that still waits.
 -- @include deliveries/delivery_fields
 -- @include deliveries/hold_source
+-- @include deliveries/record_delivery
 -- @include deliveries/queue
 -- @include deliveries/settle
 local function file_delivery(kind, subject_id, event)
@@ -32,18 +33,11 @@ local function file_delivery(kind, subject_id, event)
   if redis.call('EXISTS', delivery_key(delivery_id)) == 1 then return end
   if start_status == 'waiting' then settle_delivery(start, start_receiver, 'superseded') end
 
-  local origin = string.lower(string.match(url, '^%a+://[^/?#]+') or url)
-  local receiver = key_name .. '/' .. redis.sha1hex(origin)
-  local endpoint = redis.sha1hex(key_name .. ' ' .. string.match(url, '^[^?#]*'))
-  redis.call('HSET', delivery_key(delivery_id), 'kind', kind, 'subject_id', subject_id,
-    'event', event, 'url', url, 'key', key_name, 'receiver', receiver, 'endpoint', endpoint,
-    'status', 'held', 'created_at', exact(now))
+  local receiver = record_delivery(delivery_id, kind, subject_id, event, url, key_name)
   if traceparent then
     redis.call('HSET', delivery_key(delivery_id), 'traceparent', traceparent, 'tracestate',
       tracestate or '')
   end
-  redis.call('EXPIRE', delivery_key(delivery_id), UNSEEN_S)
-  redis.call('ZADD', deliveries_open_key, exact(now), delivery_id)
   hold_source(delivery_id, kind, subject_id)
   -- An end may not arrive before the start that is being sent: the end is queued when the start's
   -- attempt is over.
