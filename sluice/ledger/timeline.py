@@ -1,6 +1,6 @@
 """The timeline: backlog, workers, throughput, latency and failures of each of the last minutes.
 
-Each worker process counts what it ended. Its keeper adds the counts to the current minute once a
+Each worker process counts what it ended. The keeper adds the counts to the current minute once a
 round. The cost in Redis thus grows with the workers and not with the predictions. Sweeps count what
 they end themselves. The counts of a worker's last round are lost if the worker is killed.
 Predictions that were canceled are not counted.
