@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
 COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.txt
 
-.PHONY: help setup demo up test check docs bench chaos clean constraints
+.PHONY: help setup demo up test check docs bench chaos dist clean constraints
 
 help:
 	@echo "make demo [IMAGES=...]  images through the whole pipeline, on real Redis and real Triton"
@@ -17,6 +17,7 @@ help:
 	@echo "make docs               the documents as a site, on http://127.0.0.1:8000, until Ctrl-C"
 	@echo "make chaos              five minutes of damage to the live stack, and a check of every promise"
 	@echo "make bench              timings, as ratios to a baseline"
+	@echo "make dist               wheel, source distribution and bills of materials in dist/, each checked"
 	@echo "make clean              remove everything that these targets made"
 
 # Installs the pinned packages, then this checkout. The stamp is written last, so that an
@@ -51,7 +52,7 @@ up: setup
 
 # The tests of a file stay in one process, since they share servers. Containers are started once.
 test: setup .venv/.stamp-checks .venv/.stamp-ui
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --ignore tests/e2e
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/e2e
 	@$(BIN)/python -m pytest tests/e2e
 
 check: .venv/.stamp-checks
@@ -72,8 +73,11 @@ chaos: setup
 bench: setup
 	@$(BIN)/python -m benchmarks
 
+dist: setup .venv/.stamp-checks
+	@$(BIN)/python -m tools.release
+
 clean:
-	rm -rf .venv .venv-triton .venv-triton.lock .venv-ui .venv-ui.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output
+	rm -rf .venv .venv-triton .venv-triton.lock .venv-ui .venv-ui.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output build dist
 
 # Run this after a change of the dependencies, and read the difference: the images install what the
 # tests ran with. It needs uv.

@@ -105,6 +105,9 @@ def _done(live: Live, *words: object) -> dict[str, Any]:
     return facts
 
 
+_PAUSE_S = 0.05  # between a client's images: the load leaves the command some of the processor
+
+
 class Load:
     """Clients that submit one image after the other, and keep every answer."""
 
@@ -123,7 +126,7 @@ class Load:
 
     def _run(self) -> None:
         with Client(self._live.api, timeout_s=60) as client:
-            while not self._stop.is_set():
+            while not self._stop.wait(_PAUSE_S):
                 try:
                     submitted = client.submit(self._image, model=self._model)
                     prediction = client.wait(submitted["id"], timeout_s=120)
@@ -241,7 +244,7 @@ def test_what_waits_in_the_queue_runs_before_its_model_is_removed(
     with Client(live.api) as client:
         with stopped(*live.worker_pids()):
             removing = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            until(is_refused)
+            until(is_refused, every_s=0.2)
             assert removing.poll() is None
         assert removing.wait(timeout=120) == 0
         assert len(accepted) > 0

@@ -1,5 +1,8 @@
 """Every rendering of k8s/, made once a session."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from tests.k8s import rendering
@@ -14,7 +17,12 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, World]:
         pytest.skip("there is no kubectl; `make check` installs one")
     folder = rendering.copy(tmp_path_factory.mktemp("k8s")) / "overlays"
     namespace = rendering.namespace()
-    rendered = {name: [namespace, *rendering.render(folder / name)] for name in rendering.NAMES}
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        found = threads.map(rendering.render, [folder / name for name in rendering.NAMES])
+        rendered = {
+            name: [namespace, *objects]
+            for name, objects in zip(rendering.NAMES, found, strict=True)
+        }
     known = {
         item["metadata"]["name"]
         for objects in rendered.values()

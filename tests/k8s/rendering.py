@@ -87,9 +87,10 @@ def render(folder: Path) -> Objects:
     env = {"PATH": os.defpath, "HOME": str(folder)}
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
     assert done.stderr == "", done.stderr  # a warning names a deprecated field
-    import yaml  # a package of the extra `k8s`
+    import yaml  # a package of the extra `checks`
 
-    return [item for item in yaml.safe_load_all(done.stdout) if item]
+    # The loader in C reads the same, ten times as fast.
+    return [item for item in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if item]
 
 
 def namespace() -> dict[str, Any]:

@@ -43,7 +43,9 @@ def _autoscaler(behavior: dict[str, Any]) -> dict[str, Any]:
 def _custom() -> dict[str, Any]:
     import yaml
 
-    crds: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("crds.yaml").read_text())
+    crds: dict[str, Any] = yaml.load(
+        Path(__file__).with_name("crds.yaml").read_text(), Loader=yaml.CSafeLoader
+    )
     return crds
 
 

@@ -71,9 +71,10 @@ def test_redis_loses_nothing_when_it_is_killed(start: Callable[..., Stack], mode
         assert client.get("key") == b"value"
 
 
-def test_a_killed_triton_is_restarted_and_leaves_no_shared_memory(
+def test_triton_is_restarted_when_it_or_a_models_process_is_killed(
     start: Callable[..., Stack], models: Path
 ):
+    """A killed Triton leaves no shared memory."""
     events = []
     stack = start(models, parts=frozenset({"triton"}), tell=events.append)
     assert model_is_ready(stack)
@@ -86,18 +87,11 @@ def test_a_killed_triton_is_restarted_and_leaves_no_shared_memory(
     assert model_is_ready(stack)
     assert any(event.kind is Kind.DIED and "killed by signal 9" in event.text for event in events)
     written = json.loads((stack.state.directory / "stack.json").read_text())
-    assert written["pids"]["triton"] == stack.pids["triton"] != first
-
-
-def test_triton_is_restarted_when_a_models_process_is_killed(
-    start: Callable[..., Stack], models: Path
-):
-    events = []
-    stack = start(models, parts=frozenset({"triton"}), tell=events.append)
-    triton = stack.pids["triton"]
-    (stub,) = [process.pid for process in reaper.processes() if process.parent == triton]
+    second = stack.pids["triton"]
+    assert written["pids"]["triton"] == second != first
+    (stub,) = [process.pid for process in reaper.processes() if process.parent == second]
     os.kill(stub, signal.SIGKILL)
-    until(lambda: [event.kind for event in events].count(Kind.READY) == 2)
+    until(lambda: [event.kind for event in events].count(Kind.READY) == 3)
     assert any("lost the process of a model" in event.text for event in events)
     assert model_is_ready(stack)
 
@@ -179,10 +173,17 @@ def up(tmp_path: Path) -> Iterator[Up]:
             process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_one_command_starts_the_whole_stack_and_a_signal_stops_it(
-    up: Up, tmp_path: Path, number: signal.Signals
-):
+def stops(process: "subprocess.Popen[str]", pids: dict[str, int], number: signal.Signals) -> None:
+    """A signal ends the command, with success, and nothing is left."""
+    started = time.monotonic()
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=60)
+    assert time.monotonic() - started < 20  # 5 s, and the rest for a busy machine
+    assert (process.returncode, out) == (0, "")
+    assert not left(pids)
+
+
+def test_one_command_starts_the_whole_stack_and_ctrl_c_stops_it(up: Up, tmp_path: Path):
     process, description = up("--workers", "2")
     assert set(description) == {"addresses", "models", "pids", "state"}
     assert set(description["addresses"]) == {
@@ -206,27 +207,22 @@ def test_one_command_starts_the_whole_stack_and_a_signal_stops_it(
     assert json.loads((Path(description["state"]) / "stack.json").read_text()) == description
     assert httpx.get(f"{description['addresses']['api']}/readyz").status_code == 200
     assert "nv_inference_count" in httpx.get(description["addresses"]["metrics"]).text
-    started = time.monotonic()
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
-    assert time.monotonic() - started < 20  # 5 s, and the rest for a busy machine
-    assert (process.returncode, out) == (0, "")
-    assert not left(description["pids"])
+    stops(process, description["pids"], signal.SIGINT)
     assert not shm.segments(StateDirectory(Path(description["state"])).shm_prefix)
     assert f"ready: {description['addresses']['api']}" in (tmp_path / "stderr").read_text()
 
 
-def test_nothing_is_left_when_the_command_is_killed(up: Up):
+def test_nothing_is_left_when_the_command_is_killed_or_told_to_stop(up: Up):
     process, description = up()
     process.kill()
     process.communicate()
+    segments = StateDirectory(Path(description["state"])).shm_prefix
     until(lambda: not left(description["pids"]), what="the end of all processes")
-    until(
-        lambda: not shm.segments(StateDirectory(Path(description["state"])).shm_prefix),
-        what="the end of all shared memory",
-    )
-    _, again = up()  # the data are intact, and the directory is free
+    until(lambda: not shm.segments(segments), what="the end of all shared memory")
+    process, again = up()  # the data are intact, and the directory is free
     assert httpx.get(f"{again['addresses']['api']}/readyz").status_code == 200
+    stops(process, again["pids"], signal.SIGTERM)
+    assert not shm.segments(segments)
 
 
 def test_the_next_stack_ends_the_leftovers_of_a_killed_reaper(

@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sluice.errors import TritonUnavailable
-from sluice.local.stack import Stack
+from sluice.local.stack import Stack, StackConfig
 from sluice.models import Model
 from sluice.vision import heads
 from sluice.vision.heads import DecodeParameters, Detections
@@ -24,7 +24,6 @@ from .conftest import FLOAT, FLOAT16, onnx_graph
 pytestmark = pytest.mark.integration
 
 IMAGE = np.full((64, 64, 3), 200, np.uint8)
-Start = Callable[..., Stack]
 
 
 def rows(score: float, classes: int, anchors: int = 8) -> np.ndarray:
@@ -98,14 +97,31 @@ def client(stack: Stack, **options: Any) -> Triton:
     )
 
 
-@pytest.mark.parametrize("shared_memory", [True, False])
-def test_a_fixed_batch_is_served(tmp_path: Path, start: Start, shared_memory: bool) -> None:
-    models = tmp_path / "models"
-    for name, batch, dtype in (("one", 1, FLOAT), ("half", 1, FLOAT16), ("sixteen", 16, FLOAT)):
+FIXED = {"one": (1, FLOAT), "half": (1, FLOAT16), "sixteen": (16, FLOAT)}
+"""Models for a fixed number of images."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository of the fixed models. A test adds its own, and has Triton load them."""
+    models = tmp_path_factory.mktemp("models")
+    for name, (batch, dtype) in FIXED.items():
         write(models / name, graph(rows(0.75, 2), batch, dtype), config(["a", "b"]))
-    stack = start(models)
+    return models
+
+
+@pytest.fixture(scope="module")
+def stack(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The Triton that the tests share."""
+    state, parts = tmp_path_factory.mktemp("state"), frozenset({"triton"})
+    with Stack(StackConfig(state=state, models=models, port=0, parts=parts)) as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("shared_memory", [True, False])
+def test_a_fixed_batch_is_served(stack: Stack, shared_memory: bool) -> None:
     triton = client(stack, shared_memory=shared_memory)
-    for name in ("one", "half", "sixteen"):
+    for name in FIXED:
         model, result = predict(triton, name)
         assert [model.names[i] for i in result.class_ids] == ["b"], name
         assert result.boxes.tolist() == [[24, 28, 40, 36]], name
@@ -119,7 +135,7 @@ class TestReplacement:
     NEW = (["other", "new"], 0.5)  # another number of classes, so another shape
 
     def seen_during(
-        self, triton: Triton, change: Callable[[], None]
+        self, triton: Triton, name: str, change: Callable[[], None]
     ) -> list[tuple[tuple[str, ...], str, float]]:
         """Predict on four threads, before, during and after `change`."""
         seen: list[tuple[tuple[str, ...], str, float]] = []
@@ -129,7 +145,7 @@ class TestReplacement:
         def work() -> None:
             try:
                 while not done.is_set():
-                    model, result = predict(triton, "swapped")
+                    model, result = predict(triton, name)
                     (class_id,), (score,) = result.class_ids, result.scores
                     seen.append((model.names, model.names[class_id], float(score)))
             except Exception as error:
@@ -155,23 +171,25 @@ class TestReplacement:
         assert seen[0][1] == "old"
         assert seen[-1][1] == "new"
 
-    def test_files_replaced_under_one_version(self, tmp_path: Path, start: Start) -> None:
-        folder = tmp_path / "models" / "swapped"
+    def test_files_replaced_under_one_version(self, models: Path, stack: Stack) -> None:
+        name = "replaced"
+        folder = models / name
         names, score = self.OLD
         write(folder, graph(rows(score, len(names))), config(names))
-        stack = start(tmp_path / "models")
+        load(stack, name)
         triton = client(stack)
 
         def change() -> None:
             names, score = self.NEW
             write(folder, graph(rows(score, len(names))), config(names))
-            load(stack, "swapped")
+            load(stack, name)
 
-        self.check(self.seen_during(triton, change))
+        self.check(self.seen_during(triton, name, change))
         triton.close()
 
-    def test_a_new_version(self, tmp_path: Path, start: Start) -> None:
-        folder = tmp_path / "models" / "swapped"
+    def test_a_new_version(self, models: Path, stack: Stack) -> None:
+        name = "updated"
+        folder = models / name
 
         def put(version: int, names: list[str], score: float) -> None:
             policy = f"\nversion_policy {{ specific {{ versions: [{version}] }} }}"
@@ -179,15 +197,15 @@ class TestReplacement:
             write(folder, graph(rows(score, len(names))), text, version)
 
         put(1, *self.OLD)
-        stack = start(tmp_path / "models")
+        load(stack, name)
         triton = client(stack, models_ttl_s=3600)  # only errors tell of the new version
 
         def change() -> None:
             put(2, *self.NEW)
-            load(stack, "swapped")
+            load(stack, name)
 
-        self.check(self.seen_during(triton, change))
-        load(stack, "swapped", "unload")
+        self.check(self.seen_during(triton, name, change))
+        load(stack, name, "unload")
         with pytest.raises(TritonUnavailable, match="not loaded"):
-            predict(triton, "swapped")
+            predict(triton, name)
         triton.close()
