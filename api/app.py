@@ -5,7 +5,6 @@ import math
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.metadata import version
 from typing import Any
 
 import uvicorn
@@ -32,7 +31,7 @@ from api.routes import (
 )
 from api.routing import Routing
 from api.server import Server, raise_file_limit
-from sluice import logs
+from sluice import __version__, logs
 from sluice.access import keys
 from sluice.settings import Settings
 
@@ -62,7 +61,7 @@ def create_app(
     app = _Api(
         title="Sluice",
         description=_DESCRIPTION,
-        version=version("sluice"),
+        version=__version__,
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load their scripts from another host
         redoc_url=None,

@@ -1,7 +1,10 @@
 """The `sluice` command: registers the subcommands."""
 
+from typing import Annotated
+
 import typer
 
+from sluice import __version__
 from sluice.cli import dead, keys, models, predictions, webhooks
 from sluice.cli.demo import demo
 from sluice.cli.doctor import doctor
@@ -16,6 +19,26 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sluice {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
 app.command()(up)
 app.command()(demo)
 app.command()(submit)

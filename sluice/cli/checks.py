@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import httpx
 from redis.exceptions import RedisError
 
-from sluice import model_config
+from sluice import __version__, model_config
 from sluice.access import keys
 from sluice.errors import SluiceError, UnsupportedModel
 from sluice.models import is_step
@@ -88,7 +87,7 @@ def all_findings(places: Places, url: str | None = None) -> Iterator[Finding]:
 
 def versions(_: Places) -> Iterator[Finding]:
     """Python and Sluice."""
-    text = f"Sluice {version('sluice')} on Python {platform.python_version()}, {platform.system()}"
+    text = f"Sluice {__version__} on Python {platform.python_version()}, {platform.system()}"
     yield Finding("versions", Level.OK, text)
 
 

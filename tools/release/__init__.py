@@ -1,0 +1,1 @@
+"""Building a release: the packages, their checks, and the bills of materials."""
