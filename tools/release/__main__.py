@@ -1,6 +1,6 @@
 """`make dist`: the files of a release in dist/, each checked.
 
-Both packages are built twice and compared. Their contents and descriptions are checked. The wheel
+Both packages are built twice and compared; contents and descriptions are checked. The wheel
 is tried in two empty environments, which need a network connection. At last the bills of materials
 are written.
 """

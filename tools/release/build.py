@@ -47,7 +47,7 @@ def build(out: Path) -> Distributions:
 
 
 def environment() -> dict[str, str]:
-    """The variables of this process, with SOURCE_DATE_EPOCH: the time of the last commit in seconds."""
+    """The variables of this process, and SOURCE_DATE_EPOCH: the last commit, in seconds."""
     return {"SOURCE_DATE_EPOCH": _git("log", "-1", "--format=%ct").strip(), **os.environ}
 
 
