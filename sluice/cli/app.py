@@ -16,7 +16,6 @@ from sluice.cli.up import up
 app = typer.Typer(
     help="Sluice: YOLO models as an asynchronous service.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,27 +11,45 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sluice.errors import SluiceError
+from sluice.errors import SluiceError, Unavailable
 from sluice.local.config import Addresses
 from sluice.local.supervision.supervisor import Kind, SupervisorEvent
 
+_UNAVAILABLE = (401, 403, 429, 502, 503, 504)
 STYLES = {Kind.READY: "green", Kind.DIED: "bold red", Kind.NOTE: "yellow", Kind.STARTED: "dim"}
 
 
-def fail(message: str) -> NoReturn:
-    """Print one error line on stderr, and exit with status 1."""
+class Exit(IntEnum):
+    """The exit status of every command. docs/reference/cli.md explains each."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    INTERRUPTED = 130
+
+
+def fail(message: str, status: Exit = Exit.FAILED) -> NoReturn:
+    """Print one error line on stderr, and exit."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"error: {escape(message)}", style="bold red")
-    raise typer.Exit(1)
+    raise typer.Exit(status)
 
 
 @contextmanager
 def exit_on_error(*expected: type[Exception]) -> Iterator[None]:
-    """Turn an expected error inside the block into an error line and exit status 1."""
+    """Turn an expected error inside the block into an error line and an exit status."""
     try:
         yield
     except expected as error:
-        fail(error.message if isinstance(error, SluiceError) else str(error))
+        fail(error.message if isinstance(error, SluiceError) else str(error), _status(error))
+
+
+def _status(error: Exception) -> Exit:
+    # A ServiceError has a status; its module is slow to import.
+    status = getattr(error, "status", 0)
+    unavailable = isinstance(error, Unavailable) or status is None or status in _UNAVAILABLE
+    return Exit.UNAVAILABLE if unavailable else Exit.FAILED
 
 
 def progress(console: Console) -> Progress:

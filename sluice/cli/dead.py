@@ -1,6 +1,5 @@
 """`sluice dead`: the dead letters, read from Redis without the api."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +9,7 @@ from rich.table import Table
 
 from sluice.cli import extras
 from sluice.cli.console import exit_on_error
+from sluice.cli.service import AlwaysJson, AsJson, print_json
 from sluice.errors import SluiceError
 
 if TYPE_CHECKING:
@@ -23,10 +23,16 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="The id of a dead letter."
 
 
 @app.command("list")
-def list_() -> None:
-    """List the dead letters, the newest first."""
+def list_(as_json: AsJson = False) -> None:
+    """List the dead letters, the newest first.
+
+    Example: sluice dead list --json
+    """
     with exit_on_error(SluiceError, ValueError):
         letters = _dead_letters().all()
+    if as_json:
+        print_json([letter.model_dump(mode="json") for letter in letters])
+        return
     from sluice.prediction import isoformat  # noqa: PLC0415  as in `_dead_letters`
 
     table = Table("id", "model", "ended at", "attempts")
@@ -37,19 +43,28 @@ def list_() -> None:
 
 
 @app.command()
-def show(prediction_id: Id) -> None:
-    """Print the record of one dead letter, as JSON."""
+def show(prediction_id: Id, as_json: AlwaysJson = True) -> None:
+    """Print the record of one dead letter, as JSON.
+
+    Example: sluice dead show 7g5xsn4ocjhbvgtyo3uzqkwa4e
+    """
     with exit_on_error(SluiceError, ValueError):
         letter = _dead_letters().get(prediction_id)
-    typer.echo(json.dumps(letter.model_dump(mode="json"), indent=2))
+    print_json(letter.model_dump(mode="json"))
 
 
 @app.command()
-def requeue(prediction_id: Id) -> None:
-    """Submit the image of a dead letter again, and print the new prediction's id."""
+def requeue(prediction_id: Id, as_json: AsJson = False) -> None:
+    """Submit the image of a dead letter again, and print the new prediction's id.
+
+    Example: sluice dead requeue 7g5xsn4ocjhbvgtyo3uzqkwa4e
+    """
     with exit_on_error(SluiceError, ValueError):
         prediction = _dead_letters().requeue(prediction_id)
-    typer.echo(prediction.id)
+    if as_json:
+        print_json({"id": prediction.id, "dead_letter": prediction_id})
+    else:
+        typer.echo(prediction.id)
 
 
 def _dead_letters() -> "DeadLetters":

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from sluice.cli import extras
 from sluice.cli.console import Reporter, exit_on_error, progress
+from sluice.cli.service import AsJson, print_json
 from sluice.cli.webhooks import fetch_secret
 from sluice.client import Client, ServiceError
 from sluice.client.calls import Options
@@ -63,9 +64,13 @@ def demo(
     confidence: Annotated[
         float, typer.Option(min=0, max=1, help="The lowest confidence of a detection.")
     ] = 0.25,
+    as_json: AsJson = False,
 ) -> None:
-    """Send images through the pipeline; show the detections, and the time of each stage."""
-    console = Console()
+    """Send images through the pipeline; show the detections, and the time of each stage.
+
+    Example: sluice demo photos/ --out drawn
+    """
+    console = Console(stderr=as_json)
     summary = ""
     with exit_on_error(LocalStackError, ServiceError, OSError):
         files = [*_image_files([SAMPLES]), *_image_files(images or [])]
@@ -76,7 +81,10 @@ def demo(
             else:
                 rows, summary = _predict_with_webhook(client, address, files, console, options)
             written = _save(client, rows, out)
-    console.print(_table(rows))
+    if as_json:
+        print_json([{"image": str(row.image), "prediction": row.prediction} for row in rows])
+    else:
+        console.print(_table(rows))
     if summary:
         console.print(summary)
     console.print(f"{written} annotated images are in {escape(str(out))}/")

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sluice.cli import extras
 from sluice.cli.console import fail
+from sluice.cli.service import AsJson, print_json
 
 if TYPE_CHECKING:
     from sluice.access.keys_file import KeysFile
@@ -53,21 +54,35 @@ def create(
             " all names.",
         ),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Create a key and print it, this once. A running api accepts the key within 2 s."""
+    """Create a key and print it, this once. A running api accepts the key within 2 s.
+
+    Example: sluice keys create camera-3 --rate 10 --burst 50
+    """
     with _exit_on_file_error():
         api_key = _keys_file(file).create(name, rate, burst, max_backlog, operator=operator)
-    typer.echo(api_key)
+    if as_json:
+        print_json({"name": name, "key": api_key})
+    else:
+        typer.echo(api_key)
 
 
 @app.command("list")
-def list_(file: File = None) -> None:
-    """List the names that have keys, the oldest key first."""
+def list_(file: File = None, as_json: AsJson = False) -> None:
+    """List the names that have keys, the oldest key first.
+
+    Example: sluice keys list
+    """
     extras.need("operator")
     from sluice.access import keys  # noqa: PLC0415  as in `_keys_file`
 
     with _exit_on_file_error():
         entries = keys.read(_path(file))
+    if as_json:
+        fields = ("name", "created", "rate_per_s", "burst", "max_backlog", "operator")
+        print_json([{field: getattr(entry, field) for field in fields} for entry in entries])
+        return
     table = Table("name", "created", "rate/s", "burst", "max backlog", "operator")
     for entry in entries:
         limits = (entry.rate_per_s, entry.burst, entry.max_backlog)
@@ -88,14 +103,20 @@ def revoke(
             help="For a name with several keys: revoke all but the newest, or all.",
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Revoke a name's keys. A running api refuses them within 2 s.
 
     Predictions that were submitted with a revoked key go on.
+
+    Example: sluice keys revoke camera-3 --older
     """
     with _exit_on_file_error():
         count = _keys_file(file).revoke(name, older)
-    typer.echo(f"keys revoked: {count}")
+    if as_json:
+        print_json({"name": name, "revoked": count})
+    else:
+        typer.echo(f"keys revoked: {count}")
 
 
 def _keys_file(option: Path | None) -> "KeysFile":

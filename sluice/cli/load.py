@@ -6,13 +6,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
 
 from sluice.cli.console import fail, progress
+from sluice.cli.service import URL, AsJson, Key, Url, print_json
 from sluice.local.paths import SAMPLES
 
 _LONGEST_POLL_S = 20.0
@@ -109,7 +110,6 @@ class LoadTest:
 
 
 def load(
-    url: Annotated[str, typer.Option(help="The URL of the service.")] = "http://127.0.0.1:8080",
     count: Annotated[int, typer.Option(min=1, help="The number of submissions.")] = 1000,
     concurrency: Annotated[
         int,
@@ -120,15 +120,23 @@ def load(
         ),
     ] = 50,
     image: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="The image to submit.")
+        Path,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="The image to submit.",
+            show_default="a photo that comes with Sluice",
+        ),
     ] = SAMPLES / "desk.jpg",
-    key: Annotated[
-        str | None,
-        typer.Option(envvar="SLUICE_API_KEY", help="An API key, when the service needs one."),
-    ] = None,
+    as_json: AsJson = False,
+    url: Url = URL,
+    key: Key = None,
 ) -> None:
-    """Submit many images at once; show how fast they were accepted and how they ended."""
-    console = Console()
+    """Submit many images at once; show how fast they were accepted and how they ended.
+
+    Example: sluice load --count 500 --concurrency 20
+    """
+    console = Console(stderr=as_json)
     refusal = ""
     start = time.perf_counter()
     try:
@@ -139,7 +147,10 @@ def load(
         refusal = error.response.text
     if refusal:  # an exit inside `except*` would become a group, and print a traceback
         fail(refusal)
-    _report(test, time.perf_counter() - start, console)
+    if as_json:
+        print_json(_summary(test, time.perf_counter() - start))
+    else:
+        _report(test, time.perf_counter() - start, console)
 
 
 async def _run(
@@ -164,9 +175,27 @@ async def _run(
     return test
 
 
-def _report(test: LoadTest, seconds: float, console: Console) -> None:
+def _summary(test: LoadTest, seconds: float) -> dict[str, Any]:
+    median_ms, p99_ms = _times_ms(test)
+    return {
+        "count": test.count,
+        "seconds": round(seconds, 3),
+        "per_s": round(test.count / seconds, 3),
+        "accept_median_ms": round(median_ms, 1),
+        "accept_p99_ms": round(p99_ms, 1),
+        "ends": dict(test.ends),
+        "answers": {str(status): number for status, number in test.answers.items()},
+    }
+
+
+def _times_ms(test: LoadTest) -> tuple[float, float]:
+    """The median and the 99th percentile of the accepted submissions."""
     times_ms = sorted(taken_s * 1000 for taken_s in test.accept_s)
-    median_ms, p99_ms = times_ms[len(times_ms) // 2], times_ms[len(times_ms) * 99 // 100]
+    return times_ms[len(times_ms) // 2], times_ms[len(times_ms) * 99 // 100]
+
+
+def _report(test: LoadTest, seconds: float, console: Console) -> None:
+    median_ms, p99_ms = _times_ms(test)
     ends = ", ".join(f"{number} {status}" for status, number in test.ends.most_common())
     console.print(f"{test.count} in {seconds:.1f} s: {test.count / seconds:.1f} per second")
     console.print(f"accepted in {median_ms:.0f} ms (median), 99 % below {p99_ms:.0f} ms")

@@ -5,6 +5,7 @@ The exit status is 1 when a model was refused; then nothing of it was changed.
 The exit status is 2 for wrong options.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluice.cli import extras
+from sluice.cli import completion, extras
 from sluice.cli.console import exit_on_error
 from sluice.errors import RedisUnavailable, SluiceError
 
@@ -25,7 +26,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The model's name.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="The model's name.", autocompletion=completion.models)
+]
 Repository = Annotated[
     str | None,
     typer.Option(
@@ -148,6 +151,8 @@ def add(
     """Add models, or new versions of them: read, fold, prove, write, load, try.
 
     The old version serves until Triton has loaded the new one. If a Triton refuses, all go back.
+
+    Example: sluice models add yolo11n.onnx
     """
     with _tools(repository, state) as tools:
         from sluice.cli.model_adding import Adding, Request, options  # noqa: PLC0415 - as in `_tools`
@@ -190,7 +195,10 @@ def check(
     state: State = None,
     as_json: Json = False,
 ) -> None:
-    """Say what `add` would do. Changes nothing."""
+    """Say what `add` would do. Changes nothing.
+
+    Example: sluice models check yolo11n.onnx --imgsz 960
+    """
     with _tools(repository, state) as tools:
         from sluice.cli.model_adding import Adding, Request, options  # noqa: PLC0415 - as in `_tools`
 
@@ -208,7 +216,10 @@ def check(
 
 @app.command("list")
 def list_(repository: Repository = None, state: State = None, as_json: Json = False) -> None:
-    """List the models, and their state in each Triton."""
+    """List the models, and their state in each Triton.
+
+    Example: sluice models list
+    """
     with _tools(repository, state) as tools:
         from sluice.cli import model_table  # noqa: PLC0415 - as in `_tools`
 
@@ -219,7 +230,10 @@ def list_(repository: Repository = None, state: State = None, as_json: Json = Fa
 def show(
     name: Name, repository: Repository = None, state: State = None, as_json: Json = False
 ) -> None:
-    """Show all that is known about one model."""
+    """Show all that is known about one model.
+
+    Example: sluice models show codes
+    """
     with _tools(repository, state) as tools:
         from sluice.cli import model_table  # noqa: PLC0415 - as in `_tools`
 
@@ -236,7 +250,10 @@ def rollback(
     state: State = None,
     as_json: Json = False,
 ) -> None:
-    """Make an older version live again, as it was."""
+    """Make an older version live again, as it was.
+
+    Example: sluice models rollback yolo11n --version 1
+    """
     with _tools(repository, state) as tools:
         from sluice.cli import model_table  # noqa: PLC0415 - as in `_tools`
 
@@ -251,13 +268,17 @@ def remove(
     ] = False,
     repository: Repository = None,
     state: State = None,
+    as_json: Json = False,
 ) -> None:
-    """Remove a model. New predictions are refused at once, and accepted ones still run."""
+    """Remove a model. New predictions are refused at once, and accepted ones still run.
+
+    Example: sluice models remove yolo11n
+    """
     with _tools(repository, state) as tools:
         tools.repository.remove(name, (lambda: None) if now else tools.drain(name))
         with suppress(RedisUnavailable):  # the removal is done, and the list expires
             tools.forget_kept_list()
-    typer.echo(f"{name} is removed")
+    typer.echo(json.dumps({"name": name, "removed": True}) if as_json else f"{name} is removed")
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from sluice.cli import completion
 from sluice.cli.console import fail
-from sluice.cli.service import URL, AsJson, Key, Url, connected, print_json
+from sluice.cli.service import URL, AlwaysJson, AsJson, Key, Url, connected, print_json
 from sluice.client import Prediction, ServiceError
 from sluice.client.results import Queue
 
@@ -23,12 +24,16 @@ _STYLES = {
     "processing": "cyan",
 }
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="The prediction's id.")]
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The prediction's id.", autocompletion=completion.ids),
+]
 
 
 def get(
     prediction_id: Id,
     wait: Annotated[float, typer.Option(min=0, help="Wait so many seconds for its end.")] = 0.0,
+    as_json: AlwaysJson = True,
     url: Url = URL,
     key: Key = None,
 ) -> None:
@@ -51,28 +56,48 @@ def get(
 
 
 def cancel(
-    prediction_ids: Annotated[list[str], typer.Argument(metavar="ID...")],
+    prediction_ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID...", help="The predictions' ids.", autocompletion=completion.live_ids
+        ),
+    ],
+    as_json: AsJson = False,
     url: Url = URL,
     key: Key = None,
 ) -> None:
-    """Cancel queued or running predictions. The exit status is 1 if one had ended already."""
+    """Cancel queued or running predictions. The exit status is 1 if one had ended already.
+
+    Example: sluice cancel 7g5xsn4ocjhbvgtyo3uzqkwa4e
+    """
     refused = False
+    lines = []
     with connected(url, key) as client:
         for prediction_id in prediction_ids:
             try:
-                typer.echo(f"{prediction_id} {client.cancel(prediction_id).status}")
+                status, error_text = client.cancel(prediction_id).status, None
             except ServiceError as error:
                 if error.status not in (404, 409, 410):
                     raise
-                typer.echo(f"{prediction_id} {error.message}", err=True)
+                status, error_text = None, error.message
                 refused = True
+            lines.append({"id": prediction_id, "status": status, "error": error_text})
+            if not as_json:
+                typer.echo(f"{prediction_id} {status or error_text}", err=status is None)
+    if as_json:
+        print_json(lines)
     if refused:
         raise typer.Exit(1)
 
 
 def list_(
-    status: Annotated[str | None, typer.Option(help="Only those of this status.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only those of this model.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(help="Only those of this status.", autocompletion=completion.statuses),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Only those of this model.", autocompletion=completion.models)
+    ] = None,
     since: Annotated[
         str | None, typer.Option(help="Only those created since this time (ISO 8601).")
     ] = None,
@@ -95,7 +120,10 @@ def list_(
 
 
 def queue(as_json: AsJson = False, url: Url = URL, key: Key = None) -> None:
-    """Show the load of the service: backlog, workers, and the estimated wait."""
+    """Show the load of the service: backlog, workers, and the estimated wait.
+
+    Example: sluice queue --json
+    """
     with connected(url, key) as client:
         load = client.queue()
     if as_json:
@@ -110,7 +138,10 @@ def watch(
     url: Url = URL,
     key: Key = None,
 ) -> None:
-    """Show the queue and your newest predictions, again and again, until Ctrl-C."""
+    """Show the queue and your newest predictions, again and again, until Ctrl-C.
+
+    Example: sluice watch --every 0.5
+    """
     console = Console()
     if not console.is_terminal:
         fail("watch needs a terminal; use `sluice queue --json` and `sluice list --json`")

@@ -15,13 +15,17 @@ Key = Annotated[
     str | None,
     typer.Option(envvar="SLUICE_API_KEY", help="An API key, where the service needs one."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the service's JSON.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AlwaysJson = Annotated[
+    bool,
+    typer.Option("--json", show_default=False, help="Nothing more: JSON is printed anyway."),
+]
 URL = "http://127.0.0.1:8080"
 
 
 @contextmanager
 def connected(url: str, key: str | None, *, retry_for_s: float = 5.0) -> Iterator[Client]:
-    """A client of the service. An error of the service ends the command with status 1."""
+    """A client of the service. An error of the service ends the command."""
     with exit_on_error(ServiceError), Client(url, key, retry_for_s=retry_for_s) as client:
         yield client
 

@@ -21,9 +21,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from sluice.cli import extras
-from sluice.cli.console import exit_on_error
-from sluice.cli.service import URL, Key, Url
+from sluice.cli import completion, extras
+from sluice.cli.console import Exit, exit_on_error
+from sluice.cli.service import URL, Key, Url, print_json
 from sluice.cli.signals import handled, interrupt
 from sluice.cli.submission import clips, formats
 from sluice.cli.submission.formats import Format
@@ -38,7 +38,6 @@ from sluice.client.results import JsonObject
 from sluice.tiles import MAX_OVERLAP, MAX_SIDE, MIN_SIDE
 
 _SHOWN = 20
-_INTERRUPTED = 130  # a shell's status for SIGINT
 
 
 def submit(
@@ -84,10 +83,20 @@ def submit(
         float | None,
         typer.Option(min=0.001, help="The images of a folder are frames, so many a second."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="The model; the default is the api's.")] = None,
-    confidence: Annotated[float | None, typer.Option(min=0, max=1)] = None,
-    iou: Annotated[float | None, typer.Option(min=0, max=1)] = None,
-    max_detections: Annotated[int | None, typer.Option(min=1)] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="The model; the default is the api's.", autocompletion=completion.models),
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(min=0, max=1, help="The lowest confidence of a detection.")
+    ] = None,
+    iou: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of boxes that overlap more, the weaker one is removed."),
+    ] = None,
+    max_detections: Annotated[
+        int | None, typer.Option(min=1, help="The most detections of an image.")
+    ] = None,
     classes: Annotated[
         list[str] | None, typer.Option("--class", help="Only this class; repeat for several.")
     ] = None,
@@ -102,13 +111,20 @@ def submit(
         float | None,
         typer.Option(min=0, max=MAX_OVERLAP, help="The part that tiles share. Means --slice."),
     ] = None,
-    priority: Annotated[str | None, typer.Option(help="high, normal or low.")] = None,
+    priority: Annotated[
+        str | None,
+        typer.Option(help="high, normal or low.", autocompletion=completion.priorities),
+    ] = None,
     concurrency: Annotated[
         int, typer.Option(min=1, max=256, help="Images under way at a time.")
     ] = 16,
     retry_for: Annotated[
         float, typer.Option(min=0, help="Seconds to go on while the service does not answer.")
     ] = 600.0,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="With --out, print what was written and what failed as JSON."),
+    ] = False,
     url: Url = URL,
     key: Key = None,
 ) -> None:
@@ -117,7 +133,7 @@ def submit(
     Without --out the lines go to the standard output. With --out they go to results.jsonl there,
     and an interrupted run goes on where it was: no image is submitted twice.
 
-    The exit status is 0 if all images succeeded, 1 if not, and 130 after Ctrl-C.
+    The exit status is 0 if all images succeeded, 1 if not, 3 if the service is not available.
 
     Examples:
 
@@ -168,9 +184,11 @@ def submit(
                 result for result in run.results() if result.is_of(names) and not result.succeeded
             ]
             total = sum(1 for result in run.results() if result.is_of(names))
-            _write(out, run, formats_ or [])
+            written = _write(out, run, formats_ or [])
             if annotate:
-                _write_videos(out, run, sources)
+                written += _write_videos(out, run, sources)
+            if as_json:
+                _print_summary(total, failed, written)
     if failed:
         _tell(failed, max(total, len(failed)))
         raise typer.Exit(1)
@@ -226,14 +244,25 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
 
 
-def _write(out: Path, run: Run, kinds: Iterable[Format]) -> None:
+def _print_summary(total: int, failed: Sequence[Result], written: Sequence[Path]) -> None:
+    lost = [
+        {"input": result.input, "error": result.error, "error_code": result.error_code}
+        for result in failed
+    ]
+    paths = [str(path) for path in written]
+    print_json({"total": total, "succeeded": total - len(lost), "failed": lost, "written": paths})
+
+
+def _write(out: Path, run: Run, kinds: Iterable[Format]) -> list[Path]:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     paths = [out / "results.jsonl", *(formats.write(kind, out, run.results()) for kind in kinds)]
     console.print(f"written: {escape(', '.join(map(str, paths)))}")
+    return paths
 
 
-def _write_videos(out: Path, run: Run, sources: Iterable[Item | Clip]) -> None:
+def _write_videos(out: Path, run: Run, sources: Iterable[Item | Clip]) -> list[Path]:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    paths = []
     for source in sources:
         if not isinstance(source, Item) and source.timing():
             extras.need("video")
@@ -241,6 +270,8 @@ def _write_videos(out: Path, run: Run, sources: Iterable[Item | Clip]) -> None:
                 path = clips.write_annotated(source, run, out)
             if path:
                 console.print(f"written: {escape(str(path))}")
+                paths.append(path)
+    return paths
 
 
 def _tell(failed: Sequence[Result], total: int) -> None:
@@ -262,4 +293,4 @@ def _ends_at_ctrl_c(out: Path | None) -> Iterator[None]:
         text = "; the same command goes on where this one was" if out else ""
         Console(stderr=True).print(f"interrupted{text}")
         sys.stdout.flush()
-        os._exit(_INTERRUPTED)
+        os._exit(Exit.INTERRUPTED)

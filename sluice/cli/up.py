@@ -44,7 +44,10 @@ def up(
         bool, typer.Option("--json", help="Print one line of JSON on stdout when ready.")
     ] = False,
 ) -> None:
-    """Start Redis, Triton, the api and workers on this machine, and run until Ctrl-C."""
+    """Start Redis, Triton, the api and workers on this machine, and run until Ctrl-C.
+
+    Example: sluice up --workers 2 --port 8000
+    """
     extras.need("local")
     reporter = Reporter()
     config = StackConfig(

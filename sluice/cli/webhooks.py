@@ -1,7 +1,8 @@
 """`sluice webhooks`: a receiver for first steps, the secrets, and the dead deliveries."""
 
+import json
 import threading
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
@@ -11,12 +12,14 @@ from rich.table import Column, Table
 
 from sluice.cli import extras
 from sluice.cli.console import exit_on_error, fail
+from sluice.cli.service import AsJson, print_json
 from sluice.errors import SluiceError
 from sluice.webhooks.receiver import ReceivedEvent, Receiver
 from sluice.webhooks.signing import SigningKey
 
 if TYPE_CHECKING:
     from sluice.cli.operator import WebhookTools
+    from sluice.delivery import Delivery
 
 app = typer.Typer(
     help="Webhooks. All commands but `listen` and `keypair` read SLUICE_REDIS_URL.",
@@ -43,15 +46,28 @@ def listen(
         str | None,
         typer.Option(help="A secret, `whsec_…` or `whpk_…`. The api is not asked then."),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each event as a line of JSON.")
+    ] = False,
 ) -> None:
-    """Receive webhooks on this machine, verify them and print them, until Ctrl-C."""
-    console = Console(highlight=False)
+    """Receive webhooks on this machine, verify them and print them, until Ctrl-C.
+
+    Example: sluice webhooks listen --port 9000
+    """
+    console = Console(highlight=False, stderr=as_json)
 
     def get_secret() -> str:
         return secret or fetch_secret(service, api_key)
 
+    def show(event: ReceivedEvent) -> None:
+        if as_json:
+            facts = {"id": event.id, "error": event.error, "payload": event.payload}
+            typer.echo(json.dumps(facts, ensure_ascii=False))
+        else:
+            console.print(line(event))
+
     try:
-        with Receiver(get_secret, lambda event: console.print(line(event)), port=port) as receiver:
+        with Receiver(get_secret, show, port=port) as receiver:
             console.print(
                 f"listening at {receiver.url}; submit with [bold]webhook={receiver.url}[/]"
             )
@@ -101,8 +117,12 @@ def secret(
     retire: Annotated[
         bool, typer.Option(help="Drop the older secret. Only the newest stays valid.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Print the secrets that sign a key's webhooks, the newest first."""
+    """Print the secrets that sign a key's webhooks, the newest first.
+
+    Example: sluice webhooks secret --key camera-3 --rotate
+    """
     if rotate and retire:
         fail(
             "give --rotate or --retire, not both: receivers must know the new secret"
@@ -115,27 +135,41 @@ def secret(
         if retire:
             secrets.retire(key_name)
         values = secrets.for_key(key_name)
+    if as_json:
+        print_json({"key": key_name, "secrets": list(values)})
+        return
     for value in values:
         typer.echo(value)
 
 
 @app.command()
-def keypair() -> None:
+def keypair(as_json: AsJson = False) -> None:
     """Create a key pair for Ed25519 signatures.
 
     The private key is for SLUICE_WEBHOOKS_SIGNING_KEY, the public key for receivers.
+
+    Example: sluice webhooks keypair
     """
     private = SigningKey.new()
     with exit_on_error(ValueError):
         public = SigningKey(private).public
+    if as_json:
+        print_json({"private": private, "public": public})
+        return
     typer.echo(f"SLUICE_WEBHOOKS_SIGNING_KEY={private}\npublic: {public}")
 
 
 @app.command()
-def dead() -> None:
-    """List the deliveries that were given up or stopped, the newest first."""
+def dead(as_json: AsJson = False) -> None:
+    """List the deliveries that were given up or stopped, the newest first.
+
+    Example: sluice webhooks dead
+    """
     with exit_on_error(SluiceError, ValueError):
         deliveries = _webhook_tools().deliveries.dead()
+    if as_json:
+        print_json([_facts(delivery) for delivery in deliveries])
+        return
     from sluice.prediction import isoformat  # noqa: PLC0415  as in `_webhook_tools`
 
     table = Table(
@@ -159,11 +193,33 @@ def dead() -> None:
 @app.command()
 def redeliver(
     delivery_id: Annotated[str, typer.Argument(metavar="ID", help="The id of a delivery.")],
+    as_json: AsJson = False,
 ) -> None:
-    """Send a delivery again, with the same id, and print its status."""
+    """Send a delivery again, with the same id, and print its status.
+
+    Example: sluice webhooks redeliver 7g5xsn4ocjhbvgtyo3uzqkwa4e_completed
+    """
     with exit_on_error(SluiceError, ValueError):
         delivery = _webhook_tools().deliveries.redeliver(delivery_id)
-    typer.echo(delivery.status.value)
+    if as_json:
+        print_json(_facts(delivery))
+    else:
+        typer.echo(delivery.status.value)
+
+
+def _facts(delivery: "Delivery") -> dict[str, Any]:
+    """A delivery for programs. Of the URL the host alone: the rest may hold a secret."""
+    last = delivery.log[-1] if delivery.log else None
+    return {
+        "id": delivery.id,
+        "host": httpx.URL(delivery.url).host,
+        "status": delivery.status.value,
+        "reason": delivery.reason,
+        "attempts": delivery.attempts,
+        "last_status": last and last.status,
+        "last_error": last and last.error,
+        "created_at": delivery.model_dump(mode="json")["created_at"],
+    }
 
 
 def _webhook_tools() -> "WebhookTools":

@@ -143,5 +143,5 @@ def test_a_service_that_is_not_there_is_told(live: Live) -> None:
         text=True,
     ) as process:
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 3
     assert "did not answer" in err
