@@ -15,7 +15,7 @@ CSS = HERE / "page.css"
 SANS = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
 # The key stays in the tab's own storage, which ends with the tab.
-_RECALL = "() => sessionStorage.getItem('sluice-key') ?? ''"
+_RECALL = "(current) => current || sessionStorage.getItem('sluice-key') || ''"
 _KEEP = "(key) => { sessionStorage.setItem('sluice-key', key ?? ''); }"
 
 
@@ -39,9 +39,9 @@ def build(settings: UiSettings) -> gr.Blocks:
         with gr.Tabs(), gr.Tab("Try", id="try"):
             try_tab.build(context)
         key.change(None, key, js=_KEEP, api_visibility="private")
-        recalled = blocks.load(None, None, key, js=_RECALL, api_visibility="private")
+        recalled = blocks.load(None, key, key, js=_RECALL, api_visibility="private")
         for done in (recalled.then, key.submit, key.blur):
-            done(lambda number: number + 1, entered, entered, api_visibility="private", queue=False)
+            done(lambda number: number + 1, entered, entered, api_visibility="private")
     return blocks
 
 

@@ -32,7 +32,13 @@ let focused = null;
 element.addEventListener("focusin", (event) => {
   focused = event.target.dataset.item ?? null;
 });
+let rows = 0;
 watch("value", () => {
+  const before = rows;
+  rows = element.querySelectorAll("[data-item]").length;
+  // On a phone the rows of a new run are below the screen.
+  if (!before && rows && element.getBoundingClientRect().top > innerHeight * 0.8)
+    element.scrollIntoView();
   if (focused !== null && document.activeElement === document.body)
     element.querySelector(`[data-item="${focused}"]`)?.focus();
 });

@@ -95,8 +95,8 @@ def _choices() -> Choices[Any]:
         [], label="Classes", info="All where none is chosen.", multiselect=True, elem_id="classes"
     )
     confidence = gr.Slider(0, 1, 0.25, step=0.01, label="Confidence", info="At least this.")
-    iou = gr.Slider(0, 1, 0.45, step=0.01, label="IoU", info="Of two boxes that overlap more, one.")
-    with gr.Accordion("Slicing, for small objects in large images", open=False):
+    iou = gr.Slider(0, 1, 0.45, step=0.01, label="IoU", info="Boxes that overlap more are one.")
+    with gr.Accordion("Slicing, for small objects", open=False):
         slicing = gr.Checkbox(label="Cut into overlapping tiles")
         tile = gr.Number(
             label="Tile side in pixels",
