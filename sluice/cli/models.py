@@ -2,7 +2,7 @@
 
 The exit status is 0 when all is as asked.
 The exit status is 1 when a model was refused; then nothing of it was changed.
-The exit status is 2 for wrong options.
+The exit status is 2 for wrong options, and 3 if Triton or Redis does not answer at the start.
 """
 
 import json

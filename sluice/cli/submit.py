@@ -184,7 +184,7 @@ def submit(
                 result for result in run.results() if result.is_of(names) and not result.succeeded
             ]
             total = sum(1 for result in run.results() if result.is_of(names))
-            written = _write(out, run, formats_ or [])
+            written = _write(out, run, formats_ or [], annotated=annotate)
             if annotate:
                 written += _write_videos(out, run, sources)
             if as_json:
@@ -253,9 +253,11 @@ def _print_summary(total: int, failed: Sequence[Result], written: Sequence[Path]
     print_json({"total": total, "succeeded": total - len(lost), "failed": lost, "written": paths})
 
 
-def _write(out: Path, run: Run, kinds: Iterable[Format]) -> list[Path]:
+def _write(out: Path, run: Run, kinds: Iterable[Format], *, annotated: bool) -> list[Path]:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     paths = [out / "results.jsonl", *(formats.write(kind, out, run.results()) for kind in kinds)]
+    if annotated and (folder := out / "annotated").is_dir():
+        paths.append(folder)
     console.print(f"written: {escape(', '.join(map(str, paths)))}")
     return paths
 
