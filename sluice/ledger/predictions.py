@@ -278,7 +278,8 @@ class RedisLedger:
             return None
         prediction_id, flat = claimed
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return Claim(prediction=from_record(prediction_id.decode(), fields), owner=owner)
+        prediction = from_record(prediction_id.decode(), fields, to_run=True)
+        return Claim(prediction=prediction, owner=owner)
 
     def renew(self, claim: Claim, lease_s: float) -> None:
         self._owned(claim, self._run(_RENEW, claim.prediction.id, claim.owner, lease_s))

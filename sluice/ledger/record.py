@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping
 
+from pydantic import ValidationError
+
 from sluice.errors import OutputTooLarge
 from sluice.prediction import Parameters, Prediction, Priority, Problem, Status, Submission
 
@@ -26,8 +28,15 @@ def to_record(submission: Submission, digest: str) -> list[str]:
     return [part for name, value in fields.items() if value is not None for part in (name, value)]
 
 
-def from_record(prediction_id: str, fields: Mapping[bytes, bytes]) -> Prediction:
-    """The prediction that a record's hash holds, as Redis answers it."""
+def from_record(
+    prediction_id: str, fields: Mapping[bytes, bytes], *, to_run: bool = False
+) -> Prediction:
+    """The prediction that a record's hash holds, as Redis answers it.
+
+    A newer version may have written fields and parameters that this one does not know. Both are
+    left out. With `to_run` an unknown parameter raises ValidationError: no worker may run a
+    prediction without it.
+    """
 
     def number(name: bytes) -> float | None:
         return float(fields[name]) if name in fields else None
@@ -37,7 +46,7 @@ def from_record(prediction_id: str, fields: Mapping[bytes, bytes]) -> Prediction
         id=prediction_id,
         model=fields[b"model"].decode(),
         status=Status(fields[b"status"].decode()),
-        parameters=Parameters.model_validate_json(fields[b"parameters"]),
+        parameters=_parameters(fields[b"parameters"], exact=to_run),
         key=fields[b"key"].decode(),
         priority=Priority(fields[b"priority"].decode()),
         metadata=json.loads(fields.get(b"metadata", b"{}")),
@@ -60,6 +69,16 @@ def from_record(prediction_id: str, fields: Mapping[bytes, bytes]) -> Prediction
         logs=fields.get(b"logs", b"").decode(errors="replace"),
         **texts,
     )
+
+
+def _parameters(text: bytes, *, exact: bool) -> Parameters:
+    try:
+        return Parameters.model_validate_json(text)
+    except ValidationError:
+        if exact:
+            raise
+        known = {k: v for k, v in json.loads(text).items() if k in Parameters.model_fields}
+        return Parameters.model_validate_json(json.dumps(known))
 
 
 def check_size(output: str, max_bytes: int) -> None:

@@ -1,0 +1,1 @@
+"""Data that earlier versions wrote, and the test that this version works with them."""
