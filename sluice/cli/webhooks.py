@@ -36,7 +36,10 @@ def listen(
         int, typer.Option(min=0, help="The port to listen on. 0: any free port.")
     ] = 9000,
     service: Annotated[
-        str, typer.Option(help="The URL of the api, which is asked for the secret.")
+        str,
+        typer.Option(
+            envvar="SLUICE_URL", help="The URL of the api, which is asked for the secret."
+        ),
     ] = "http://127.0.0.1:8080",
     api_key: Annotated[
         str | None,
