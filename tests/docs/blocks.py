@@ -4,12 +4,12 @@ A mark is a comment on the line above a block, which no reader sees:
 
     <!-- block: needs=docker -->          not run here: it needs Docker, a cluster, a GPU, …
     <!-- block: run-by=tests/x.py -->     not run here: that test runs the same commands
-    <!-- block: continues -->             runs after the page's block before, in the same program
     <!-- block: background -->            goes on running until the end of the page
     <!-- block: prints=qr_code -->        its output must have this (a regular expression)
-    <!-- block: exit=1 -->                its exit status
+    <!-- block: exit=1 -->                its exit status, or several: 0|22
 
-Several marks are separated by `;`. A block without a mark is run, and must succeed.
+Several marks are separated by `;`. A block without a mark is run, and must succeed. The blocks of a
+page are run in order, and the variables that one exports are there for the next.
 """
 
 import re
@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 NEEDS = ("cluster", "docker", "gpu", "network", "dotnet", "bucket")
-MARKS = ("needs", "run-by", "continues", "background", "prints", "exit")
+MARKS = ("needs", "run-by", "background", "prints", "exit")
 
 _FENCE = re.compile(r'^(?P<indent> *)```(?P<language>[\w-]*)(?: title="(?P<title>[^"]+)")?\s*$')
 _MARK = re.compile(r"^<!-- block: (.*) -->$")

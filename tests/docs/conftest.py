@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -54,8 +55,18 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         shutil.copy(ROOT / "samples" / "bench.jpg", folder / name / "1.jpg")
     shutil.make_archive(str(folder / "photos"), "zip", folder / "photos")
+    _film(folder / "clip.mp4")
     onnx.save(_model(), folder / "yolo11n.onnx")
     return folder
+
+
+def _film(path: Path) -> None:
+    """A second of video."""
+    frame = cv2.resize(cv2.imread(str(ROOT / "samples" / "desk.jpg")), (640, 480))
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (640, 480))
+    for _ in range(10):
+        video.write(frame)
+    video.release()
 
 
 def _model() -> onnx.ModelProto:

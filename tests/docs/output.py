@@ -8,8 +8,8 @@ _PART = re.compile(r"(?P<gap>…)|(?P<id>[a-z0-9]{26})|(?P<number>\d+(?:\.\d+)?)
 def pattern(shown: str) -> "re.Pattern[str]":
     """A pattern for the output that a document shows.
 
-    `…` stands for anything, a number for any number, an id for any id, and white space for any or
-    none. All else is as it stands there.
+    `…` stands for anything, a number for any number, and an id for any id. White space may be
+    there or not. All else is as it stands there.
     """
     parts = [_part(match) for match in _PART.finditer(shown.strip())]
     return re.compile("".join(parts), re.DOTALL)
