@@ -43,6 +43,8 @@ _MEANINGS: Mapping[Exit, str] = {
     "Look at the address and the key, or try again later.",
     Exit.INTERRUPTED: "Ctrl-C. `sluice submit` with `--out` goes on from there.",
 }
+#: Tells `tests/docs` that a block need not run: its options are checked.
+_MARK = "<!-- block: parsed -->"
 
 
 def reference() -> str:
@@ -86,7 +88,7 @@ def _text(text: str | None) -> str:
         if line == "Examples:":
             continue
         if line.startswith(("Example: ", "sluice ")):
-            blocks.append(f"    {line.removeprefix('Example: ')}")
+            blocks.append(f"{_MARK}\n```sh\n{line.removeprefix('Example: ')}\n```")
         else:
             blocks.append(re.sub(r"(?<=[.!?]) (?=[A-Z-])", "\n", line))
     return "\n\n".join(blocks)

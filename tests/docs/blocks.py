@@ -4,6 +4,7 @@ A mark is a comment on the line above a block, which no reader sees:
 
     <!-- block: needs=docker -->          not run here: it needs Docker, a cluster, a GPU, …
     <!-- block: run-by=tests/x.py -->     not run here: that test runs the same commands
+    <!-- block: parsed -->                not run: the commands' own parsers check the options
     <!-- block: background -->            goes on running until the end of the page
     <!-- block: prints=qr_code -->        its output must have this (a regular expression)
     <!-- block: exit=1 -->                its exit status, or several: 0|22
@@ -20,7 +21,7 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 NEEDS = ("cluster", "docker", "gpu", "network", "dotnet", "bucket")
-MARKS = ("needs", "run-by", "background", "prints", "exit")
+MARKS = ("needs", "run-by", "parsed", "background", "prints", "exit")
 
 _FENCE = re.compile(r'^(?P<indent> *)```(?P<language>[\w-]*)(?: title="(?P<title>[^"]+)")?\s*$')
 _MARK = re.compile(r"^<!-- block: (.*) -->$")

@@ -3,18 +3,21 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import chdir, suppress
 from pathlib import Path
 
 import yaml
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
+from typer.main import get_command
 
+from sluice.cli.app import app
 from tests.docs.blocks import Block
 from tests.docs.output import pattern, session
 from tests.support.live import Live
@@ -68,6 +71,9 @@ class Reader:
         text = self._at_the_stack(block.text)
         if block.title:
             (self._folder / block.title).write_text(text)
+        elif "parsed" in block.marks:
+            with chdir(self._folder):
+                _parse(text)
         elif block.language == "console":
             self._session(text)
         elif block.language in PROGRAMS:
@@ -171,6 +177,17 @@ class Reader:
                 out, err = process.communicate()
                 raise AssertionError(f"no end after {TIMEOUT_S} s: {out}{err}") from None
         return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def _parse(text: str) -> None:
+    """Have the parser of a command `sluice …` read each line. Raises UsageError."""
+    for line in text.splitlines():
+        program, *words = shlex.split(line, comments=True)
+        assert program == "sluice"
+        command = get_command(app)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context(line, words)
 
 
 def _json(text: str) -> None:
