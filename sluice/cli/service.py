@@ -26,8 +26,23 @@ URL = "http://127.0.0.1:8080"
 @contextmanager
 def connected(url: str, key: str | None, *, retry_for_s: float = 5.0) -> Iterator[Client]:
     """A client of the service. An error of the service ends the command."""
-    with exit_on_error(ServiceError), Client(url, key, retry_for_s=retry_for_s) as client:
+    with (
+        exit_on_error(ServiceError),
+        answering(url),
+        Client(url, key, retry_for_s=retry_for_s) as client,
+    ):
         yield client
+
+
+@contextmanager
+def answering(url: str) -> Iterator[None]:
+    """Say in the error of a service that does not answer where it was looked for."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.status is None and error.code == ServiceError.code:  # and no time is over
+            error.message += f"; is {url} its address? --url or SLUICE_URL names another"
+        raise
 
 
 def print_json(value: Any) -> None:

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from sluice.cli import completion, extras
 from sluice.cli.console import Exit, exit_on_error
-from sluice.cli.service import URL, Key, Url, print_json
+from sluice.cli.service import URL, Key, Url, answering, print_json
 from sluice.cli.signals import handled, interrupt
 from sluice.cli.submission import clips, formats
 from sluice.cli.submission.formats import Format
@@ -171,7 +171,11 @@ def submit(
         run = Run(out, options)
         total, left = clips.count(sources, sampling), clips.left(sources, sampling, run.done)
         names = {source.name for source in sources}
-        with Client(url, key, retry_for_s=retry_for) as client, _ends_at_ctrl_c(out):
+        with (
+            answering(url),
+            Client(url, key, retry_for_s=retry_for) as client,
+            _ends_at_ctrl_c(out),
+        ):
             results = submitted(client, run, left, options, concurrency, annotate=annotate)
             failed = _shown(
                 run.keep(results),

@@ -52,7 +52,9 @@ def test_a_command_starts_without_extras(arguments: tuple[str, ...]) -> None:
 
 def test_a_command_that_talks_to_a_service_needs_no_extra() -> None:
     done = _command("queue", "--url", "http://127.0.0.1:9")
+    assert done.returncode == 3
     assert "did not answer" in done.stderr
+    assert "is http://127.0.0.1:9 its address?" in done.stderr
 
 
 @pytest.mark.parametrize(
