@@ -1,13 +1,12 @@
 """What a shell completes, asked as the shell asks."""
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from sluice.cli.app import app
 from tests.support.answers import prediction
 from tests.support.loopback import Handler, serving
 
@@ -19,18 +18,11 @@ MODELS = [
 ]
 
 
-def _complete(line: str, **env: str) -> "subprocess.CompletedProcess[str]":
+def _complete(line: str, **env: str) -> Result:
     """Ask as bash does: for the last word of a line."""
-    code = "from sluice.cli.app import app; app(prog_name='sluice')"
     asked = {"_SLUICE_COMPLETE": "complete_bash", "COMP_WORDS": line}
     asked["COMP_CWORD"] = str(len(line.split(" ")) - 1)
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | asked | env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return CliRunner(env=asked | env).invoke(app, prog_name="sluice")
 
 
 def _answer(handler: Handler) -> None:
