@@ -56,6 +56,12 @@ def test_every_page_is_reached_from_the_first_one(pages: dict[str, Page]) -> Non
     assert not lost
 
 
+def test_the_navigation_has_no_page_twice() -> None:
+    named = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert named
+    assert len(named) == len(set(named))
+
+
 def test_every_document_of_the_repository_is_a_page() -> None:
     documents = {path.relative_to(ROOT).as_posix() for path in tracked() if path.suffix == ".md"}
     documents = {path for path in documents if not path.startswith(("docs/", "tests/", "."))}
