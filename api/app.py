@@ -31,6 +31,7 @@ from api.routes import (
 )
 from api.routing import Routing
 from api.server import Server, raise_file_limit
+from api.tracing import Traced
 from sluice import __version__, logs
 from sluice.access import keys
 from sluice.settings import Settings
@@ -72,6 +73,7 @@ def create_app(
     app.state.metrics = Metrics()
     app.state.connections = None  # of the server, which tests have none of
     app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(Traced)
     app.add_middleware(Routing)
     app.include_router(submissions.router)
     app.include_router(predictions.router)
@@ -96,7 +98,7 @@ def with_cors(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
         allow_origins=origins,
         allow_methods=["DELETE", "GET", "HEAD", "POST", "PUT"],
         allow_headers=["*"],
-        expose_headers=["ETag", "Location", "Preference-Applied", "Retry-After"],
+        expose_headers=["ETag", "Location", "Preference-Applied", "Retry-After", "traceparent"],
         max_age=_PREFLIGHT_S,
     )
 

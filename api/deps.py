@@ -38,6 +38,7 @@ from sluice.redisio.kept_models import RedisKeptModels
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.settings import Settings
 from sluice.stores import Stores, watch_redis
+from sluice.tracing import Tracer, open_tracer
 from sluice.webhooks.secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
@@ -68,6 +69,8 @@ class Services:
     timeline: Timeline
     batch_slots: anyio.CapacityLimiter
     files: Files
+    tracer: Tracer | None = None
+    """None with tracing off."""
     reads: Bulkhead = field(default_factory=lambda: Bulkhead(_READS_AT_ONCE))
     submissions: Bulkhead = field(default_factory=lambda: Bulkhead(_SUBMISSIONS_AT_ONCE))
 
@@ -121,6 +124,9 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         http = await stack.enter_async_context(
             httpx.AsyncClient(base_url=settings.triton.http_url, timeout=_TRITON_TIMEOUT_S)
         )
+        tracer = open_tracer(settings.tracing, "api")
+        if tracer:
+            stack.push_async_callback(anyio.to_thread.run_sync, tracer.close)
         yield Services(
             settings=settings,
             ledger=stores.ledger,
@@ -141,6 +147,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             queue_load=QueueLoadCache(stores.ledger),
             fast_intake=None if settings.blobs.bucket else _fast_intake(settings, stores, stack),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
+            tracer=tracer,
             secrets=RedisSecrets(stores.redis, settings.queue.name),
             batches=RedisBatches(stores.redis, settings.queue, stores.replication),
             timeline=RedisTimeline(stores.redis, settings.queue),

@@ -9,12 +9,13 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from api import errors
+from api import errors, tracing
 from api.auth import api_key, submitter
 from api.deps import Services
 from api.routes.submissions import submit
 
 _PATH = "/v1/predictions"
+_CLIENT_GONE = 499  # as nginx calls it; no client sees this status
 
 
 class FastPath:
@@ -31,14 +32,19 @@ class FastPath:
         scope["app"] = self.app
         request = Request(scope, receive, send)
         services: Services = self.app.state.services
+        trace = tracing.begin(services.tracer, scope)
         try:
             caller = await submitter(services.limiter, services.keys.caller(api_key(request)))
             response = await submit(request, caller, services.submitting, services.following)
         except ClientDisconnect:
+            tracing.end("POST", _PATH, _CLIENT_GONE)
             return  # no client is left to answer
         except Exception as error:
             response = await errors.answer(request, error)
+        if trace:
+            response.headers["traceparent"] = trace.traceparent
         await response(scope, receive, send)
+        tracing.end("POST", _PATH, response.status_code)
         self.app.state.metrics.answered(
             "POST", _PATH, response.status_code, time.perf_counter() - start
         )

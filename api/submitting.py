@@ -11,6 +11,7 @@ from api.requests.model_name import ModelName, chosen
 from api.requests.schemas import Options, Upload
 from api.traffic.bulkhead import Bulkhead
 from api.traffic.load import QueueLoadCache
+from sluice import tracing
 from sluice.access.keys import Caller
 from sluice.blobs.files import Files
 from sluice.errors import InvalidInput, NotFound
@@ -114,6 +115,7 @@ class Submitting:
         """The submission without its image. Raises InvalidInput or a subclass."""
         if options.webhook:
             self.guard.check_url(options.webhook)
+        context = tracing.current()
         named = chosen(model, options.model, version=options.version)
         named = named or ModelName(self.default_model)
         await self.catalog.check(named.name, parameters, named.version)
@@ -129,6 +131,8 @@ class Submitting:
             base_url=base_url if options.webhook else "",
             # Replicate's client in JavaScript sends no key to the URL of a stream.
             ticket=secrets.token_urlsafe(16) if self.with_tickets else "",
+            traceparent=context.traceparent if context else "",
+            tracestate=context.state if context else "",
         )
 
     async def accept(

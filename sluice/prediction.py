@@ -165,6 +165,8 @@ class Prediction(Submission):
     started_at: float | None = None
     """Time of the last claim."""
     completed_at: float | None = None
+    queued_at: float | None = None
+    """Time at which an attempt gave the prediction back, or lost it; None before."""
     attempts: int = 0
     """Number of claims."""
     retries: int = 0
@@ -180,6 +182,12 @@ class Prediction(Submission):
     """One line for each attempt."""
     canceled_from: Status | None = None
     """Status in which a canceled prediction was."""
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds from the time when the prediction was queued to the last claim."""
+        queued_at = self.queued_at or self.created_at
+        return max(0.0, (self.started_at or queued_at) - queued_at)
 
     @property
     def log_fields(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from sluice.outbound.fetch import Fetcher
 from sluice.outbound.guard import Guard
 from sluice.settings import QueueSettings, Settings, TritonSettings
 from sluice.stores import Stores, watch_redis
+from sluice.tracing import Tracer, open_tracer
 from sluice.vision.triton.client import Triton
 from worker import tasks
 from worker.breaker import Breaker
@@ -51,7 +52,8 @@ def main() -> None:
     readiness = Readiness(_path(settings.worker.ready_file))
     pipeline = _pipeline(stores.blobs, triton, settings)
     tally = Tally(RedisTimeline(stores.redis, settings.queue))
-    runner = _runner(stores, pipeline, watchdog, readiness, tally, settings)
+    tracer = open_tracer(settings.tracing, "predictions")
+    runner = _runner(stores, pipeline, watchdog, readiness, tally, tracer, settings)
     keeper = _keeper(stores, runner, watchdog, readiness, tally, settings)
     presence = _presence(stores, runner, settings.queue)
     tasks.register(stores.celery, runner)
@@ -69,6 +71,8 @@ def main() -> None:
         keeper.stop()
         watchdog.stop()
         triton.close()
+        if tracer:
+            tracer.close()
     if not runner.stopping:
         raise SystemExit("Celery met an error that it can't go on with; see the log")
 
@@ -118,6 +122,7 @@ def _runner(
     watchdog: LeaseWatchdog,
     readiness: Readiness,
     tally: Tally,
+    tracer: Tracer | None,
     settings: Settings,
 ) -> Runner:
     return Runner(
@@ -130,6 +135,7 @@ def _runner(
         worker=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
         breaker=Breaker(tell=readiness.reaches_parts),
         on_end=tally.count,
+        tracer=tracer,
     )
 
 

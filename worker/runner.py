@@ -24,6 +24,9 @@ from sluice.errors import (
 from sluice.ledger.predictions import Ledger
 from sluice.prediction import Claim, Prediction, Problem
 from sluice.settings import QueueSettings
+from sluice.tracing import Tracer, now_ns
+from worker import attempt_trace
+from worker.attempt_trace import AttemptTrace
 from worker.breaker import Breaker
 from worker.exclusive import ExclusiveLock
 from worker.pipeline import Pipeline
@@ -105,6 +108,7 @@ class Runner:
         *,
         worker: str,
         breaker: Breaker | None = None,
+        tracer: Tracer | None = None,
         jitter: Callable[[], float] = random.random,
         on_end: Callable[[float | None], None] = lambda _: None,
     ) -> None:
@@ -116,6 +120,7 @@ class Runner:
         self._settings = settings
         self.worker = worker
         self._breaker = breaker or Breaker()
+        self._tracer = tracer
         self._jitter = jitter
         self._lock = ExclusiveLock()
         self.stopping = False
@@ -145,20 +150,26 @@ class Runner:
     def _claim_and_run(self, *, alone: bool) -> bool:
         if self.stopping or not self._breaker.allows():
             return False
+        began_ns = now_ns() if self._tracer else 0
         claim = self._ledger.claim(
             f"{self.worker}/{uuid.uuid4().hex}", self._settings.lease_s, alone=alone
         )
         if claim is None:
             self._breaker.undecided()
             return False
+        trace = attempt_trace.begin(self._tracer, claim, began_ns)
         with logs.about(**claim.prediction.log_fields):
-            self._run_claimed(claim)
+            if trace is None:
+                self._run_claimed(claim)
+            else:
+                with trace:
+                    self._run_claimed(claim, trace)
         return True
 
-    def _run_claimed(self, claim: Claim) -> None:
+    def _run_claimed(self, claim: Claim, trace: AttemptTrace | None = None) -> None:
         lease = self._watchdog.hold(claim)
         try:
-            self._run(claim, lease)
+            self._run(claim, lease, trace)
         except LeaseLost as error:
             self._breaker.undecided()
             log.warning(
@@ -177,25 +188,30 @@ class Runner:
             self._watchdog.release(lease)
             self.last_called_at = time.monotonic()
 
-    def _run(self, claim: Claim, lease: HeldLease) -> None:
+    def _run(self, claim: Claim, lease: HeldLease, trace: AttemptTrace | None) -> None:
         prediction = claim.prediction
-        stages = Stages(lease.check, lambda: self._watchdog.confirm(lease))
+        stages = Stages(lease.check, lambda: self._watchdog.confirm(lease), trace)
         stages.seconds["queue_time"] = round(_waited_s(prediction), 6)
         try:
             output = self._pipeline.run(prediction, stages)
             lease.check()
-            self._ledger.succeed(claim, output, stages.metrics, lease.log_line(stages.text()))
+            with stages.span("finish"):
+                self._ledger.succeed(claim, output, stages.metrics, lease.log_line(stages.text()))
         except Exception as error:
             verdict = _classify(error, prediction, self._settings)
+            if trace:
+                trace.error = verdict.error.code
             if verdict.action is _Action.PROPAGATE:
                 raise
             if verdict.error is not error:
                 log.exception("prediction_broke", "unexpected error while running a prediction")
             verdict.inform(self._breaker)
             if verdict.action is _Action.RETRY:
-                self._retry(lease, verdict.error)
+                with stages.span("finish"):
+                    self._retry(lease, verdict.error)
                 return
-            self._fail(lease, verdict.error, stages)
+            with stages.span("finish"):
+                self._fail(lease, verdict.error, stages)
         else:
             self._breaker.succeeded()
             predict_s = stages.seconds["predict_time"]

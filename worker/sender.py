@@ -5,7 +5,7 @@ import contextlib
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +22,10 @@ from sluice.delivery import (
 from sluice.errors import AddressNotAllowed, InvalidInput, SluiceError, Unavailable
 from sluice.ledger.deliveries import Deliveries
 from sluice.settings import WebhooksSettings
+from sluice.tracing import Tracer
 from sluice.webhooks.secrets import Secrets
 from sluice.webhooks.signing import SigningKey, delay_s, retry_after_s, signature
+from worker.delivery_trace import DeliveryTrace
 
 log = logs.get(__name__)
 
@@ -62,6 +64,7 @@ class Sender:
         settings: WebhooksSettings,
         *,
         sender: str,
+        tracer: Tracer | None = None,
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """Raises ValueError for a wrong signing key."""
@@ -71,6 +74,7 @@ class Sender:
         self._render = render
         self._settings = settings
         self._sender = sender
+        self._tracer = tracer
         self._draw = draw
         self._signing_key = (
             SigningKey(settings.signing_key.get_secret_value()) if settings.signing_key else None
@@ -169,14 +173,19 @@ class Sender:
 
     async def _attempt(self, outgoing: OutgoingDelivery) -> AttemptOutcome:
         """Make one attempt. Raises only CancelledError."""
+        trace = DeliveryTrace(self._tracer, outgoing.delivery)
         with logs.about(**outgoing.delivery.log_fields):
-            return await self._attempt_logged(outgoing)
+            outcome = await self._attempt_logged(outgoing, trace.headers)
+        trace.end(outcome)
+        return outcome
 
-    async def _attempt_logged(self, outgoing: OutgoingDelivery) -> AttemptOutcome:
+    async def _attempt_logged(
+        self, outgoing: OutgoingDelivery, trace_headers: Mapping[str, str]
+    ) -> AttemptOutcome:
         started, body = time.monotonic(), outgoing.body or b""
         try:
             body = outgoing.body or self._render(outgoing)
-            answer = await self._post(outgoing, body)
+            answer = await self._post(outgoing, body, trace_headers)
         except Unavailable as error:
             log.warning(
                 "delivery_without_secret",
@@ -243,10 +252,12 @@ class Sender:
             )
         return AttemptOutcome(outgoing, AttemptResult.FAILED, attempt, body, wait_s, cooldown_s)
 
-    async def _post(self, outgoing: OutgoingDelivery, body: bytes) -> Answer:
+    async def _post(
+        self, outgoing: OutgoingDelivery, body: bytes, trace_headers: Mapping[str, str]
+    ) -> Answer:
         """Send one request. Raises Unavailable where there is no secret and none can be made."""
         delivery = outgoing.delivery
-        headers = await self._headers(outgoing, body)
+        headers = {**trace_headers, **await self._headers(outgoing, body)}
         status = None
         try:
             async with (

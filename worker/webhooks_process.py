@@ -19,6 +19,7 @@ from sluice.redisio.names import Names
 from sluice.redisio.subscriptions import messages
 from sluice.settings import RedisAddress, Settings
 from sluice.stores import watch_ledger
+from sluice.tracing import Tracer, open_tracer
 from sluice.webhooks.payload import event_body
 from sluice.webhooks.secrets import RedisSecrets
 from worker.sender import Sender
@@ -43,6 +44,7 @@ def main() -> None:
 async def serve(settings: Settings) -> None:
     """Send deliveries until a signal tells this process to stop."""
     stopping = asyncio.Event()
+    tracer = open_tracer(settings.tracing, "webhooks")
     address = settings.redis_address(settings.redis.worker_timeout_s)
     client = connection.connect(address)
     watch_ledger(client, settings).start()
@@ -51,7 +53,7 @@ async def serve(settings: Settings) -> None:
     )
     guard = Guard(settings.netguard.allow)
     async with async_client(guard, timeout_s=settings.webhooks.timeout_s, limits=limits) as http:
-        sender = _sender(client, http, settings)
+        sender = _sender(client, http, settings, tracer)
         _stop_on_signals(stopping, sender)
         listening = asyncio.create_task(listen(address, settings.queue.name, sender.wake))
         ready_file = settings.webhooks.ready_file
@@ -66,9 +68,13 @@ async def serve(settings: Settings) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
             client.close()
+            if tracer:
+                await asyncio.to_thread(tracer.close)
 
 
-def _sender(client: "redis.Redis", http: httpx.AsyncClient, settings: Settings) -> Sender:
+def _sender(
+    client: "redis.Redis", http: httpx.AsyncClient, settings: Settings, tracer: Tracer | None
+) -> Sender:
     public_url = settings.api.public_url
 
     def render(outgoing: OutgoingDelivery) -> bytes:
@@ -81,6 +87,7 @@ def _sender(client: "redis.Redis", http: httpx.AsyncClient, settings: Settings) 
         render,
         settings.webhooks,
         sender=f"{socket.gethostname()}/{os.getpid()}",
+        tracer=tracer,
     )
 
 

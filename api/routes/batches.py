@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from api import tracing
 from api.auth import CallerDep, SubmitterDep
 from api.deps import (
     BatchesDep,
@@ -128,6 +129,7 @@ async def submit(
                     start_within_s=start_within_s,
                     idempotent=idempotent_id is not None,
                 )
+                tracing.annotate(batch_id=batch.id, model=batch.model, key=caller.name)
     except QueueFull as error:
         error.retry_after_s = await submitting.queue_load.retry_after_full_s()
         raise

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
+from api import tracing
 from api.auth import SubmitterDep
 from api.deps import FollowingDep, SubmittingDep, base_url
 from api.follow import Following
@@ -152,17 +153,21 @@ async def _respond(
         # A known id is answered even when the queue is full.
         if prediction_id is None and (caller.max_backlog or await load.is_nearly_full()):
             await submitting.check_capacity(caller, headers.declared_bytes(request) or 0)
-        prediction = await submitting.submit(
-            await read_upload(request, submitting.limits),
-            caller,
-            url,
-            prediction_id=prediction_id,
-            model=model,
-            start_within_s=start_within_s,
-        )
+        with tracing.span("receive"):
+            upload = await read_upload(request, submitting.limits)
+        with tracing.span("accept"):
+            prediction = await submitting.submit(
+                upload,
+                caller,
+                url,
+                prediction_id=prediction_id,
+                model=model,
+                start_within_s=start_within_s,
+            )
     except QueueFull as error:
         error.retry_after_s = await load.retry_after_full_s()
         raise
+    tracing.annotate(prediction_id=prediction.id, model=prediction.model, key=caller.name)
     if wait_s:
         prediction = await following.wait(prediction.id, caller.name, wait_s)
     answer = PredictionAnswer.from_prediction(prediction, url)

@@ -57,6 +57,7 @@ def from_record(
         created_at=float(fields[b"created_at"]),
         started_at=number(b"started_at"),
         completed_at=number(b"completed_at"),
+        queued_at=number(b"queued_at"),
         attempts=int(fields.get(b"attempts", 0)),
         retries=int(fields.get(b"retries", 0)),
         digest=fields[b"digest"].decode(),

@@ -67,7 +67,7 @@ class Log:
         cause: BaseException | bool | None = None,
     ) -> None:
         if self._logger.isEnabledFor(level):
-            message = Event(event, sentence, fields)
+            message = Event(event, sentence, {**_shared.get(), **fields})
             self._logger.log(level, message, exc_info=cause, stacklevel=3)
 
 

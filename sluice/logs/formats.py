@@ -59,14 +59,14 @@ def _read(record: logging.LogRecord) -> tuple[str, str, dict[str, Any]]:
     """Return the event, the sentence and the fields, without secrets."""
     message = record.msg
     if not isinstance(message, Event):
-        return LIBRARY, redact(record.getMessage()), dict(_clean(_context()))
-    fields = {**_context(), **message.fields}
-    return message.name, redact(message.sentence), dict(_clean(fields))
+        fields = _with_trace(shared_fields())
+        return LIBRARY, redact(record.getMessage()), dict(_clean(fields))
+    return message.name, redact(message.sentence), dict(_clean(_with_trace(message.fields)))
 
 
-def _context() -> Mapping[str, Any]:
+def _with_trace(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     context = current()
-    return {**shared_fields(), "trace_id": context.trace_id} if context else shared_fields()
+    return {"trace_id": context.trace_id, **fields} if context else fields
 
 
 def _clean(fields: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -20,6 +20,11 @@ def current_trace_id() -> str | None:
     return context.trace_id if context and context.own and context.sampled else None
 
 
+def set_current(context: TraceContext) -> None:
+    """Make `context` the current span until the end of the present task."""
+    _current.set(context)
+
+
 @contextmanager
 def use(context: TraceContext | None) -> Iterator[None]:
     """Make `context` the current span within the block."""
@@ -28,3 +33,9 @@ def use(context: TraceContext | None) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def outgoing_headers() -> dict[str, str] | None:
+    """Return the headers of a call that the present span makes; None with tracing off."""
+    context = _current.get()
+    return context.headers() if context and context.own else None

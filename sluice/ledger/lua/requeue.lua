@@ -13,6 +13,7 @@ local prediction_id, owner, delay_s, retries, logs = unpack(ARGV, 3)
 
 if not owned(prediction_id, owner) or not move(prediction_id, 'starting') then return 0 end
 redis.call('HINCRBY', prediction_key(prediction_id), 'retries', retries)
+redis.call('HSET', prediction_key(prediction_id), 'queued_at', exact(now))
 note(prediction_id, logs)
 enqueue(prediction_id, now + delay_s)
 return 1

@@ -42,6 +42,7 @@ local function handle_lapse(prediction_id)
     if counter == 'lapses' and lapses >= limits.max_shared_lapses then
       redis.call('HSET', record, 'lone_lapses', 0)
     end
+    redis.call('HSET', record, 'queued_at', exact(now))
     enqueue(prediction_id, now)
     table.insert(requeued, prediction_id)
   else

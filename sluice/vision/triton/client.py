@@ -18,6 +18,7 @@ from sluice.errors import (
     UnknownModel,
 )
 from sluice.models import Model, is_step
+from sluice.tracing import outgoing_headers
 from sluice.vision.shared_memory import Region
 from sluice.vision.triton.channel import Channel, connect
 from sluice.vision.triton.errors import ModelReplaced, VersionNotReady, translated
@@ -246,6 +247,7 @@ class Triton:
                 inputs,
                 model_version=model.version,
                 outputs=outputs,
+                headers=outgoing_headers(),
                 client_timeout=self._timeout_s,
             ),
         )
