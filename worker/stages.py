@@ -49,8 +49,11 @@ class Stages:
         self._check()
         start = time.perf_counter()
         try:
-            with self.span(name):
+            if self._trace is None:
                 yield
+            else:
+                with self._trace.stage(name):
+                    yield
         finally:
             before = self.seconds.get(f"{name}_time", 0.0)
             self.seconds[f"{name}_time"] = round(before + time.perf_counter() - start, 6)

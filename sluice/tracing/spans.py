@@ -42,7 +42,7 @@ class Tracer(Protocol):
         """
 
     def record(self, *spans: Span) -> None:
-        """Take ended spans. Those of a trace that is not sampled are dropped."""
+        """Take ended spans. Spans of a trace that is not sampled are dropped."""
 
     def close(self) -> None:
         """Send what is left, within the time that the settings give."""
