@@ -23,6 +23,9 @@ log = logs.get(__name__)
 #: The pause after a round that found a store unavailable: what waits is rung for soon afterwards.
 _AFTER_OUTAGE_S = 1.0
 
+#: A worker that starts may take longer by this factor, as on a machine where many start at once.
+_START_FACTOR = 5
+
 _SWEEPING_S = 2.0  # of one round, so that the process can show that it is alive
 
 
@@ -104,6 +107,7 @@ class Keeper:
     The interval varies a little, so that workers started together spread their rounds.
     A worker is stuck when predictions wait and no message reaches it for `stuck_after_s`.
     Then its connection to the broker hangs, and `on_stuck` is called.
+    Until `takes_messages` says that the worker has started, five times as long is allowed.
     An outage of Redis does not count: each failed round restarts the clock.
     `is_troubled` says whether this worker lacks Triton or the blob store; each round tells it.
     `report` is called once a round, for the timeline.
@@ -123,6 +127,7 @@ class Keeper:
         on_stuck: Callable[[], None] = replace_process,
         is_troubled: Callable[[], bool] = lambda: False,
         report: Callable[[], None] = lambda: None,
+        takes_messages: Callable[[], bool] = lambda: True,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
@@ -135,6 +140,8 @@ class Keeper:
         self._on_stuck = on_stuck
         self._is_troubled = is_troubled
         self._report = report
+        self._takes_messages = takes_messages
+        self._has_started = False
         self._well_since = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -168,9 +175,13 @@ class Keeper:
 
     def _end_if_stuck(self, swept: Swept) -> None:
         now = time.monotonic()
+        if not self._has_started and self._takes_messages():
+            self._has_started = True
+            self._well_since = now
         if not swept.due or self._watchdog.busy:
             self._well_since = now
-        if now - max(self._well_since, self._runner.last_called_at) > self._stuck_after_s:
+        limit_s = self._stuck_after_s * (1 if self._has_started else _START_FACTOR)
+        if now - max(self._well_since, self._runner.last_called_at) > limit_s:
             log.error(
                 "worker_stuck",
                 "predictions wait, and no message reaches this process, which ends",

@@ -158,6 +158,7 @@ def _keeper(
         stuck_after_s=settings.worker.stuck_after_s,
         is_troubled=lambda: readiness.lacks_parts,
         report=tally.record,
+        takes_messages=lambda: readiness.takes_messages,
     )
 
 

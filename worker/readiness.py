@@ -46,6 +46,11 @@ class Readiness:
             self._show()
 
     @property
+    def takes_messages(self) -> bool:
+        """True from the time at which Celery has its broker."""
+        return self._has_broker
+
+    @property
     def lacks_parts(self) -> bool:
         """True while Triton or the blob store does not answer, as the breaker sees it."""
         return self._failing

@@ -251,35 +251,44 @@ class _ToPrimary(redis.Connection):
         return made
 
     def read_response(self, *arguments: Any, **options: Any) -> Any:
-        # A subscription waits in its own way.
-        if not options and self.socket_timeout and self.socket_timeout > _SILENCE_S:
-            self._wait(self.socket_timeout)
         try:
-            answer = super().read_response(*arguments, **options)
-            self.heard_at = time.monotonic()
-            return answer
+            return self._read(*arguments, **options)
         except ResponseError as error:
             if not self._primary.is_refused_by(self, error):
                 raise
             self.disconnect()  # type: ignore[no-untyped-call]
             raise ConnectionError(f"Redis takes no writes: {error}") from None
+        finally:
+            self.heard_at = time.monotonic()
 
-    def _wait(self, timeout_s: float) -> None:
-        """Return when an answer begins. Raises TimeoutError, at once for a dead connection.
-
-        A slow Redis, as while it forks, does not answer a new connection either, and gets its time.
-        """
+    def _read(self, *arguments: Any, **options: Any) -> Any:
+        """Read an answer, or notice that the connection is dead. Raises as redis-py does."""
+        read, timeout_s = super().read_response, self.socket_timeout or 0.0
+        if options or timeout_s <= _SILENCE_S:  # a subscription waits in its own way
+            return read(*arguments, **options)
         until = time.monotonic() + timeout_s
         try:
-            while not self.can_read(min(_SILENCE_S, max(until - time.monotonic(), 0))):
-                dead = self._primary.answers() and not self.can_read(_LAST_WORD_S)
-                if dead:
-                    self._primary.drop_silent()
-                if dead or time.monotonic() >= until:
-                    raise TimeoutError("Redis did not answer in time on this connection")
+            while True:
+                try:
+                    return read(*arguments, timeout=_SILENCE_S, disconnect_on_error=False)
+                except TimeoutError:
+                    self._check_alive(until)
+        except ResponseError:
+            raise
         except BaseException:  # as in redis-py: an answer that comes later must not be read
             self.disconnect()  # type: ignore[no-untyped-call]
             raise
+
+    def _check_alive(self, until: float) -> None:
+        """Raises TimeoutError if the connection is dead, or the time is over.
+
+        A slow Redis, as while it forks, does not answer a new connection either.
+        """
+        dead = self._primary.answers() and not self.can_read(_LAST_WORD_S)
+        if dead:
+            self._primary.drop_silent()
+        if dead or time.monotonic() >= until:
+            raise TimeoutError("Redis did not answer in time on this connection")
 
     def drop(self) -> None:
         """See `Droppable`. The thread that waits for an answer closes the socket itself."""

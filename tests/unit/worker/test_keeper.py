@@ -110,6 +110,7 @@ class Process:
     doorbell: CountingDoorbell = field(default_factory=CountingDoorbell)
     stuck: threading.Event = field(default_factory=threading.Event)
     troubled: bool = False
+    started: bool = True
 
     def keeper(self, stuck_after_s: float = 1000) -> Keeper:
         self.watchdog = LeaseWatchdog(self.world.ledger, lease_s=10)
@@ -132,6 +133,7 @@ class Process:
             stuck_after_s=stuck_after_s,
             on_stuck=self.stuck.set,
             is_troubled=lambda: self.troubled,
+            takes_messages=lambda: self.started,
         )
 
 
@@ -187,6 +189,24 @@ def test_only_a_worker_that_no_message_reaches_is_stuck(process: Process) -> Non
     assert not process.stuck.wait(0.6), "the process is busy"
     process.watchdog.release(hold)
     assert process.stuck.wait(20)
+    keeper.stop()
+
+
+def test_a_worker_that_starts_has_more_time(process: Process) -> None:
+    """On a busy machine a start takes long, and a new start would take as long again."""
+    process.world.submit("a")
+    process.started = False
+    keeper = process.keeper(stuck_after_s=0.3)
+    keeper.start()
+    assert not process.stuck.wait(0.9)
+    process.started = True
+    assert process.stuck.wait(20)
+    keeper.stop()
+    process.stuck.clear()
+    process.started = False
+    keeper = process.keeper(stuck_after_s=0.1)
+    keeper.start()
+    assert process.stuck.wait(20), "a start that hangs"
     keeper.stop()
 
 
