@@ -195,7 +195,9 @@ def test_every_part_speaks_tls_with_a_certificate_and_any_password(
     }
     url = "rediss://127.0.0.1:{redis}/0"
     environment = {
-        "SLUICE_REDIS_TIMEOUT_S": "5",  # a proxy in this process may have the TLS
+        # A proxy in this process may have the TLS, which takes its time on a busy machine.
+        "SLUICE_REDIS_CONNECT_TIMEOUT_S": "5",
+        "SLUICE_REDIS_TIMEOUT_S": "5",
         "SLUICE_REDIS_URL": url,
         "SLUICE_BLOBS_URL": url,
         **{f"SLUICE_REDIS_{name}": value for name, value in access.items()},
