@@ -197,7 +197,8 @@ def _json(text: str) -> None:
 
 def _settings(text: str) -> None:
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-    unknown = [line for line in lines if line.partition("=")[0] not in SETTINGS]
+    names = [line.partition("=")[0] for line in lines]
+    unknown = [name for name in names if name.startswith("SLUICE_") and name not in SETTINGS]
     assert not unknown, f"no setting has this name: {unknown}"
 
 
