@@ -83,8 +83,8 @@ clean:
 # tests ran with. It needs uv.
 constraints:
 	$(COMPILE) --python-version 3.11 --extra local --extra s3 --extra dev pyproject.toml --output-file constraints/dev.txt
-	$(COMPILE_IMAGE) --extra api --extra ed25519 --extra s3 pyproject.toml --output-file constraints/api.txt
-	$(COMPILE_IMAGE) --extra worker --extra ed25519 --extra s3 pyproject.toml --output-file constraints/worker.txt
+	$(COMPILE_IMAGE) --extra api --extra otlp --extra ed25519 --extra s3 pyproject.toml --output-file constraints/api.txt
+	$(COMPILE_IMAGE) --extra worker --extra otlp --extra ed25519 --extra s3 pyproject.toml --output-file constraints/worker.txt
 	$(COMPILE_IMAGE) --extra models --extra s3 pyproject.toml --output-file constraints/cli.txt
 	$(COMPILE) --python-version 3.11 --constraint constraints/dev.txt --extra checks --extra otlp --extra docs pyproject.toml --output-file constraints/checks.txt
 	$(COMPILE) --python-version 3.11 --extra ui pyproject.toml --output-file sluice/local/servers/ui.txt

@@ -25,8 +25,8 @@ def _pins(image: str) -> dict[str, set[str]]:
     ("image", "extras"),
     [
         # The first ones are held by the others, by name.
-        ("api", ["operator", "api", "ed25519", "s3"]),
-        ("worker", ["operator", "worker", "ed25519", "s3"]),
+        ("api", ["operator", "api", "otlp", "ed25519", "s3"]),
+        ("worker", ["operator", "worker", "otlp", "ed25519", "s3"]),
         ("cli", ["operator", "worker", "models", "s3"]),
     ],
 )
@@ -47,7 +47,7 @@ def test_an_images_constraints_hold_every_package_that_its_code_needs(
 
 @pytest.mark.parametrize("image", ["api", "worker", "cli"])
 def test_an_images_constraints_have_the_tested_versions(image: str) -> None:
-    tested = _pins("dev")
+    tested = {**_pins("checks"), **_pins("dev")}
     assert {
         name: versions
         for name, versions in _pins(image).items()
