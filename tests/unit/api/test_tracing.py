@@ -6,8 +6,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from api.batch_submitting import _digest
 from api.fast_path import FastPath
-from sluice.prediction import Prediction
+from sluice.prediction import Prediction, Submission
 from tests.fakes.tracer import MemoryTracer
 from tests.unit.api.conftest import World
 from tests.unit.api.test_predictions import JPEG, RAW
@@ -102,3 +103,9 @@ async def test_a_repetition_with_another_trace_is_the_same_submission(
         answer = await client.put("/v1/predictions/mine-1", content=JPEG, headers=headers)
         assert answer.status_code == 202
     assert world.ledger.get("mine-1").traceparent == PARENT
+
+
+def test_a_repeated_batch_is_the_same_with_another_trace_and_ticket() -> None:
+    first = Submission(model="codes", ticket="a", traceparent=PARENT, tracestate="vendor=1")
+    assert _digest(first, []) == _digest(Submission(model="codes", ticket="b"), [])
+    assert _digest(first, []) != _digest(Submission(model="other"), [])
