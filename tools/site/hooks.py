@@ -16,7 +16,9 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Documents outside `docs/`, as patterns from the top of the repository.
-OUTSIDE = ("*.md", "k8s/**/*.md", "tools/*.md", "samples/*.md")
+OUTSIDE = ("*.md", "*/*.md", "k8s/**/*.md")
+#: Folders with no documents of the site's own; `docs/` is read by MkDocs itself.
+_LEFT_OUT = (".", "build/", "docs/", "tests/")
 #: The folder of the site for documents at the top of the repository.
 TOP = "project"
 
@@ -33,7 +35,8 @@ def place(path: str) -> str:
 def outside() -> list[str]:
     """The documents outside `docs/`, as paths in the repository."""
     found = {path for pattern in OUTSIDE for path in ROOT.glob(pattern)}
-    return sorted(path.relative_to(ROOT).as_posix() for path in found)
+    names = sorted(path.relative_to(ROOT).as_posix() for path in found)
+    return [name for name in names if not name.startswith(_LEFT_OUT)]
 
 
 def relink(markdown: str, path: str, pages: set[str]) -> str:
