@@ -1,4 +1,4 @@
-# One builder stage, and one target for each image: api, worker, cli, triton. Every package is pinned by hash
+# One builder stage, and one target for each image: api, worker, ui, cli, triton. Every package is pinned by hash
 # in constraints/. All images run as a user without rights. The root file system may be read-only,
 # with room at /tmp.
 FROM python:3.13-slim-trixie AS builder
@@ -7,8 +7,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ONLY_BINARY=:all: PIP
 # strips it, stays in this stage.
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY constraints/build.txt constraints/api.txt constraints/worker.txt constraints/cli.txt constraints/
-RUN for name in build api worker cli; do \
+COPY constraints/build.txt constraints/api.txt constraints/worker.txt constraints/cli.txt sluice/local/servers/ui.txt constraints/
+RUN for name in build api worker ui cli; do \
       python -m venv --without-pip "/opt/$name" \
    && pip --python "/opt/$name/bin/python" install --require-hashes -r "constraints/$name.txt" || exit 1; \
     done
@@ -16,11 +16,12 @@ COPY pyproject.toml README.md LICENSE ./
 COPY sluice sluice
 COPY api api
 COPY worker worker
+COPY ui ui
 COPY model_repository/codes model_repository/codes
 COPY samples/desk.jpg samples/desk.jpg
 # Of pymupdf-fonts, the fonts that worker/lettering.py names stay.
 RUN pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
- && for name in api worker cli; do \
+ && for name in api worker ui cli; do \
       pip --python "/opt/$name/bin/python" install --no-deps --no-index /wheels/*.whl || exit 1; \
     done \
  && find /opt/api /opt/worker /opt/cli -type d \( -name tests -o -path '*/onnx/backend/test' \) -prune -exec rm -r {} + \
@@ -86,6 +87,17 @@ COPY sluice /opt/tritonserver/backends/python/sluice
 COPY worker /opt/tritonserver/backends/python/worker
 RUN python3 -m compileall -q /opt/tritonserver/backends/python/sluice /opt/tritonserver/backends/python/worker
 USER 10001:10001
+
+# The page. Uploaded images are in /tmp.
+FROM runtime AS ui
+LABEL org.opencontainers.image.title="sluice-ui" org.opencontainers.image.description="Sluice's page"
+ENV PATH=/opt/ui/bin:$PATH SLUICE_UI_HOST=0.0.0.0 SLUICE_UI_PORT=7860 HOME=/tmp
+COPY --from=builder /opt/ui /opt/ui
+EXPOSE 7860
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-IS", "-c", "\
+import socket, sys; s = socket.create_connection(('127.0.0.1', 7860), 4); s.settimeout(4); \
+s.sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n'); sys.exit(b' 200 ' not in s.recv(64))"]
+ENTRYPOINT ["python", "-m", "ui"]
 
 # The command `sluice`, for `sluice models`. /in is the place for files that are mounted.
 FROM runtime AS cli

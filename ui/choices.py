@@ -1,4 +1,4 @@
-"""What a person chooses on the tab Try, and the options of a submission that follow from it."""
+"""The choices on the tab Try, and the options of a submission that follow from them."""
 
 from typing import Any, Generic, NamedTuple, TypeVar
 

@@ -41,7 +41,7 @@ def text(value: object) -> str:
 
 
 def file_url(path: object) -> str:
-    """Where Gradio serves an uploaded file, relative to the page."""
+    """The address of an uploaded file at Gradio, relative to the page."""
     return text("gradio_api/file=" + quote(str(path)))
 
 

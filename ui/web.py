@@ -39,5 +39,6 @@ def create_app(settings: UiSettings, uploads: Path) -> ASGIApp:
         enable_monitoring=False,
         theme=page.theme(),
         css_paths=page.CSS,
+        js=page.JS.read_text(),
     )
     return Guard(app, uploads, settings.max_upload_bytes)

@@ -37,7 +37,7 @@ VOLUMES = {
     "secret",
 }
 # Workloads beside the stores that need no second pod, which would only do the same work again.
-ONE_ONLY = {"keeper", "prometheus", "models"}
+ONE_ONLY = {"keeper", "prometheus", "models", "ui"}
 # A pod that only waits for `kubectl exec`: its process can neither hang nor be late.
 IDLE = {"models"}
 OTHERS = {

@@ -28,6 +28,8 @@ COMBINATIONS = {
     "models-policies": ["network-policies", "models", "gpu"],
     "models-s3": ["models", "models-s3"],
     "models-s3-policies": ["network-policies", "keda", "s3-blobs", "models", "models-s3"],
+    "page": ["ui"],
+    "page-policies": ["network-policies", "ui"],
     "scaling": ["monitoring", "keda", "keda-triton"],
     "watched": ["network-policies", "monitoring"],
     "sidecar-policies-keda": ["network-policies", "keda", "sidecar-triton"],

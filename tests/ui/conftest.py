@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MAX_BACKLOG = 30
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 30_000
 
 
 class Site:
@@ -102,7 +102,7 @@ def page(context: BrowserContext, site: Site) -> Page:
 
 def open_with(page: Page, url: str, key: str) -> None:
     """Open the page and enter a key."""
-    page.goto(url)
+    page.goto(url, wait_until="domcontentloaded")
     page.get_by_label("API key").fill(key)
     page.get_by_label("API key").press("Enter")
 

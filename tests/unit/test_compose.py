@@ -11,7 +11,7 @@ import pytest
 from sluice.settings import ApiSettings, WebhooksSettings, WorkerSettings
 from tests.support.paths import ROOT
 
-PROFILES = ["gpu", "models", "monitoring", "traefik"]
+PROFILES = ["gpu", "models", "monitoring", "traefik", "ui"]
 DEFAULT = {"redis", "redis-blobs", "triton", "api", "worker", "keeper", "webhooks"}
 
 Config = dict[str, Any]
@@ -162,6 +162,7 @@ def test_each_service_waits_for_the_services_it_needs(everything: Config) -> Non
         ("webhooks", stores),
         ("worker", stores | {"triton"}),
         ("models", {"redis", "triton"}),
+        ("ui", {"api"}),
     ):
         waits = everything["services"][name]["depends_on"]
         assert (
