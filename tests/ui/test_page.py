@@ -47,7 +47,7 @@ def _stopped(site: Site, part: str) -> Iterator[None]:
 
 @contextmanager
 def _queued(site: Site) -> Iterator[None]:
-    """Nothing leaves the queue. What is left in it is canceled at the end."""
+    """Nothing leaves the queue. The rest of the queue is canceled at the end."""
     with _stopped(site, "worker"):
         yield
         with httpx.Client(
