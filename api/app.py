@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from api import deps, errors, openapi
 from api.connection import Connection, State, listen
 from api.fast_path import FastPath
-from api.metrics import Measured, Metrics
+from api.metrics import Measured
 from api.requests.schemas import BatchRequest, PredictionRequest
 from api.routes import (
     batches,
@@ -70,9 +70,8 @@ def create_app(
         generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".rstrip("_"),
     )
     errors.install(app)
-    app.state.metrics = Metrics()
     app.state.connections = None  # of the server, which tests have none of
-    app.add_middleware(Measured, metrics=app.state.metrics)
+    app.add_middleware(Measured)
     app.add_middleware(Traced)
     app.add_middleware(Routing)
     app.include_router(submissions.router)

@@ -108,6 +108,7 @@ class BatchSubmitting:
             if isinstance(error, Unavailable):
                 refusal = error  # the same would refuse the other images
             if error:
+                self.submitting.metrics.refused(error.code)
                 errors.append(
                     ItemError(index=index, name=item.name, code=error.code, detail=error.message)
                 )

@@ -16,6 +16,7 @@ from api.base_url import base_url as base_url_of
 from api.batch_submitting import BatchSubmitting
 from api.catalog import Catalog, TritonCatalog
 from api.follow import Following
+from api.metrics import Metrics
 from api.submitting import Submitting
 from api.traffic.bulkhead import Bulkhead
 from api.traffic.coalescer import Coalescer
@@ -32,13 +33,16 @@ from sluice.ledger.deliveries import Deliveries, RedisDeliveries
 from sluice.ledger.events import Events, RedisEvents
 from sluice.ledger.history import History, RedisHistory
 from sluice.ledger.predictions import Ledger
+from sluice.ledger.state import RedisState
 from sluice.ledger.timeline import RedisTimeline, Timeline
+from sluice.metrics.observer import Observer
 from sluice.outbound.guard import Guard
 from sluice.redisio.kept_models import RedisKeptModels
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.settings import Settings
 from sluice.stores import Stores, watch_redis
 from sluice.tracing import Tracer, open_tracer
+from sluice.tracing.current import current_trace_id
 from sluice.webhooks.secrets import RedisSecrets, Secrets
 
 _TRITON_TIMEOUT_S = 2.0
@@ -71,6 +75,9 @@ class Services:
     files: Files
     tracer: Tracer | None = None
     """None with tracing off."""
+    observer: Observer
+    """Reads Redis for a scrape of the metrics."""
+    metrics: Metrics = field(default_factory=lambda: Metrics(current_trace_id))
     reads: Bulkhead = field(default_factory=lambda: Bulkhead(_READS_AT_ONCE))
     submissions: Bulkhead = field(default_factory=lambda: Bulkhead(_SUBMISSIONS_AT_ONCE))
 
@@ -88,6 +95,7 @@ class Services:
             limits=self.settings.limits,
             default_model=self.settings.api.model,
             with_tickets=self.settings.api.keys_file is not None,
+            metrics=self.metrics.http,
         )
 
     @cached_property
@@ -155,7 +163,15 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             files=RedisFiles(
                 stores.redis, settings.queue.name, stores.blobs, settings.blobs, stores.replication
             ),
+            observer=_observer(settings, stores),
         )
+
+
+def _observer(settings: Settings, stores: Stores) -> Observer:
+    servers = {"ledger": stores.redis}
+    if stores.blobs_redis is not None and settings.blobs.redis_address():
+        servers["blobs"] = stores.blobs_redis
+    return Observer(stores.ledger, RedisState(stores.redis, settings.queue), servers)
 
 
 def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> FastIntake:
@@ -205,6 +221,8 @@ FilesDep = Annotated[Files, _dependency(lambda services: services.files)]
 ReadsDep = Annotated[Bulkhead, _dependency(lambda services: services.reads)]
 TimelineDep = Annotated[Timeline, _dependency(lambda services: services.timeline)]
 SubmissionsDep = Annotated[Bulkhead, _dependency(lambda services: services.submissions)]
+MetricsDep = Annotated[Metrics, _dependency(lambda services: services.metrics)]
+ObserverDep = Annotated[Observer, _dependency(lambda services: services.observer)]
 FollowingDep = Annotated[Following, _dependency(lambda services: services.following)]
 SubmittingDep = Annotated[Submitting, _dependency(lambda services: services.submitting)]
 BatchSubmittingDep = Annotated[

@@ -18,6 +18,9 @@ from sluice.logs.setup import mark_logged
 
 log = logs.get(__name__)
 
+PROBLEM = "sluice.problem"
+"""The key of a request's scope under which its problem's code is, for metrics."""
+
 STATUSES: Mapping[type[errors.SluiceError], HTTPStatus] = {
     errors.SluiceError: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.InvalidInput: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -95,8 +98,9 @@ async def answer(request: Request, error: Exception) -> Response:
     raise error
 
 
-async def _handle_sluice_error(_: Request, error: Exception) -> JSONResponse:
+async def _handle_sluice_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.SluiceError)
+    request.scope[PROBLEM] = error.code
     headers = {}
     if isinstance(error, errors.Unavailable):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
@@ -109,8 +113,9 @@ def _truncate(text: str) -> str:
     return text if len(text) <= _MAX_TEXT_CHARS else text[:_MAX_TEXT_CHARS] + "…"
 
 
-async def _handle_validation(_: Request, error: Exception) -> JSONResponse:
+async def _handle_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError | ValidationError)
+    request.scope[PROBLEM] = errors.InvalidInput.code
     fields = [
         {
             "field": _truncate(".".join(str(part) for part in entry["loc"])),
@@ -130,6 +135,7 @@ async def _handle_validation(_: Request, error: Exception) -> JSONResponse:
 async def _handle_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    request.scope[PROBLEM] = code
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = [name for name in ("DELETE", "GET", "POST", "PUT") if _allows(request, name)]

@@ -45,6 +45,6 @@ class FastPath:
             response.headers["traceparent"] = trace.traceparent
         await response(scope, receive, send)
         tracing.end("POST", _PATH, response.status_code)
-        self.app.state.metrics.answered(
-            "POST", _PATH, response.status_code, time.perf_counter() - start
-        )
+        seconds = time.perf_counter() - start
+        code = scope.get(errors.PROBLEM)
+        services.metrics.http.answered("POST", _PATH, response.status_code, seconds, code)

@@ -19,6 +19,7 @@ from sluice.images import inspect
 from sluice.intake.fast import FastIntake
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import Ledger
+from sluice.metrics.http import HttpMetrics
 from sluice.outbound.guard import Guard
 from sluice.prediction import Parameters, Prediction, Submission
 from sluice.settings import LimitsSettings
@@ -47,6 +48,7 @@ class Submitting:
     default_model: str
     with_tickets: bool
     """True where keys are on: each prediction then gets a ticket, which opens its stream."""
+    metrics: HttpMetrics
 
     async def check_capacity(self, caller: Caller, declared_bytes: int) -> None:
         """Refuse a submission before its body is read. Raises QueueFull, RedisUnavailable."""
@@ -146,6 +148,18 @@ class Submitting:
 
         Raises InvalidInput and the errors of `Intake.accept_named`.
         """
+        prediction = await self._accept(image, submission, caller, prediction_id)
+        self.queue_load.accepted()
+        self.metrics.accepted(submission.model, submission.priority)
+        return prediction
+
+    async def _accept(
+        self,
+        image: bytes | str,
+        submission: Submission,
+        caller: Caller,
+        prediction_id: str | None,
+    ) -> Prediction:
         if isinstance(image, str):
             self.guard.check_url(image)
             submission = submission.model_copy(update={"image_url": image})
@@ -156,15 +170,12 @@ class Submitting:
             and not await self.queue_load.is_nearly_full()
         ):
             self._check_image(image, submission)
-            self.queue_load.accepted()
             return await self.fast_intake.accept_new(
                 image, submission, max_backlog=caller.max_backlog
             )
-        prediction = await self.bulkhead.run(
+        return await self.bulkhead.run(
             self._accept_blocking, image, submission, caller, prediction_id
         )
-        self.queue_load.accepted()
-        return prediction
 
     def _accept_blocking(
         self,

@@ -43,6 +43,11 @@ class Breaker:
             self._next_try_at = self._clock() + self._wait_s()
             return True
 
+    @property
+    def is_open(self) -> bool:
+        """True while attempts are held back, but for probes."""
+        return self._failures >= self._threshold
+
     def succeeded(self) -> None:
         """Close: the attempt reached what it needs."""
         with self._lock:

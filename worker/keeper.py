@@ -15,6 +15,7 @@ from sluice.errors import SluiceError, Unavailable
 from sluice.intake.doorbell import MAX_WAITING_RINGS, Doorbell
 from sluice.ledger.answers import Swept
 from sluice.ledger.predictions import Ledger
+from sluice.metrics.sweeps import SweepMetrics
 from worker.runner import Runner
 from worker.watchdog import LeaseWatchdog, replace_process
 
@@ -29,13 +30,21 @@ _START_FACTOR = 5
 _SWEEPING_S = 2.0  # of one round, so that the process can show that it is alive
 
 
-def sweep_round(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention_s: int) -> Swept:
+def sweep_round(
+    ledger: Ledger,
+    blobs: Blobs,
+    doorbell: Doorbell,
+    dead_retention_s: int,
+    metrics: SweepMetrics | None = None,
+) -> Swept:
     """Sweep once, ring for what is due, and keep or delete the images of what has ended.
 
     Raises Unavailable. Then the next round names again the dead letters whose images were not kept.
     The image of an aborted prediction expires by itself.
     """
+    metrics = metrics or SweepMetrics()
     swept = _sweep_all(ledger)
+    metrics.swept(lapsed=len(swept.requeued), aborted=len(swept.aborted))
     for prediction_id in swept.requeued:
         log.warning(
             "lease_lapsed",
@@ -53,6 +62,7 @@ def sweep_round(ledger: Ledger, blobs: Blobs, doorbell: Doorbell, dead_retention
         )
         blobs.keep(input_key(prediction_id, ledger.get(prediction_id).digest), dead_retention_s)
         ledger.mark_image_kept(prediction_id)
+        metrics.dead_letter()
     for prediction_id in swept.aborted:
         log.warning(
             "prediction_aborted",
@@ -86,18 +96,24 @@ def attempt_round(
     round_: Callable[[], object],
     interval_s: float,
     on_outage: Callable[[], None] = lambda: None,
+    metrics: SweepMetrics | None = None,
 ) -> float:
     """Run a round, log its failure, and return the pause until the next one."""
+    metrics = metrics or SweepMetrics()
     try:
         round_()
+        metrics.round_ended("done")
+        return spread(interval_s)
     except Unavailable as error:
         on_outage()
+        metrics.round_ended("unavailable")
         log.warning("sweep_skipped", "the keeper skips a round", error=error)
         return spread(min(_AFTER_OUTAGE_S, interval_s))
     except SluiceError as error:
         log.warning("sweep_cut_short", "the keeper's round ended early", error=error)
     except Exception:
         log.exception("sweep_failed", "unexpected error in the keeper's round")
+    metrics.round_ended("failed")
     return spread(interval_s)
 
 
@@ -128,6 +144,7 @@ class Keeper:
         is_troubled: Callable[[], bool] = lambda: False,
         report: Callable[[], None] = lambda: None,
         takes_messages: Callable[[], bool] = lambda: True,
+        metrics: SweepMetrics | None = None,
     ) -> None:
         self._ledger = ledger
         self._blobs = blobs
@@ -142,6 +159,7 @@ class Keeper:
         self._report = report
         self._takes_messages = takes_messages
         self._has_started = False
+        self._metrics = metrics or SweepMetrics()
         self._well_since = time.monotonic()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -157,7 +175,9 @@ class Keeper:
     def _run(self) -> None:
         pause_s = spread(self._interval_s)
         while not self._stopped.wait(pause_s):
-            pause_s = attempt_round(self._round, self._interval_s, self._restart_clock)
+            pause_s = attempt_round(
+                self._round, self._interval_s, self._restart_clock, self._metrics
+            )
 
     def _restart_clock(self) -> None:
         self._well_since = time.monotonic()
@@ -166,7 +186,9 @@ class Keeper:
         self._ledger.heartbeat(
             self._runner.worker, 4 * self._interval_s, troubled=self._is_troubled()
         )
-        swept = sweep_round(self._ledger, self._blobs, self._doorbell, self._dead_retention_s)
+        swept = sweep_round(
+            self._ledger, self._blobs, self._doorbell, self._dead_retention_s, self._metrics
+        )
         self._end_if_stuck(swept)
         self._report()
         for _ in range(swept.due_alone):

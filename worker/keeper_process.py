@@ -11,6 +11,10 @@ from sluice.intake.doorbell import Doorbell
 from sluice.ledger.predictions import Ledger
 from sluice.ledger.presence import Presence, RedisPresence
 from sluice.ledger.timeline import RedisTimeline
+from sluice.metrics.process import add_process
+from sluice.metrics.recorder import Recorder
+from sluice.metrics.server import serve
+from sluice.metrics.sweeps import SweepMetrics
 from sluice.settings import QueueSettings, Settings
 from sluice.stores import Stores, watch_redis
 from worker.keeper import attempt_round, sweep_round
@@ -27,6 +31,10 @@ def main() -> None:
     logs.configure(settings.log, "keeper")
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
     watch_redis(stores, settings)
+    recorder = Recorder()
+    metrics = SweepMetrics(recorder)
+    add_process(recorder)
+    serve(recorder, settings.metrics)
     alive_file = settings.worker.alive_file
     run_forever(
         stores.ledger,
@@ -36,6 +44,7 @@ def main() -> None:
         RedisPresence(stores.redis, settings.queue),
         Path(alive_file) if alive_file else None,
         report=Tally(RedisTimeline(stores.redis, settings.queue)).record,
+        metrics=metrics,
     )
 
 
@@ -48,6 +57,7 @@ def run_forever(
     alive_file: Path | None = None,
     sleep: Callable[[float], None] = time.sleep,
     report: Callable[[], None] = lambda: None,
+    metrics: SweepMetrics | None = None,
 ) -> NoReturn:
     """Run a round every `settings.sweep_interval_s`; a failed round is followed by the next.
 
@@ -57,7 +67,7 @@ def run_forever(
     """
 
     def sweep() -> None:
-        sweep_round(ledger, blobs, doorbell, settings.dead_retention_s)
+        sweep_round(ledger, blobs, doorbell, settings.dead_retention_s, metrics)
 
     def round_() -> None:
         sweep()
@@ -69,7 +79,7 @@ def run_forever(
         if alive_file:
             alive_file.touch()
         if time.monotonic() >= next_at:
-            pause_s = attempt_round(round_, settings.sweep_interval_s)
+            pause_s = attempt_round(round_, settings.sweep_interval_s, metrics=metrics)
             next_at = time.monotonic() + pause_s
         watch.look()
         sleep(min(LOOK_S, settings.sweep_interval_s))

@@ -15,12 +15,20 @@ from sluice.blobs.store import Blobs
 from sluice.ledger.predictions import Ledger
 from sluice.ledger.presence import RedisPresence
 from sluice.ledger.timeline import RedisTimeline
+from sluice.metrics.attempts import AttemptMetrics, add_worker
+from sluice.metrics.exemplars import Exemplars
+from sluice.metrics.process import add_process
+from sluice.metrics.recorder import Recorder
+from sluice.metrics.server import serve
+from sluice.metrics.sweeps import SweepMetrics
 from sluice.outbound.fetch import Fetcher
 from sluice.outbound.guard import Guard
 from sluice.settings import QueueSettings, Settings, TritonSettings
 from sluice.stores import Stores, watch_redis
 from sluice.tracing import Tracer, open_tracer
+from sluice.tracing.current import current_trace_id
 from sluice.vision.triton.client import Triton
+from sluice.vision.triton.errors import ERRORS
 from worker import tasks
 from worker.breaker import Breaker
 from worker.consumer import DoorbellConsumer
@@ -53,13 +61,18 @@ def main() -> None:
     pipeline = _pipeline(stores.blobs, triton, settings)
     tally = Tally(RedisTimeline(stores.redis, settings.queue))
     tracer = open_tracer(settings.tracing, "predictions")
-    runner = _runner(stores, pipeline, watchdog, readiness, tally, tracer, settings)
-    keeper = _keeper(stores, runner, watchdog, readiness, tally, settings)
-    presence = _presence(stores, runner, settings.queue)
+    breaker = Breaker(tell=readiness.reaches_parts)
+    recorder = _recorder(watchdog, breaker, settings)
+    sweeps = SweepMetrics(recorder)
+    attempts = AttemptMetrics(recorder, Exemplars(current_trace_id))
+    runner = _runner(stores, pipeline, watchdog, breaker, attempts, tally, tracer, settings)
+    keeper = _keeper(stores, runner, watchdog, readiness, sweeps, tally, settings)
+    presence = _presence(stores, runner, sweeps, settings.queue)
     tasks.register(stores.celery, runner)
     stores.celery.conf.worker_consumer = DoorbellConsumer
     _connect_signals(runner, watchdog, readiness, settings.worker.grace_s)
     watch_redis(stores, settings)
+    stop_metrics = serve(recorder, settings.metrics)
     watchdog.start()
     keeper.start()
     presence.start()
@@ -73,8 +86,22 @@ def main() -> None:
         triton.close()
         if tracer:
             tracer.close()
+        stop_metrics()
     if not runner.stopping:
         raise SystemExit("Celery met an error that it can't go on with; see the log")
+
+
+def _recorder(watchdog: LeaseWatchdog, breaker: Breaker, settings: Settings) -> Recorder:
+    recorder = Recorder()
+    add_process(recorder)
+    add_worker(
+        recorder,
+        slots=settings.worker.concurrency,
+        running=lambda: watchdog.running,
+        breaker_is_open=lambda: breaker.is_open,
+        triton_errors=ERRORS,
+    )
+    return recorder
 
 
 def _triton(settings: TritonSettings) -> Triton:
@@ -120,7 +147,8 @@ def _runner(
     stores: Stores,
     pipeline: Pipeline,
     watchdog: LeaseWatchdog,
-    readiness: Readiness,
+    breaker: Breaker,
+    metrics: AttemptMetrics,
     tally: Tally,
     tracer: Tracer | None,
     settings: Settings,
@@ -133,7 +161,8 @@ def _runner(
         settings.queue,
         # A restarted container has the same host and process id. The rest tells them apart.
         worker=f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}",
-        breaker=Breaker(tell=readiness.reaches_parts),
+        breaker=breaker,
+        metrics=metrics,
         on_end=tally.count,
         tracer=tracer,
     )
@@ -144,6 +173,7 @@ def _keeper(
     runner: Runner,
     watchdog: LeaseWatchdog,
     readiness: Readiness,
+    metrics: SweepMetrics,
     tally: Tally,
     settings: Settings,
 ) -> Keeper:
@@ -159,12 +189,17 @@ def _keeper(
         is_troubled=lambda: readiness.lacks_parts,
         report=tally.record,
         takes_messages=lambda: readiness.takes_messages,
+        metrics=metrics,
     )
 
 
-def _presence(stores: Stores, runner: Runner, settings: QueueSettings) -> PresenceWatch:
+def _presence(
+    stores: Stores, runner: Runner, metrics: SweepMetrics, settings: QueueSettings
+) -> PresenceWatch:
     def sweep() -> None:
-        sweep_round(stores.ledger, stores.blobs, stores.doorbell, settings.dead_retention_s)
+        sweep_round(
+            stores.ledger, stores.blobs, stores.doorbell, settings.dead_retention_s, metrics
+        )
 
     return PresenceWatch(RedisPresence(stores.redis, settings, runner.worker), sweep)
 

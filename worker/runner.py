@@ -22,6 +22,7 @@ from sluice.errors import (
     UnknownModel,
 )
 from sluice.ledger.predictions import Ledger
+from sluice.metrics.attempts import AttemptMetrics
 from sluice.prediction import Claim, Prediction, Problem
 from sluice.settings import QueueSettings
 from sluice.tracing import Tracer, now_ns
@@ -111,6 +112,7 @@ class Runner:
         tracer: Tracer | None = None,
         jitter: Callable[[], float] = random.random,
         on_end: Callable[[float | None], None] = lambda _: None,
+        metrics: AttemptMetrics | None = None,
     ) -> None:
         self._on_end = on_end
         self._ledger = ledger
@@ -122,6 +124,7 @@ class Runner:
         self._breaker = breaker or Breaker()
         self._tracer = tracer
         self._jitter = jitter
+        self._metrics = metrics or AttemptMetrics()
         self._lock = ExclusiveLock()
         self.stopping = False
         self.last_called_at = time.monotonic()
@@ -172,6 +175,7 @@ class Runner:
             self._run(claim, lease, trace)
         except LeaseLost as error:
             self._breaker.undecided()
+            self._metrics.lost()
             log.warning(
                 "lease_lost", "an attempt lost its lease, and its result is dropped", error=error
             )
@@ -182,6 +186,7 @@ class Runner:
                 "replicas_missing", "the end is not on the replicas; the image stays", error=error
             )
         except RedisUnavailable:
+            self._metrics.unrecorded()
             self._watchdog.give_back(lease)
             raise
         finally:
@@ -214,6 +219,7 @@ class Runner:
                 self._fail(lease, verdict.error, stages)
         else:
             self._breaker.succeeded()
+            self._metrics.succeeded(prediction.model, stages.seconds)
             predict_s = stages.seconds["predict_time"]
             self._on_end(stages.seconds["queue_time"] + predict_s)
             log.info("prediction_succeeded", "a prediction succeeded", seconds=predict_s)
@@ -229,6 +235,7 @@ class Runner:
             delay_s,
             logs=lease.log_line(f"{error.code}: {error.message}; again in {delay_s:.1f} s"),
         )
+        self._metrics.retried(error.code)
         log.warning(
             "prediction_retried",
             "a prediction is tried again",
@@ -243,6 +250,7 @@ class Runner:
         self._ledger.fail(
             claim, Problem(code=error.code, message=error.message), stages.metrics, logs
         )
+        self._metrics.failed(claim.prediction.model, error.code)
         self._on_end(None)
         log.info("prediction_failed", "a prediction failed", code=error.code, error=error)
 

@@ -21,6 +21,7 @@ from sluice.delivery import (
 )
 from sluice.errors import AddressNotAllowed, InvalidInput, SluiceError, Unavailable
 from sluice.ledger.deliveries import Deliveries
+from sluice.metrics.deliveries import DeliveryMetrics
 from sluice.settings import WebhooksSettings
 from sluice.tracing import Tracer
 from sluice.webhooks.secrets import Secrets
@@ -66,6 +67,7 @@ class Sender:
         sender: str,
         tracer: Tracer | None = None,
         draw: Callable[[float, float], float] = random.uniform,
+        metrics: DeliveryMetrics | None = None,
     ) -> None:
         """Raises ValueError for a wrong signing key."""
         self._deliveries = deliveries
@@ -76,6 +78,7 @@ class Sender:
         self._sender = sender
         self._tracer = tracer
         self._draw = draw
+        self._metrics = metrics or DeliveryMetrics()
         self._signing_key = (
             SigningKey(settings.signing_key.get_secret_value()) if settings.signing_key else None
         )
@@ -83,6 +86,11 @@ class Sender:
         self._ended: list[AttemptOutcome] = []
         #: Set by the caller when a delivery is due.
         self.wake = asyncio.Event()
+
+    @property
+    def running(self) -> int:
+        """The number of attempts under way."""
+        return len(self._running)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Send until `stopping` is set.
@@ -147,11 +155,13 @@ class Sender:
 
     def _on_done(self, task: asyncio.Task[AttemptOutcome]) -> None:
         outgoing = self._running.pop(task)
-        self._ended.append(
+        outcome = (
             AttemptOutcome(outgoing, AttemptResult.NOT_ATTEMPTED)
             if task.cancelled()
             else task.result()
         )
+        self._metrics.ended(outcome)
+        self._ended.append(outcome)
         self.wake.set()
 
     async def _finish(self) -> None:
@@ -306,6 +316,7 @@ class Sender:
                     log.error(
                         "delivery_given_up", "a receiver failed for too long", delivery=delivery_id
                     )
+                self._metrics.swept(lost=len(swept.lost), given_up=len(swept.given_up))
                 if swept.lost:
                     self.wake.set()
             except SluiceError as error:

@@ -99,6 +99,11 @@ class LeaseWatchdog:
         return bool(self._leases)
 
     @property
+    def running(self) -> int:
+        """The number of predictions that run in this process."""
+        return len(self._leases)
+
+    @property
     def returning(self) -> bool:
         """True while a prediction waits for Redis to be queued again; see `give_back`."""
         return bool(self._unrecorded)

@@ -12,6 +12,10 @@ import redis.exceptions
 from sluice import logs
 from sluice.delivery import OutgoingDelivery
 from sluice.ledger.deliveries import RedisDeliveries
+from sluice.metrics.deliveries import DeliveryMetrics
+from sluice.metrics.process import add_process
+from sluice.metrics.recorder import Recorder
+from sluice.metrics.server import serve as serve_metrics
 from sluice.outbound.guard import Guard
 from sluice.outbound.transport import async_client
 from sluice.redisio import connection
@@ -53,7 +57,12 @@ async def serve(settings: Settings) -> None:
     )
     guard = Guard(settings.netguard.allow)
     async with async_client(guard, timeout_s=settings.webhooks.timeout_s, limits=limits) as http:
-        sender = _sender(client, http, settings, tracer)
+        recorder = Recorder()
+        metrics = DeliveryMetrics(recorder)
+        sender = _sender(client, http, settings, metrics, tracer)
+        metrics.add_slots(settings.webhooks.concurrency, lambda: sender.running)
+        add_process(recorder)
+        serve_metrics(recorder, settings.metrics)
         _stop_on_signals(stopping, sender)
         listening = asyncio.create_task(listen(address, settings.queue.name, sender.wake))
         ready_file = settings.webhooks.ready_file
@@ -73,7 +82,11 @@ async def serve(settings: Settings) -> None:
 
 
 def _sender(
-    client: "redis.Redis", http: httpx.AsyncClient, settings: Settings, tracer: Tracer | None
+    client: "redis.Redis",
+    http: httpx.AsyncClient,
+    settings: Settings,
+    metrics: DeliveryMetrics,
+    tracer: Tracer | None,
 ) -> Sender:
     public_url = settings.api.public_url
 
@@ -88,6 +101,7 @@ def _sender(
         settings.webhooks,
         sender=f"{socket.gethostname()}/{os.getpid()}",
         tracer=tracer,
+        metrics=metrics,
     )
 
 

@@ -9,8 +9,16 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.connection import State
-from api.deps import BlobsDep, CatalogDep, EventsDep, FollowingDep, LedgerDep, QueueLoadDep
-from api.metrics import CONTENT_TYPE
+from api.deps import (
+    BlobsDep,
+    CatalogDep,
+    EventsDep,
+    FollowingDep,
+    LedgerDep,
+    MetricsDep,
+    ObserverDep,
+    QueueLoadDep,
+)
 from api.traffic.load import QueueLoadCache
 from sluice.errors import Unavailable
 from sluice.prediction import isoformat
@@ -110,12 +118,18 @@ async def _check(check: Awaitable[object]) -> str:
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(request: Request, queue_load: QueueLoadDep, following: FollowingDep) -> Response:
-    """Metrics of this process and of the queue, for Prometheus."""
+async def metrics(
+    request: Request, process_metrics: MetricsDep, observer: ObserverDep, following: FollowingDep
+) -> Response:
+    """Metrics of this process and of the queue, for Prometheus.
+
+    An unavailable Redis is a metric too: the answer then lacks those of the queue.
+    """
     state: State | None = request.app.state.connections
-    text = request.app.state.metrics.text(
-        await queue_load.load(),
+    text, content_type = process_metrics.text(
+        await anyio.to_thread.run_sync(observer.read),
         connections=len(state.connections) if state else 0,
         followers=following.followers.count,
+        accept=request.headers.get("accept", ""),
     )
-    return Response(text, media_type=CONTENT_TYPE)
+    return Response(text, media_type=content_type)

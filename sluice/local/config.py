@@ -10,6 +10,9 @@ from sluice.local.paths import IS_CHECKOUT, MODEL_REPOSITORY
 from sluice.local.supervision.state import default_directory
 
 #: The parts that run unless fewer are named.
+METRICS_OF = "metrics of "
+"""Begins the name of the port on which a process serves its metrics."""
+
 ALL_PARTS = frozenset({"redis", "triton", "worker", "webhooks", "api"})
 #: The parts that run only if they are named.
 OPTIONAL_PARTS = frozenset({"ui"})
@@ -81,6 +84,17 @@ class StackConfig:
     parts: frozenset[str] = ALL_PARTS
     """The parts to run. Tests often need fewer than all."""
 
+    @property
+    def worker_names(self) -> list[str]:
+        """The names of the worker processes; none without the part."""
+        numbers = range(1, self.workers + 1) if "worker" in self.parts else ()
+        return [f"worker-{number}" for number in numbers]
+
+    @property
+    def metered(self) -> list[str]:
+        """The processes that serve metrics on a port of their own."""
+        return self.worker_names + (["webhooks"] if "webhooks" in self.parts else [])
+
 
 @dataclass(frozen=True)
 class Addresses:
@@ -103,6 +117,8 @@ class Addresses:
 
     ui: str | None = None
     """The URL of the page, if the stack has one."""
+    process_metrics: Mapping[str, str] = field(default_factory=dict)
+    """The URLs of the metrics of each worker and of the sender, by the process's name."""
 
     @classmethod
     def at(cls, host: str, ports: Mapping[str, int]) -> "Addresses":
@@ -114,4 +130,9 @@ class Addresses:
             triton_grpc=f"127.0.0.1:{ports['triton_grpc']}",
             metrics=f"http://127.0.0.1:{ports['metrics']}/metrics",
             ui=f"http://{host}:{ports['ui']}" if "ui" in ports else None,
+            process_metrics={
+                name.removeprefix(METRICS_OF): f"http://127.0.0.1:{port}/metrics"
+                for name, port in ports.items()
+                if name.startswith(METRICS_OF)
+            },
         )

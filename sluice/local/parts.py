@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from sluice.local.config import Addresses, StackConfig
+from sluice.local.config import METRICS_OF, Addresses, StackConfig
 from sluice.local.paths import CHECKOUT
 from sluice.local.servers import probe, redis, triton, ui_env
 from sluice.local.servers.triton_env import TritonEnv
@@ -43,8 +43,7 @@ class Parts:
         if environment is not None:
             specs.append(self._triton(environment))
         if "worker" in self._config.parts:
-            names = [f"worker-{number}" for number in range(1, self._config.workers + 1)]
-            specs += [self._worker(name) for name in names]
+            specs += [self._worker(name) for name in self._config.worker_names]
         if "webhooks" in self._config.parts:
             specs.append(self._webhooks())
         if "api" in self._config.parts:
@@ -96,7 +95,7 @@ class Parts:
         return Spec(
             name,
             [sys.executable, "-m", "worker"],
-            self._env() | settings,
+            self._env() | settings | self._metrics(name),
             ready_file.exists,
             cwd=CHECKOUT,
             grace_s=3.0,
@@ -111,7 +110,10 @@ class Parts:
         return Spec(
             "webhooks",
             [sys.executable, "-m", "worker", "webhooks"],
-            grace | self._env() | {"SLUICE_WEBHOOKS_READY_FILE": str(ready_file)},
+            grace
+            | self._env()
+            | {"SLUICE_WEBHOOKS_READY_FILE": str(ready_file)}
+            | self._metrics("webhooks"),
             ready_file.exists,
             cwd=CHECKOUT,
             grace_s=3.0,
@@ -165,6 +167,11 @@ class Parts:
             tier=3,
             clean=clean,
         )
+
+    def _metrics(self, name: str) -> dict[str, str]:
+        """The settings for a process's metrics, which only this machine reads."""
+        port = self._ports[f"{METRICS_OF}{name}"]
+        return {"SLUICE_METRICS_HOST": "127.0.0.1", "SLUICE_METRICS_PORT": str(port)}
 
     def _env(self) -> dict[str, str]:
         """The environment of Sluice's own processes: the user's, and the parts' addresses."""

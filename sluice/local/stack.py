@@ -14,9 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from sluice.errors import LocalStackError
-from sluice.local.config import ALL_PARTS, OPTIONAL_PARTS, Addresses, StackConfig
+from sluice.local.config import ALL_PARTS, METRICS_OF, OPTIONAL_PARTS, Addresses, StackConfig
 from sluice.local.parts import Parts
-from sluice.local.servers import ports, triton, triton_env, ui_env
+from sluice.local.servers import ports, prometheus, triton, triton_env, ui_env
 from sluice.local.supervision import shm
 from sluice.local.supervision.process import Spec
 from sluice.local.supervision.state import StateDirectory
@@ -95,6 +95,7 @@ class Stack:
             self._clean_up_after_killed_stack()
             chosen = self._choose_ports()
             self._addresses = Addresses.at(self.config.host, chosen)
+            prometheus.write_config(self.state.directory, self._addresses)
             self._supervisor = Supervisor(
                 self.state.folder("logs"),
                 self._on_event,
@@ -176,9 +177,10 @@ class Stack:
         wanted["api"] = self.config.port
         if "ui" not in self.config.parts:
             del wanted["ui"]
+        wanted |= {f"{METRICS_OF}{name}": 0 for name in self.config.metered}
         chosen = ports.choose(wanted, self.config.host)
         for name, port in chosen.items():
-            default = ports.DEFAULTS[name]
+            default = ports.DEFAULTS.get(name)
             if wanted[name] is None and port != default:
                 self._note(f"port {default} is taken; {name} listens on {port}")
         return chosen

@@ -21,6 +21,7 @@ from sluice.redisio.primary import (
     primary_of,
 )
 from sluice.redisio.replication import NotReplicated
+from sluice.redisio.statistics import ERRORS
 from sluice.settings import RedisAddress
 
 _HEALTH_CHECK_S = 5
@@ -52,6 +53,7 @@ def connect(address: RedisAddress) -> "redis.Redis":
     pool = _Pool(
         connection_class=ToPrimaryByTls if address.tls else ToPrimary,
         **_options(address),
+        counted=True,
         socket_timeout=address.timeout_s,
         health_check_interval=_HEALTH_CHECK_S,
         # redis-py retries ten times by default: a request would wait for seconds without Redis.
@@ -144,14 +146,18 @@ def translated(error: type[Unavailable] = RedisUnavailable) -> Iterator[None]:
     try:
         yield
     except redis.exceptions.OutOfMemoryError:
+        ERRORS.add("full")
         raise error("Redis is full; try again later") from None
     except NotReplicated as cause:
+        ERRORS.add("not_replicated")
         kind = ReplicasMissing if error is RedisUnavailable else error
         raise kind(
             "too few replicas of Redis confirmed the change, which may have been made all the same;"
             " repeat the call under the same id"
         ) from cause
     except redis.exceptions.TimeoutError as cause:
+        ERRORS.add("timeout")
         raise error("Redis did not answer in time; try again later") from cause
     except redis.exceptions.RedisError as cause:
+        ERRORS.add("unavailable")
         raise error("Redis is unavailable; try again later") from cause

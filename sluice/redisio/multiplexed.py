@@ -7,6 +7,7 @@ opens the connection, with its address, TLS and password; hiredis packs and pars
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from redis.exceptions import ConnectionError, InvalidResponse, RedisError, Timeo
 
 from sluice.redisio.connection import connections
 from sluice.redisio.replication import Replication
+from sluice.redisio.statistics import ROUND_TRIPS
 from sluice.settings import RedisAddress
 
 _READ_S = 0.01
@@ -47,7 +49,9 @@ class MultiplexedConnection:
             if self._connecting is None:
                 self._connecting = asyncio.create_task(self._connect())
             wire = await asyncio.shield(self._connecting)
+        sent_at = time.perf_counter()
         answers = await wire.send(commands)
+        ROUND_TRIPS.add(seconds=time.perf_counter() - sent_at)
         if self._replication is not None:
             await wire.confirm(self._replication)
         return answers

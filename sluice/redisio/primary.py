@@ -34,6 +34,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from sluice import logs
+from sluice.redisio.statistics import ROUND_TRIPS
 from sluice.settings import RedisAddress
 
 log = logs.get(__name__)
@@ -235,12 +236,14 @@ def _primary_of(address: RedisAddress, tls: tuple[tuple[str, Any], ...]) -> Prim
 
 
 class _ToPrimary(redis.Connection):
-    """A connection of redis-py to the primary."""
+    """A connection of redis-py to the primary. `counted`: its round trips are, for metrics."""
 
-    def __init__(self, *, primary: Primary, **options: Any) -> None:
+    def __init__(self, *, primary: Primary, counted: bool = False, **options: Any) -> None:
         self._primary = primary
         #: The time of the last answer, or of the connection's start, by the monotonic clock.
         self.heard_at = time.monotonic()
+        self._counted = counted
+        self._sent_at = 0.0
         super().__init__(**options)  # type: ignore[no-untyped-call]
 
     def _connect(self) -> Any:
@@ -250,10 +253,18 @@ class _ToPrimary(redis.Connection):
         self._primary.add(self)
         return made
 
+    def send_packed_command(self, *arguments: Any, **options: Any) -> None:
+        super().send_packed_command(*arguments, **options)  # type: ignore[no-untyped-call]
+        if self._counted:
+            self._sent_at = time.perf_counter()
+
     def read_response(self, *arguments: Any, **options: Any) -> Any:
         try:
-            return self._read(*arguments, **options)
+            answer = self._read(*arguments, **options)
+            self._count_round_trip()
+            return answer
         except ResponseError as error:
+            self._count_round_trip()
             if not self._primary.is_refused_by(self, error):
                 raise
             self.disconnect()  # type: ignore[no-untyped-call]
@@ -289,6 +300,12 @@ class _ToPrimary(redis.Connection):
             self._primary.drop_silent()
         if dead or time.monotonic() >= until:
             raise TimeoutError("Redis did not answer in time on this connection")
+
+    def _count_round_trip(self) -> None:
+        """Count at the first answer to what was sent."""
+        if self._sent_at:
+            ROUND_TRIPS.add(seconds=time.perf_counter() - self._sent_at)
+            self._sent_at = 0.0
 
     def drop(self) -> None:
         """See `Droppable`. The thread that waits for an answer closes the socket itself."""

@@ -12,6 +12,7 @@ from sluice.settings.groups import (
     TritonSettings,
     WorkerSettings,
 )
+from sluice.settings.metrics import MetricsSettings
 from sluice.settings.redis import RedisSettings
 from sluice.settings.redis_address import RedisAddress
 from sluice.settings.telemetry import LogSettings, TracingSettings
@@ -24,6 +25,7 @@ __all__ = [
     "FetchSettings",
     "LimitsSettings",
     "LogSettings",
+    "MetricsSettings",
     "ModelsSettings",
     "NetguardSettings",
     "QueueSettings",

@@ -22,6 +22,7 @@ from sluice.settings.groups import (
     TritonSettings,
     WorkerSettings,
 )
+from sluice.settings.metrics import MetricsSettings
 from sluice.settings.redis import RedisSettings
 from sluice.settings.redis_address import RedisAddress
 from sluice.settings.telemetry import LogSettings, TracingSettings
@@ -54,6 +55,7 @@ class Settings(BaseModel):
     ui: UiSettings = UiSettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @classmethod
     def from_env(cls) -> Self:

@@ -37,7 +37,7 @@ VOLUMES = {
     "secret",
 }
 # Workloads beside the stores that need no second pod, which would only do the same work again.
-ONE_ONLY = {"keeper", "prometheus", "models", "ui"}
+ONE_ONLY = {"keeper", "prometheus", "grafana", "models", "ui"}
 # A pod that only waits for `kubectl exec`: its process can neither hang nor be late.
 IDLE = {"models"}
 OTHERS = {
@@ -257,7 +257,8 @@ def quiet(world: World) -> Iterator[str]:
 def configured(world: World) -> Iterator[str]:
     for item in world.workloads:
         for container in containers(item):
-            for name in environment(world, container).keys() - SETTINGS - OTHERS:
+            names = environment(world, container).keys() - SETTINGS - OTHERS
+            for name in {name for name in names if not name.startswith("GF_")}:
                 yield f"{label(item)}, {container['name']} has {name}, which is no setting"
 
 

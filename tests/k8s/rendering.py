@@ -68,6 +68,7 @@ def copy(directory: Path) -> Path:
     target = directory / "k8s"
     # A developer's own secrets are not copied.
     shutil.copytree(ROOT / "k8s", target, ignore=shutil.ignore_patterns("redis.env", "keys.json"))
+    shutil.copytree(ROOT / "monitoring", directory / "monitoring")
     for name, components in COMBINATIONS.items():
         folder = target / "overlays" / name
         folder.mkdir()

@@ -109,7 +109,7 @@ def test_a_private_registry_gets_its_secret_from_every_account(worlds: dict[str,
     assert all(item["imagePullSecrets"] == [{"name": "registry"}] for item in accounts)
 
 
-def test_prometheus_scrapes_every_pod_of_api_and_triton(worlds: dict[str, World]) -> None:
+def test_prometheus_scrapes_every_pod_of_sluice_and_triton(worlds: dict[str, World]) -> None:
     yaml = pytest.importorskip("yaml", reason="yaml is not installed; `make check` installs it")
     world = worlds["watched"]
     (config,) = [item for item in world.all("ConfigMap") if "prometheus.yml" in item["data"]]
@@ -124,7 +124,7 @@ def test_prometheus_scrapes_every_pod_of_api_and_triton(worlds: dict[str, World]
             scraped |= {
                 item["metadata"]["name"] for item in world.behind(service["spec"]["selector"])
             }
-    assert scraped == {"api", "triton"}
+    assert scraped == {"api", "triton", "worker", "keeper", "webhooks"}
 
 
 def test_the_folder_of_manifests_holds_no_secret() -> None:

@@ -4,13 +4,14 @@ from types import ModuleType
 
 from sluice.access import ratelimit
 from sluice.blobs import files
-from sluice.ledger import batches, deliveries, predictions, presence, timeline
+from sluice.ledger import batches, deliveries, predictions, presence, state, timeline
 from sluice.redisio.scripts import Script
 from sluice.webhooks import secrets
 
 MODULES: tuple[ModuleType, ...] = (
     predictions,
     presence,
+    state,
     batches,
     deliveries,
     timeline,

@@ -5,7 +5,19 @@ from contextlib import contextmanager
 
 from tritonclient.utils import InferenceServerException
 
-from sluice.errors import DeadlineExceeded, InferenceFailed, TritonUnavailable, UnknownModel
+from sluice.counts import EventCounts
+from sluice.errors import (
+    DeadlineExceeded,
+    InferenceFailed,
+    SluiceError,
+    TritonUnavailable,
+    UnknownModel,
+)
+
+ERRORS = EventCounts(
+    "failed", "no_server", "not_ready", "region_lost", "timeout", "unavailable", "unknown_model"
+)
+"""Calls to Triton that failed in this process, by the reason. Metrics read them."""
 
 # gRPC's policies say the first with the last error of any one server, which may be another one.
 _NO_SERVER = ("connections to all backends failing", "ejected by outlier detection")
@@ -36,19 +48,29 @@ def translated(model: str) -> Iterator[None]:
     try:
         yield
     except InferenceServerException as error:
-        status, message = str(error.status()), str(error.message())
-        reason = message.lower()
-        if "unable to find system shared memory region" in reason:
-            raise RegionLost("Triton has restarted") from error
-        # The model is loading, or Triton is stopping: the version ends first, and is then gone.
-        if "is not at ready state" in reason or "has no available versions" in reason:
-            raise VersionNotReady(f"model {model!r} is not loaded at the moment") from error
-        if "unknown model" in reason or status.endswith("NOT_FOUND"):
-            raise UnknownModel(f"model {model!r} is not loaded") from error
-        if any(words in reason for words in _NO_SERVER):
-            raise NoServer("Triton is unavailable") from error
-        if status.endswith(("UNAVAILABLE", "CANCELLED")):
-            raise TritonUnavailable("Triton is unavailable") from error
-        if status.endswith("DEADLINE_EXCEEDED"):
-            raise DeadlineExceeded("Triton did not answer in time") from error
-        raise InferenceFailed(f"model {model!r} failed: {message}") from error
+        reason, ours = _translate(error, model)
+        ERRORS.add(reason)
+        raise ours from error
+
+
+def _translate(error: InferenceServerException, model: str) -> tuple[str, SluiceError]:
+    """The reason that metrics count, and the error of Sluice."""
+    status, message = str(error.status()), str(error.message())
+    text = message.lower()
+    ours: tuple[str, SluiceError]
+    if "unable to find system shared memory region" in text:
+        ours = "region_lost", RegionLost("Triton has restarted")
+    # The model is loading, or Triton is stopping: the version ends first, and is then gone.
+    elif "is not at ready state" in text or "has no available versions" in text:
+        ours = "not_ready", VersionNotReady(f"model {model!r} is not loaded at the moment")
+    elif "unknown model" in text or status.endswith("NOT_FOUND"):
+        ours = "unknown_model", UnknownModel(f"model {model!r} is not loaded")
+    elif any(words in text for words in _NO_SERVER):
+        ours = "no_server", NoServer("Triton is unavailable")
+    elif status.endswith(("UNAVAILABLE", "CANCELLED")):
+        ours = "unavailable", TritonUnavailable("Triton is unavailable")
+    elif status.endswith("DEADLINE_EXCEEDED"):
+        ours = "timeout", DeadlineExceeded("Triton did not answer in time")
+    else:
+        ours = "failed", InferenceFailed(f"model {model!r} failed: {message}")
+    return ours

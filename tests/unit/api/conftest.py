@@ -15,6 +15,7 @@ from api.model_list import ListedModel
 from api.traffic.load import QueueLoadCache
 from sluice.access.keys import Keys
 from sluice.intake.intake import Intake
+from sluice.metrics.observer import Observer
 from sluice.models import Layout, Model, Task, Tensor
 from sluice.outbound.guard import Guard
 from sluice.settings import ApiSettings, LimitsSettings, QueueSettings, Settings
@@ -28,6 +29,7 @@ from tests.fakes.files import MemoryFiles
 from tests.fakes.history import MemoryHistory
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.ratelimit import MemoryRateLimiter
+from tests.fakes.state import MemoryState
 from tests.fakes.timeline import MemoryTimeline
 
 
@@ -122,6 +124,7 @@ async def http(
             timeline=world.timeline,
             batch_slots=anyio.CapacityLimiter(settings.limits.batches_at_once),
             files=world.files,
+            observer=Observer(world.ledger, MemoryState(), {}),
         )
 
     settings = Settings(limits=limits, api=ApiSettings(keys_file=keys_file, public_url=public_url))
