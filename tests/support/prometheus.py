@@ -54,7 +54,8 @@ def impatient(changes: Mapping[str, tuple[str, str]]) -> str:
             if change := changes.get(rule["alert"]):
                 assert change[0] in rule["expr"]
                 rule["expr"] = rule["expr"].replace(*change)
-            rule["expr"] = re.sub(r"\[(\d+)[mh]\]", "[10s]", rule["expr"])
+            window = "40s" if "increase(" in rule["expr"] else "10s"
+            rule["expr"] = re.sub(r"\[(\d+)[mh]\]", f"[{window}]", rule["expr"])
     return json.dumps(document)  # which is YAML too
 
 
