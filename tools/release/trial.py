@@ -1,6 +1,7 @@
 """The wheel in an empty environment: the light client, and a stack that serves an image."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -8,7 +9,6 @@ import venv
 from pathlib import Path
 
 from sluice import __version__
-from sluice.local.servers.triton_env import default_directory
 from tools.release.build import ROOT
 
 _START_S = 300
@@ -41,13 +41,11 @@ def client_starts(programs: Path) -> None:
 def stack_serves(programs: Path, folder: Path) -> None:
     """Start the stack with an empty state directory, and detect the codes of the sample.
 
-    Triton's environment of this checkout is used where it fits, which saves a download.
-    Raises AssertionError.
+    Triton's environment is made beside the other one. Raises AssertionError.
     """
     state = folder / "state"
     command = [programs / "sluice", "up", "--json", "--port", "0", "--state", state]
-    environment = {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
-    environment["SLUICE_LOCAL_TRITON_ENV"] = str(default_directory())
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("SLUICE_")}
     with subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
     ) as stack:

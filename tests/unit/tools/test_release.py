@@ -15,7 +15,16 @@ for _name in ("build", "twine", "cyclonedx_py"):
 if not shutil.which("git") or not (ROOT / ".git").exists():
     pytest.skip("a release is built from a git checkout", allow_module_level=True)
 
-from tools.release import build, sbom  # noqa: E402 - after the skips
+from tools.release import __main__, build, sbom  # noqa: E402 - after the skips
+
+
+def test_the_program_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["release", "--help"])
+    with pytest.raises(SystemExit, match="0"):
+        __main__.main()
+    assert "--no-trial" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
