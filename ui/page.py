@@ -5,13 +5,14 @@ from pathlib import Path
 import gradio as gr
 
 from sluice.settings import UiSettings
-from ui import try_tab
+from ui import history_tab, operate_tab, try_tab, webhooks_tab
 from ui.context import Context
 from ui.session import Access
 
 HERE = Path(__file__).parent
-CSS = HERE / "page.css"
+CSS = [HERE / "page.css", HERE / "tables.css"]
 JS = HERE / "page.js"
+_TABS = {"History": history_tab, "Operate": operate_tab, "Webhooks": webhooks_tab}
 # System fonts: a font by name would be fetched from another host.
 SANS = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
@@ -37,8 +38,12 @@ def build(settings: UiSettings) -> gr.Blocks:
             )
         entered = gr.State(0)
         context = Context(settings, Access(settings.api_url), blocks, key, entered)
-        with gr.Tabs(), gr.Tab("Try", id="try"):
-            try_tab.build(context)
+        with gr.Tabs():
+            with gr.Tab("Try", id="try"):
+                try_tab.build(context)
+            for name, part in _TABS.items():
+                with gr.Tab(name, id=name.lower()) as tab:
+                    part.build(context, tab)
         key.change(None, key, js=_KEEP, api_visibility="private")
         recalled = blocks.load(None, key, key, js=_RECALL, api_visibility="private")
         for done in (recalled.then, key.submit, key.blur):

@@ -22,14 +22,15 @@ TIMEOUT_MS = 30_000
 
 
 class Site:
-    """The stack, a key that is valid, and one that was revoked."""
+    """The stack, a key that is valid, one that was revoked, and an operator's key."""
 
-    def __init__(self, stack: Stack, key: str, expired_key: str) -> None:
+    def __init__(self, stack: Stack, key: str, expired_key: str, operator_key: str) -> None:
         assert stack.addresses.ui is not None
         self.stack = stack
         self.url = stack.addresses.ui
         self.key = key
         self.expired_key = expired_key
+        self.operator_key = operator_key
 
     def signal(self, part: str, number: int) -> None:
         """Send a signal to each process of a part."""
@@ -49,9 +50,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     key = keys.create("me", None, None, None)
     expired_key = keys.create("former", None, None, None)
     keys.revoke("former", older=None)
+    operator_key = keys.create("ops", None, None, None, operator=True)
     env = {
         "SLUICE_API_KEYS_FILE": str(state / "keys.json"),
         "SLUICE_QUEUE_MAX_BACKLOG": str(MAX_BACKLOG),
+        "SLUICE_NETGUARD_ALLOW": "127.0.0.1/32",  # a receiver of webhooks on this machine
     }
     config = StackConfig(
         state=state / "state",
@@ -61,7 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         parts=ALL_PARTS | {"ui"},
     )
     with Stack(config) as stack:
-        yield Site(stack, key, expired_key)
+        yield Site(stack, key, expired_key, operator_key)
 
 
 @pytest.fixture(scope="session")

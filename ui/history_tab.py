@@ -1,0 +1,257 @@
+"""The tab History: past predictions with filters and pages, opened, canceled, packed as a ZIP."""
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from sluice.client import AsyncClient, Prediction, ServiceError
+from sluice.client.results import Page
+from ui import archive, cards
+from ui.context import Context
+from ui.markup import error_notice, notice
+
+PAGE = 12
+_STATUSES = ("any", "starting", "processing", "succeeded", "failed", "canceled", "aborted")
+_TIMES = {"any time": None, "the last hour": 1, "the last day": 24, "the last week": 168}
+_PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+#: Fields of `input` that a submission may have, beside the image.
+_PARAMETERS = (
+    *("confidence", "iou", "max_detections", "classes", "class_agnostic", "visualize"),
+    *("output_format", "slice"),
+)
+
+
+@dataclass(eq=False)  # Gradio tells states apart by hash
+class Shown:
+    """The page that a person sees."""
+
+    page: Page[Prediction] = field(default_factory=lambda: Page((), None, None))
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    """The annotated images, by the prediction's id."""
+
+
+@dataclass(eq=False)
+class Opened:
+    """The prediction that a person has opened, or why it can't be opened."""
+
+    prediction: Prediction | None = None
+    picture: bytes | None = None
+    text: str = ""
+    """A notice as HTML."""
+
+    def saying(self, text: str) -> "Opened":
+        """The same with another notice."""
+        return Opened(self.prediction, self.picture, text)
+
+
+def build(context: Context, tab: gr.Tab) -> None:
+    """Build the tab inside the Blocks that are open."""
+    shown, chosen, opened = gr.State(Shown()), gr.State([]), gr.State(Opened())
+    cursors = gr.State((None, None))
+    with gr.Row():
+        status = gr.Dropdown(list(_STATUSES), value="any", label="Status")
+        model = gr.Textbox(label="Model", placeholder="any", max_lines=1)
+        submitted = gr.Dropdown(list(_TIMES), value="any time", label="Submitted in")
+        owner = gr.Textbox(
+            label="Whose (for operators)", placeholder="yours; a key's name, or *", max_lines=1
+        )
+    with gr.Row():
+        newest = gr.Button("Show the newest", variant="primary")
+        newer = gr.Button("Newer", interactive=False)
+        older = gr.Button("Older", interactive=False)
+    message = gr.HTML()
+    filters = [context.key, status, model, submitted, owner]
+    listed = [shown, chosen, message, newer, older, cursors]
+
+    def load(cursor_of: Callable[[tuple[Any, Any]], str | None]) -> Callable[..., Awaitable[Any]]:
+        async def load_page(
+            key: str, status: str, model: str, submitted: str, owner: str, cursors: tuple[Any, Any]
+        ) -> list[Any]:
+            try:
+                async with context.access.client(key) as client:
+                    page = await client.predictions_page(
+                        cursor_of(cursors), limit=PAGE, **_query(status, model, submitted, owner)
+                    )
+                    pictures = await _pictures(client, page.results)
+            except ServiceError as error:
+                return [Shown(), [], error_notice(error), _off(), _off(), (None, None)]
+            text = (
+                f"{len(page.results)} predictions on this page."
+                if page.results
+                else ("No prediction on this page.")
+            )
+            return [
+                Shown(page, pictures),
+                [],
+                notice(text),
+                gr.Button(interactive=page.previous is not None),
+                gr.Button(interactive=page.next is not None),
+                (page.previous, page.next),
+            ]
+
+        return load_page
+
+    first = load(lambda _: None)
+    for event in (newest.click, tab.select, context.entered.change, model.submit, owner.submit):
+        event(first, [*filters, cursors], listed, **_PRIVATE)
+    newer.click(load(lambda both: both[0]), [*filters, cursors], listed, **_PRIVATE)
+    older.click(load(lambda both: both[1]), [*filters, cursors], listed, **_PRIVATE)
+    _build_cards(context, shown, chosen, opened)
+    _build_download(shown, chosen)
+    _build_opened(context, opened)
+
+
+def _build_cards(context: Context, shown: gr.State, chosen: gr.State, opened: gr.State) -> None:
+    # Gradio is not installed where mypy runs.
+    @gr.render(inputs=[shown], triggers=[shown.change])  # type: ignore[untyped-decorator]
+    def render(shown: Shown) -> None:
+        with gr.Row(elem_classes="cards"):
+            for prediction in shown.page.results:
+                name = cards.title(prediction)
+                with gr.Column(min_width=200, elem_classes="card-cell"):
+                    gr.HTML(cards.card(prediction, shown.pictures.get(prediction.id)))
+                    mark = gr.Checkbox(label=f"Select {name}", container=False)
+                    show = gr.Button(f"Open {name}", size="sm")
+                mark.change(_select(prediction.id), [mark, chosen], chosen, **_PRIVATE)
+                show.click(_open(context, prediction.id), context.key, opened, **_PRIVATE)
+
+
+def _build_download(shown: gr.State, chosen: gr.State) -> None:
+    with gr.Row():
+        kind = gr.Radio(list(archive.FORMATS), value="COCO", label="Format of the download")
+        pack = gr.Button("Make a ZIP of the selection")
+    message = gr.HTML()
+    file = gr.File(label="Download", visible=False)
+
+    def make(shown: Shown, chosen: list[str], kind: str) -> tuple[Any, str]:
+        selected = [entry for entry in shown.page.results if entry.id in chosen]
+        if not selected:
+            return gr.File(visible=False), notice("Select predictions first.", is_error=True)
+        path = Path(tempfile.mkdtemp(dir=tempfile.gettempdir())) / f"sluice-{kind.lower()}.zip"
+        path.write_bytes(archive.pack(selected, kind))
+        return gr.File(str(path), visible=True), notice(f"{len(selected)} predictions are packed.")
+
+    pack.click(make, [shown, chosen, kind], [file, message], **_PRIVATE)
+
+
+def _build_opened(context: Context, opened: gr.State) -> None:
+    with gr.Group(visible=False) as panel:
+        about = gr.HTML()
+        with gr.Row():
+            cancel = gr.Button("Cancel the prediction")
+            again = gr.Button("Submit again")
+        image = gr.File(
+            label="The image once more, since images are not kept after the end",
+            type="filepath",
+            file_types=["image"],
+        )
+        message = gr.HTML()
+
+    def show(opened: Opened) -> list[Any]:
+        prediction = opened.prediction
+        if prediction is None:
+            return [gr.Group(visible=bool(opened.text)), opened.text, _off(), "", None]
+        return [
+            gr.Group(visible=True),
+            cards.details(prediction, opened.picture),
+            gr.Button(interactive=not prediction.ended),
+            opened.text,
+            None,
+        ]
+
+    async def do_cancel(key: str, opened: Opened) -> Opened:
+        assert opened.prediction is not None
+        try:
+            async with context.access.client(key) as client:
+                canceled = await client.cancel(opened.prediction.id)
+        except ServiceError as error:
+            return opened.saying(error_notice(error))
+        return Opened(canceled, None, notice("The prediction is canceled."))
+
+    async def do_again(key: str, opened: Opened, path: str | None) -> Opened:
+        assert opened.prediction is not None
+        source = _image(opened.prediction, path)
+        if source is None:
+            return opened.saying(notice("Choose the image's file first.", is_error=True))
+        try:
+            async with context.access.client(key) as client:
+                new = await client.submit(source, **_options(opened.prediction))
+        except ServiceError as error:
+            return opened.saying(error_notice(error))
+        return Opened(new, None, notice(f"Submitted again as {new.id}."))
+
+    opened.change(show, opened, [panel, about, cancel, message, image], **_PRIVATE)
+    cancel.click(do_cancel, [context.key, opened], opened, **_PRIVATE)
+    again.click(do_again, [context.key, opened, image], opened, **_PRIVATE)
+
+
+def _open(context: Context, prediction_id: str) -> Callable[[str], Awaitable[Opened]]:
+    async def open_(key: str) -> Opened:
+        try:
+            async with context.access.client(key) as client:
+                prediction = await client.get(prediction_id)
+                pictures = await _pictures(client, (prediction,))
+        except ServiceError as error:
+            return Opened(text=error_notice(error))
+        return Opened(prediction, pictures.get(prediction_id))
+
+    return open_
+
+
+def _image(prediction: Prediction, path: str | None) -> Path | str | None:
+    """The chosen file, or the URL that the prediction was submitted with; None without either."""
+    if path:
+        return Path(path)
+    url = str(prediction.raw["input"].get("image") or "")
+    return url if url.startswith(("http://", "https://")) else None
+
+
+def _options(prediction: Prediction) -> Any:
+    """The model, the metadata and the parameters of a prediction, to submit it again."""
+    parameters = {
+        name: value for name, value in prediction.raw["input"].items() if name in _PARAMETERS
+    }
+    return {"model": prediction.model, "metadata": prediction.metadata, **parameters}
+
+
+def _select(prediction_id: str) -> Callable[[bool, list[str]], list[str]]:
+    def select(mark: bool, chosen: list[str]) -> list[str]:
+        others = [entry for entry in chosen if entry != prediction_id]
+        return [*others, prediction_id] if mark else others
+
+    return select
+
+
+def _query(status: str, model: str, submitted: str, owner: str) -> dict[str, str | None]:
+    hours = _TIMES[submitted]
+    since = datetime.now(UTC) - timedelta(hours=hours) if hours else None
+    return {
+        "status": None if status == "any" else status,
+        "model": model.strip() or None,
+        "since": since.isoformat() if since else None,
+        "key": owner.strip() or None,
+    }
+
+
+async def _pictures(client: AsyncClient, predictions: tuple[Prediction, ...]) -> dict[str, bytes]:
+    """The annotated images that are still kept."""
+
+    async def picture(prediction: Prediction) -> tuple[str, bytes | None]:
+        try:
+            return prediction.id, await client.annotated(prediction.id)
+        except ServiceError:  # it has expired: a sketch stands for it
+            return prediction.id, None
+
+    drawn = [entry for entry in predictions if entry.succeeded and entry.raw["urls"].get("image")]
+    pairs = await asyncio.gather(*map(picture, drawn))
+    return {name: data for name, data in pairs if data}
+
+
+def _off() -> gr.Button:
+    return gr.Button(interactive=False)
