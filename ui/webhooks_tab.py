@@ -19,7 +19,7 @@ _PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 def build(context: Context, tab: gr.Tab) -> None:
     """Build the tab inside the Blocks that are open."""
     gr.HTML(
-        "<p>A test event is signed as every other event. Its type is <code>webhook.test</code>."
+        "<p>A test event is signed as every other event. The type is <code>webhook.test</code>."
         " One attempt is made.</p>"
     )
     with gr.Row(equal_height=True):
