@@ -135,7 +135,8 @@ def _build_download(shown: gr.State, chosen: gr.State) -> None:
             return gr.File(visible=False), notice("Select predictions first.", is_error=True)
         path = Path(tempfile.mkdtemp(dir=tempfile.gettempdir())) / f"sluice-{kind.lower()}.zip"
         path.write_bytes(archive.pack(selected, kind))
-        return gr.File(str(path), visible=True), notice(f"{len(selected)} predictions are packed.")
+        count = "1 prediction is" if len(selected) == 1 else f"{len(selected)} predictions are"
+        return gr.File(str(path), visible=True), notice(f"{count} packed.")
 
     pack.click(make, [shown, chosen, kind], [file, message], **_PRIVATE)
 

@@ -25,6 +25,7 @@ def create_app(settings: UiSettings, uploads: Path) -> ASGIApp:
         default_concurrency_limit=settings.max_runs,
         max_size=10 * settings.max_runs,
     )
+    blocks.state_session_capacity = settings.max_sessions  # only `launch` takes it as an argument
     gr.mount_gradio_app(
         app,
         blocks,

@@ -48,6 +48,16 @@ def test_off_imports_no_exporter() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_an_error_of_the_exporter_reaches_nobody(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracer = _opened()
+    monkeypatch.setattr(tracer, "_processor", None)
+    with caplog.at_level("WARNING"):
+        tracer.record(_span(tracer.begin(None, "POST")))
+    assert "spans can't be handed to the exporter" in caplog.text
+
+
 def test_spans_arrive_with_the_resource_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
