@@ -9,6 +9,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
@@ -42,6 +43,11 @@ Submit an image, get an id in milliseconds, and read the result when it is ready
 Every error is an `application/problem+json` with a stable `code`."""
 
 
+def _operation_id(route: APIRoute) -> str:
+    """Return a name that generated clients can use for a function."""
+    return f"{route.tags[0]}_{route.name}".rstrip("_").replace("-", "_")
+
+
 def create_app(
     settings: Settings | None = None,
     build: Callable[[Settings], AbstractAsyncContextManager[deps.Services]] = deps.open_services,
@@ -67,7 +73,7 @@ def create_app(
         docs_url=None,  # FastAPI's pages load their scripts from another host
         redoc_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=lambda route: f"{route.tags[0]}_{route.name}".rstrip("_"),
+        generate_unique_id_function=_operation_id,
     )
     errors.install(app)
     app.state.connections = None  # of the server, which tests have none of

@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1/dead-letters", tags=["dead-letters"])
 @router.get(
     "",
     responses={
-        200: {"links": {"requeue": link("dead-letters_requeue", id="/results/0/id")}},
+        200: {"links": {"requeue": link("dead_letters_requeue", id="/results/0/id")}},
         **problems(HTTPStatus.FORBIDDEN),
     },
 )

@@ -21,6 +21,7 @@ PATHS = {
     "batches": "$BATCH",
     "files": "$FILE",
     "deliveries": "example-1_completed",
+    "dead-letters": "example-1",
 }
 HEAD = """# Every call
 
@@ -58,6 +59,8 @@ class Example:
     """The path, where it is not the usual one."""
     ends: bool = False
     """The first call of several succeeds, and the next ones find nothing."""
+    json: str = ""
+    """A body of JSON."""
 
 
 _IMAGE = (("image", "@desk.jpg"), ("confidence", "0.3"))
@@ -78,6 +81,8 @@ EXAMPLES = {
     "batches_cancel": Example(status="409", note="The batch has ended already: the answer is 409."),
     "files_create": Example(fields=(("content", "@desk.jpg"),), status="201"),
     "files_delete": Example(status="204|404", ends=True),
+    "dead_letters_requeue": Example(status="409", note="`example-1` is no dead letter: 409."),
+    "webhooks_test": Example(json='{"url": "https://receiver.example.com/"}', status="202"),
     "webhooks_redeliver": Example(status="202|409", note="Only a settled delivery is sent again."),
 }
 
@@ -150,10 +155,13 @@ def _marks(example: Example, *, curl: bool) -> str:
 
 def _curl(method: str, path: str, example: Example) -> Iterator[str]:
     words = ["curl", "-o drawn.jpg" if example.is_binary else "-i"]
-    if method not in ("GET", "POST") or (method == "POST" and not example.fields):
+    if method not in ("GET", "POST") or (
+        method == "POST" and not example.fields and not example.json
+    ):
         words.append(f"-X {method}")
     words.append(f'"$SLUICE_URL{path}{example.query}"')
     words += [f"-F {name}={value}" for name, value in example.fields]
+    words += ["-H 'Content-Type: application/json'", f"-d '{example.json}'"] if example.json else []
     yield f"{_marks(example, curl=True)}```sh\n{' '.join(words)}\n```\n"
 
 
@@ -168,6 +176,8 @@ def _python(method: str, path: str, example: Example) -> Iterator[str]:
         arguments.append("files=files")
     if texts:
         arguments.append(f"data={texts}".replace("'", '"'))
+    if example.json:
+        arguments.append(f"json={example.json}")
     lines.append(f"answer = requests.{method.lower()}(")
     lines += [*(f"    {argument}," for argument in arguments), ")"]
     shown = "len(answer.content)" if example.is_binary else "answer.text"
@@ -184,6 +194,9 @@ def _javascript(method: str, path: str, example: Example) -> Iterator[str]:
         lines.append(f'form.append("{name}", {given});')
     options = [f'method: "{method}"'] if method != "GET" else []
     options += ["body: form"] if example.fields else []
+    if example.json:
+        options.append('headers: { "Content-Type": "application/json" }')
+        options.append(f"body: JSON.stringify({example.json})")
     tail = f", {{ {', '.join(options)} }}" if options else ""
     url = "${process.env.SLUICE_URL}" + _text(path + example.query, "javascript")
     lines.append(f"const answer = await fetch(`{url}`{tail});")
