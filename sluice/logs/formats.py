@@ -8,7 +8,7 @@ from typing import Any
 
 from sluice.logs.events import Event, shared_fields
 from sluice.logs.redact import MAX_STACK_CHARS, redact
-from sluice.tracing import current
+from sluice.tracing import current_context
 
 LIBRARY = "library"
 """The event of a line that a library writes."""
@@ -65,7 +65,7 @@ def _read(record: logging.LogRecord) -> tuple[str, str, dict[str, Any]]:
 
 
 def _with_trace(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    context = current()
+    context = current_context()
     return {"trace_id": context.trace_id, **fields} if context else fields
 
 

@@ -9,7 +9,7 @@ from sluice.tracing.context import TraceContext
 _current: ContextVar[TraceContext | None] = ContextVar("span", default=None)
 
 
-def current() -> TraceContext | None:
+def current_context() -> TraceContext | None:
     """Return the span of the present code. With tracing off, the caller's; None without one."""
     return _current.get()
 

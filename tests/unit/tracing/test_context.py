@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from sluice.tracing import TraceContext, current, current_trace_id, from_headers, parse, use
+from sluice.tracing import TraceContext, current_context, current_trace_id, from_headers, parse, use
 from sluice.tracing.context import parse_state
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -110,17 +110,17 @@ def test_the_current_span_is_one_of_each_thread_and_task() -> None:
     context = TraceContext(TRACE, SPAN, sampled=True)
     seen: list[TraceContext | None] = []
     with use(context):
-        assert current() == context
+        assert current_context() == context
         assert current_trace_id() is None  # a caller's span is not recorded here
-        thread = threading.Thread(target=lambda: seen.append(current()))
+        thread = threading.Thread(target=lambda: seen.append(current_context()))
         thread.start()
         thread.join()
         with use(context.child()):
             assert current_trace_id() == TRACE
         asyncio.run(_look(seen))
     assert seen == [None, context]
-    assert current() is None
+    assert current_context() is None
 
 
 async def _look(seen: list[TraceContext | None]) -> None:
-    seen.append(current())
+    seen.append(current_context())
