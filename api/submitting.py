@@ -117,7 +117,7 @@ class Submitting:
         """The submission without its image. Raises InvalidInput or a subclass."""
         if options.webhook:
             self.guard.check_url(options.webhook)
-        context = tracing.current()
+        context = tracing.current_context()
         named = chosen(model, options.model, version=options.version)
         named = named or ModelName(self.default_model)
         await self.catalog.check(named.name, parameters, named.version)
