@@ -29,11 +29,14 @@ _PARAMETERS = (
 
 @dataclass(eq=False)  # Gradio tells states apart by hash
 class Shown:
-    """The page that a person sees."""
+    """The page that a person sees. The page is drawn again only where its content has changed."""
 
     page: Page[Prediction] = field(default_factory=lambda: Page((), None, None))
     pictures: dict[str, bytes] = field(default_factory=dict)
     """The annotated images, by the prediction's id."""
+
+    def __hash__(self) -> int:
+        return hash((repr(self.page), *self.pictures))
 
 
 @dataclass(eq=False)
@@ -234,9 +237,9 @@ def _query(status: str, model: str, submitted: str, owner: str) -> dict[str, str
     since = datetime.now(UTC) - timedelta(hours=hours) if hours else None
     return {
         "status": None if status == "any" else status,
-        "model": model.strip() or None,
+        "model": (model or "").strip() or None,
         "since": since.isoformat() if since else None,
-        "key": owner.strip() or None,
+        "key": (owner or "").strip() or None,
     }
 
 

@@ -125,7 +125,7 @@ class TryEvents:
             return html, *_HIDDEN
         url = snippets.base_url(prediction.raw, self._settings.api_url)
         texts = [
-            write(url, item.name, run.options, with_key=bool(key.strip()))
+            write(url, item.name, run.options, with_key=bool((key or "").strip()))
             for write in (snippets.curl, snippets.python, snippets.javascript)
         ]
         return html, gr.update(visible=True), json.dumps(prediction.raw, indent=2), *texts

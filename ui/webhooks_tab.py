@@ -38,7 +38,7 @@ def build(context: Context, tab: gr.Tab) -> None:
 
     async def send_event(key: str, url: str, held: Held[list[Delivery]]) -> list[Any]:
         sent = held.value
-        if not url.strip():
+        if not (url or "").strip():
             text = notice("Enter the URL of a webhook first.", is_error=True)
             return [Held(sent), text, log_table(sent), gr.Timer()]
         try:
