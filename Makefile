@@ -15,7 +15,7 @@ help:
 	@echo "make up                 the same stack, until Ctrl-C"
 	@echo "make test | check       every test | style, types, imports, Lua, manifests"
 	@echo "make docs               the documents as a site, on http://127.0.0.1:8000, until Ctrl-C"
-	@echo "make chaos              five minutes of damage to the live stack, and a check of every promise"
+	@echo "make chaos              ten minutes of damage to the live stack, and a check of every promise and alert"
 	@echo "make bench              timings, as ratios to a baseline"
 	@echo "make dist               wheel, source distribution and bills of materials in dist/, each checked"
 	@echo "make clean              remove everything that these targets made"
@@ -66,9 +66,10 @@ check: .venv/.stamp-checks
 docs: .venv/.stamp-checks
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --strict
 
-chaos: setup
+chaos: setup .venv/.stamp-checks
 	@$(BIN)/python -m tests.chaos --seconds 300
 	@$(BIN)/python -m tests.chaos --sentinel
+	@SLUICE_DAMAGE=1 $(BIN)/python -m pytest tests/integration/test_monitoring.py
 
 bench: setup
 	@$(BIN)/python -m benchmarks

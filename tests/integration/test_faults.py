@@ -310,9 +310,11 @@ def test_after_all_faults_no_work_is_left_in_redis_or_shared_memory(
         b"unacked",
         b"{default}:dead",
         b"{default}:webhook-secrets",
-        b"{default}:mark",
     )
+    # Each queue has a mark, by which lost data are noticed.
     endless = [
-        key for key in store.scan_iter() if store.ttl(key) == -1 and not key.startswith(known)
+        key
+        for key in store.scan_iter()
+        if store.ttl(key) == -1 and not key.startswith(known) and not key.endswith(b"}:mark")
     ]
     assert endless == []

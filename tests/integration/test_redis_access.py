@@ -24,7 +24,7 @@ pytestmark = pytest.mark.integration
 
 GUIDE = (ROOT / "docs" / "guide" / "redis.md").read_text()
 #: The rules of each user, as ACL SETUSER takes them.
-RULES = dict(re.findall(r"^    user (\S+) (.+)$", GUIDE, re.MULTILINE))
+RULES = dict(re.findall(r"^user (\S+) (.+)$", GUIDE, re.MULTILINE))
 PASSWORD = "/ + @ # ? : % & = [ ] \" ' \\ ü"
 QUICK = {
     "SLUICE_QUEUE_SWEEP_INTERVAL_S": "0.5",

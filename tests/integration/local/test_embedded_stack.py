@@ -192,6 +192,8 @@ def test_one_command_starts_the_whole_stack_and_ctrl_c_stops_it(up: Up, tmp_path
         "triton_http",
         "triton_grpc",
         "metrics",
+        "process_metrics",
+        "ui",
     }
     assert set(description["pids"]) == {
         "supervisor",

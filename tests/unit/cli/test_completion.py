@@ -1,4 +1,4 @@
-"""What a shell completes, asked as the shell asks."""
+"""The completions of a shell, asked for as the shell asks."""
 
 import json
 from typing import Any
