@@ -3,6 +3,7 @@
 The SDK's queue is bounded and drops spans when it is full, so an absent collector slows nothing.
 """
 
+import contextlib
 import os
 import socket
 import threading
@@ -17,12 +18,9 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace.status import Status, StatusCode
 
-from sluice import logs
 from sluice.settings import TracingSettings
 from sluice.tracing.context import TraceContext, random_span_id, random_trace_id
 from sluice.tracing.spans import Span
-
-log = logs.get(__name__)
 
 _SCOPE = InstrumentationScope("sluice")
 _KINDS = {
@@ -64,11 +62,10 @@ class OtlpTracer:
         return TraceContext(trace_id, random_span_id(), sampled, state, own=True)
 
     def record(self, *spans: Span) -> None:
-        try:
+        # An error of the SDK loses spans, never a prediction.
+        with contextlib.suppress(Exception):
             for span in spans:
                 self._processor.on_end(self._readable(span))
-        except Exception as error:  # a span is never worth a prediction
-            log.warning("spans_lost", "spans can't be handed to the exporter", error=repr(error))
 
     def close(self) -> None:
         # The SDK waits for 30 s, and for a request that is under way.

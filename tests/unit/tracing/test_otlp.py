@@ -49,13 +49,11 @@ def test_off_imports_no_exporter() -> None:
 
 
 def test_an_error_of_the_exporter_reaches_nobody(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tracer = _opened()
     monkeypatch.setattr(tracer, "_processor", None)
-    with caplog.at_level("WARNING"):
-        tracer.record(_span(tracer.begin(None, "POST")))
-    assert "spans can't be handed to the exporter" in caplog.text
+    tracer.record(_span(tracer.begin(None, "POST")))
 
 
 def test_spans_arrive_with_the_resource_of_the_environment(
