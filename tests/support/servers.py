@@ -17,10 +17,10 @@ from sluice.local.servers.redis import find_server
 _START_TIMEOUT_S = 60
 
 
-def free_port() -> int:
+def free_port(below: int = 32_000) -> int:
     """A random free port below Linux's ephemeral ports, so that nobody is given it meanwhile."""
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = random.randrange(20_000, below)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
 

@@ -30,6 +30,8 @@ PARTS = {
     "keeper": ["-m", "worker", "keeper"],
     "webhooks": ["-m", "worker", "webhooks"],
 }
+#: A cluster's node listens 10,000 above its port too, which must be no ephemeral port either.
+_BELOW = 22_000
 _START_S = 180.0
 
 
@@ -118,7 +120,7 @@ class World:
         name = "redis" if number == 0 else f"redis{number + 1}"
         folder = self.folder / name
         folder.mkdir()
-        port = self._ports["port"] if "--tls-port" in arguments else free_port()
+        port = self._ports["port"] if "--tls-port" in arguments else free_port(_BELOW)
         self._ports[name] = port
         if "--tls-port" not in arguments:
             arguments += ["--port", str(port)]
