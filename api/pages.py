@@ -1,13 +1,17 @@
 """Lists in pages, with the URLs of the pages before and after."""
 
+from typing import Annotated
 from urllib.parse import urlencode
 
-from fastapi import Request
+from fastapi import Query, Request
 
 from api.deps import base_url
 from api.schemas import PredictionPage
 from sluice.ledger.history import Page
 from sluice.resources import PredictionAnswer
+
+CursorQuery = Annotated[str | None, Query(description="From `next` or `previous` of another page.")]
+LimitQuery = Annotated[int, Query(ge=1, le=100)]
 
 
 def page_url(request: Request, cursor: str | None) -> str | None:

@@ -7,6 +7,9 @@ import gradio as gr
 from sluice.settings import UiSettings
 from ui.session import Access
 
+PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
+"""Options of an event that only the page uses, and that shows no progress of its own."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -14,7 +17,6 @@ class Context:
 
     settings: UiSettings
     access: Access
-    blocks: gr.Blocks
     key: gr.Textbox
     """The person's key: an input of every event that calls the api."""
     entered: gr.State

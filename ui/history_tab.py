@@ -13,13 +13,12 @@ import gradio as gr
 from sluice.client import AsyncClient, Prediction, ServiceError
 from sluice.client.results import Page
 from ui import archive, cards
-from ui.context import Context
+from ui.context import PRIVATE, Context
 from ui.markup import error_notice, notice
 
 PAGE = 12
 _STATUSES = ("any", "starting", "processing", "succeeded", "failed", "canceled", "aborted")
 _TIMES = {"any time": None, "the last hour": 1, "the last day": 24, "the last week": 168}
-_PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 #: Fields of `input` that a submission may have, beside the image.
 _PARAMETERS = (
     *("confidence", "iou", "max_detections", "classes", "class_agnostic", "visualize"),
@@ -102,9 +101,9 @@ def build(context: Context, tab: gr.Tab) -> None:
 
     first = load(lambda _: None)
     for event in (newest.click, tab.select, context.entered.change, model.submit, owner.submit):
-        event(first, [*filters, cursors], listed, **_PRIVATE)
-    newer.click(load(lambda both: both[0]), [*filters, cursors], listed, **_PRIVATE)
-    older.click(load(lambda both: both[1]), [*filters, cursors], listed, **_PRIVATE)
+        event(first, [*filters, cursors], listed, **PRIVATE)
+    newer.click(load(lambda both: both[0]), [*filters, cursors], listed, **PRIVATE)
+    older.click(load(lambda both: both[1]), [*filters, cursors], listed, **PRIVATE)
     _build_cards(context, shown, chosen, opened)
     _build_download(shown, chosen)
     _build_opened(context, opened)
@@ -121,8 +120,8 @@ def _build_cards(context: Context, shown: gr.State, chosen: gr.State, opened: gr
                     gr.HTML(cards.card(prediction, shown.pictures.get(prediction.id)))
                     mark = gr.Checkbox(label=f"Select {name}", container=False)
                     show = gr.Button(f"Open {name}", size="sm")
-                mark.change(_select(prediction.id), [mark, chosen], chosen, **_PRIVATE)
-                show.click(_open(context, prediction.id), context.key, opened, **_PRIVATE)
+                mark.change(_select(prediction.id), [mark, chosen], chosen, **PRIVATE)
+                show.click(_open(context, prediction.id), context.key, opened, **PRIVATE)
 
 
 def _build_download(shown: gr.State, chosen: gr.State) -> None:
@@ -141,7 +140,7 @@ def _build_download(shown: gr.State, chosen: gr.State) -> None:
         count = "1 prediction is" if len(selected) == 1 else f"{len(selected)} predictions are"
         return gr.File(str(path), visible=True), notice(f"{count} packed.")
 
-    pack.click(make, [shown, chosen, kind], [file, message], **_PRIVATE)
+    pack.click(make, [shown, chosen, kind], [file, message], **PRIVATE)
 
 
 def _build_opened(context: Context, opened: gr.State) -> None:
@@ -190,9 +189,9 @@ def _build_opened(context: Context, opened: gr.State) -> None:
             return opened.saying(error_notice(error))
         return Opened(new, None, notice(f"Submitted again as {new.id}."))
 
-    opened.change(show, opened, [panel, about, cancel, message, image], **_PRIVATE)
-    cancel.click(do_cancel, [context.key, opened], opened, **_PRIVATE)
-    again.click(do_again, [context.key, opened, image], opened, **_PRIVATE)
+    opened.change(show, opened, [panel, about, cancel, message, image], **PRIVATE)
+    cancel.click(do_cancel, [context.key, opened], opened, **PRIVATE)
+    again.click(do_again, [context.key, opened, image], opened, **PRIVATE)
 
 
 def _open(context: Context, prediction_id: str) -> Callable[[str], Awaitable[Opened]]:

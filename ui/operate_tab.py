@@ -8,14 +8,13 @@ import gradio as gr
 from sluice.client import ServiceError
 from sluice.client.results import Delivery, Model, Page
 from ui.cards import title
-from ui.context import Context
+from ui.context import PRIVATE, Context
 from ui.held import Held
 from ui.markup import error_notice, host_of, notice, table, time_of
 from ui.plots import numbers, plots
 
 REFRESH_S = 5.0
 PAGE = 10
-_PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 _EMPTY: Page[Any] = Page((), None, None)
 
 
@@ -35,9 +34,9 @@ def build(context: Context, tab: gr.Tab) -> None:
             return error_notice(error), ""
         return plots(minutes), numbers(minutes)
 
-    tab.select(lambda: gr.Timer(active=True), None, timer, **_PRIVATE)
+    tab.select(lambda: gr.Timer(active=True), None, timer, **PRIVATE)
     for event in (tab.select, timer.tick, context.entered.change):
-        event(read_load, context.key, [load, in_numbers], **_PRIVATE)
+        event(read_load, context.key, [load, in_numbers], **PRIVATE)
     _build_dead_letters(context, tab)
     _build_deliveries(context, tab)
     _build_models(context, tab)
@@ -137,8 +136,8 @@ def _build_list(
         return await load(key, page.value.next)
 
     for event in (refresh.click, tab.select, context.entered.change):
-        event(load_first, context.key, outputs, **_PRIVATE)
-    following.click(load_next, [context.key, page], outputs, **_PRIVATE)
+        event(load_first, context.key, outputs, **PRIVATE)
+    following.click(load_next, [context.key, page], outputs, **PRIVATE)
     word, do = action
 
     def act_on(id_: str) -> Callable[[str, Held[Page[Any]]], Awaitable[list[Any]]]:
@@ -160,7 +159,7 @@ def _build_list(
                     gr.HTML(text(entry))
                 with gr.Column(scale=1, min_width=140):
                     button = gr.Button(f"{word} {entry.id}", size="sm")
-                button.click(act_on(entry.id), [context.key, page], outputs, **_PRIVATE)
+                button.click(act_on(entry.id), [context.key, page], outputs, **PRIVATE)
 
 
 def _build_models(context: Context, tab: gr.Tab) -> None:
@@ -180,7 +179,7 @@ def _build_models(context: Context, tab: gr.Tab) -> None:
         )
 
     for event in (tab.select, context.entered.change):
-        event(read, context.key, listed, **_PRIVATE)
+        event(read, context.key, listed, **PRIVATE)
 
 
 def _model(model: Model) -> list[object]:

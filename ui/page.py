@@ -37,7 +37,7 @@ def build(settings: UiSettings) -> gr.Blocks:
                 html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
             )
         entered = gr.State(0)
-        context = Context(settings, Access(settings.api_url), blocks, key, entered)
+        context = Context(settings, Access(settings.api_url), key, entered)
         with gr.Tabs():
             with gr.Tab("Try", id="try"):
                 try_tab.build(context)

@@ -27,7 +27,7 @@ element.addEventListener("pointerover", (event) => {
 });
 element.addEventListener("pointerleave", () => highlight(chosen()));
 
-// The rows are drawn anew while a run goes on. The focus stays on its row.
+// The rows are drawn again while a run goes on. The focus stays on its row.
 let focused = null;
 element.addEventListener("focusin", (event) => {
   focused = event.target.dataset.item ?? null;

@@ -6,14 +6,13 @@ import gradio as gr
 
 from sluice.client import ServiceError
 from sluice.client.results import Delivery
-from ui.context import Context
+from ui.context import PRIVATE, Context
 from ui.held import Held
 from ui.markup import error_notice, notice, table, time_of
 
 REFRESH_S = 1.0
 MAX_LISTED = 20
 _OPEN = ("waiting", "held", "sending")
-_PRIVATE = {"api_visibility": "private", "show_progress": "hidden"}
 
 
 def build(context: Context, tab: gr.Tab) -> None:
@@ -70,8 +69,8 @@ def build(context: Context, tab: gr.Tab) -> None:
 
     outputs = [deliveries, message, log, timer]
     for event in (send.click, url.submit):
-        event(send_event, [context.key, url, deliveries], outputs, **_PRIVATE)
-    timer.tick(follow, [context.key, deliveries], outputs, **_PRIVATE)
+        event(send_event, [context.key, url, deliveries], outputs, **PRIVATE)
+    timer.tick(follow, [context.key, deliveries], outputs, **PRIVATE)
 
 
 def outcome(delivery: Delivery) -> str:

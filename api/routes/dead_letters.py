@@ -1,15 +1,14 @@
 """The dead letters, for an operator: predictions that took their workers down each time."""
 
 from http import HTTPStatus
-from typing import Annotated
 
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 
 from api.auth import OperatorDep
 from api.deps import BlobsDep, HistoryDep, IntakeDep, LedgerDep, SubmissionsDep, base_url
 from api.openapi import PREDICTION_LINKS, link, problems
-from api.pages import prediction_page
+from api.pages import CursorQuery, LimitQuery, prediction_page
 from api.requests.schemas import PredictionId
 from api.schemas import PredictionPage
 from sluice.intake.requeue import requeue as requeue_letter
@@ -29,10 +28,8 @@ async def list_(
     request: Request,
     history: HistoryDep,
     operator: OperatorDep,
-    cursor: Annotated[
-        str | None, Query(description="From `next` or `previous` of another page.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    cursor: CursorQuery = None,
+    limit: LimitQuery = 50,
 ) -> PredictionPage:
     """List the dead letters of all keys, the last to end first. Needs an operator's key.
 

@@ -24,7 +24,7 @@ from api.deps import (
 )
 from api.follow import KINDS
 from api.openapi import ETAG, RETRY_AFTER, problems
-from api.pages import prediction_page
+from api.pages import CursorQuery, LimitQuery, prediction_page
 from api.requests.model_name import parse
 from api.requests.schemas import PredictionId
 from api.schemas import PredictionPage
@@ -62,10 +62,8 @@ async def list_(
     history: HistoryDep,
     keys: KeysDep,
     caller: CallerDep,
-    cursor: Annotated[
-        str | None, Query(description="From `next` or `previous` of another page.")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    cursor: CursorQuery = None,
+    limit: LimitQuery = 50,
     status: Annotated[
         Status | None, Query(description="Only predictions with this status.")
     ] = None,

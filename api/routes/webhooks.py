@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Request
 from api.auth import CallerDep, OperatorDep, SubmitterDep
 from api.deps import BatchesDep, DeliveriesDep, GuardDep, LedgerDep, SecretsDep
 from api.openapi import Responses, link, problems
-from api.pages import page_url
+from api.pages import LimitQuery, page_url
 from api.requests.schemas import PREDICTION_ID, PredictionId, WebhookTestRequest
 from api.schemas import (
     BatchEvent,
@@ -112,7 +112,7 @@ async def failed_deliveries(
     deliveries: DeliveriesDep,
     operator: OperatorDep,
     cursor: Annotated[int, Query(ge=0, le=1_000_000, description="From `next`.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=100)] = 50,
+    limit: LimitQuery = 50,
 ) -> DeliveryPage:
     """List the deliveries of all keys that were given up or stopped, the last to end first.
 
