@@ -26,6 +26,7 @@ __all__ = ["Stack", "StackConfig"]
 
 START_TIMEOUT_S = 240.0
 POLL_S = 0.05
+WATCH_S = 0.2
 
 
 class Stack:
@@ -117,7 +118,7 @@ class Stack:
         """Return after `request_stop`. Raises LocalStackError when the stack can't go on."""
         while not self._stop_requested and self._supervisor is not None:
             self._supervisor.check()
-            time.sleep(POLL_S)
+            time.sleep(WATCH_S)
 
     def request_stop(self) -> None:
         """Make `start` and `run_until_stopped` return. A signal handler may call this method."""

@@ -152,9 +152,5 @@ def lost_model(pid: int) -> str | None:
     Triton does not restart that process, and still says that it is ready. Each request to the
     model fails after a second.
     """
-    dead = [
-        process.pid
-        for process in reaper.processes()
-        if process.parent == pid and process.state == "Z"
-    ]
+    dead = [process.pid for process in reaper.children(pid) if process.state == "Z"]
     return f"lost the process of a model ({', '.join(map(str, dead))})" if dead else None

@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 from sluice.local.supervision import reaper
 
 GONE_TIMEOUT_S = 1.0
+POLL_S = 0.02
 LOG_LIMIT_BYTES = 10_000_000
 
 # The child announces itself to the reaper before it becomes the program.
@@ -83,6 +86,7 @@ class Process:
                 cwd=spec.cwd,
                 start_new_session=True,  # only the supervisor handles the terminal's Ctrl-C
             )
+        self._pidfd = self._open_pidfd()
 
     @property
     def pid(self) -> int:
@@ -92,9 +96,10 @@ class Process:
         """Wait up to `timeout_s` for the end of the process. True: the process has ended."""
         end = time.monotonic() + timeout_s
         while not self._ended():
-            if time.monotonic() >= end:
+            left_s = end - time.monotonic()
+            if left_s <= 0:
                 return False
-            time.sleep(0.02)
+            self._sleep(left_s)
         return True
 
     def signal(self, number: int) -> None:
@@ -123,6 +128,25 @@ class Process:
         with self.log.open("rb") as file:
             file.seek(max(self._log_start, self.log.stat().st_size - 8192))
             return file.read().decode(errors="replace").splitlines()[-count:]
+
+    def _open_pidfd(self) -> int | None:
+        """A descriptor that is readable from the end of the process; None on an old kernel."""
+        try:
+            pidfd = os.pidfd_open(self.pid)
+        except OSError:
+            return None
+        # Threads that still wait for the process use the descriptor until they drop this object.
+        weakref.finalize(self, os.close, pidfd)
+        return pidfd
+
+    def _sleep(self, timeout_s: float) -> None:
+        """Sleep until the process ends, at most `timeout_s`; without a pidfd, for a moment."""
+        if self._pidfd is None:
+            time.sleep(min(timeout_s, POLL_S))
+            return
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        poll.poll(timeout_s * 1000)
 
     def _ended(self) -> bool:
         if self._popen.returncode is not None:

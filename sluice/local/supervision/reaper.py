@@ -79,16 +79,37 @@ class ProcessInfo(NamedTuple):
 def processes() -> Iterator[ProcessInfo]:
     """All processes of this machine, from /proc."""
     for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                # The name in parentheses may hold any character.
-                fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            except OSError:
-                continue
-            if fields:
-                yield ProcessInfo(
-                    int(folder.name), fields[0], int(fields[1]), int(fields[2]), int(fields[19])
-                )
+        if folder.name.isdigit() and (process := _read(int(folder.name))):
+            yield process
+
+
+def children(pid: int) -> Iterator[ProcessInfo]:
+    """The children of a process.
+
+    The kernel lists the children of each thread. A look at every process costs far more, and
+    serves only where the kernel was built without these lists.
+    """
+    threads = Path(f"/proc/{pid}/task")
+    try:
+        lists = [(thread / "children").read_text() for thread in threads.iterdir()]
+    except OSError:
+        yield from (process for process in processes() if process.parent == pid)
+        return
+    for child in " ".join(lists).split():
+        if process := _read(int(child)):
+            yield process
+
+
+def _read(pid: int) -> ProcessInfo | None:
+    """None once the process is gone."""
+    try:
+        # The name in parentheses may hold any character.
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    if not stat:
+        return None
+    return ProcessInfo(pid, stat[0], int(stat[1]), int(stat[2]), int(stat[19]))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """The supervisor, with real child processes: shells and small Python programs."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from sluice.errors import LocalStackError
 from sluice.local.supervision import reaper, shm
-from sluice.local.supervision.process import Spec
+from sluice.local.supervision.process import Process, Spec
 from sluice.local.supervision.supervisor import Kind, Supervisor
 from tests.support.waiting import until
 
@@ -182,7 +184,7 @@ def test_stop_while_a_child_is_still_starting(supervisor):
 SUPERVISED = """
 import os, sys, time
 from pathlib import Path
-from sluice.local.supervision.process import Spec
+from sluice.local.supervision.process import Process, Spec
 from sluice.local.supervision.supervisor import Supervisor
 folder = Path(sys.argv[1])
 keep_open = [os.open(folder, os.O_RDONLY)]
@@ -230,3 +232,40 @@ def test_a_long_log_is_set_aside(supervisor, tmp_path, monkeypatch):
     supervisor.start([shell("echo new; exec sleep 60")])
     until(lambda: text(tmp_path / "child.log") == "new\n")
     assert "earlier" in (tmp_path / "child.log.1").read_text()
+
+
+def test_a_wait_for_a_process_sleeps_until_its_end(tmp_path, monkeypatch):
+    naps = []
+    sleep = Process._sleep
+    monkeypatch.setattr(Process, "_sleep", lambda self, s: (naps.append(s), sleep(self, s)))
+    read, write = os.pipe()
+    process = Process(shell("sleep 0.3"), tmp_path / "child.log", write)
+    assert process.wait(60)
+    process.finish()
+    assert len(naps) == 1
+    os.close(read)
+    os.close(write)
+
+
+def test_a_wait_ends_with_the_process_without_a_pidfd_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "pidfd_open", _unsupported)
+    read, write = os.pipe()
+    process = Process(shell("exit 3"), tmp_path / "child.log", write)
+    assert process.wait(10)
+    assert process.finish() == 3
+    os.close(read)
+    os.close(write)
+
+
+def test_children_are_found_from_all_threads_and_as_zombies():
+    child = []
+    thread = threading.Thread(target=lambda: child.append(subprocess.Popen(["/bin/true"])))
+    thread.start()
+    thread.join()
+    until(lambda: [p.state for p in reaper.children(os.getpid()) if p.pid == child[0].pid] == ["Z"])
+    child[0].wait()
+    assert child[0].pid not in [process.pid for process in reaper.children(os.getpid())]
+
+
+def _unsupported(pid):
+    raise OSError(errno.ENOSYS, "not implemented")
