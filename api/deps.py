@@ -94,6 +94,7 @@ class Services:
             bulkhead=self.submissions,
             limits=self.settings.limits,
             default_model=self.settings.api.model,
+            id_prefix=self.settings.queue.id_prefix,
             with_tickets=self.settings.api.keys_file is not None,
             metrics=self.metrics.http,
         )
@@ -161,7 +162,12 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             timeline=RedisTimeline(stores.redis, settings.queue),
             batch_slots=anyio.CapacityLimiter(settings.limits.batches_at_once),
             files=RedisFiles(
-                stores.redis, settings.queue.name, stores.blobs, settings.blobs, stores.replication
+                stores.redis,
+                settings.queue.name,
+                stores.blobs,
+                settings.blobs,
+                stores.replication,
+                settings.queue.id_prefix,
             ),
             observer=_observer(settings, stores),
         )
@@ -192,6 +198,7 @@ def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> F
         blob_ttl_s=settings.blobs.ttl_s,
         ring=Coalescer(stores.intake.ring, threads),
         expire_orphan=lambda blob_key: threads.submit(stores.intake.expire_orphan, blob_key),
+        id_prefix=settings.queue.id_prefix,
     )
 
 

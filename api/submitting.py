@@ -46,6 +46,8 @@ class Submitting:
     """For submissions that block."""
     limits: LimitsSettings
     default_model: str
+    id_prefix: str
+    """Begins each id that the service makes."""
     with_tickets: bool
     """True where keys are on: each prediction then gets a ticket, which opens its stream."""
     metrics: HttpMetrics

@@ -63,6 +63,7 @@ class Stores:
             blob_ttl_s=settings.blobs.ttl_s,
             orphan_ttl_s=settings.blobs.orphan_ttl_s,
             repeats_are_written=replication is not None,
+            id_prefix=queue.id_prefix,
         )
         return cls(redis, ledger, blobs, celery, doorbell, intake, blobs_redis, replication)
 

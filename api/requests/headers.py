@@ -3,8 +3,6 @@
 The declared types check nothing, so that every way in gives the same answer to a wrong header.
 """
 
-import base64
-import hashlib
 import math
 import re
 from typing import Annotated
@@ -14,6 +12,7 @@ from starlette.datastructures import Headers
 
 from sluice.access.keys import Caller
 from sluice.errors import InvalidInput
+from sluice.ids import derived_id
 
 _MAX_KEY_CHARS = 255
 
@@ -138,16 +137,15 @@ def start_within_s(headers: Headers) -> float | None:
     return float(total)
 
 
-def idempotent_id(headers: Headers, caller: Caller, kind: str = "") -> str | None:
+def idempotent_id(headers: Headers, caller: Caller, id_prefix: str, kind: str = "") -> str | None:
     """The id that `Idempotency-Key` stands for, or None without that header.
 
-    The id depends on the caller's name, the key and `kind` only: every api process derives the
-    same one. Raises InvalidInput.
+    After the prefix, the id depends on the caller's name, the key and `kind` only: every api
+    process derives the same one. Raises InvalidInput.
     """
     idempotency_key = headers.get("idempotency-key")
     if idempotency_key is None:
         return None
     if not 1 <= len(idempotency_key) <= _MAX_KEY_CHARS:
         raise InvalidInput(f"Idempotency-Key: give 1 to {_MAX_KEY_CHARS} characters")
-    digest = hashlib.sha256(f"{caller.name}\0{idempotency_key}{kind}".encode()).digest()
-    return base64.b32encode(digest)[:26].decode().lower()
+    return derived_id(id_prefix, caller.name, f"{idempotency_key}{kind}")

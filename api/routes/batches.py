@@ -115,14 +115,14 @@ async def submit(
     url = base_url(request)
     submitting = batch_submitting.submitting
     start_within_s = headers.start_within_s(request.headers)
-    idempotent_id = headers.idempotent_id(request.headers, caller, "\0batch")
+    idempotent_id = headers.idempotent_id(request.headers, caller, submitting.id_prefix, "\0batch")
     try:
         if idempotent_id is None:
             await submitting.check_capacity(caller, 0)
         with batch_submitting.slot():
             async with read_batch(request, submitting.limits) as upload:
                 batch = await batch_submitting.submit(
-                    idempotent_id or new_id(),
+                    idempotent_id or new_id(submitting.id_prefix),
                     upload,
                     caller,
                     url,

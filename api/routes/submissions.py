@@ -95,7 +95,7 @@ async def submit(
     With a form, the parameters are fields beside the file. With the image as the body, they are in
     the query.
     """
-    prediction_id = headers.idempotent_id(request.headers, caller)
+    prediction_id = headers.idempotent_id(request.headers, caller, submitting.id_prefix)
     return await _respond(request, caller, submitting, following, prediction_id)
 
 
@@ -132,7 +132,7 @@ async def submit_to_model(
 
     Any owner will do, since models have names only.
     """
-    prediction_id = headers.idempotent_id(request.headers, caller)
+    prediction_id = headers.idempotent_id(request.headers, caller, submitting.id_prefix)
     return await _respond(request, caller, submitting, following, prediction_id, model=name)
 
 

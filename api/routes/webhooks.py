@@ -9,7 +9,7 @@ import anyio.to_thread
 from fastapi import APIRouter, Path, Query, Request
 
 from api.auth import CallerDep, OperatorDep, SubmitterDep
-from api.deps import BatchesDep, DeliveriesDep, GuardDep, LedgerDep, SecretsDep
+from api.deps import BatchesDep, DeliveriesDep, GuardDep, LedgerDep, SecretsDep, SettingsDep
 from api.openapi import Responses, link, problems
 from api.pages import LimitQuery, page_url
 from api.requests.schemas import PREDICTION_ID, PredictionId, WebhookTestRequest
@@ -148,7 +148,11 @@ async def delivery(
     },
 )
 async def test(
-    event: WebhookTestRequest, deliveries: DeliveriesDep, guard: GuardDep, caller: SubmitterDep
+    event: WebhookTestRequest,
+    deliveries: DeliveriesDep,
+    guard: GuardDep,
+    caller: SubmitterDep,
+    settings: SettingsDep,
 ) -> DeliveryAnswer:
     """Send a test event to a URL, signed as your other events are.
 
@@ -157,7 +161,11 @@ async def test(
     """
     guard.check_url(event.url)
     filed = await anyio.to_thread.run_sync(
-        deliveries.file_test, new_id(), event.url, caller.name, webhook_test_body(time.time())
+        deliveries.file_test,
+        new_id(settings.queue.id_prefix),
+        event.url,
+        caller.name,
+        webhook_test_body(time.time()),
     )
     return DeliveryAnswer.from_delivery(filed)
 

@@ -61,7 +61,9 @@ class RedisFiles:
         blobs: Blobs,
         settings: BlobsSettings,
         replication: Replication | None = None,
+        id_prefix: str = "",
     ) -> None:
+        self._id_prefix = id_prefix
         self._redis = client
         self._replication = replication
         self._names = Names(queue)
@@ -78,7 +80,7 @@ class RedisFiles:
             "sha256": hashlib.sha256(data).hexdigest(),
             "metadata": metadata,
         }
-        file_id = new_id()
+        file_id = new_id(self._id_prefix)
         bounds = [
             limits.file_ttl_s,
             limits.files_per_key,

@@ -37,7 +37,9 @@ class FastIntake:
         blob_ttl_s: int,
         ring: Callable[[str], object],
         expire_orphan: Callable[[str], object],
+        id_prefix: str = "",
     ) -> None:
+        self._id_prefix = id_prefix
         self._ledger = ledger
         self._connection = connection
         self._blobs = blobs
@@ -52,7 +54,7 @@ class FastIntake:
 
         Raises QueueFull or another Unavailable.
         """
-        prediction_id = new_id()
+        prediction_id = new_id(self._id_prefix)
         blob_key = input_key(prediction_id, "")
         store = ("SET", stored_key(blob_key), image, "EX", self._blob_ttl_s)
         create = self._ledger.creation(prediction_id, submission, "", len(image), max_backlog)

@@ -28,8 +28,13 @@ class Intake:
         blob_ttl_s: int,
         orphan_ttl_s: int,
         repeats_are_written: bool = False,
+        id_prefix: str = "",
     ) -> None:
-        """`repeats_are_written`: a repetition writes all again, and so waits for the replicas."""
+        """`repeats_are_written`: a repetition writes all again, and so waits for the replicas.
+
+        New ids begin with `id_prefix`.
+        """
+        self._id_prefix = id_prefix
         self._repeats_are_written = repeats_are_written
         self._ledger = ledger
         self._blobs = blobs
@@ -48,7 +53,7 @@ class Intake:
         Raises Conflict where the batch has ended, QueueFull, or another Unavailable. After another
         Unavailable the prediction may still be on record.
         """
-        prediction_id = new_id()
+        prediction_id = new_id(self._id_prefix)
         blob_key = input_key(prediction_id, "")
         self._store(blob_key, image)
         try:

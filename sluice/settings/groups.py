@@ -41,6 +41,14 @@ class QueueSettings(Group):
         pattern=r"^[a-z0-9-]+$",
         description="Name of the queue, which is part of every Redis key.",
     )
+    id_prefix: str = Field(
+        "",
+        pattern=r"^[a-z2-7]{0,4}$",
+        description=(
+            "Begins each id that the service makes. "
+            "A router before several queues finds the queue by it."
+        ),
+    )
     lease_s: float = Field(
         30.0,
         gt=0,
