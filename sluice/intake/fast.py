@@ -13,11 +13,16 @@ from sluice.blobs.store import input_key, stored_key
 from sluice.errors import BlobsUnavailable, QueueFull, Unavailable
 from sluice.ids import new_id
 from sluice.intake.intake import needs_ring
+from sluice.intake.turns import Turns
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Prediction, Submission
 from sluice.redisio.connection import translated
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.redisio.scripts import ScriptCall, run_async
+
+#: Submissions on their way to Redis at once. A time-out counts from the sending. A burst that stood
+#: in one connection's buffer would exceed it.
+IN_FLIGHT = 8
 
 
 class FastIntake:
@@ -46,6 +51,7 @@ class FastIntake:
         self._blob_ttl_s = blob_ttl_s
         self._ring = ring
         self._expire_orphan = expire_orphan
+        self._turns = Turns(IN_FLIGHT)
 
     async def accept_new(
         self, image: bytes, submission: Submission, *, max_backlog: int | None = None
@@ -59,7 +65,8 @@ class FastIntake:
         store = ("SET", stored_key(blob_key), image, "EX", self._blob_ttl_s)
         create = self._ledger.creation(prediction_id, submission, "", len(image), max_backlog)
         try:
-            answer = await self._send_with_retry(store, create)
+            async with self._turns:
+                answer = await self._send_with_retry(store, create)
             created = self._ledger.read_created(answer, prediction_id, submission, "")
         except (QueueFull, Unavailable):
             self._expire_orphan(blob_key)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import redis
@@ -10,7 +11,7 @@ import redis
 from sluice.blobs.store import RedisBlobs, input_key
 from sluice.errors import QueueFull, Unavailable
 from sluice.intake.doorbell import MAX_WAITING_RINGS
-from sluice.intake.fast import FastIntake
+from sluice.intake.fast import IN_FLIGHT, FastIntake
 from sluice.ledger.predictions import RedisLedger
 from sluice.prediction import Priority, Status, Submission
 from sluice.redisio.multiplexed import MultiplexedConnection
@@ -92,6 +93,38 @@ async def test_a_hundred_submissions_at_once_share_one_connection(world: World) 
     assert len(world.rung) == MAX_WAITING_RINGS, "a ring waits for every worker already"
     with pytest.raises(QueueFull):
         await world.intake.accept_new(b"image", SUBMISSION)
+
+
+class _Counting(MultiplexedConnection):
+    """Counts the calls that wait for Redis at once."""
+
+    waiting = most = 0
+
+    async def send(self, *commands: tuple[Any, ...]) -> list[Any]:
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        try:
+            return await super().send(*commands)
+        finally:
+            self.waiting -= 1
+
+
+async def test_the_images_of_a_burst_do_not_all_wait_in_the_connections_buffer(
+    redis_url: str, redis_client: "redis.Redis"
+) -> None:
+    """The last of them would be sent after its time-out."""
+    client = _Counting(RedisAddress.parse(redis_url))
+    intake = FastIntake(
+        RedisLedger(redis_client, QueueSettings()),
+        client,
+        None,
+        blob_ttl_s=60,
+        ring=lambda _: None,
+        expire_orphan=lambda _: None,
+    )
+    await asyncio.gather(*(intake.accept_new(b"image", SUBMISSION) for _ in range(5 * IN_FLIGHT)))
+    assert client.most == IN_FLIGHT
+    client.close()
 
 
 @pytest.mark.parametrize("unavailable", ["ledger", "blobs"])
