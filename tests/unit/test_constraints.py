@@ -64,3 +64,17 @@ def test_tritons_image_has_the_packages_of_the_steps_of_ensembles() -> None:
     }
     wanted = {distributions.get(name, name) for name in STEP_PACKAGES} - {"sluice", "worker"}
     assert set(line.split("|")) == wanted <= set(_pins("worker"))
+
+
+def test_the_build_context_has_every_path_that_the_images_copy() -> None:
+    copied = [
+        source
+        for line in re.findall(
+            r"^COPY (?!--from)(.+) \S+$", (ROOT / "Dockerfile").read_text(), re.M
+        )
+        for source in line.split()
+    ]
+    kept = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.M)
+    assert "ui" in copied
+    lost = [path for path in copied if not any(f"{path}/".startswith(f"{k}/") for k in kept)]
+    assert lost == []
