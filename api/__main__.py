@@ -8,4 +8,6 @@ from importlib import import_module
 # handle.
 for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: sys.exit(0))
+# httpx goes without its command line, which would bring rich and pygments, 3 to 4 MB.
+sys.modules["httpx._main"] = None  # type: ignore[assignment]  # Python's way to refuse an import
 import_module("api.app").main()

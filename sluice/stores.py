@@ -1,23 +1,20 @@
 """Connections to Redis, the blob store and the queue, which every process opens."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
 from celery import Celery
 from redis import Redis
-from redis.exceptions import RedisError
 
 from sluice.blobs.store import Blobs, RedisBlobs, stored_key
 from sluice.intake.doorbell import CeleryDoorbell, make_app
 from sluice.intake.intake import Intake
 from sluice.ledger.predictions import RedisLedger
 from sluice.redisio import connection
-from sluice.redisio.data_loss import DataWatch
-from sluice.redisio.health import Health, HealthWatch, examine
 from sluice.redisio.names import Names
 from sluice.redisio.replication import Replication
+from sluice.redisio.watches import watch_blobs, watch_ledger
 from sluice.settings import Settings
 
 _WAIT_SHARE = 0.5  # of the api's time-out, so that it answers in time
@@ -100,7 +97,7 @@ def watch_redis(stores: Stores, settings: Settings) -> Callable[[], None]:
     """
     watches = [watch_ledger(stores.redis, settings)]
     if settings.blobs.redis_address() and stores.blobs_redis:
-        watches.append(_watch_blobs(stores.blobs_redis, settings))
+        watches.append(watch_blobs(stores.blobs_redis, settings))
     for watch in watches:
         watch.start()
 
@@ -109,33 +106,6 @@ def watch_redis(stores: Stores, settings: Settings) -> Callable[[], None]:
             watch.stop()
 
     return stop
-
-
-def watch_ledger(client: Redis, settings: Settings) -> HealthWatch:
-    """A watch of the ledger's Redis, not yet started. The watch notices a loss of data too."""
-    data = DataWatch(client, Names(settings.queue.name))
-
-    def look() -> Health:
-        with suppress(RedisError):
-            data.look()
-        return _examine(client, settings)
-
-    return HealthWatch(look)
-
-
-def _watch_blobs(client: Redis, settings: Settings) -> HealthWatch:
-    """A watch of the Redis that holds blobs alone."""
-    return HealthWatch(lambda: _examine(client, settings, scripts=False), "the blobs' Redis")
-
-
-def _examine(client: Redis, settings: Settings, *, scripts: bool = True) -> Health:
-    return examine(
-        client,
-        Names(settings.queue.name),
-        require_noeviction=settings.redis.require_noeviction,
-        scripts=scripts,
-        min_replicas=settings.queue.min_replicas,
-    )
 
 
 def replication_of(settings: Settings, probe_key: str) -> Replication | None:

@@ -34,4 +34,6 @@ process = parser.parse_args().process
 for sign in SIGNS[process]:
     if file := os.environ.get(sign):
         Path(file).unlink(missing_ok=True)
+# httpx goes without its command line, which would bring rich and pygments, 3 to 4 MB.
+sys.modules["httpx._main"] = None  # type: ignore[assignment]  # Python's way to refuse an import
 import_module(PROCESSES[process]).main()

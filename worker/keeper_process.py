@@ -17,8 +17,8 @@ from sluice.metrics.server import serve
 from sluice.metrics.sweeps import SweepMetrics
 from sluice.settings import QueueSettings, Settings
 from sluice.stores import Stores, watch_redis
-from worker.keeper import attempt_round, sweep_round
 from worker.presence import LOOK_S, PresenceWatch
+from worker.rounds import attempt_round, sweep_round
 from worker.tally import Tally
 
 

@@ -32,11 +32,12 @@ from sluice.vision.triton.errors import ERRORS
 from worker import tasks
 from worker.breaker import Breaker
 from worker.consumer import DoorbellConsumer
-from worker.keeper import Keeper, sweep_round
+from worker.keeper import Keeper
 from worker.memory import MemoryBudget
 from worker.pipeline import Pipeline
 from worker.presence import PresenceWatch
 from worker.readiness import Readiness
+from worker.rounds import sweep_round
 from worker.runner import Runner
 from worker.tally import Tally
 from worker.watchdog import LeaseWatchdog

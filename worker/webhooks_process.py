@@ -21,8 +21,8 @@ from sluice.outbound.transport import async_client
 from sluice.redisio import connection
 from sluice.redisio.names import Names
 from sluice.redisio.subscriptions import messages
+from sluice.redisio.watches import watch_ledger
 from sluice.settings import RedisAddress, Settings
-from sluice.stores import watch_ledger
 from sluice.tracing import Tracer, open_tracer
 from sluice.webhooks.payload import event_body
 from sluice.webhooks.secrets import RedisSecrets

@@ -16,7 +16,7 @@ from sluice.redisio.names import Names
 from sluice.settings import QueueSettings, WebhooksSettings
 from tests.fakes.blobs import MemoryBlobs
 from tests.fakes.doorbell import CountingDoorbell
-from worker.keeper import sweep_round
+from worker.rounds import sweep_round
 
 NAMES = Names("default")
 SUBMISSION = Submission(

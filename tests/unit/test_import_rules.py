@@ -27,6 +27,8 @@ PLANTED = {
         "import sluice.ledger.predictions",
     ),
     "the api reaches no pixels, even indirectly": ("api/planted.py", "import sluice.vision.boxes"),
+    "the keeper's own process reaches no pixels and no Triton": ("worker/rounds.py", "import cv2"),
+    "the webhooks process reaches no queue and no pixels": ("worker/sender.py", "import celery"),
     "the layers of sluice": ("sluice/ledger/planted.py", "import sluice.intake.intake"),
     "the layers of the api": ("api/requests/planted.py", "import api.submitting"),
     "a route imports no other route": ("api/routes/queue.py", "import api.routes.health"),

@@ -15,7 +15,8 @@ from tests.fakes.doorbell import CountingDoorbell
 from tests.fakes.ledger import MemoryLedger
 from tests.support.waiting import until
 from tests.unit.worker.conftest import World
-from worker.keeper import Keeper, sweep_round
+from worker.keeper import Keeper
+from worker.rounds import sweep_round
 from worker.runner import Runner
 from worker.watchdog import LeaseWatchdog
 

@@ -23,8 +23,8 @@ from tests.fakes.ledger import MemoryLedger
 from tests.fakes.presence import Attendance, MemoryPresence
 from tests.support.servers import free_port
 from tests.support.waiting import until
-from worker.keeper import sweep_round
 from worker.keeper_process import run_forever
+from worker.rounds import sweep_round
 
 
 class _EndOfTest(Exception):
