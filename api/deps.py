@@ -33,10 +33,12 @@ from sluice.ledger.deliveries import Deliveries, RedisDeliveries
 from sluice.ledger.events import Events, RedisEvents
 from sluice.ledger.history import History, RedisHistory
 from sluice.ledger.predictions import Ledger
+from sluice.ledger.reads import AsyncReads
 from sluice.ledger.state import RedisState
 from sluice.ledger.timeline import RedisTimeline, Timeline
 from sluice.metrics.observer import Observer
 from sluice.outbound.guard import Guard
+from sluice.prediction import Prediction
 from sluice.redisio.kept_models import RedisKeptModels
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.settings import Settings
@@ -67,6 +69,8 @@ class Services:
     queue_load: QueueLoadCache
     fast_intake: FastIntake | None
     """None with S3 and in tests: the fast intake needs images in a real Redis."""
+    async_reads: AsyncReads | None = None
+    """None in tests, whose records are in memory."""
     deliveries: Deliveries
     secrets: Secrets
     batches: Batches
@@ -80,6 +84,12 @@ class Services:
     metrics: Metrics = field(default_factory=lambda: Metrics(current_trace_id))
     reads: Bulkhead = field(default_factory=lambda: Bulkhead(_READS_AT_ONCE))
     submissions: Bulkhead = field(default_factory=lambda: Bulkhead(_SUBMISSIONS_AT_ONCE))
+
+    async def read(self, prediction_id: str, key: str | None) -> Prediction:
+        """`Ledger.get`. Raises NotFound, Gone, RedisUnavailable."""
+        if self.async_reads is None:
+            return await self.reads.run(self.ledger.get, prediction_id, key)
+        return await self.reads.run_async(self.async_reads.get, prediction_id, key)
 
     @cached_property
     def submitting(self) -> Submitting:
@@ -111,10 +121,9 @@ class Services:
     @cached_property
     def following(self) -> Following:
         return Following(
-            ledger=self.ledger,
+            read=self.read,
             events=self.events,
             queue_load=self.queue_load,
-            bulkhead=self.reads,
             followers=Followers(self.settings.api.max_followers),
             max_wait_s=self.settings.api.max_wait_s,
         )
@@ -155,6 +164,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             guard=Guard(settings.netguard.allow),
             queue_load=QueueLoadCache(stores.ledger),
             fast_intake=None if settings.blobs.bucket else _fast_intake(settings, stores, stack),
+            async_reads=_async_reads(settings, stack),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             tracer=tracer,
             secrets=RedisSecrets(stores.redis, settings.queue.name),
@@ -178,6 +188,12 @@ def _observer(settings: Settings, stores: Stores) -> Observer:
     if stores.blobs_redis is not None and settings.blobs.redis_address():
         servers["blobs"] = stores.blobs_redis
     return Observer(stores.ledger, RedisState(stores.redis, settings.queue), servers)
+
+
+def _async_reads(settings: Settings, stack: AsyncExitStack) -> AsyncReads:
+    connection = MultiplexedConnection(settings.redis_address(settings.redis.timeout_s))
+    stack.callback(connection.close)
+    return AsyncReads(connection, settings.queue.name)
 
 
 def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> FastIntake:

@@ -3,20 +3,18 @@
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from anyio import fail_after
 
-from api.traffic.bulkhead import Bulkhead
 from api.traffic.followers import Followers
 from api.traffic.load import QueueLoadCache
 from sluice.batch import Batch
 from sluice.errors import Gone, NotFound, Unavailable
 from sluice.ledger.events import Events
-from sluice.ledger.predictions import Ledger
 from sluice.prediction import Prediction, Status
 from sluice.resources import PredictionAnswer, QueuePosition
 
@@ -34,45 +32,52 @@ KINDS = ("status", "logs", "output", "error", "done")
 class Following:
     """Reads records again when the ledger's events announce a change."""
 
-    ledger: Ledger
+    read: Callable[[str, str | None], Awaitable[Prediction]]
+    """`Ledger.get`, within a bulkhead: of long polls and streams there may be thousands."""
     events: Events
     queue_load: QueueLoadCache
-    bulkhead: Bulkhead
-    """For reads of records by long polls and streams, of which there may be thousands."""
     followers: Followers
     max_wait_s: float
 
-    async def wait(self, prediction_id: str, key: str | None, wait_s: float) -> Prediction:
+    async def wait(
+        self, prediction_id: str, key: str | None, wait_s: float, known: Prediction | None = None
+    ) -> Prediction:
         """The prediction, once it has ended or `wait_s` have passed.
 
+        `known` is its record of just now, which is not read again.
         Raises NotFound, Gone, RedisUnavailable.
         """
-        return await self.wait_for(self.ledger.get, prediction_id, key, wait_s)
+        return await self.wait_for(
+            lambda: self.read(prediction_id, key), prediction_id, wait_s, known
+        )
 
     async def wait_for(
         self,
-        get: Callable[[str, str | None], Followed],
+        read: Callable[[], Awaitable[Followed]],
         subject_id: str,
-        key: str | None,
         wait_s: float,
+        known: Followed | None = None,
     ) -> Followed:
-        """The same for any record that `get` reads. `max_wait_s` bounds the wait.
+        """The same for any record that `read` reads. `max_wait_s` bounds the wait.
 
         With as many followers as the process may have, the record is returned as it is.
         """
         until = time.monotonic() + min(wait_s, self.max_wait_s)
         if wait_s <= 0 or self.followers.is_full:
-            return await self.bulkhead.run(get, subject_id, key)
+            return known or await read()
         with self.followers.one_more(), self.events.expect(subject_id) as ended:
+            record = known
             while True:
-                ended.clear()
-                record = await self.bulkhead.run(get, subject_id, key)
+                if record is None:
+                    ended.clear()
+                    record = await read()
                 left_s = until - time.monotonic()
                 if record.status.terminal or left_s <= 0 or self.events.closing:
                     return record
                 pause_s = self.followers.pause_s(_READ_AGAIN_S)
                 with suppress(TimeoutError), fail_after(min(left_s, pause_s)):
                     await ended.wait()
+                record = None
 
     async def stream(
         self, prediction: Prediction, base_url: str, kinds: Collection[str], last_id: str = ""
@@ -94,9 +99,7 @@ class Following:
             while True:
                 changed.clear()
                 try:
-                    prediction = await self.bulkhead.run(
-                        self.ledger.get, prediction.id, prediction.key
-                    )
+                    prediction = await self.read(prediction.id, prediction.key)
                     queued = await self.queue_load.position(prediction)
                 except (NotFound, Gone) as error:  # Redis has lost the record
                     yield stream.failed(error.message, error.code)

@@ -16,6 +16,7 @@ from api.deps import (
     BlobsDep,
     FollowingDep,
     QueueLoadDep,
+    ReadsDep,
     base_url,
 )
 from api.openapi import RETRY_AFTER, link, problems
@@ -147,6 +148,7 @@ async def get(
     batches: BatchesDep,
     following: FollowingDep,
     queue_load: QueueLoadDep,
+    reads: ReadsDep,
     caller: CallerDep,
     wait_s: Annotated[
         float,
@@ -158,7 +160,9 @@ async def get(
     ] = 0,
 ) -> Response:
     """A batch, now or at its end."""
-    batch = await following.wait_for(batches.get, batch_id, caller.scope, wait_s)
+    batch = await following.wait_for(
+        lambda: reads.run(batches.get, batch_id, caller.scope), batch_id, wait_s
+    )
     return await _answer(base_url(request), batch, queue_load)
 
 

@@ -169,7 +169,7 @@ async def _respond(
         raise
     tracing.annotate(prediction_id=prediction.id, model=prediction.model, key=caller.name)
     if wait_s:
-        prediction = await following.wait(prediction.id, caller.name, wait_s)
+        prediction = await following.wait(prediction.id, caller.name, wait_s, prediction)
     answer = PredictionAnswer.from_prediction(prediction, url)
     answer_headers = {"Location": answer.urls.get}
     if wait_s:

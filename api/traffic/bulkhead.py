@@ -1,6 +1,7 @@
 """A bulkhead: a store that hangs blocks only the calls of its own bulkhead."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -24,7 +25,13 @@ class Bulkhead:
         self._last_failure: RedisUnavailable | BlobsUnavailable | None = None
 
     async def run(self, call: Callable[..., Result], *args: object) -> Result:
-        """The result of `call`. Raises the call's error.
+        """The result of `call`, which runs on a thread. Raises as `run_async` does."""
+        return await self.run_async(
+            partial(anyio.to_thread.run_sync, call, *args, limiter=self._threads)
+        )
+
+    async def run_async(self, call: Callable[..., Awaitable[Result]], *args: object) -> Result:
+        """The result of `call`, which runs on the event loop. Raises the call's error.
 
         Raises RedisUnavailable or BlobsUnavailable also where a call before it failed so.
         """
@@ -33,7 +40,7 @@ class Bulkhead:
             if self._last_failure is not None and self._last_failure is not before:
                 raise type(self._last_failure)(self._last_failure.message)
             try:
-                return await anyio.to_thread.run_sync(call, *args, limiter=self._threads)
+                return await call(*args)
             except (RedisUnavailable, BlobsUnavailable) as error:
                 self._last_failure = type(error)(error.message)
                 raise

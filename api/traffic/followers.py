@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from sluice.errors import Overloaded
 
 _READS_PER_S = 200
-"""Of all followers together, apart from those that an event wakes. Each read costs a thread."""
+"""Of all followers together, apart from those that an event wakes."""
 _RETRY_AFTER_S = 5.0
 
 

@@ -18,6 +18,8 @@ from sluice.settings import RedisAddress
 log = logs.get(__name__)
 
 _RECONNECT_S = 1.0
+RECENT_ENDS = 4096
+"""The ends that are remembered. Only those of the last few milliseconds are ever asked for."""
 
 
 class Events(Protocol):
@@ -44,6 +46,8 @@ class Events(Protocol):
     ) -> contextlib.AbstractContextManager[asyncio.Event]:
         """An event that is set when the prediction or batch ends, or may have ended.
 
+        The event is set at once for an end that came shortly before: a caller that knows a record
+        from its submission need not read the record again before the wait.
         With `every_change`, every change of status sets it; the caller clears it before the next
         wait. Enter before the record is read, or a change in between is missed.
         """
@@ -57,6 +61,7 @@ class RedisEvents:
         self._channel = Names(queue).events
         #: For each subject, the events of its waiting callers, and whether every change sets them.
         self._waiting: dict[str, dict[asyncio.Event, bool]] = defaultdict(dict)
+        self._ended: dict[str, None] = {}
         self._task: asyncio.Task[None] | None = None
         self.closing = False
 
@@ -77,6 +82,8 @@ class RedisEvents:
     @contextlib.contextmanager
     def expect(self, subject_id: str, *, every_change: bool = False) -> Iterator[asyncio.Event]:
         event = asyncio.Event()
+        if subject_id in self._ended:
+            event.set()
         self._waiting[subject_id][event] = every_change
         try:
             yield event
@@ -104,8 +111,13 @@ class RedisEvents:
                 self._tell(*message["data"].decode().split(" "))
 
     def _tell(self, subject_id: str, status: str) -> None:
+        terminal = Status(status).terminal
+        if terminal:
+            self._ended[subject_id] = None
+            if len(self._ended) > RECENT_ENDS:
+                del self._ended[next(iter(self._ended))]
         for event, every_change in self._waiting.get(subject_id, {}).items():
-            if every_change or Status(status).terminal:
+            if every_change or terminal:
                 event.set()
 
     def _wake(self) -> None:

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import redis
 
-from sluice.errors import Conflict, Gone, IdReused, LeaseLost, NotFound, QueueFull
+from sluice.errors import Conflict, IdReused, LeaseLost, QueueFull
 from sluice.ledger.answers import TOO_LATE, WORKER_LOST, Created, QueueLoad, Swept
 from sluice.ledger.memory import MemoryUse
-from sluice.ledger.record import check_size, from_record, to_record
+from sluice.ledger.record import check_size, from_record, read_record, to_record
 from sluice.ledger.scripts import load, script_limits
 from sluice.prediction import Claim, Prediction, Problem, Status, Submission
 from sluice.redisio.connection import translated
@@ -252,12 +252,7 @@ class RedisLedger:
             pipe.hgetall(self._names.prediction(prediction_id))
             pipe.get(self._names.gone(prediction_id))
             fields, gone = pipe.execute()
-        owner = fields.get(b"key", gone)
-        if owner is None or (key is not None and owner.decode() != key):
-            raise NotFound(f"no prediction {prediction_id!r} is known; is the id right?")
-        if not fields:
-            raise Gone(f"prediction {prediction_id!r} was removed: its retention is over")
-        return from_record(prediction_id, fields)
+        return read_record(prediction_id, key, fields, gone)
 
     def cancel(self, prediction_id: str, key: str | None = None) -> Prediction:
         if key is not None:

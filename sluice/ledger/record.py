@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from pydantic import ValidationError
 
-from sluice.errors import OutputTooLarge
+from sluice.errors import Gone, NotFound, OutputTooLarge
 from sluice.prediction import Parameters, Prediction, Priority, Problem, Status, Submission
 
 _TEXTS = ("image_url", "webhook", "base_url", "ticket", "batch", "traceparent", "tracestate")
@@ -26,6 +26,21 @@ def to_record(submission: Submission, digest: str) -> list[str]:
         **{name: getattr(submission, name) or None for name in _TEXTS},
     }
     return [part for name, value in fields.items() if value is not None for part in (name, value)]
+
+
+def read_record(
+    prediction_id: str, key: str | None, fields: Mapping[bytes, bytes], gone: bytes | None
+) -> Prediction:
+    """The answer of `Ledger.get`, from the record's hash and the mark of one that is over.
+
+    Raises NotFound, or Gone where its retention is over.
+    """
+    owner = fields.get(b"key", gone)
+    if owner is None or (key is not None and owner.decode() != key):
+        raise NotFound(f"no prediction {prediction_id!r} is known; is the id right?")
+    if not fields:
+        raise Gone(f"prediction {prediction_id!r} was removed: its retention is over")
+    return from_record(prediction_id, fields)
 
 
 def from_record(

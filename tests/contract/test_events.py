@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 import redis
 
-from sluice.ledger.events import Events, RedisEvents
+from sluice.ledger.events import RECENT_ENDS, Events, RedisEvents
 from sluice.prediction import Status
 from sluice.settings import RedisAddress
 from tests.fakes.events import MemoryEvents
@@ -97,14 +97,31 @@ async def test_the_end_of_another_subject_wakes_nobody(world: World) -> None:
 
 
 async def test_a_change_before_or_after_the_wait_does_not_count(world: World) -> None:
-    world.publish("a", Status.SUCCEEDED)
+    world.publish("a", Status.PROCESSING)
     await world.settle()
-    with world.events.expect("a") as event:
+    with world.events.expect("a", every_change=True) as event:
         await world.settle()
         assert not event.is_set()
     world.publish("a", Status.SUCCEEDED)
     await world.settle()
     assert not event.is_set()
+
+
+async def test_an_end_shortly_before_the_wait_counts(world: World) -> None:
+    world.publish("a", Status.SUCCEEDED)
+    await world.settle()
+    with world.events.expect("a") as event, world.events.expect("b") as other:
+        assert event.is_set()
+        assert not other.is_set()
+
+
+async def test_in_redis_old_ends_are_forgotten(redis_url: str) -> None:
+    events = RedisEvents(RedisAddress.parse(redis_url), "default")
+    for number in range(RECENT_ENDS + 1):
+        events._tell(str(number), Status.SUCCEEDED)
+    with events.expect("0") as oldest, events.expect("1") as next_oldest:
+        assert not oldest.is_set()
+        assert next_oldest.is_set()
 
 
 async def test_closing_wakes_everyone(world: World) -> None:

@@ -21,6 +21,7 @@ class MemoryEvents:
     def __init__(self) -> None:
         self.closing = False
         self._callers: list[_Caller] = []
+        self._ended: set[str] = set()
 
     @property
     def waiting(self) -> list[asyncio.Event]:
@@ -29,6 +30,8 @@ class MemoryEvents:
 
     def publish(self, subject_id: str, status: Status) -> None:
         """Tell the waiting callers of a new status."""
+        if status.terminal:
+            self._ended.add(subject_id)
         for caller in self._callers:
             if caller.subject_id == subject_id and (caller.every_change or status.terminal):
                 caller.event.set()
@@ -47,6 +50,8 @@ class MemoryEvents:
     @contextlib.contextmanager
     def expect(self, subject_id: str, *, every_change: bool = False) -> Iterator[asyncio.Event]:
         caller = _Caller(subject_id, every_change)
+        if subject_id in self._ended:
+            caller.event.set()
         self._callers.append(caller)
         try:
             yield caller.event

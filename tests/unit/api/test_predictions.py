@@ -233,6 +233,26 @@ async def test_get_tells_every_status(http: httpx.AsyncClient, world: World) -> 
     assert "retry-after" not in failed.headers
 
 
+async def test_a_submission_that_waits_reads_its_record_once_at_its_end(
+    http: httpx.AsyncClient, world: World
+) -> None:
+    reads = []
+    get = world.ledger.get
+    world.ledger.get = lambda *names: (reads.append(names), get(*names))[1]  # type: ignore[method-assign]
+    waiting = asyncio.create_task(
+        http.post("/v1/predictions", content=JPEG, headers={**RAW, "Prefer": "wait=60"})
+    )
+    while not world.events.waiting:
+        await asyncio.sleep(0.01)
+    claim = world.ledger.claim("w", 10)
+    assert claim is not None
+    world.ledger.succeed(claim, {"predictions": []}, {})
+    world.events.publish(claim.prediction.id, Status.SUCCEEDED)
+    answer = await asyncio.wait_for(waiting, 30)
+    assert answer.status_code == 201
+    assert reads == [(claim.prediction.id, "default")]
+
+
 @pytest.mark.parametrize("heard", [True, False])
 async def test_a_wait_ends_with_the_prediction_even_without_the_event(
     http: httpx.AsyncClient, world: World, heard: bool

@@ -1,0 +1,34 @@
+"""`Ledger.get` on the event loop. A change of threads would cost more than the read itself."""
+
+from redis.exceptions import ConnectionError
+
+from sluice.ledger.record import read_record
+from sluice.prediction import Prediction
+from sluice.redisio.connection import translated
+from sluice.redisio.multiplexed import MultiplexedConnection
+from sluice.redisio.names import Names
+
+
+class AsyncReads:
+    """Reads records of one queue. `connection` waits for no replicas, since nothing is written."""
+
+    def __init__(self, connection: MultiplexedConnection, queue: str) -> None:
+        self._connection = connection
+        self._names = Names(queue)
+
+    async def get(self, prediction_id: str, key: str | None = None) -> Prediction:
+        """See `Ledger.get`. Raises NotFound, Gone, RedisUnavailable."""
+        commands = (
+            ("HGETALL", self._names.prediction(prediction_id)),
+            ("GET", self._names.gone(prediction_id)),
+        )
+        with translated():
+            try:
+                answers = await self._connection.send(*commands)
+            except ConnectionError:  # it may have broken unnoticed
+                answers = await self._connection.send(*commands)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+        flat, gone = answers
+        return read_record(prediction_id, key, dict(zip(flat[::2], flat[1::2], strict=True)), gone)
