@@ -33,18 +33,25 @@ def put(target: npt.NDArray[Any], canvas: Pixels, model: Model) -> None:
 
     `target`, its values and the errors are those of `fill`.
     """
-    if _is_bgr(model):
-        canvas = canvas[..., ::-1]
-    if not model.channels_last:
-        canvas = canvas.transpose(2, 0, 1)
+    bgr = _is_bgr(model)
+    if model.channels_last:
+        _convert(target, canvas[..., ::-1] if bgr else canvas, model)
+        return
+    # OpenCV takes the channels apart faster than numpy reads every third byte.
+    planes = cv2.split(canvas)
+    for plane, channel in zip(target, planes[::-1] if bgr else planes, strict=True):
+        _convert(plane, channel, model)
+
+
+def _convert(target: npt.NDArray[Any], pixels: npt.NDArray[Any], model: Model) -> None:
     if target.dtype == np.uint8 or (target.dtype.kind == "f" and model.pixel_max == 255):
-        target[...] = canvas
+        target[...] = pixels
     elif target.dtype == np.float32:
-        np.divide(canvas, np.float32(255), out=target)
+        np.divide(pixels, np.float32(255), out=target)
     elif target.dtype.kind == "f":
         # Half precision is slow to divide. A table has the 256 quotients.
         table = (np.arange(256, dtype=np.float32) / 255).astype(target.dtype)
-        target[...] = table[canvas]
+        target[...] = table[pixels]
     else:
         raise UnsupportedModel(
             f"model {model.name!r} takes {model.input.dtype}; Sluice sends UINT8, FP16 or FP32"
