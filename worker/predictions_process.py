@@ -33,6 +33,7 @@ from worker import tasks
 from worker.breaker import Breaker
 from worker.consumer import DoorbellConsumer
 from worker.keeper import Keeper
+from worker.malloc import keep_freed
 from worker.memory import MemoryBudget
 from worker.pipeline import Pipeline
 from worker.presence import PresenceWatch
@@ -55,6 +56,7 @@ def main() -> None:
     settings = Settings.from_env()
     logs.configure(settings.log, "predictions")
     cv2.setNumThreads(settings.worker.opencv_threads)
+    keep_freed(settings.worker.spare_bytes)
     stores = Stores.open(settings, settings.redis.worker_timeout_s)
     triton = _triton(settings.triton)
     watchdog = _watchdog(stores.ledger, settings)

@@ -347,6 +347,15 @@ class WorkerSettings(Group):
             "An image that needs more is decoded alone."
         ),
     )
+    spare_bytes: int = Field(
+        16 * 2**20,
+        ge=0,
+        le=2**30,
+        description=(
+            "Bytes of freed memory that each thread keeps for its next image. "
+            "With 0, the C library decides, and decoding takes longer."
+        ),
+    )
     opencv_threads: int = Field(
         1,
         ge=0,
