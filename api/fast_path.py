@@ -1,6 +1,6 @@
 """The two most frequent calls without the cost of FastAPI's layers.
 
-These are `POST /v1/predictions` and `GET /v1/predictions/{id}`.
+The calls are `POST /v1/predictions` and `GET /v1/predictions/{id}`.
 See docs/decisions/0018-fast-path.md and docs/decisions/0087-reads-on-the-event-loop.md.
 """
 

@@ -13,6 +13,7 @@ from sluice.tracing.spans import Attribute
 _METHODS = ("POST", "PUT")
 _HEADER = b"traceparent"
 _FAILED = 500
+_NO_SPAN = nullcontext()
 
 _request: ContextVar["RequestTrace | None"] = ContextVar("request_trace", default=None)
 
@@ -94,7 +95,7 @@ def end(method: str, route: str, status: int) -> None:
 def span(name: str) -> AbstractContextManager[None]:
     """Make a span of the block, below that of the request."""
     trace = _request.get()
-    return trace.child(name) if trace else nullcontext()
+    return trace.child(name) if trace else _NO_SPAN
 
 
 def annotate(**attributes: Attribute) -> None:

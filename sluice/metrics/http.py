@@ -1,6 +1,7 @@
 """The metrics of HTTP requests and of submissions, which the api exposes."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from sluice.errors import SluiceError
 from sluice.metrics.exemplars import Exemplars
@@ -8,6 +9,8 @@ from sluice.metrics.recorder import OTHER, BoundedNames, Recorder
 from sluice.prediction import Priority
 
 _BUCKETS_S = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+_SERIES = 256
+"""Series that are kept at hand, of each metric."""
 _METHODS = {"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"}
 _SUBMISSIONS = {
     ("POST", "/v1/predictions"),
@@ -23,10 +26,10 @@ class HttpMetrics:
     def __init__(self, recorder: Recorder, exemplars: Exemplars | None = None) -> None:
         self._exemplars = exemplars or Exemplars()
         self._model = BoundedNames()
-        self._requests = recorder.counter(
+        requests = recorder.counter(
             "sluice_http_requests_total", "Requests answered.", "method", "route", "status"
         )
-        self._seconds = recorder.histogram(
+        seconds = recorder.histogram(
             "sluice_http_request_seconds",
             "Seconds until the last byte of the answer.",
             "method",
@@ -35,7 +38,7 @@ class HttpMetrics:
         )
         self.connections = recorder.gauge("sluice_http_connections", "Open connections of clients.")
         self.followers = recorder.gauge("sluice_http_followers", "Open long polls and streams.")
-        self._accepted = recorder.counter(
+        accepted = recorder.counter(
             "sluice_predictions_accepted_total",
             "Submissions accepted. A repeat under the same id counts again.",
             "model",
@@ -46,6 +49,10 @@ class HttpMetrics:
             "Submissions refused, and refused images of batches, by the code of the problem.",
             "code",
         )
+        # The client library looks a series up under a lock, which costs as much as the counting.
+        self._requests = lru_cache(_SERIES)(requests.labels)
+        self._seconds = lru_cache(_SERIES)(seconds.labels)
+        self._accepted = lru_cache(_SERIES)(accepted.labels)
         for code in sorted(error_codes()):
             self._refused.labels(code)
 
@@ -54,14 +61,14 @@ class HttpMetrics:
     ) -> None:
         """Count a request. `route` is a pattern, and `code` that of a problem."""
         method = method if method in _METHODS else OTHER
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds, self._exemplars())
+        self._requests(method, route, status).inc()
+        self._seconds(method, route).observe(seconds, self._exemplars())
         if status >= 400 and (method, route) in _SUBMISSIONS:
             self.refused(code or SluiceError.code)
 
     def accepted(self, model: str, priority: Priority) -> None:
         """Count an accepted submission. `model` may be a client's word."""
-        self._accepted.labels(self._model(model), priority.value).inc()
+        self._accepted(self._model(model), priority.value).inc()
 
     def refused(self, code: str) -> None:
         """Count a refused submission, or a refused image of a batch."""
