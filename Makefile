@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
 COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.txt
 
-.PHONY: help setup demo up test check docs bench chaos dist clean constraints
+.PHONY: help setup demo up test check docs bench guard chaos dist clean constraints
 
 help:
 	@echo "make demo [IMAGES=...]  images through the whole pipeline, on real Redis and real Triton"
@@ -17,6 +17,7 @@ help:
 	@echo "make docs               the documents as a site, on http://127.0.0.1:8000, until Ctrl-C"
 	@echo "make chaos              ten minutes of damage to the live stack, and a check of every promise and alert"
 	@echo "make bench              timings, as ratios to a baseline"
+	@echo "make bench guard        the speed beside the committed figures, and what fell"
 	@echo "make dist               wheel, source distribution and bills of materials in dist/, each checked"
 	@echo "make clean              remove everything that these targets made"
 
@@ -71,8 +72,12 @@ chaos: setup .venv/.stamp-checks
 	@$(BIN)/python -m tests.chaos --sentinel
 	@SLUICE_DAMAGE=1 $(BIN)/python -m pytest tests/integration/test_monitoring.py
 
+# `make bench guard` compares with the committed figures, and measures nothing else.
 bench: setup
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks $(filter guard,$(MAKECMDGOALS))
+
+guard: bench
+	@:
 
 dist: setup .venv/.stamp-checks
 	@$(BIN)/python -m tools.release

@@ -9,14 +9,17 @@ from benchmarks import (
     cancel,
     ensemble,
     fold,
+    guard,
     price,
     road,
     slicing,
     soak,
     webhooks,
 )
+from benchmarks.speed import command as speed
 
 ALL = {
+    "speed": speed.main,
     "road": road.main,
     "price": price.main,
     "accept": accept.main,
@@ -26,9 +29,10 @@ ALL = {
     "slicing": slicing.main,
     "cancel": cancel.main,
     "autoscaling": autoscaling.main,
+    "guard": guard.main,
     "soak": soak.main,
 }
-DEFAULT = ["road", "price", "accept", "webhooks", "fold", "ensemble", "slicing", "cancel"]
+DEFAULT = [name for name in ALL if name not in ("autoscaling", "guard", "soak")]
 
 
 def title(name: str) -> str:
