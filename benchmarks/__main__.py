@@ -15,6 +15,7 @@ from benchmarks import (
     slicing,
     soak,
     webhooks,
+    workers,
 )
 from benchmarks.speed import command as speed
 
@@ -28,6 +29,7 @@ ALL = {
     "ensemble": ensemble.main,
     "slicing": slicing.main,
     "cancel": cancel.main,
+    "workers": workers.main,
     "autoscaling": autoscaling.main,
     "guard": guard.main,
     "soak": soak.main,
