@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
 COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.txt
 
-.PHONY: help setup demo up test check docs bench guard chaos dist clean constraints
+.PHONY: help setup demo up test check docs bench bench-peers guard chaos dist clean constraints
 
 help:
 	@echo "make demo [IMAGES=...]  images through the whole pipeline, on real Redis and real Triton"
@@ -18,6 +18,7 @@ help:
 	@echo "make chaos              ten minutes of damage to the live stack, and a check of every promise and alert"
 	@echo "make bench              timings, as ratios to a baseline"
 	@echo "make bench guard        the speed beside the committed figures, and what fell"
+	@echo "make bench-peers        the service beside LitServe, BentoML, Celery and Ray Serve"
 	@echo "make dist               wheel, source distribution and bills of materials in dist/, each checked"
 	@echo "make clean              remove everything that these targets made"
 
@@ -79,11 +80,15 @@ bench: setup
 guard: bench
 	@:
 
+# The peers have an environment of their own, which the first run makes.
+bench-peers: setup
+	@$(BIN)/python -m benchmarks peers
+
 dist: setup .venv/.stamp-checks
 	@$(BIN)/python -m tools.release
 
 clean:
-	rm -rf .venv .venv-triton .venv-triton.lock .venv-ui .venv-ui.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output build dist
+	rm -rf .venv .venv-triton .venv-triton.lock .venv-ui .venv-ui.lock .venv-peers .venv-peers.lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache demo-output build dist
 
 # Run this after a change of the dependencies, and read the difference: the images install what the
 # tests ran with. It needs uv.
@@ -94,4 +99,5 @@ constraints:
 	$(COMPILE_IMAGE) --extra models --extra s3 pyproject.toml --output-file constraints/cli.txt
 	$(COMPILE) --python-version 3.11 --constraint constraints/dev.txt --extra checks --extra otlp --extra docs pyproject.toml --output-file constraints/checks.txt
 	$(COMPILE) --python-version 3.11 --extra ui pyproject.toml --output-file sluice/local/servers/ui.txt
+	$(COMPILE) --python-version 3.11 benchmarks/peers/peers.in --output-file benchmarks/peers/peers.txt
 	echo hatchling | $(COMPILE_IMAGE) - --output-file constraints/build.txt

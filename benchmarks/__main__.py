@@ -17,6 +17,8 @@ from benchmarks import (
     webhooks,
     workers,
 )
+from benchmarks.peers import command as peers
+from benchmarks.peers import loss
 from benchmarks.speed import command as speed
 
 ALL = {
@@ -31,6 +33,8 @@ ALL = {
     "cancel": cancel.main,
     "workers": workers.main,
     "autoscaling": autoscaling.main,
+    "peers": peers.main,
+    "loss": loss.main,
     "guard": guard.main,
     "soak": soak.main,
 }

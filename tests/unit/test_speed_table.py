@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import guard
 from benchmarks.guard import Known
+from benchmarks.peers import command as peers
 from benchmarks.speed import network, processes, table
 from benchmarks.speed.redis_info import Cost
 from benchmarks.speed.table import Row, Spread
@@ -112,3 +113,17 @@ def test_scores_are_set_so_that_some_rows_are_candidates() -> None:
     factor, shift = network.settled(logits, 20)
     scores = 1 / (1 + np.exp(-(logits * factor[:, None] + shift[:, None])))
     assert (scores.max(0) > network.CONFIDENCE * 0.999).sum() == pytest.approx(20, abs=1)
+
+
+def test_peers_are_compared_with_the_service_of_the_same_round() -> None:
+    def sample(per_s: float) -> dict[str, float]:
+        return {"ort.per_s": per_s}
+
+    found = {
+        "bare": [sample(10), sample(20)],
+        peers.OURS: [sample(12), sample(20)],
+        "other": [sample(8), sample(16)],
+    }
+    columns = peers.spreads_of(found)
+    assert columns[peers.OURS] == {"speed": Spread(1.1, 1.0, 1.2)}
+    assert columns["other"] == {"speed": Spread(0.8, 0.8, 0.8), "ours": Spread(1.375, 1.25, 1.5)}
