@@ -1,6 +1,7 @@
 """The guard: today's figures beside the committed ones, and what fell by more than its noise.
 
-`python -m benchmarks.guard --record` measures, and writes the figures to be committed.
+`python -m benchmarks.guard --record` measures, and writes the figures to be committed. With
+`--samples FILE` the figures are those of an earlier run of the table.
 """
 
 import argparse
@@ -93,14 +94,15 @@ def printed(comparisons: Sequence[Comparison]) -> str:
     return "\n".join(lines)
 
 
-def read(file: Path = FILE) -> dict[str, Known]:
+def read(file: Path) -> dict[str, Known]:
     """The committed figures; none without the file."""
     if not file.exists():
         return {}
     return {key: Known(**value) for key, value in json.loads(file.read_text()).items()}
 
 
-def write(spread: Mapping[str, Spread], file: Path = FILE) -> None:
+def write(spread: Mapping[str, Spread], file: Path) -> None:
+    """Write the figures of the guarded rows."""
     known = {
         row.key: asdict(Known.of(row, spread[row.key]))
         for row in ROWS
@@ -114,11 +116,21 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.guard", description=__doc__)
     parser.add_argument("--record", action="store_true", help="write the figures of this run")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument(
+        "--samples",
+        type=Path,
+        metavar="FILE",
+        help="take what `python -m benchmarks.speed --json FILE` wrote, and measure nothing",
+    )
     given = parser.parse_args(list(arguments))
-    today = spreads(run(Plan(rounds=given.rounds, rows=GROUPS))["this"], ROWS)
-    print(printed(comparisons := compare(today, read(), ROWS)))
+    if given.samples:
+        rounds = json.loads(given.samples.read_text())["this"]
+    else:
+        rounds = run(Plan(rounds=given.rounds, rows=GROUPS))["this"]
+    today = spreads(rounds, ROWS)
+    print(printed(comparisons := compare(today, read(FILE), ROWS)))
     if given.record:
-        write(today)
+        write(today, FILE)
     elif any(found.fell for found in comparisons):
         sys.exit(1)
 

@@ -91,7 +91,7 @@ class Peer:
         job = self.job(files)
         until_answered(job)
         rest_mb = processes.pss_mb(self.pids())
-        send(replace(job, count=2 * CLIENTS))
+        send(replace(job, count=CLIENTS))
         before = processes.cpu_s(self.pids())
         result = send(job)
         used = processes.cpu_s(self.pids()) - before

@@ -22,11 +22,11 @@ Sample = dict[str, float]
 """Figures by name, such as `ort.per_s`."""
 
 CLIENTS = 16
-IDLE_S = 20.0
-BARE_S = 4.0
+IDLE_S = 15.0
+BARE_S = 3.0
 QUEUED = 1000
 #: The models that 16 clients send to, and how many images.
-COUNTS = {"ort": 80, "ort-plain": 80, "ov": 120, "ov-plain": 120, "codes": 320, "nothing": 600}
+COUNTS = {"ort": 80, "ort-plain": 64, "ov": 80, "ov-plain": 64, "codes": 320, "nothing": 480}
 
 
 def bare_loops(files: Files, names: Collection[str] = ("ort", "ov", "codes")) -> Sample:
@@ -128,7 +128,7 @@ class Rounds:
     def _throughput(self, model: str, image: Path | None = None, name: str = "") -> None:
         name, count = name or model, COUNTS[model]
         job = replace(self._job(model, CLIENTS, count), file=str(image or self._files.image))
-        send(replace(job, count=2 * CLIENTS))
+        send(replace(job, count=CLIENTS))
         cpu, store = self._service.cpu_s(), self._service.redis_cost()
         result = send(job)
         cpu_after = self._service.cpu_s()

@@ -102,6 +102,24 @@ def test_record_is_read_again(tmp_path: Path) -> None:
     assert guard.read(tmp_path / "none.json") == {}
 
 
+def test_guard_ends_with_1_if_a_row_fell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def samples(mb: float) -> list[str]:
+        file = tmp_path / "samples.json"
+        file.write_text(json.dumps({"this": [[{"memory.rest_mb": mb}, {}]] * 3}))
+        return ["--samples", str(file)]
+
+    monkeypatch.setattr(guard, "FILE", tmp_path / "guard.json")
+    guard.main([*samples(400.0), "--record"])
+    guard.main(samples(410.0))
+    assert "Nothing fell" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        guard.main(samples(500.0))
+    assert ended.value.code == 1
+    assert "memory (PSS) at rest, MB: worse by 25%" in capsys.readouterr().out
+
+
 def test_committed_figures_belong_to_rows() -> None:
     if guard.FILE.exists():
         keys = {row.key for row in table.ROWS if row.guarded}
