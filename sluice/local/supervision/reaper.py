@@ -89,15 +89,24 @@ def children(pid: int) -> Iterator[ProcessInfo]:
     The kernel lists the children of each thread. A look at every process costs far more, and
     serves only where the kernel was built without these lists.
     """
-    threads = Path(f"/proc/{pid}/task")
     try:
-        lists = [(thread / "children").read_text() for thread in threads.iterdir()]
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - Triton has many threads
+        lists = [_bytes(f"/proc/{pid}/task/{thread}/children") for thread in threads]
     except OSError:
         yield from (process for process in processes() if process.parent == pid)
         return
-    for child in " ".join(lists).split():
+    for child in b" ".join(lists).split():
         if process := _read(int(child)):
             yield process
+
+
+def _bytes(path: str) -> bytes:
+    """A small file, for less than half of what a `Path` would cost."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, 65_536)
+    finally:
+        os.close(file)
 
 
 def _read(pid: int) -> ProcessInfo | None:
