@@ -1,22 +1,18 @@
-"""The checks of `sluice doctor`. Each returns findings. Only a probe in Redis is written."""
+"""The checks of `sluice doctor` with the extra `operator`. Only a probe in Redis is written."""
 
-import platform
-import resource
-import shutil
 import socket
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import httpx
 from redis.exceptions import RedisError
 
-from sluice import __version__, model_config
+from sluice import model_config
 from sluice.access import keys
+from sluice.cli.basic_checks import TIMEOUT_S, Finding, Level, api, machine, versions
 from sluice.errors import SluiceError, UnsupportedModel
 from sluice.models import is_step
 from sluice.outbound.guard import Guard
@@ -25,32 +21,8 @@ from sluice.redisio.health import examine
 from sluice.redisio.names import Names
 from sluice.settings import RedisAddress, Settings
 
-_TIMEOUT_S = 3.0
 _CLOCK_S = 5.0
 """A greater difference breaks the signatures of webhooks at last, which allow five minutes."""
-_LEAST_DISK, _LEAST_SHM, _LEAST_FILES = 1 << 30, 128 << 20, 1024
-_SHM = Path("/dev/shm")  # noqa: S108  # where regions that Triton shares lie
-
-
-class Level(StrEnum):
-    """How much a finding matters."""
-
-    OK = "ok"
-    WARNING = "warning"
-    """The service works, but not as well or as safely as it could."""
-    FAULT = "fault"
-    """The service, or a part of it, can't work."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    subject: str
-    level: Level
-    text: str
-    remedy: str = ""
-    """The step that puts it right, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -69,26 +41,14 @@ class Places:
 
 def all_findings(places: Places, url: str | None = None) -> Iterator[Finding]:
     """Run every check. `url` is one that a client's submission would name."""
-    checks: list[Callable[[Places], Iterable[Finding]]] = [
-        versions,
-        redis_server,
-        triton,
-        api,
-        api_keys,
-        disk,
-        shared_memory,
-        file_limit,
-    ]
-    for check in checks:
-        yield from check(places)
+    yield from versions()
+    yield from redis_server(places)
+    yield from triton(places)
+    yield from api(places.api, places.key)
+    yield from api_keys(places)
+    yield from machine(places.state)
     if url:
         yield from reach(places, url)
-
-
-def versions(_: Places) -> Iterator[Finding]:
-    """Python and Sluice."""
-    text = f"Sluice {__version__} on Python {platform.python_version()}, {platform.system()}"
-    yield Finding("versions", Level.OK, text)
 
 
 def redis_server(places: Places) -> Iterator[Finding]:
@@ -140,7 +100,7 @@ def _of_running_redis(client: Any, place: str) -> Iterator[Finding]:
 
 def triton(places: Places) -> Iterator[Finding]:
     """Version and models of Triton."""
-    with httpx.Client(base_url=places.triton_http, timeout=_TIMEOUT_S) as http:
+    with httpx.Client(base_url=places.triton_http, timeout=TIMEOUT_S) as http:
         try:
             server = http.get("/v2").raise_for_status().json()
             ready = http.get("/v2/health/ready").is_success
@@ -183,53 +143,6 @@ def _models(http: httpx.Client, index: Any, settings: Settings) -> Iterator[Find
             yield Finding("models", Level.WARNING, f"{name} can't be read: {error}")
 
 
-def api(places: Places) -> Iterator[Finding]:
-    """The api's own view of the service, and who has its port where no api answers."""
-    try:
-        answer = httpx.get(f"{places.api}/readyz", timeout=_TIMEOUT_S)
-        ready = answer.json()
-        yield from _of_ready(places.api, ready)
-        headers = {"Authorization": f"Bearer {places.key}"} if places.key else {}
-        load = httpx.get(f"{places.api}/v1/queue", headers=headers, timeout=_TIMEOUT_S)
-    except (httpx.HTTPError, ValueError) as error:
-        yield _no_api(places, error)
-        return
-    if load.is_success:
-        yield _workers(load.json())
-    else:
-        text = f"the number of workers is not known: the api answers {load.status_code}"
-        yield Finding("workers", Level.WARNING, text, "give an API key with --key")
-
-
-def _of_ready(address: str, ready: Any) -> Iterator[Finding]:
-    if ready.get("status") == "ok":
-        yield Finding("api", Level.OK, f"{address} is ready")
-    else:
-        parts = {name: text for name, text in ready.items() if isinstance(text, str)}
-        said = ", ".join(f"{name}: {text}" for name, text in parts.items())
-        yield Finding("api", Level.FAULT, f"{address} is not ready: {said}")
-    for text in ready.get("warnings", ()):
-        yield Finding("api", Level.WARNING, text)
-
-
-def _workers(load: Any) -> Finding:
-    text = f"{load['workers']} workers, {load['backlog']} predictions in the backlog"
-    if load["workers"] or not load["backlog"]:
-        return Finding("workers", Level.OK, text)
-    return Finding("workers", Level.FAULT, text, "start a worker: python -m worker")
-
-
-def _no_api(places: Places, error: Exception) -> Finding:
-    url = httpx.URL(places.api)
-    try:
-        socket.create_connection((url.host, url.port or 80), _TIMEOUT_S).close()
-    except OSError:
-        remedy = "start it by `sluice up`, or name its address with --url"
-        return Finding("api", Level.WARNING, f"no api answers at {places.api}", remedy)
-    text = f"another program than the api answers at {places.api}: {error}"
-    return Finding("api", Level.FAULT, text, "end that program, or choose another port with --port")
-
-
 def api_keys(places: Places) -> Iterator[Finding]:
     """The file of API keys."""
     path = places.settings.api.keys_file
@@ -246,40 +159,6 @@ def api_keys(places: Places) -> Iterator[Finding]:
     yield Finding("keys", Level.OK if names else Level.WARNING, text)
 
 
-def disk(places: Places) -> Iterator[Finding]:
-    """The space for the embedded stack's data, and for temporary files."""
-    for name, folder in (("state", places.state), ("temporary", Path(tempfile.gettempdir()))):
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-        free = shutil.disk_usage(existing).free
-        text = f"{free / 2**30:.1f} GB are free for {name} files in {folder}"
-        enough = free >= _LEAST_DISK
-        yield Finding(
-            "disk", Level.OK if enough else Level.WARNING, text, "" if enough else "free some"
-        )
-
-
-def shared_memory(_: Places) -> Iterator[Finding]:
-    """The memory through which worker and Triton pass tensors on one host."""
-    if not _SHM.is_dir():
-        text = "there is no /dev/shm; tensors go to Triton over the network"
-        yield Finding("shared memory", Level.WARNING, text)
-        return
-    usage = shutil.disk_usage(_SHM)
-    text = f"{usage.free // 2**20} of {usage.total // 2**20} MB are free in /dev/shm"
-    enough = usage.free >= _LEAST_SHM
-    remedy = "" if enough else "give the container more: --shm-size, or shm_size in Compose"
-    yield Finding("shared memory", Level.OK if enough else Level.WARNING, text, remedy)
-
-
-def file_limit(_: Places) -> Iterator[Finding]:
-    """The bound on open files, of which each connection of a client takes one."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    enough = hard == resource.RLIM_INFINITY or hard >= _LEAST_FILES
-    text = f"a process may open {'any number of' if hard == resource.RLIM_INFINITY else hard} files"
-    remedy = "" if enough else "raise it: ulimit -Hn 65536"
-    yield Finding("file limit", Level.OK if enough else Level.WARNING, text, remedy)
-
-
 def reach(places: Places, url: str) -> Iterator[Finding]:
     """A URL as Sluice would ask it for a client: the address guard, and then a connection."""
     guard = Guard(places.settings.netguard.allow)
@@ -287,8 +166,8 @@ def reach(places: Places, url: str) -> Iterator[Finding]:
         guard.check_url(url)
         parsed = httpx.URL(url)
         port = parsed.port or (443 if parsed.scheme == "https" else 80)
-        addresses = guard.addresses(parsed.host).result(_TIMEOUT_S)
-        socket.create_connection((addresses[0], port), _TIMEOUT_S).close()
+        addresses = guard.addresses(parsed.host).result(TIMEOUT_S)
+        socket.create_connection((addresses[0], port), TIMEOUT_S).close()
     except SluiceError as error:
         remedy = "allow the address in SLUICE_NETGUARD_ALLOW if it is yours"
         yield Finding("reach", Level.FAULT, f"{url}: {error.message}", remedy)

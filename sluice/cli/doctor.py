@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from sluice.cli import extras
+from sluice.cli.basic_checks import Level, basic_findings
 from sluice.cli.console import exit_on_error
-from sluice.cli.service import AsJson, Key, print_json
+from sluice.cli.service import URL, AsJson, Key, print_json
 from sluice.local.supervision.state import default_directory, running_stack
 
 if TYPE_CHECKING:
@@ -37,16 +38,23 @@ def doctor(
     """Check Redis, Triton, models, the api, workers, keys, clock, disk and limits.
 
     The places are those of the running `sluice up`, or of the environment's SLUICE_ variables.
-    The exit status is 1 if something can't work.
+    The exit status is 1 if something can't work. Without the extra `operator`, the command checks
+    this machine and the api alone.
 
     Example: sluice doctor --reach https://example.com/hook
     """
-    extras.need("operator")
-    # Redis and pydantic are slow to import, and other commands do without them.
-    from sluice.cli.checks import Level, all_findings  # noqa: PLC0415
+    folder = state or default_directory()
+    if extras.missing("operator"):
+        stack = running_stack(folder)
+        running = str(stack["addresses"]["api"]) if stack else None
+        address = (url or running or URL).rstrip("/")
+        findings = list(basic_findings(address, key, folder))
+    else:
+        # Redis and pydantic are slow to import, and other commands do without them.
+        from sluice.cli.checks import all_findings  # noqa: PLC0415
 
-    with exit_on_error(ValueError):
-        findings = list(all_findings(_places(url, key, state or default_directory()), reach))
+        with exit_on_error(ValueError):
+            findings = list(all_findings(_places(url, key, folder), reach))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

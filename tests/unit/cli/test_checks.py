@@ -3,7 +3,8 @@
 import json
 from pathlib import Path
 
-from sluice.cli.checks import Level, Places, triton
+from sluice.cli.basic_checks import Level
+from sluice.cli.checks import Places, triton
 from sluice.settings import RedisAddress, Settings
 from tests.support.loopback import Handler, serving
 
