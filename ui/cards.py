@@ -3,11 +3,12 @@
 import base64
 import io
 import json
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from sluice.client import Prediction
 from sluice.client.results import Detection, Output
-from ui.markup import table, text_of, time_of
+from ui.markup import button, table, text_of, time_of
 
 _THUMB_PIXELS = 360
 _MAX_DRAWN = 200
@@ -19,16 +20,28 @@ def title(prediction: Prediction) -> str:
     return str(prediction.metadata.get("name") or prediction.id)
 
 
+def gallery(predictions: Sequence[Prediction], pictures: Mapping[str, bytes]) -> str:
+    """The cards as HTML. `pictures`: annotated images by the prediction's id, where there are."""
+    drawn = (card(entry, pictures.get(entry.id)) for entry in predictions)
+    return f'<div class="cards">{"".join(drawn)}</div>'
+
+
 def card(prediction: Prediction, picture: bytes | None) -> str:
-    """The card as HTML. `picture`: the annotated image, where there is one."""
+    """The card as HTML, with a box to mark it and a button to open it.
+
+    `picture`: the annotated image, where there is one.
+    """
+    id_, name = escape(prediction.id), escape(title(prediction))
     facts = f"{prediction.model} · {time_of(prediction.created_at)}"
     if owner := prediction.raw.get("key_name"):
         facts += f" · {owner}"
     return (
         f'<div class="card">{image(prediction, picture)}'
-        f'<div class="name">{escape(title(prediction))}</div>'
+        f'<div class="name">{name}</div>'
         f'<div><span class="status {prediction.status}">{prediction.status}</span>'
-        f" {escape(summary(prediction))}</div><small>{escape(facts)}</small></div>"
+        f" {escape(summary(prediction))}</div><small>{escape(facts)}</small>"
+        f'<label><input type="checkbox" value="{id_}"> Select {name}</label>'
+        f"{button(prediction.id, f'Open {title(prediction)}')}</div>"
     )
 
 

@@ -1,9 +1,9 @@
-"""Around the page: headers that keep browsers to this host, and a bound on all uploads together."""
+"""Around the page: its path prefix, headers that keep browsers to this host, a bound on uploads."""
 
 from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # Gradio's own scripts and styles stand in the page, and Gradio makes functions of texts.
@@ -34,17 +34,25 @@ _UPLOAD = "/gradio_api/upload"
 
 
 class Guard:
-    """Adds HEADERS to each answer. Refuses uploads while `uploads` holds `max_bytes` or more."""
+    """Adds HEADERS to each answer. Refuses uploads while `uploads` holds `max_bytes` or more.
 
-    def __init__(self, app: ASGIApp, uploads: Path, max_bytes: int) -> None:
+    A proxy may take the path `prefix` off, or leave it on.
+    """
+
+    def __init__(self, app: ASGIApp, uploads: Path, max_bytes: int, prefix: str = "") -> None:
         self._app = app
         self._uploads = uploads
         self._max_bytes = max_bytes
+        self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path: str = scope["path"]
+        if self._prefix and path.startswith(f"{self._prefix}/"):
+            path = path.removeprefix(self._prefix)
+            scope = {**scope, "path": path, "raw_path": path.encode()}
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -54,7 +62,9 @@ class Guard:
             await send(message)
 
         app = self._app
-        if scope["path"].endswith(_UPLOAD) and bytes_in(self._uploads) >= self._max_bytes:
+        if self._prefix and path == self._prefix:  # links in the page begin at a folder
+            app = RedirectResponse(f"{self._prefix}/")
+        if path.endswith(_UPLOAD) and bytes_in(self._uploads) >= self._max_bytes:
             app = PlainTextResponse(
                 "The page holds too many uploaded images. Try again in some minutes.",
                 status_code=503,

@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,9 @@ from typing import Any
 import gradio as gr
 
 from sluice.client import AsyncClient, Prediction, ServiceError
-from sluice.client.results import Page
 from ui import archive, cards
 from ui.context import PRIVATE, Context
-from ui.markup import error_notice, notice
+from ui.markup import PICK, error_notice, notice
 
 PAGE = 12
 _STATUSES = ("any", "starting", "processing", "succeeded", "failed", "canceled", "aborted")
@@ -24,21 +23,14 @@ _PARAMETERS = (
     *("confidence", "iou", "max_detections", "classes", "class_agnostic", "visualize"),
     *("output_format", "slice"),
 )
+# The boxes that are checked in the browser, in place of the second input.
+_MARKED = """(shown, _, kind) => {
+  const boxes = document.querySelectorAll(".cards input:checked");
+  return [shown, Array.from(boxes, (box) => box.value), kind];
+}"""
 
 
 @dataclass(eq=False)  # Gradio tells states apart by hash
-class Shown:
-    """The page that a person sees. The page is drawn again only where its content has changed."""
-
-    page: Page[Prediction] = field(default_factory=lambda: Page((), None, None))
-    pictures: dict[str, bytes] = field(default_factory=dict)
-    """The annotated images, by the prediction's id."""
-
-    def __hash__(self) -> int:
-        return hash((repr(self.page), *self.pictures))
-
-
-@dataclass(eq=False)
 class Opened:
     """The prediction that a person has opened, or why it can't be opened."""
 
@@ -54,7 +46,7 @@ class Opened:
 
 def build(context: Context, tab: gr.Tab) -> None:
     """Build the tab inside the Blocks that are open."""
-    shown, chosen, opened = gr.State(Shown()), gr.State([]), gr.State(Opened())
+    shown, opened = gr.State(()), gr.State(Opened())
     cursors = gr.State((None, None))
     with gr.Row():
         status = gr.Dropdown(list(_STATUSES), value="any", label="Status")
@@ -68,8 +60,9 @@ def build(context: Context, tab: gr.Tab) -> None:
         newer = gr.Button("Newer", interactive=False)
         older = gr.Button("Older", interactive=False)
     message = gr.HTML()
+    gallery = gr.HTML(js_on_load=PICK)
     filters = [context.key, status, model, submitted, owner]
-    listed = [shown, chosen, message, newer, older, cursors]
+    listed = [shown, gallery, message, newer, older, cursors]
 
     def load(cursor_of: Callable[[tuple[Any, Any]], str | None]) -> Callable[..., Awaitable[Any]]:
         async def load_page(
@@ -82,15 +75,15 @@ def build(context: Context, tab: gr.Tab) -> None:
                     )
                     pictures = await _pictures(client, page.results)
             except ServiceError as error:
-                return [Shown(), [], error_notice(error), _off(), _off(), (None, None)]
+                return [(), "", error_notice(error), _off(), _off(), (None, None)]
             text = (
                 f"{len(page.results)} predictions on this page."
                 if page.results
                 else ("No prediction on this page.")
             )
             return [
-                Shown(page, pictures),
-                [],
+                page.results,
+                cards.gallery(page.results, pictures),
                 notice(text),
                 gr.Button(interactive=page.previous is not None),
                 gr.Button(interactive=page.next is not None),
@@ -104,35 +97,21 @@ def build(context: Context, tab: gr.Tab) -> None:
         event(first, [*filters, cursors], listed, **PRIVATE)
     newer.click(load(lambda both: both[0]), [*filters, cursors], listed, **PRIVATE)
     older.click(load(lambda both: both[1]), [*filters, cursors], listed, **PRIVATE)
-    _build_cards(context, shown, chosen, opened)
-    _build_download(shown, chosen)
+    gallery.select(_open(context), context.key, opened, **PRIVATE)
+    _build_download(shown)
     _build_opened(context, opened)
 
 
-def _build_cards(context: Context, shown: gr.State, chosen: gr.State, opened: gr.State) -> None:
-    # Gradio is not installed where mypy runs.
-    @gr.render(inputs=[shown], triggers=[shown.change])  # type: ignore[untyped-decorator]
-    def render(shown: Shown) -> None:
-        with gr.Row(elem_classes="cards"):
-            for prediction in shown.page.results:
-                name = cards.title(prediction)
-                with gr.Column(min_width=200, elem_classes="card-cell"):
-                    gr.HTML(cards.card(prediction, shown.pictures.get(prediction.id)))
-                    mark = gr.Checkbox(label=f"Select {name}", container=False)
-                    show = gr.Button(f"Open {name}", size="sm")
-                mark.change(_select(prediction.id), [mark, chosen], chosen, **PRIVATE)
-                show.click(_open(context, prediction.id), context.key, opened, **PRIVATE)
-
-
-def _build_download(shown: gr.State, chosen: gr.State) -> None:
+def _build_download(shown: gr.State) -> None:
     with gr.Row():
         kind = gr.Radio(list(archive.FORMATS), value="COCO", label="Format of the download")
         pack = gr.Button("Make a ZIP of the selection")
     message = gr.HTML()
     file = gr.File(label="Download", visible=False)
+    marked = gr.JSON([], visible=False)
 
-    def make(shown: Shown, chosen: list[str], kind: str) -> tuple[Any, str]:
-        selected = [entry for entry in shown.page.results if entry.id in chosen]
+    def make(shown: tuple[Prediction, ...], marked: list[str], kind: str) -> tuple[Any, str]:
+        selected = [entry for entry in shown if entry.id in marked]
         if not selected:
             return gr.File(visible=False), notice("Select predictions first.", is_error=True)
         path = Path(tempfile.mkdtemp(dir=tempfile.gettempdir())) / f"sluice-{kind.lower()}.zip"
@@ -140,7 +119,7 @@ def _build_download(shown: gr.State, chosen: gr.State) -> None:
         count = "1 prediction is" if len(selected) == 1 else f"{len(selected)} predictions are"
         return gr.File(str(path), visible=True), notice(f"{count} packed.")
 
-    pack.click(make, [shown, chosen, kind], [file, message], **PRIVATE)
+    pack.click(make, [shown, marked, kind], [file, message], js=_MARKED, **PRIVATE)
 
 
 def _build_opened(context: Context, opened: gr.State) -> None:
@@ -194,15 +173,15 @@ def _build_opened(context: Context, opened: gr.State) -> None:
     again.click(do_again, [context.key, opened, image], opened, **PRIVATE)
 
 
-def _open(context: Context, prediction_id: str) -> Callable[[str], Awaitable[Opened]]:
-    async def open_(key: str) -> Opened:
+def _open(context: Context) -> Callable[[str, gr.EventData], Awaitable[Opened]]:
+    async def open_(key: str, event: gr.EventData) -> Opened:
         try:
             async with context.access.client(key) as client:
-                prediction = await client.get(prediction_id)
+                prediction = await client.get(event.id)
                 pictures = await _pictures(client, (prediction,))
         except ServiceError as error:
             return Opened(text=error_notice(error))
-        return Opened(prediction, pictures.get(prediction_id))
+        return Opened(prediction, pictures.get(prediction.id))
 
     return open_
 
@@ -221,14 +200,6 @@ def _options(prediction: Prediction) -> Any:
         name: value for name, value in prediction.raw["input"].items() if name in _PARAMETERS
     }
     return {"model": prediction.model, "metadata": prediction.metadata, **parameters}
-
-
-def _select(prediction_id: str) -> Callable[[bool, list[str]], list[str]]:
-    def select(mark: bool, chosen: list[str]) -> list[str]:
-        others = [entry for entry in chosen if entry != prediction_id]
-        return [*others, prediction_id] if mark else others
-
-    return select
 
 
 def _query(status: str, model: str, submitted: str, owner: str) -> dict[str, str | None]:

@@ -2,10 +2,14 @@
 
 from datetime import datetime
 from html import escape
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sluice.client import ServiceError
 from ui.session import sentence
+
+PICK = Path(__file__).with_name("pick.js").read_text()
+"""The script of a `gr.HTML` with buttons for entries."""
 
 
 def notice(text: str, *, is_error: bool = False) -> str:
@@ -19,6 +23,11 @@ def error_notice(error: ServiceError) -> str:
     if error.code == "forbidden":
         return notice("This part needs an operator's key.", is_error=True)
     return notice(sentence(error), is_error=True)
+
+
+def button(id_: str, text: str) -> str:
+    """A button for one entry. With PICK, the click is the event `select` with the entry's `id`."""
+    return f'<button type="button" class="pick" data-id="{escape(id_)}">{escape(text)}</button>'
 
 
 def table(caption: str, head: list[str], rows: list[list[object]]) -> str:

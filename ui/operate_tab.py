@@ -9,22 +9,25 @@ from sluice.client import ServiceError
 from sluice.client.results import Delivery, Model, Page
 from ui.cards import title
 from ui.context import PRIVATE, Context
-from ui.held import Held
-from ui.markup import error_notice, host_of, notice, table, time_of
+from ui.markup import PICK, button, error_notice, host_of, notice, table, time_of
 from ui.plots import numbers, plots
 
 REFRESH_S = 5.0
 PAGE = 10
-_EMPTY: Page[Any] = Page((), None, None)
+# Another pulse while the plots are in sight, else the same as before. Then nothing is asked.
+_PULSE = """(before) => {
+  const plots = document.getElementById("load");
+  return plots?.checkVisibility() && !document.hidden ? Date.now() : before;
+}"""
 
 
 def build(context: Context, tab: gr.Tab) -> None:
     """Build the tab inside the Blocks that are open."""
     gr.HTML("<h2>The last hour</h2>")
-    load = gr.HTML()
+    load = gr.HTML(elem_id="load")
     with gr.Accordion("The same numbers as a table", open=False):
         in_numbers = gr.HTML()
-    timer = gr.Timer(REFRESH_S, active=False)
+    pulse = gr.Number(0, visible="hidden")
 
     async def read_load(key: str) -> tuple[str, str]:
         try:
@@ -34,8 +37,8 @@ def build(context: Context, tab: gr.Tab) -> None:
             return error_notice(error), ""
         return plots(minutes), numbers(minutes)
 
-    tab.select(lambda: gr.Timer(active=True), None, timer, **PRIVATE)
-    for event in (tab.select, timer.tick, context.entered.change):
+    gr.Timer(REFRESH_S).tick(None, pulse, pulse, js=_PULSE, **PRIVATE)
+    for event in (tab.select, pulse.change, context.entered.change):
         event(read_load, context.key, [load, in_numbers], **PRIVATE)
     _build_dead_letters(context, tab)
     _build_deliveries(context, tab)
@@ -110,56 +113,43 @@ def _build_list(
 
     `action`: the button's text, and what it does.
     """
-    page = gr.State(Held(_EMPTY))
+    cursor = gr.State(None)
     message = gr.HTML()
     with gr.Row():
         refresh = gr.Button(f"Read the list of {kind} entries again", size="sm")
         following = gr.Button("Older", size="sm", interactive=False)
-    outputs = [page, message, following]
+    entries = gr.HTML(js_on_load=PICK)
+    outputs = [entries, cursor, message, following]
+    word, do = action
 
     async def load(key: str, cursor: str | None, done: str = "") -> list[Any]:
         try:
-            found = await read(key, cursor)
+            page = await read(key, cursor)
         except ServiceError as error:
-            return [Held(_EMPTY), error_notice(error), gr.Button(interactive=False)]
-        count = f"{len(found.results)} on this page." if found.results else f"No {kind}."
+            return ["", None, error_notice(error), gr.Button(interactive=False)]
+        count = f"{len(page.results)} on this page." if page.results else f"No {kind}."
+        shown = (f"{text(entry)}{button(entry.id, f'{word} {entry.id}')}" for entry in page.results)
         return [
-            Held(found),
+            "".join(f'<div class="entry">{entry}</div>' for entry in shown),
+            page.next,
             notice(f"{done} {count}".strip()),
-            gr.Button(interactive=found.next is not None),
+            gr.Button(interactive=page.next is not None),
         ]
 
     async def load_first(key: str) -> list[Any]:
         return await load(key, None)
 
-    async def load_next(key: str, page: Held[Page[Any]]) -> list[Any]:
-        return await load(key, page.value.next)
+    async def act(key: str, event: gr.EventData) -> list[Any]:
+        try:
+            done = await do(key, event.id)
+        except ServiceError as error:
+            return [gr.skip(), gr.skip(), error_notice(error), gr.skip()]
+        return await load(key, None, done)
 
-    for event in (refresh.click, tab.select, context.entered.change):
-        event(load_first, context.key, outputs, **PRIVATE)
-    following.click(load_next, [context.key, page], outputs, **PRIVATE)
-    word, do = action
-
-    def act_on(id_: str) -> Callable[[str, Held[Page[Any]]], Awaitable[list[Any]]]:
-        async def act(key: str, page: Held[Page[Any]]) -> list[Any]:
-            try:
-                done = await do(key, id_)
-            except ServiceError as error:
-                return [page, error_notice(error), gr.Button()]
-            return await load(key, None, done)
-
-        return act
-
-    # Gradio is not installed where mypy runs.
-    @gr.render(inputs=[page], triggers=[page.change])  # type: ignore[untyped-decorator]
-    def render(found: Held[Page[Any]]) -> None:
-        for entry in found.value.results:
-            with gr.Row(equal_height=False, elem_classes="entry"):
-                with gr.Column(scale=5, min_width=240):
-                    gr.HTML(text(entry))
-                with gr.Column(scale=1, min_width=140):
-                    button = gr.Button(f"{word} {entry.id}", size="sm")
-                button.click(act_on(entry.id), [context.key, page], outputs, **PRIVATE)
+    for happens in (refresh.click, tab.select, context.entered.change):
+        happens(load_first, context.key, outputs, **PRIVATE)
+    following.click(load, [context.key, cursor], outputs, **PRIVATE)
+    entries.select(act, context.key, outputs, **PRIVATE)
 
 
 def _build_models(context: Context, tab: gr.Tab) -> None:

@@ -42,4 +42,4 @@ def create_app(settings: UiSettings, uploads: Path) -> ASGIApp:
         css_paths=page.CSS,
         js=page.JS.read_text(),
     )
-    return Guard(app, uploads, settings.max_upload_bytes)
+    return Guard(app, uploads, settings.max_upload_bytes, settings.root_path)

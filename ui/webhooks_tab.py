@@ -7,7 +7,6 @@ import gradio as gr
 from sluice.client import ServiceError
 from sluice.client.results import Delivery
 from ui.context import PRIVATE, Context
-from ui.held import Held
 from ui.markup import error_notice, notice, table, time_of
 
 REFRESH_S = 1.0
@@ -32,29 +31,27 @@ def build(context: Context, tab: gr.Tab) -> None:
         send = gr.Button("Send a test event", variant="primary", scale=1)
     message = gr.HTML()
     log = gr.HTML(log_table([]))
-    deliveries = gr.State(Held([]))
+    deliveries = gr.State([])
     timer = gr.Timer(REFRESH_S, active=False)
 
-    async def send_event(key: str, url: str, held: Held[list[Delivery]]) -> list[Any]:
-        sent = held.value
+    async def send_event(key: str, url: str, sent: list[Delivery]) -> list[Any]:
         if not (url or "").strip():
             text = notice("Enter the URL of a webhook first.", is_error=True)
-            return [Held(sent), text, log_table(sent), gr.Timer()]
+            return [sent, text, log_table(sent), gr.Timer()]
         try:
             async with context.access.client(key) as client:
                 delivery = await client.send_test_event(url.strip())
         except ServiceError as error:
-            return [Held(sent), error_notice(error), log_table(sent), gr.Timer()]
+            return [sent, error_notice(error), log_table(sent), gr.Timer()]
         sent = [delivery, *sent][:MAX_LISTED]
         return [
-            Held(sent),
+            sent,
             notice("The test event is on its way."),
             log_table(sent),
             gr.Timer(active=True),
         ]
 
-    async def follow(key: str, held: Held[list[Delivery]]) -> list[Any]:
-        sent = held.value
+    async def follow(key: str, sent: list[Delivery]) -> list[Any]:
         try:
             async with context.access.client(key) as client:
                 sent = [
@@ -62,10 +59,10 @@ def build(context: Context, tab: gr.Tab) -> None:
                     for delivery in sent
                 ]
         except ServiceError as error:
-            return [Held(sent), error_notice(error), log_table(sent), gr.Timer(active=False)]
+            return [sent, error_notice(error), log_table(sent), gr.Timer(active=False)]
         goes_on = any(delivery.status in _OPEN for delivery in sent)
         text = outcome(sent[0]) if sent else ""
-        return [Held(sent), text, log_table(sent), gr.Timer(active=goes_on)]
+        return [sent, text, log_table(sent), gr.Timer(active=goes_on)]
 
     outputs = [deliveries, message, log, timer]
     for event in (send.click, url.submit):

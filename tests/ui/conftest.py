@@ -17,20 +17,29 @@ from sluice.local.stack import Stack, StackConfig
 from tests.support.paths import ROOT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# A green picture in place of a webcam, and no question before it.
+FLAGS = [
+    "--no-sandbox",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
 MAX_BACKLOG = 30
 TIMEOUT_MS = 30_000
 
 
 class Site:
-    """The stack, a key that is valid, one that was revoked, and an operator's key."""
+    """The stack, a valid key, one that was revoked, an operator's, and those of two people."""
 
-    def __init__(self, stack: Stack, key: str, expired_key: str, operator_key: str) -> None:
+    def __init__(
+        self, stack: Stack, key: str, expired_key: str, operator_key: str, people: list[str]
+    ) -> None:
         assert stack.addresses.ui is not None
         self.stack = stack
         self.url = stack.addresses.ui
         self.key = key
         self.expired_key = expired_key
         self.operator_key = operator_key
+        self.people = people
 
     def signal(self, part: str, number: int) -> None:
         """Send a signal to each process of a part."""
@@ -51,6 +60,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     expired_key = keys.create("former", None, None, None)
     keys.revoke("former", older=None)
     operator_key = keys.create("ops", None, None, None, operator=True)
+    people = [keys.create(name, None, None, None) for name in ("anna", "ben")]
     env = {
         "SLUICE_API_KEYS_FILE": str(state / "keys.json"),
         "SLUICE_QUEUE_MAX_BACKLOG": str(MAX_BACKLOG),
@@ -64,14 +74,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         parts=ALL_PARTS | {"ui"},
     )
     with Stack(config) as stack:
-        yield Site(stack, key, expired_key, operator_key)
+        yield Site(stack, key, expired_key, operator_key, people)
 
 
 @pytest.fixture(scope="module")
 def browser(site: Site) -> Iterator[Browser]:
     """Playwright has an event loop, which runs until its end: other tests may find none running."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 

@@ -166,6 +166,40 @@ def test_the_key_stays_in_its_tab(page: Page, site: Site) -> None:
     expect(other.get_by_label("API key")).to_have_value("")
 
 
+def test_a_picture_of_the_webcam(page: Page) -> None:
+    _await_models(page)
+    page.get_by_role("tab", name="Webcam").click()
+    webcam = page.locator("#webcam")
+    webcam.get_by_title("grant webcam access").click()
+    webcam.get_by_role("button", name="capture photo").click()
+    expect(webcam.locator("img")).to_be_visible()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator("#listing .succeeded")).to_contain_text("webcam")
+
+
+def test_two_people_at_once_see_their_own_alone(browser: Browser, site: Site) -> None:
+    pages = [browser.new_context().new_page() for _ in site.people]
+    images = [sample("desk.jpg"), sample("cans.jpg")]
+    for page, key in zip(pages, site.people, strict=True):
+        open_with(page, site.url, key)
+        _await_models(page)
+    with _stopped(site, "worker"):  # both run at once
+        for page, image in zip(pages, images, strict=True):
+            _run(page, image)
+        for page in pages:
+            expect(page.locator("#listing .starting")).to_have_count(1)
+    ids = []
+    for page, image in zip(pages, images, strict=True):
+        expect(page.locator("#listing .succeeded")).to_contain_text(image.name)
+        expect(page.locator("#listing .row")).to_have_count(1)
+        page.get_by_role("tab", name="History").click()
+        opening = page.locator(".card button")
+        expect(opening).to_have_count(1)
+        ids.append(opening.get_attribute("data-id"))
+        page.context.close()
+    assert len(set(ids)) == 2
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_on_a_phone(browser: Browser, site: Site, scheme: str) -> None:
     name = "axe_playwright_python.sync_playwright"

@@ -5,6 +5,8 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from sluice.client import ServiceError
 from ui.guard import Guard, bytes_in
@@ -49,3 +51,16 @@ async def test_uploads_are_refused_while_the_folder_is_full(tmp_path: Path) -> N
     assert bytes_in(tmp_path) == 10
     assert (await _request(guard, "POST", "/gradio_api/upload")).status_code == 503
     assert (await _request(guard, "GET", "/")).status_code == 404
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/page/where", "/where"])
+async def test_a_prefix_is_served_whether_a_proxy_takes_it_off_or_not(
+    tmp_path: Path, path: str
+) -> None:
+    inside = Starlette(routes=[Route("/where", lambda request: PlainTextResponse("here"))])
+    guard = Guard(inside, tmp_path, 10, "/page")
+    assert (await _request(guard, "GET", path)).text == "here"
+    assert (await _request(guard, "GET", "/pages/where")).status_code == 404
+    moved = await _request(guard, "GET", "/page")
+    assert (moved.status_code, moved.headers["location"]) == (307, "/page/")
