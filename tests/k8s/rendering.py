@@ -30,6 +30,7 @@ COMBINATIONS = {
     "models-s3-policies": ["network-policies", "keda", "s3-blobs", "models", "models-s3"],
     "page": ["ui"],
     "page-policies": ["network-policies", "ui"],
+    "page-ingress": ["ingress", "ui", "ui-ingress"],
     "scaling": ["monitoring", "keda", "keda-triton"],
     "watched": ["network-policies", "monitoring"],
     "sidecar-policies-keda": ["network-policies", "keda", "sidecar-triton"],

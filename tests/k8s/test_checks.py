@@ -333,6 +333,14 @@ def test_a_fault_of_an_ingress_is_found(worlds: dict[str, World], plant: Fault) 
     assert list(entrances.reached(world)) != []
 
 
+def test_a_page_at_another_path_than_its_own_is_found(worlds: dict[str, World]) -> None:
+    world = copy.deepcopy(worlds["page-ingress"])
+    assert list(entrances.reached(world)) == []
+    rule = _get(world, "Ingress", "ui")["spec"]["rules"][0]
+    rule["http"]["paths"][0]["path"] = "/other"
+    assert len(list(entrances.reached(world))) == 1
+
+
 def test_every_check_has_a_planted_fault() -> None:
     assert {check for check, _ in FAULTS.values()} == {*policies.CHECKS, rollouts.pinned}
 
