@@ -4,6 +4,8 @@ import asyncio
 import resource
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
 from typing import cast
 
 import uvicorn
@@ -11,6 +13,8 @@ import uvicorn
 from api.connection import Connection, State
 
 _LOOK_S = 0.05
+_TICK_S = 1.0
+"""The time between two new values of the header `Date`, which has whole seconds."""
 
 
 _MAX_FILES = 1_048_576  # some systems set no bound at all
@@ -43,6 +47,22 @@ class Server(uvicorn.Server):
         self.server_state = self._state = state
         self._linger_s = linger_s
         self._wake = wake
+        self._told = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal handler, which may run while the loop waits."""
+        super().handle_exit(sig, frame)
+        if self._loop:
+            self._loop.call_soon_threadsafe(self._told.set)
+
+    async def main_loop(self) -> None:
+        """Return once the process is told to end. uvicorn's own loop looks ten times a second."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._told.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._state.ending = True
