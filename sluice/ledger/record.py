@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from sluice.errors import Gone, NotFound, OutputTooLarge
 from sluice.prediction import Parameters, Prediction, Priority, Problem, Status, Submission
@@ -76,7 +77,8 @@ def from_record(
         attempts=int(fields.get(b"attempts", 0)),
         retries=int(fields.get(b"retries", 0)),
         digest=fields[b"digest"].decode(),
-        output=json.loads(fields[b"output"]) if b"output" in fields else None,
+        # Outputs are the longest part by far, and pydantic's parser takes 0.4 of json's time.
+        output=from_json(fields[b"output"]) if b"output" in fields else None,
         error=Problem.model_validate_json(fields[b"error"]) if b"error" in fields else None,
         metrics=json.loads(fields.get(b"metrics", b"{}")),
         canceled_from=Status(fields[b"canceled_from"].decode())
