@@ -1,4 +1,4 @@
-# One builder stage, and one target for each image: api, worker, ui, cli, triton. Every package is pinned by hash
+# One builder stage, and one target for each image: api, worker, ui, cli, triton, recipe. Every package is pinned by hash
 # in constraints/. All images run as a user without rights. The root file system may be read-only,
 # with room at /tmp.
 FROM python:3.13-slim-trixie AS builder
@@ -106,3 +106,16 @@ ENV PATH=/opt/cli/bin:$PATH SLUICE_MODELS_REPOSITORY=/var/lib/sluice-models
 COPY --from=builder /opt/cli /opt/cli
 WORKDIR /in
 ENTRYPOINT ["sluice"]
+
+# A recipe of the cookbook, for comparison only: k8s/components/cookbook/README.md. The packages of
+# the api (FastAPI) stand beside those of the worker (OpenCV, Triton's client).
+FROM runtime AS recipe
+LABEL org.opencontainers.image.title="sluice-recipe" org.opencontainers.image.description="A baseline for comparison: FastAPI before Triton, without a queue"
+ENV PATH=/opt/worker/bin:$PATH PYTHONPATH=/opt/recipe:/opt/api/lib/python3.13/site-packages \
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+COPY --from=builder /opt/worker /opt/worker
+COPY --from=builder /opt/api /opt/api
+COPY benchmarks/__init__.py /opt/recipe/benchmarks/
+COPY benchmarks/cookbook/__init__.py benchmarks/cookbook/handlers.py benchmarks/cookbook/recipe.py /opt/recipe/benchmarks/cookbook/
+EXPOSE 8080
+ENTRYPOINT ["python", "-m", "benchmarks.cookbook.handlers"]

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: runs all benchmarks but the soak, or the named ones."""
+"""`python -m benchmarks [NAME …]`: runs all benchmarks but the longest, or the named ones."""
 
 import argparse
 import sys
@@ -17,6 +17,7 @@ from benchmarks import (
     webhooks,
     workers,
 )
+from benchmarks.cookbook import experiment
 from benchmarks.peers import command as peers
 from benchmarks.peers import loss
 from benchmarks.speed import command as speed
@@ -36,9 +37,10 @@ ALL = {
     "peers": peers.main,
     "loss": loss.main,
     "guard": guard.main,
+    "cookbook": experiment.main,
     "soak": soak.main,
 }
-DEFAULT = [name for name in ALL if name not in ("autoscaling", "guard", "soak")]
+DEFAULT = [name for name in ALL if name not in ("autoscaling", "cookbook", "guard", "soak")]
 
 
 def title(name: str) -> str:

@@ -19,7 +19,8 @@ _LARGEST = {
 
 def reached(world: World) -> Iterator[str]:
     api = world.one("Deployment", "api")
-    assert api is not None
+    if api is None:
+        return
     settings = environment(world, pod(api)["containers"][0])
     for item in world.all("Ingress"):
         spec, notes = item["spec"], item["metadata"].get("annotations", {})

@@ -12,6 +12,8 @@ from tests.support.paths import ROOT
 Objects: TypeAlias = list[dict[str, Any]]
 
 OVERLAYS = ("kind", "cpu", "gpu", "prod")
+BASELINES = ("sync", "async")
+"""Overlays of the cookbook's recipes, for comparison: Triton and one server, and no Sluice."""
 # Each component alone, where possible, and components that change the same objects together.
 COMBINATIONS = {
     "base": [],
@@ -45,7 +47,8 @@ COMBINATIONS = {
         "ingress",
     ],
 }
-NAMES = (*OVERLAYS, *COMBINATIONS)
+SYSTEMS = (*OVERLAYS, *COMBINATIONS)
+NAMES = (*SYSTEMS, *BASELINES)
 PASSWORD = "a/b@c#d%e:f\"g'h\\i $j"
 """A password of both Redis that would break a URL, a shell and a line of configuration."""
 _SECRETS = """

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.cookbook import handlers
 from sluice.settings import Settings
 from tests.k8s import policies, rendering, rollouts, schemas
 from tests.k8s.world import CLAIM, World, containers, environment, label, pod
@@ -34,12 +35,30 @@ def test_every_promise_of_the_manifests_is_kept(world: World) -> None:
     assert [problem for check in policies.CHECKS for problem in check(world)] == []
 
 
-@pytest.mark.parametrize("world", rendering.OVERLAYS, indirect=True)
+@pytest.mark.parametrize("world", [*rendering.OVERLAYS, *rendering.BASELINES], indirect=True)
 def test_an_overlay_names_every_images_version(world: World) -> None:
     assert list(rollouts.pinned(world)) == []
 
 
-@pytest.mark.parametrize("world", rendering.NAMES, indirect=True)
+@pytest.mark.parametrize("kind", rendering.BASELINES)
+def test_a_baseline_is_triton_and_the_recipe_alone(worlds: dict[str, World], kind: str) -> None:
+    world = worlds[kind]
+    assert {item["metadata"]["name"] for item in world.workloads} == {"recipe", "triton"}
+    assert not list(world.all("StatefulSet", "Secret", "ScaledObject"))
+    arguments = _container(world, "recipe")["args"]
+    assert arguments[0] == kind
+    options = handlers.parser().parse_args(arguments)
+    assert (options.kind, options.model) == (kind, "codes")
+    assert {"port": options.port} in [
+        {"port": port["containerPort"]} for port in _container(world, "recipe")["ports"]
+    ]
+    host, port = options.triton.removeprefix("dns:///").split(":")
+    service = world.one("Service", host)
+    assert service is not None
+    assert int(port) in {entry["port"] for entry in service["spec"]["ports"]}
+
+
+@pytest.mark.parametrize("world", rendering.SYSTEMS, indirect=True)
 def test_sluice_accepts_the_environment_of_every_container(
     world: World, environ: dict[str, str]
 ) -> None:
