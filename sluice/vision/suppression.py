@@ -87,7 +87,10 @@ def _settle(order: Ints, clashes: _Clashes, max_detections: int, *, dropped_drop
     kept = order[:0]
     for start in range(0, len(order), _BLOCK):
         block = order[start : start + _BLOCK]
-        alive = ~np.any(clashes(order[:start] if dropped_drop else kept, block), axis=0)
+        rivals = order[:start] if dropped_drop else kept
+        alive = (
+            ~np.any(clashes(rivals, block), axis=0) if len(rivals) else np.ones(len(block), bool)
+        )
         free = ~clashes(block, block)
         for i in range(len(block)):
             if alive[i] or dropped_drop:

@@ -149,7 +149,9 @@ def read_rows(
         axis=1
     )
     kept, scores, class_ids = kept[good], scores[good], class_ids[good]
-    unknown = class_ids[~np.isin(class_ids, np.arange(len(model.names)))]
+    unknown = class_ids[
+        (class_ids < 0) | (class_ids >= len(model.names)) | (class_ids != np.floor(class_ids))
+    ]
     if len(unknown):
         raise UnsupportedModel(
             f"model {model.name!r} found class {unknown[0]:g}, but it names only"

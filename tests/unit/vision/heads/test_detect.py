@@ -220,6 +220,8 @@ def test_an_end_to_end_class_without_a_name_is_explained(make_model: MakeModel) 
     assert len(decode(model, output, confidence=0.6)) == 1
     with pytest.raises(UnsupportedModel, match="found class -1"):
         decode(model, np.array([[0, 0, 9, 9, 0.9, -1]], np.float32))
+    with pytest.raises(UnsupportedModel, match=r"found class 1\.5"):
+        decode(model, np.array([[0, 0, 9, 9, 0.9, 1.5]], np.float32))
 
 
 def test_the_first_output_that_fits_is_read(make_model: MakeModel) -> None:
