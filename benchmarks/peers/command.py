@@ -19,9 +19,10 @@ from benchmarks.speed.table import Row, Spread, over, plain, printed, spreads
 from sluice.local.paths import CHECKOUT
 
 OURS = "this service"
+_TARGETS = "LitServe 1.15, BentoML 1.05, Celery 1.10, Ray Serve 2.2"
 ROWS = (
     Row("speed", "images/s, over the bare loop", over("ort.per_s", "ort.per_s")),
-    Row("ours", "ours over the peer", over("ours.per_s", "ort.per_s")),
+    Row("ours", "ours over the peer", over("ours.per_s", "ort.per_s"), _TARGETS),
     Row("cpu", "CPU a prediction, ms", plain("ort.cpu_ms"), digits=1),
     Row("rest", "memory (PSS) at rest, MB", plain("memory.rest_mb"), digits=0),
     Row("loaded", "memory (PSS) after load, MB", plain("memory.loaded_mb"), digits=0),
