@@ -164,10 +164,12 @@ class Rounds:
         job = replace(self._job("nothing", CLIENTS, QUEUED), file=str(self._files.small))
         job = replace(job, headers={"Content-Type": "image/jpeg"}, follow=False)
         with self._service.without_workers():
+            send(replace(job, count=QUEUED // 4))  # buffers of connections grow to their size
             before = redis.info("memory")["used_memory"]
             send(job)
             grown = redis.info("memory")["used_memory"] - before
-            images = _image_bytes(redis, self._files.small.stat().st_size)
+            size = self._files.small.stat().st_size
+            images = _image_bytes(redis, size) * QUEUED / (QUEUED + QUEUED // 4)
         self.sample["queued.bytes"] = (grown - images) / QUEUED
         send(self._job("nothing", 1, 1))  # the last one by age: then the queue is empty
 
