@@ -27,7 +27,7 @@ def build(context: Context, tab: gr.Tab) -> None:
     load = gr.HTML(elem_id="load")
     with gr.Accordion("The same numbers as a table", open=False):
         in_numbers = gr.HTML()
-    pulse = gr.Number(0, visible="hidden")
+    pulse = gr.Number(0, visible="hidden", elem_id="pulse")
 
     async def read_load(key: str) -> tuple[str, str]:
         try:

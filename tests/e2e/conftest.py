@@ -63,6 +63,8 @@ class Stack:
     project: str
     tag: str
     url: str
+    ui_url: str
+    """The page, which runs in the profile `ui` alone."""
     env: dict[str, str]
 
     def compose(self, *arguments: str, stdin: IO[bytes] | None = None) -> str:
@@ -145,17 +147,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             pytest.skip(f"`{' '.join(command)}` failed: {(ended.stderr.splitlines() or ['?'])[-1]}")
     settings = tmp_path_factory.mktemp("e2e") / "sluice.env"
     settings.write_text(QUICK)
-    project, port = f"sluice-e2e-{os.getpid()}", str(free_port())
-    own = {"SLUICE_PORT": port, "SLUICE_VERSION": project, "SLUICE_ENV_FILE": str(settings)}
+    project, port, ui_port = f"sluice-e2e-{os.getpid()}", str(free_port()), str(free_port())
+    own = {
+        "SLUICE_PORT": port,
+        "SLUICE_UI_PORT": ui_port,
+        "SLUICE_VERSION": project,
+        "SLUICE_ENV_FILE": str(settings),
+    }
     inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("SLUICE_", "COMPOSE_"))
     }
-    stack = Stack(project, project, f"http://127.0.0.1:{port}", inherited | own)
+    urls = (f"http://127.0.0.1:{number}" for number in (port, ui_port))
+    stack = Stack(project, project, *urls, inherited | own)
     try:
         since = time.monotonic()
-        stack.compose("--profile", "models", "build")
+        stack.compose("--profile", "models", "--profile", "ui", "build")
         log.info("built in %.1f s", time.monotonic() - since)
         since = time.monotonic()
         try:
@@ -166,8 +174,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         log.info("healthy after %.1f s", time.monotonic() - since)
         yield stack
     finally:
-        stack.compose("down", "--volumes", "--remove-orphans")
-        images = [f"sluice-{target}:{project}" for target in ("api", "worker", "cli")]
+        stack.compose("--profile", "*", "down", "--volumes", "--remove-orphans")
+        images = [f"sluice-{target}:{project}" for target in ("api", "worker", "ui", "cli")]
         docker("image", "rm", "--force", *images)
     label = f"label=com.docker.compose.project={project}"
     for kind in (["ps", "--all"], ["volume", "ls"], ["network", "ls"]):

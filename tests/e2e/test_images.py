@@ -9,8 +9,12 @@ from tests.e2e.conftest import Stack, docker
 
 pytestmark = pytest.mark.integration
 
-MAX_BYTES = {"api": 180_000_000, "worker": 370_000_000, "cli": 450_000_000}  # above the base image
-COMMANDS = {"api": ["python", "-m", "api"], "worker": ["python", "-m", "worker"], "cli": ["sluice"]}
+# Above the base image.
+MAX_BYTES = {"api": 180_000_000, "worker": 385_000_000, "ui": 340_000_000, "cli": 450_000_000}
+COMMANDS = {
+    **{target: ["python", "-m", target] for target in ("api", "worker", "ui")},
+    "cli": ["sluice"],
+}
 
 
 def _image(name: str) -> dict[str, Any]:
@@ -49,11 +53,29 @@ def test_an_image_has_no_compiler_and_no_package_cache(stack: Stack, target: str
 
 
 def test_the_api_image_has_no_pixel_libraries(stack: Stack) -> None:
+    names = ("numpy", "cv2", "tritonclient")
+    assert _found(f"sluice-api:{stack.tag}", "python", names) == []
+
+
+def test_tritons_image_has_what_the_steps_of_ensembles_import(stack: Stack) -> None:
+    image = f"sluice-triton:{stack.tag}"
+    docker("build", "--target=triton", f"--tag={image}", ".")
+    try:
+        names = ("cv2", "PIL", "anyascii", "pymupdf_fonts", "sluice", "worker")
+        backends = "/opt/tritonserver/backends/python"
+        assert _found(image, "python3", names, backends) == list(names)
+        assert _image(image)["Config"]["User"] == "10001:10001"
+    finally:
+        docker("image", "rm", "--force", image)
+
+
+def _found(image: str, python: str, names: tuple[str, ...], path: str = "") -> list[str]:
+    """The modules of `names` that the image's Python finds, in `path` too."""
     look = (
-        "import importlib.util as u;"
-        " print([name for name in ('numpy', 'cv2', 'tritonclient') if u.find_spec(name)])"
+        f"import importlib.util as u, json, sys; sys.path.append({path!r});"
+        f" print(json.dumps([name for name in {names!r} if u.find_spec(name)]))"
     )
-    assert (
-        docker("run", "--rm", "--entrypoint=python", f"sluice-api:{stack.tag}", "-c", look).strip()
-        == "[]"
+    found: list[str] = json.loads(
+        docker("run", "--rm", f"--entrypoint={python}", image, "-c", look)
     )
+    return found

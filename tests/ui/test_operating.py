@@ -190,6 +190,25 @@ def test_a_dead_letter_is_requeued(blank: Page, filled: Site, dead_letter: str) 
     expect(blank.get_by_role("cell", name="ready", exact=True).first).to_be_visible()
 
 
+def test_the_last_hour_is_read_again_only_while_it_is_in_sight(blank: Page, filled: Site) -> None:
+    blank.clock.install()
+    _open_tab(blank, filled, filled.operator_key, "Operate")
+    expect(blank.get_by_role("img", name="Backlog")).to_be_visible()
+    pulse = blank.locator("#pulse input")
+    with blank.expect_request("**/queue/join*"):
+        before = pulse.input_value()
+        blank.clock.run_for(6_000)
+    expect(pulse).not_to_have_value(before)
+    blank.get_by_role("tab", name="Webhooks").click()
+    expect(blank.get_by_role("img", name="Backlog")).to_be_hidden()
+    last = pulse.input_value()
+    blank.clock.run_for(30_000)
+    expect(pulse).to_have_value(last)
+    blank.get_by_role("tab", name="Operate").click()
+    blank.clock.run_for(6_000)
+    expect(pulse).not_to_have_value(last)
+
+
 def test_a_failed_delivery_is_sent_again(
     blank: Page, filled: Site, failed_delivery: str, hooks: Hooks
 ) -> None:
