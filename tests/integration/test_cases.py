@@ -20,7 +20,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.skipif(bool(NO_CASES), reason
 
 ENV = {"SLUICE_NETGUARD_ALLOW": "127.0.0.2/32"}
 ALL = [] if NO_CASES else json.loads((CASES / "cases.json").read_text())["cases"]
-PLAIN = [case for case in ALL if "setup" not in case]
+HANGS = [case for case in ALL if any(file.get("hangs") for file in case.get("serve", {}).values())]
+PLAIN = [case for case in ALL if "setup" not in case and case not in HANGS]
 SWAPS = [case for case in ALL if "models" in case.get("setup", {})]
 SETUPS = [case for case in ALL if "setup" in case and case not in SWAPS]
 #: Each case mostly waits.
@@ -63,19 +64,32 @@ def test_the_answer_is_right(case: dict[str, Any], stack: Stack) -> None:
 def played(
     request: pytest.FixtureRequest, stack: Stack, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Future[list[str]]]]:
-    """The cases with processes of their own, which are played side by side."""
+    """The cases with processes of their own and those that hang, which run side by side."""
     chosen = {item.nodeid for item in request.session.items}
 
     def play_one(case: dict[str, Any], folder: Path) -> list[str]:
         with with_world(case["setup"], stack.addresses, folder) as world:
             return play(case["steps"], world, CASES)
 
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    def is_chosen(case: dict[str, Any]) -> bool:
+        return any(f"[{case['id']}]" in name for name in chosen)
+
+    with ThreadPoolExecutor(AT_ONCE) as threads, ThreadPoolExecutor() as waiting:
         yield {
+            case["id"]: waiting.submit(run, case, stack.addresses.api, CASES)
+            for case in filter(is_chosen, HANGS)
+        } | {
             case["id"]: threads.submit(play_one, case, tmp_path_factory.mktemp(case["id"]))
-            for case in SETUPS
-            if any(f"[{case['id']}]" in name for name in chosen) and not lacking(case["setup"])
+            for case in filter(is_chosen, SETUPS)
+            if not lacking(case["setup"])
         }
+
+
+@pytest.mark.parametrize("case", _by_id(HANGS))
+def test_the_answer_is_right_although_a_fetch_hangs(
+    case: dict[str, Any], played: dict[str, Future[list[str]]]
+) -> None:
+    _check(case, played[case["id"]].result())
 
 
 @pytest.mark.parametrize("case", _by_id(SETUPS))
@@ -96,4 +110,4 @@ def test_each_answer_is_wholly_of_one_model(
 
 
 def test_the_cases_are_found() -> None:
-    assert min(map(len, (PLAIN, SETUPS, SWAPS))) > 0
+    assert min(map(len, (PLAIN, HANGS, SETUPS, SWAPS))) > 0

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,10 +15,14 @@ from tests.support.live import Live
 pytestmark = pytest.mark.integration
 
 
+def _connected(live: Live) -> socket.socket:
+    there = urlsplit(live.api)
+    return socket.create_connection((there.hostname, there.port), timeout=3 * HEAD_S)
+
+
 @pytest.fixture
 def connection(live: Live) -> Iterator[socket.socket]:
-    there = urlsplit(live.api)
-    with socket.create_connection((there.hostname, there.port), timeout=3 * HEAD_S) as connection:
+    with _connected(live) as connection:
         yield connection
 
 
@@ -32,17 +37,17 @@ def _rest(connection: socket.socket) -> bytes:
     return received
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /healthz HTTP/1.1\r\nHost: here\r\nX-Slow: "])
-def test_a_request_head_that_stalls_is_cut_off(connection: socket.socket, sent: bytes) -> None:
-    connection.sendall(sent)
-    assert _rest(connection) == b""
-
-
-def test_a_stalling_second_head_of_a_connection_is_cut_off_too(connection: socket.socket) -> None:
-    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
-    assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
-    connection.sendall(b"GET /heal")
-    assert b"HTTP/1.1" not in _rest(connection)
+def test_a_request_head_that_stalls_is_cut_off(live: Live) -> None:
+    """Also one that follows an answer, and where nothing is sent. All of them wait together."""
+    begun = b"GET /healthz HTTP/1.1\r\nHost: here\r\n"
+    with ExitStack() as stack:
+        silent, slow, second = (stack.enter_context(_connected(live)) for _ in range(3))
+        slow.sendall(begun + b"X-Slow: ")
+        second.sendall(begun + b"\r\n")
+        assert second.recv(65_536).startswith(b"HTTP/1.1 200")
+        second.sendall(b"GET /heal")
+        assert [_rest(silent), _rest(slow)] == [b"", b""]
+        assert b"HTTP/1.1" not in _rest(second)
 
 
 def test_a_request_head_that_never_ends_is_cut_off(connection: socket.socket) -> None:

@@ -111,12 +111,12 @@ def test_a_roll_out_of_another_model_version_loses_no_call(
     for host in HOSTS[:2]:
         names.addresses[NAME].remove(host)
         # Connections end by their age; k8s/base/triton.yaml waits for that in preStop.
-        until(lambda host=host: calls(host) == 0, 60)  # type: ignore[misc]
+        until(lambda host=host: calls(host) == 0, 60, every_s=0.5)  # type: ignore[misc]
         servers.stop(host)
         servers.start(host, tmp_path)
         names.addresses[NAME].append(host)
         # A server without the version that is asked for may get no calls for half a minute.
-        until(lambda host=host: calls(host) > 0, 120)  # type: ignore[misc]
+        until(lambda host=host: calls(host) > 0, 120, every_s=0.5)  # type: ignore[misc]
         assert 'nv_inference_request_success{model="codes",version="2"}' in servers.metrics(host)
     assert repeated <= 2 + made // 50
 
