@@ -2,8 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
-# Most tests wait for real servers. Each process has servers of its own, of about 1 GB.
-TEST_PROCESSES ?= 2
+# Most tests wait for real servers, so that four processes keep two cores busy. Each has servers of
+# its own, of 1 to 1.5 GB.
+TEST_PROCESSES ?= 4
+# Options of pytest for `make test`, such as folders to leave out.
+TEST_OPTIONS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
 COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.txt
@@ -54,7 +57,7 @@ up: setup
 
 # The tests of a file stay in one process, since they share servers. Containers are started once.
 test: setup .venv/.stamp-checks .venv/.stamp-ui
-	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/e2e
+	@$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --ignore tests/e2e $(TEST_OPTIONS)
 	@$(BIN)/python -m pytest tests/e2e
 
 check: .venv/.stamp-checks
