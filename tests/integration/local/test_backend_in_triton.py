@@ -1,5 +1,6 @@
 """Sluice's "onnxruntime" backend, in the real Triton."""
 
+import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,6 +68,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, messages: list[str]) -> Iter
         kinds = {"x": (dtype, ["n", 3])}, {"y": (dtype, ["n", 3])}
         add(f"type-{name.lower()}", onnx_graph([("Identity", ["x"], ["y"])], *kinds), "")
     add("pick", pick(), BATCHING)
+    add("sequence", pick(), "max_batch_size: 4\nsequence_batching { }\n")
     add("pick-openvino", pick(), BATCHING + OPENVINO)
     add("gather", gather(), OPENVINO)
     fork = onnx_graph(
@@ -192,7 +194,7 @@ def counts(client: grpcclient.InferenceServerClient, model: str) -> tuple[int, i
 
 
 @pytest.mark.parametrize("model", ["pick", "pick-openvino"])
-def test_requests_at_the_same_time_go_through_the_engine_together(
+def test_requests_at_the_same_time_are_handed_over_together(
     infer: Infer, client: grpcclient.InferenceServerClient, model: str
 ):
     inferences, executions = counts(client, model)
@@ -223,6 +225,29 @@ def test_a_request_that_fails_fails_alone(infer: Infer):
         answers = list(pool.map(attempt, [0, 1, 99, 2, 3, 0, 1, 2]))
     assert "indices element out of data bounds" in answers.pop(2)
     assert answers == [[[value]] for value in (0, 10, 20, 30, 0, 10, 20)]
+
+
+def test_the_requests_of_a_sequence_are_answered(
+    client: grpcclient.InferenceServerClient,
+):
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    for number in range(8):
+        tensor = grpcclient.InferInput("x", (1, 1), "INT64")
+        tensor.set_data_from_numpy(np.array([[number % 4]]))
+        client.async_infer(
+            "sequence",
+            [tensor],
+            lambda result, error: answers.put((result, error)),
+            sequence_id=7,
+            sequence_start=number == 0,
+            sequence_end=number == 7,
+            client_timeout=60,
+        )
+    received = [answers.get(timeout=60) for _ in range(8)]
+    assert [error for _, error in received] == [None] * 8
+    assert sorted(result.as_numpy("y").item() for result, _ in received) == sorted(
+        [0, 10, 20, 30] * 2
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,86 +4,75 @@ Only Triton's own processes have these modules on the import path.
 """
 
 import sys
+import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sluice.local.paths import BACKENDS
 
 FOLDER = BACKENDS / "onnxruntime"
 sys.path.insert(0, str(FOLDER))
-import batches  # noqa: E402
 import engines  # noqa: E402
+import lanes  # noqa: E402
 from signature import Signature, Tensor  # noqa: E402
 
 sys.path.remove(str(FOLDER))
 
 
-class Doubling:
-    """An engine with the output y = 2 x.
-
-    Fails on negative numbers, and reuses the memory of its outputs.
-    """
-
-    def __init__(self):
-        self.runs = []
-        self.memory = np.empty((64, 4), np.float32)
-
-    def run(self, outputs, feed):
-        x = feed["x"]
-        self.runs.append(len(x))
-        if (x < 0).any():
-            raise RuntimeError("a negative number")
-        self.memory[: len(x)] = 2 * x
-        return [self.memory[: len(x)] for _ in outputs]
+def names(lane):
+    return lambda outputs, feed: lane
 
 
-def feed(rows, value, columns=4):
-    return {"x": np.full((rows, columns), value, np.float32)}
+def test_jobs_run_side_by_side_and_start_in_order():
+    started, gate, side_by_side = [], threading.Event(), threading.Barrier(3, timeout=10)
+
+    def job(number, run):
+        started.append((number, run([], {})))
+        if number < 2:
+            side_by_side.wait()
+            gate.wait(10)
+
+    both = lanes.Lanes([names("a"), names("b")])
+    assert both.idle
+    both.start(partial(job, number) for number in range(2))
+    assert sorted(lane for _, lane in started) == ["a", "b"]
+    side_by_side.wait()
+    assert not both.idle
+
+    # Four jobs wait for a lane: `start` returns only when the last has one.
+    starting = threading.Thread(target=both.start, args=([partial(job, n) for n in range(2, 6)],))
+    starting.start()
+    assert len(started) == 2
+    gate.set()
+    starting.join(10)
+    both.finish()
+    assert both.idle
+    assert {number for number, _ in started} == set(range(6))
 
 
-@given(st.lists(st.tuples(st.integers(1, 5), st.integers(-1, 50)), min_size=1, max_size=8))
-def test_each_feed_gets_its_own_rows(sizes):
-    engine = Doubling()
-    feeds = [feed(rows, value) for rows, value in sizes]
-    answers = batches.run_each(engine.run, ["y"], feeds)
-    for (rows, value), answer in zip(sizes, answers, strict=True):
-        if value < 0:
-            assert isinstance(answer, RuntimeError)
-        else:
-            np.testing.assert_array_equal(answer["y"], np.full((rows, 4), 2 * value, np.float32))
-    if all(value >= 0 for _, value in sizes):
-        assert engine.runs == [sum(rows for rows, _ in sizes)]
+def test_one_lane_keeps_the_order_of_its_jobs():
+    order = []
+    one = lanes.Lanes([names("a")])
+    one.start(partial(lambda number, run: order.append(number), number) for number in range(50))
+    one.finish()
+    assert order == list(range(50))
 
 
-def test_a_single_feed_is_not_copied():
-    arrays = []
-    single = feed(2, 1)
-
-    def engine(outputs, feed):
-        arrays.append(feed["x"])
-        return [feed["x"]]
-
-    batches.run(engine, ["y"], [single])
-    assert arrays[0] is single["x"]
-
-
-def test_an_output_without_a_row_for_each_row_can_not_be_split():
-    with pytest.raises(ValueError, match="'y' has the shape"):
-        batches.run(lambda outputs, feed: [np.zeros(3)], ["y"], [feed(1, 1), feed(1, 1)])
-
-
-def test_feeds_are_grouped_by_shape_and_type():
-    feeds = [feed(1, 0), feed(2, 0, columns=5), feed(3, 0), {"x": np.zeros((1, 4), np.float64)}]
-    assert batches.groups(feeds, batched=True) == [[0, 2], [1], [3]]
-    assert batches.groups(feeds, batched=False) == [[0], [1], [2], [3]]
-
-
-def test_the_union_of_requested_outputs_is_in_the_models_order():
-    assert batches.union([{"c"}, {"a", "c"}], ["a", "b", "c"]) == ["a", "c"]
+@pytest.mark.parametrize(
+    ("settings", "threads", "lanes"),
+    [
+        ({}, 1, 1),
+        ({}, 2, 2),
+        ({}, 64, engines.MAX_LANES),
+        ({"num_streams": "1"}, 16, 1),
+        ({"num_streams": "3"}, 2, 3),
+    ],
+)
+def test_the_number_of_runs_side_by_side(settings, threads, lanes):
+    assert engines.lane_count(settings, threads) == lanes
 
 
 GRAPH = Signature(
@@ -160,3 +149,27 @@ def test_onnx_runtime_runs_a_real_graph(golden: Path):
     assert engine.signature.inputs == (Tensor("images", "TYPE_FP32", (-1, 3, -1, -1)),)
     (array,) = engine.run(["output0"], {"images": np.zeros((2, 3, 64, 64), np.float32)})
     assert array.shape[:2] == (2, 8)
+    assert engine.lanes() == []
+
+
+@pytest.mark.parametrize("threads", [2, 16])
+def test_lanes_of_onnx_runtime_give_the_answers_of_a_run_alone(golden: Path, threads):
+    """With 2 threads the lanes have a session of one thread; with 16 they share the only one."""
+    path = str(golden / "models" / "11-detect.onnx")
+    engine = engines.OnnxRuntime(path, {}, threads)
+    runs = engine.lanes()
+    assert len(runs) == min(threads, engines.MAX_LANES)
+    feeds = [
+        {"images": np.random.default_rng(seed).random((1, 3, 64, 64), np.float32)}
+        for seed in range(6)
+    ]
+    answers = {}
+    side = lanes.Lanes(runs)
+    side.start(
+        partial(lambda number, run: answers.update({number: run(["output0"], feeds[number])}), n)
+        for n in range(6)
+    )
+    side.finish()
+    for number, feed in enumerate(feeds):
+        (alone,) = engine.run(["output0"], feed)
+        np.testing.assert_allclose(answers[number][0], alone, rtol=1e-4, atol=1e-4)

@@ -4,11 +4,15 @@ An engine is imported at its first use. The import takes long, and Triton also s
 for each model only to complete the model's configuration.
 """
 
+import functools
 import os
 from typing import Any, Protocol
 
+from lanes import Feed, Run
 from signature import Signature
 
+#: More lanes than these take memory for their tensors, and a lane then has several threads.
+MAX_LANES = 8
 PRECISIONS = {"FP32": "f32", "FP16": "f16", "BF16": "bf16"}
 
 
@@ -17,10 +21,16 @@ class Engine(Protocol):
 
     signature: Signature
 
-    def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
-        """Returns the outputs of these names.
+    def run(self, outputs: list[str], feed: Feed) -> list[Any]:
+        """Run on all threads, for a request that is alone. Returns the outputs of these names.
 
         An output may be a view of memory that the next run overwrites.
+        """
+
+    def lanes(self) -> list[Run]:
+        """Functions like `run` that may run side by side, and share the threads.
+
+        Empty where a run on all threads is the only one at a time.
         """
 
 
@@ -53,6 +63,14 @@ def look(path: str) -> Signature:
     )
 
 
+def lane_count(settings: dict[str, str], threads: int) -> int:
+    """The number of runs side by side: the setting, or one a thread, up to MAX_LANES.
+
+    Raises ValueError for a setting that is no number.
+    """
+    return integer(settings, "num_streams", min(threads, MAX_LANES))
+
+
 class OnnxRuntime:
     """ONNX Runtime on the CPU.
 
@@ -61,26 +79,52 @@ class OnnxRuntime:
 
     def __init__(self, path: str, settings: dict[str, str], threads: int) -> None:
         """Raises ValueError for a bad setting, and ONNX Runtime's exceptions for a bad graph."""
-        import onnxruntime  # noqa: PLC0415  see above
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = integer(settings, "intra_op_thread_count", threads)
-        options.inter_op_num_threads = integer(settings, "inter_op_thread_count", 1)
-        if integer(settings, "execution_mode", 0) == 1:
-            options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-        options.enable_cpu_mem_arena = settings.get("enable_mem_arena", "1") not in ("0", "false")
-        options.enable_mem_pattern = settings.get("enable_mem_pattern", "1") not in ("0", "false")
-        # A spinning thread would take a core from the worker that prepares the next image.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
-        )
+        threads = integer(settings, "intra_op_thread_count", threads)
+        self._lanes = lane_count(settings, threads)
+        self._session = _session(path, settings, threads)
+        # On many cores the lanes share the threads of one session: a session for each lane would
+        # hold the weights again.
+        own = self._lanes > 1 and threads <= self._lanes
+        self._beside = _session(path, settings, 1) if own else self._session
         self.signature = Signature.of_session(self._session)
 
-    def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
+    def run(self, outputs: list[str], feed: Feed) -> list[Any]:
         """Returns the outputs of these names, as new arrays."""
         return list(self._session.run(outputs, feed))
+
+    def lanes(self) -> list[Run]:
+        """A session may be run by several threads at a time."""
+        return [self._beside.run] * self._lanes if self._lanes > 1 else []
+
+
+@functools.cache
+def _share_arena() -> None:
+    """Make the memory for tensors that all sessions of this process use."""
+    import onnxruntime  # noqa: PLC0415  see above
+
+    kind, memory = onnxruntime.OrtAllocatorType, onnxruntime.OrtMemType
+    onnxruntime.create_and_register_allocator(
+        onnxruntime.OrtMemoryInfo("Cpu", kind.ORT_ARENA_ALLOCATOR, 0, memory.DEFAULT), None
+    )
+
+
+def _session(path: str, settings: dict[str, str], threads: int) -> Any:
+    import onnxruntime  # noqa: PLC0415  see above
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = integer(settings, "inter_op_thread_count", 1)
+    if integer(settings, "execution_mode", 0) == 1:
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
+    options.enable_cpu_mem_arena = settings.get("enable_mem_arena", "1") not in ("0", "false")
+    options.enable_mem_pattern = settings.get("enable_mem_pattern", "1") not in ("0", "false")
+    if options.enable_cpu_mem_arena:
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    # A spinning thread would take a core from the worker that prepares the next image.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 class OpenVino:
@@ -104,22 +148,42 @@ class OpenVino:
         device = settings.get("device_type", "CPU").upper()
         if device != "CPU":
             raise ValueError(f"parameter 'device_type' of openvino must be CPU, not {device!r}")
+        threads = integer(settings, "num_of_threads", threads)
+        count = lane_count(settings, threads)
         options: dict[str, Any] = {
             # By default OpenVINO uses bf16 on CPUs that have it. Boxes would move by pixels.
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
-            "INFERENCE_NUM_THREADS": integer(settings, "num_of_threads", threads),
-            "NUM_STREAMS": integer(settings, "num_streams", 1),
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
         }
         if settings.get("cache_dir"):
             options["CACHE_DIR"] = settings["cache_dir"]
         core = openvino.Core()
         model = core.read_model(path)
         self.signature = Signature.of_model(model)
-        compiled = core.compile_model(model, "CPU", options)
+        self._run = _Request(core.compile_model(model, "CPU", options))
+        # A run on one thread needs no barrier, at which OpenVINO's threads spin.
+        self._lanes: list[Run] = []
+        if count > 1:
+            beside = core.compile_model(model, "CPU", options | {"NUM_STREAMS": count})
+            self._lanes = [_Request(beside) for _ in range(count)]
+
+    def run(self, outputs: list[str], feed: Feed) -> list[Any]:
+        """Returns the outputs of these names, as views of memory that the next run overwrites."""
+        return self._run(outputs, feed)
+
+    def lanes(self) -> list[Run]:
+        """Each lane has the memory of its outputs."""
+        return self._lanes
+
+
+class _Request:
+    """Runs a compiled model; one run at a time."""
+
+    def __init__(self, compiled: Any) -> None:
         self._ports = {name: port for port in compiled.outputs for name in port.get_names()}
         self._request = compiled.create_infer_request()
 
-    def run(self, outputs: list[str], feed: dict[str, Any]) -> list[Any]:
-        """Returns the outputs of these names, as views of memory that the next run overwrites."""
+    def __call__(self, outputs: list[str], feed: Feed) -> list[Any]:
         results = self._request.infer(feed, share_inputs=True, share_outputs=True)
         return [results[self._ports[name]] for name in outputs]

@@ -9,17 +9,19 @@ works here unchanged, and one model repository loads in both. Fields with a mean
                                     `precision` chooses another type
     gpu_execution_accelerator       ignored, with a line in the log: there is no GPU
     parameters                      intra_op_thread_count, inter_op_thread_count, execution_mode,
-                                    enable_mem_arena, enable_mem_pattern
+                                    enable_mem_arena, enable_mem_pattern, num_streams
 
-The dynamic batcher hands over several requests at once. Requests of equal shapes go through the
-engine in one run.
+The dynamic batcher hands over several requests at once. The requests run side by side, each on a
+share of the threads. `num_streams` is the number of such runs at a time. With 1, the requests run
+one after another on all threads. OpenVINO's `num_streams` is a parameter of the accelerator.
 """
 
+import functools
 import json
 from pathlib import Path
 
-import batches
 import engines
+import lanes
 import tensors
 import triton_python_backend_utils as pb_utils
 
@@ -65,38 +67,58 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         filename = config.get("default_model_filename") or "model.onnx"
         path = str(Path(args["model_repository"], args["model_version"], filename))
-        self._batched = config["max_batch_size"] > 0
         self._inputs = [entry["name"] for entry in config["input"]]
         self._outputs = [entry["name"] for entry in config["output"]]
         self._engine = _engine(path, config, f"model {args['model_name']!r}")
+        # The requests of a sequence must not overtake each other.
+        runs = [] if "sequence_batching" in config else self._engine.lanes()
+        self._lanes = lanes.Lanes(runs) if runs else None
 
     def execute(self, requests):
-        """One response for each request, in their order."""
-        responses = [None] * len(requests)
-        feeds = []
-        places = []  # the index of each feed's request
-        for index, request in enumerate(requests):
-            try:
-                if request.is_cancelled():
-                    responses[index] = _failure(
-                        "canceled by the client", pb_utils.TritonError.CANCELLED
-                    )
-                    continue
-                feeds.append({name: _array(request, name) for name in self._inputs})
-                places.append(index)
-            except Exception as error:
-                responses[index] = _failure(str(error), pb_utils.TritonError.INVALID_ARG)
-        together = batches.groups(feeds, self._batched)
-        for group in together:
-            members = [places[number] for number in group]
-            wanted = [set(requests[index].requested_output_names()) for index in members]
-            outputs = batches.union(wanted, self._outputs)
-            answers = batches.run_each(
-                self._engine.run, outputs, [feeds[number] for number in group]
+        """Answer the requests, each as soon as its run has ended.
+
+        A request that is alone runs on all threads, and its response is returned. Several requests
+        run side by side: the lanes send the responses, and None is returned.
+        """
+        if self._lanes is None or (len(requests) == 1 and self._lanes.idle):
+            copy = len(requests) > 1  # Triton copies the tensors when this method returns
+            return [self._answer(self._engine.run, request, copy) for request in requests]
+        self._lanes.start(functools.partial(self._send, request) for request in requests)
+        return None
+
+    def finalize(self):
+        """Wait for the runs side by side before the model goes."""
+        if self._lanes is not None:
+            self._lanes.finish()
+
+    def _send(self, request, run):
+        try:
+            request.get_response_sender().send(
+                self._answer(run, request), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
             )
-            for index, names, answer in zip(members, wanted, answers, strict=True):
-                responses[index] = _response(answer, names, copy=len(together) > 1)
-        return responses
+        except Exception as error:  # the lane serves other requests too
+            pb_utils.Logger.log_error(f"a response was not sent: {error}")
+
+    def _answer(self, run, request, copy=False):
+        """The response. Without `copy`, the engine's next run may overwrite its tensors."""
+        try:
+            if request.is_cancelled():
+                return _failure("canceled by the client", pb_utils.TritonError.CANCELLED)
+            feed = {name: _array(request, name) for name in self._inputs}
+        except Exception as error:
+            return _failure(str(error), pb_utils.TritonError.INVALID_ARG)
+        wanted = set(request.requested_output_names())
+        names = [name for name in self._outputs if name in wanted]
+        try:
+            arrays = run(names, feed)
+            return pb_utils.InferenceResponse(
+                [
+                    tensors.tensor_of(pb_utils.Tensor, name, array.copy() if copy else array)
+                    for name, array in zip(names, arrays, strict=True)
+                ]
+            )
+        except Exception as error:
+            return _failure(str(error), pb_utils.TritonError.INTERNAL)
 
 
 def _engine(path, config, who):
@@ -153,18 +175,6 @@ def _array(request, name):
     if tensor is None:
         raise ValueError(f"input {name!r} is missing")
     return tensors.array_of(tensor)
-
-
-def _response(answer, names, copy):
-    if isinstance(answer, Exception):
-        return _failure(str(answer), pb_utils.TritonError.INTERNAL)
-    # Triton copies a tensor when `execute` returns. Another group may overwrite its memory before.
-    arrays = {
-        name: array.copy() if copy else array for name, array in answer.items() if name in names
-    }
-    return pb_utils.InferenceResponse(
-        [tensors.tensor_of(pb_utils.Tensor, *item) for item in arrays.items()]
-    )
 
 
 def _failure(message, code):
