@@ -3,6 +3,7 @@
 Only Triton's own processes have these modules on the import path.
 """
 
+import queue
 import sys
 import threading
 from functools import partial
@@ -17,6 +18,7 @@ FOLDER = BACKENDS / "onnxruntime"
 sys.path.insert(0, str(FOLDER))
 import engines  # noqa: E402
 import lanes  # noqa: E402
+import rest  # noqa: E402
 from signature import Signature, Tensor  # noqa: E402
 
 sys.path.remove(str(FOLDER))
@@ -173,3 +175,40 @@ def test_lanes_of_onnx_runtime_give_the_answers_of_a_run_alone(golden: Path, thr
     for number, feed in enumerate(feeds):
         (alone,) = engine.run(["output0"], feed)
         np.testing.assert_allclose(answers[number][0], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_the_rest_begins_once_after_the_last_work():
+    pauses, begun = queue.SimpleQueue(), queue.SimpleQueue()
+    paused = queue.SimpleQueue()
+
+    def sleep(seconds):
+        paused.put(seconds)
+        pauses.get(timeout=10)
+
+    idle = rest.Rest(lambda: begun.put(True), 5.0, sleep)
+    assert paused.empty()
+    for _ in range(2):
+        idle.end()
+        assert paused.get(timeout=10) == 5.0
+        idle.end()
+        pauses.put(None)
+        assert paused.get(timeout=10) == 5.0  # there was work during the pause
+        assert begun.empty()
+        pauses.put(None)
+        begun.get(timeout=10)
+    assert paused.empty()
+
+
+@pytest.mark.parametrize("settings", [{}, {"enable_mem_arena": "0"}])
+def test_onnx_runtime_gives_memory_back(golden: Path, settings):
+    def resident_kb():
+        return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])
+
+    engine = engines.OnnxRuntime(str(golden / "models" / "11-detect.onnx"), settings, 1)
+    feed = {"images": np.random.default_rng(0).random((1, 3, 640, 640), np.float32)}
+    (first,) = engine.run(["output0"], feed)
+    before = resident_kb()
+    engine.release()
+    assert resident_kb() < before - 1000
+    (again,) = engine.run(["output0"], feed)
+    np.testing.assert_array_equal(first, again)

@@ -4,13 +4,21 @@ An engine is imported at its first use. The import takes long, and Triton also s
 for each model only to complete the model's configuration.
 """
 
+import ctypes
 import functools
 import os
+from contextlib import suppress
 from typing import Any, Protocol
 
+import numpy as np
 from lanes import Feed, Run
 from signature import Signature
 
+#: The ONNX graph y = x, for one float.
+_IDENTITY = (
+    b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04'
+    b"\n\x02\x08\x01b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\x11"
+)
 #: More lanes than these take memory for their tensors, and a lane then has several threads.
 MAX_LANES = 8
 PRECISIONS = {"FP32": "f32", "FP16": "f16", "BF16": "bf16"}
@@ -33,6 +41,12 @@ class Engine(Protocol):
         Empty where a run on all threads is the only one at a time.
         """
 
+    def release(self) -> None:
+        """Give back the memory that earlier runs have left, as far as no run uses the memory.
+
+        The next run takes such memory again.
+        """
+
 
 def cpu_count() -> int:
     """The number of CPUs that this process may use. In a container, not all of the machine's."""
@@ -49,6 +63,15 @@ def integer(settings: dict[str, str], key: str, default: int) -> int:
         return int(text) or default
     except ValueError:
         raise ValueError(f"parameter {key!r} must be a number, not {text!r}") from None
+
+
+def _on(settings: dict[str, str], key: str) -> bool:
+    return settings.get(key, "1") not in ("0", "false")
+
+
+def _trim() -> None:
+    """Give the free memory of the C library back to the system."""
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 def look(path: str) -> Signature:
@@ -86,6 +109,7 @@ class OnnxRuntime:
         # hold the weights again.
         own = self._lanes > 1 and threads <= self._lanes
         self._beside = _session(path, settings, 1) if own else self._session
+        self._arena = _on(settings, "enable_mem_arena")
         self.signature = Signature.of_session(self._session)
 
     def run(self, outputs: list[str], feed: Feed) -> list[Any]:
@@ -95,6 +119,18 @@ class OnnxRuntime:
     def lanes(self) -> list[Run]:
         """A session may be run by several threads at a time."""
         return [self._beside.run] * self._lanes if self._lanes > 1 else []
+
+    def release(self) -> None:
+        """An arena gives back what no run uses, at the end of a run: here, of one that does
+        nothing.
+        """
+        if self._arena:
+            import onnxruntime  # noqa: PLC0415  see above
+
+            options = onnxruntime.RunOptions()
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+            _session(_IDENTITY, {}, 1).run(None, {"x": np.zeros(1, np.float32)}, options)
+        _trim()
 
 
 @functools.cache
@@ -108,7 +144,7 @@ def _share_arena() -> None:
     )
 
 
-def _session(path: str, settings: dict[str, str], threads: int) -> Any:
+def _session(path: str | bytes, settings: dict[str, str], threads: int) -> Any:
     import onnxruntime  # noqa: PLC0415  see above
 
     options = onnxruntime.SessionOptions()
@@ -117,8 +153,8 @@ def _session(path: str, settings: dict[str, str], threads: int) -> Any:
     options.inter_op_num_threads = integer(settings, "inter_op_thread_count", 1)
     if integer(settings, "execution_mode", 0) == 1:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
-    options.enable_cpu_mem_arena = settings.get("enable_mem_arena", "1") not in ("0", "false")
-    options.enable_mem_pattern = settings.get("enable_mem_pattern", "1") not in ("0", "false")
+    options.enable_cpu_mem_arena = _on(settings, "enable_mem_arena")
+    options.enable_mem_pattern = _on(settings, "enable_mem_pattern")
     if options.enable_cpu_mem_arena:
         _share_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
@@ -161,12 +197,15 @@ class OpenVino:
         core = openvino.Core()
         model = core.read_model(path)
         self.signature = Signature.of_model(model)
-        self._run = _Request(core.compile_model(model, "CPU", options))
+        alone = core.compile_model(model, "CPU", options)
+        self._compiled = [alone]
+        self._run = _Request(alone)
         # A run on one thread needs no barrier, at which OpenVINO's threads spin.
         self._lanes: list[Run] = []
         if count > 1:
             beside = core.compile_model(model, "CPU", options | {"NUM_STREAMS": count})
             self._lanes = [_Request(beside) for _ in range(count)]
+            self._compiled.append(beside)
 
     def run(self, outputs: list[str], feed: Feed) -> list[Any]:
         """Returns the outputs of these names, as views of memory that the next run overwrites."""
@@ -175,6 +214,12 @@ class OpenVino:
     def lanes(self) -> list[Run]:
         """Each lane has the memory of its outputs."""
         return self._lanes
+
+    def release(self) -> None:
+        for compiled in self._compiled:
+            with suppress(RuntimeError):  # OpenVINO refuses during a run
+                compiled.release_memory()
+        _trim()
 
 
 class _Request:
