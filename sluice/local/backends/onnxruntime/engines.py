@@ -191,6 +191,8 @@ class OpenVino:
             "INFERENCE_PRECISION_HINT": PRECISIONS[precision],
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
+            # A pinned thread waits for its core while a worker uses that core and another is free.
+            "ENABLE_CPU_PINNING": False,
         }
         if settings.get("cache_dir"):
             options["CACHE_DIR"] = settings["cache_dir"]
