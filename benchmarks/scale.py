@@ -1,4 +1,4 @@
-"""What a rate of images takes: cores, queues on Redis, GPUs and network, from measured costs.
+"""The needs of a rate of images: cores, queues on Redis, GPUs and network, from measured costs.
 
 `python -m benchmarks.scale` prints the tables of docs/scaling.md. A test holds the page to them.
 """
@@ -49,7 +49,7 @@ GPU_PER_S = 500.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a rate takes."""
+    """The needs of a rate of images."""
 
     per_s: float
     api_cores: float
