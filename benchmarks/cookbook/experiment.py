@@ -62,6 +62,8 @@ class Result:
     bursts: list[Row] = field(default_factory=list)
     cpu_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """The client's milliseconds a call, by handler."""
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
+    """The machine's load before the run."""
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
 
 def run(options: Options) -> Result:
     """Run everything, and write the rows, the figures and the tables into the folder."""
-    start, result, load = time.monotonic(), Result(), os.getloadavg()[0]
+    start, result = time.monotonic(), Result()
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as name:
         image = picture(Path(name) / "image.jpg")
         repository = models.build(Path(name), options.model)
@@ -81,16 +83,21 @@ def run(options: Options) -> Result:
                         _sessions(options, target, image, result)
             with servers.queue(repository, replicas) as target:
                 _sessions(options, target, image, result)
-        for handler in rows.HANDLERS:
-            for count in options.bursts:
+            _write(options, result, start)
+        for count in options.bursts:
+            for handler in rows.HANDLERS:
                 with _served(repository, handler, max(options.replicas)) as target:
                     _burst(options, target, image, count, result)
-                minutes = round((time.monotonic() - start) / 60, 1)
-                facts = _facts(options, result) | {"minutes": minutes, "load": round(load, 1)}
-                # A run that is ended early has left what it had measured.
-                report.write(options.folder, result.sessions, result.bursts, facts)
-    print(f"written to {options.folder}, after {minutes} minutes")
+                _write(options, result, start)
     return result
+
+
+def _write(options: Options, result: Result, start: float) -> None:
+    """Write the page so far: a run that is ended early leaves what it has measured."""
+    minutes = round((time.monotonic() - start) / 60, 1)
+    facts = _facts(options, result) | {"minutes": minutes}
+    report.write(options.folder, result.sessions, result.bursts, facts)
+    print(f"written to {options.folder} after {minutes} minutes", flush=True)
 
 
 def picture(target: Path) -> Path:
@@ -186,6 +193,7 @@ def _facts(options: Options, result: Result) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {_cpu()}",
+        "load": round(result.load, 1),
         "python": platform.python_version(),
         "model": options.model.name if options.model else "codes",
         "sessions": options.sessions,

@@ -68,7 +68,7 @@ def conditions(facts: dict[str, Any]) -> str:
     clients = facts["client_cpu_ms"].items()
     lines = {
         "date": facts["date"],
-        "machine": f"{facts['machine']}; load {facts['load']:g} before the run",
+        "machine": facts["machine"] + (f"; load {facts['load']} before" if "load" in facts else ""),
         "model": f"{facts['model']}, as exported in float32; Triton runs each form on OpenVINO",
         "sessions": f"{facts['sessions']} of {facts['calls']} calls for each plan",
         "`Random`": f"each call after 0 to {facts['window_s']:g} s;"
@@ -76,7 +76,8 @@ def conditions(facts: dict[str, Any]) -> str:
         "client's time-out": f"{facts['timeout_s']:g} s a request, the same for all",
         "client's processor time": ", ".join(f"{name} {ms:.1f} ms" for name, ms in clients)
         + " a call",
-        "the whole run": f"{facts['minutes']:g} minutes",
+        "the whole run": f"{facts['minutes']:g} minutes"
+        + (f"; {facts['note']}" if "note" in facts else ""),
     }
     return "| | |\n| --- | --- |\n" + "\n".join(f"| {k} | {v} |" for k, v in lines.items())
 
@@ -98,7 +99,7 @@ def table(found: dict[tuple[str, int, str], Cell]) -> str:
 
 def burst_ends(sessions: Sequence[Row], bursts: Sequence[Row]) -> list[tuple[str, Burst]]:
     """The ends of calls at once with the most replicas: of the sessions, and of the bursts."""
-    most = max(row.replicas for row in sessions)
+    most = max((row.replicas for row in sessions), default=0)
     at_once = [row for row in sessions if row.plan == "concurrency" and row.replicas == most]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in [*at_once, *bursts]:
@@ -130,11 +131,11 @@ def bars(found: dict[tuple[str, int, str], Cell], ends: Sequence[tuple[str, Burs
     for (_, replicas), cell in queues.items():
         who, ratio, p95 = f"Queue x {replicas}", cell.end_s / best[0], cell.accept_p95_s
         lines.append(
-            f"| 100 at once: {who} ends at {BAR_END} of the best recipe, {name}"
+            f"| `Concurrency`: {who} ends at {BAR_END} of the best recipe, {name}"
             f" | {ratio:.2f} | {_met(ratio <= BAR_END)} |"
         )
         lines.append(
-            f"| 100 at once: {who} accepts in {BAR_ACCEPT_S * 1000:.0f} ms, p95"
+            f"| `Concurrency`: {who} accepts in {BAR_ACCEPT_S * 1000:.0f} ms, p95"
             f" | {p95 * 1000:.0f} ms | {_met(p95 <= BAR_ACCEPT_S)} |"
         )
     lost = sum(end.calls - end.answered for handler, end in ends if handler == "queue")

@@ -1,6 +1,7 @@
 """The cookbook's experiment: statistics, tables, figures, and the recipe's pixels."""
 
 import base64
+import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from benchmarks.cookbook import figures, models, recipe, report, rows
 from benchmarks.cookbook.experiment import Options, _delays
 from benchmarks.cookbook.rows import Row
 from tests.support.paths import ROOT
+
+FOLDER = ROOT / "docs" / "experiment"
 
 
 def _row(call: int, result_s: float, **changes: object) -> Row:
@@ -124,6 +127,16 @@ def test_an_axis_ends_at_a_round_number_that_stays_the_same(limit: float) -> Non
     assert 3 <= len(ticks) <= 8
     assert ticks[-2] < limit <= ticks[-1] * 1.001
     assert figures.ticks(ticks[-1]) == ticks
+
+
+def test_the_page_shows_what_its_rows_say() -> None:
+    page = (FOLDER / report.PAGE).read_text()
+    sessions, bursts = rows.read(FOLDER / report.CALLS), rows.read(FOLDER / report.BURSTS)
+    facts = json.loads((FOLDER / report.FACTS).read_text())
+    assert report.filled(page, report.sections(sessions, bursts, facts)) == page
+    for name, text in report.drawn(sessions, bursts, facts).items():
+        assert (FOLDER / "figures" / name).read_text() == text
+        assert f"figures/{name}" in page
 
 
 def test_every_handler_gets_the_same_random_starts_within_the_compressed_window() -> None:
