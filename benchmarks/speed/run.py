@@ -18,6 +18,7 @@ from sluice.local.paths import CHECKOUT
 ALONE = ("idle", "memory", "ort", "codes", "one", "burst")
 TOGETHER = ("queued", "ort-plain", "ov", "ov-plain", "nothing")
 GROUPS = ALONE + TOGETHER
+_Folders = Mapping[str, Path]
 
 
 @dataclass
@@ -38,7 +39,7 @@ def run(plan: Plan) -> dict[str, list[tuple[Sample, Sample]]]:
     with tempfile.TemporaryDirectory(prefix="sluice-speed-") as folder:
         files = Files.write(Path(folder), plan.model)
         repositories = {
-            name: _repositories(checkout, files, Path(folder) / f"{number}")
+            name: _repositories(checkout, files, Path(folder) / f"{number}", plan.rows)
             for number, (name, checkout) in enumerate(plan.checkouts.items())
         }
         for number in range(plan.rounds):
@@ -58,18 +59,20 @@ def tell(text: str) -> None:
     print(f"{now} {text} (load of the machine {load:.1f})", file=sys.stderr, flush=True)
 
 
-def _repositories(checkout: Path, files: Files, folder: Path) -> tuple[Path, Path]:
-    alone = models.repository(checkout, files, folder / "alone", models.ALONE)
-    return alone, models.repository(checkout, files, folder / "together", models.TOGETHER)
+def _repositories(checkout: Path, files: Files, folder: Path, rows: Collection[str]) -> _Folders:
+    """The model repositories of the services that the rows need."""
+    wanted = {"alone": (ALONE, models.ALONE), "together": (TOGETHER, models.TOGETHER)}
+    return {
+        name: models.repository(checkout, files, folder / name, kinds)
+        for name, (groups, kinds) in wanted.items()
+        if set(groups) & set(rows)
+    }
 
 
-def _service(plan: Plan, checkout: Path, repositories: tuple[Path, Path], files: Files) -> Sample:
+def _service(plan: Plan, checkout: Path, folders: _Folders, files: Files) -> Sample:
     sample: Sample = {}
-    alone, together = repositories
-    if set(ALONE) & set(plan.rows):
-        with running(checkout, alone) as service:
-            sample |= Rounds(service, files, plan.rows).alone()
-    if set(TOGETHER) & set(plan.rows):
-        with running(checkout, together) as service:
-            sample |= Rounds(service, files, plan.rows).together()
+    for name, folder in folders.items():
+        with running(checkout, folder) as service:
+            rounds = Rounds(service, files, plan.rows)
+            sample |= rounds.alone() if name == "alone" else rounds.together()
     return sample
