@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 
-from benchmarks.speed.bare import Loop
+from benchmarks.speed.bare import SETTINGS, Loop
 
 
 class Detector:
@@ -19,7 +19,7 @@ class Detector:
         sys.path.insert(0, os.environ["PEERS_ENGINES"])
         import engines  # type: ignore[import-not-found]  # noqa: PLC0415  the path is set above
 
-        engine = engines.OnnxRuntime(os.environ["PEERS_MODEL"], {}, engines.cpu_count())
+        engine = engines.OnnxRuntime(os.environ["PEERS_MODEL"], SETTINGS, engines.cpu_count())
         self._loop = Loop(cv2, engine)
 
     def __call__(self, data: bytes) -> dict[str, Any]:
