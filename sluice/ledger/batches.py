@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from sluice.batch import Batch, BatchSubmission, ItemError
 from sluice.errors import Conflict, Gone, IdReused, NotFound
 from sluice.ledger.record import from_record
-from sluice.ledger.scripts import load, script_limits
+from sluice.ledger.scripts import load, queue_calls
 from sluice.prediction import Prediction, Priority, Status
 from sluice.redisio.connection import translated
 from sluice.redisio.names import Names
@@ -81,7 +81,7 @@ class RedisBatches:
         self._redis = client
         self._replication = replication
         self._names = Names(settings.name)
-        self._limits = script_limits(settings)
+        self._call = queue_calls(settings)
 
     def open(self, batch_id: str, submission: BatchSubmission, digest: str = "") -> Batch:
         answer = self._run(_OPEN, batch_id, digest, *_to_record(submission)).decode()
@@ -139,9 +139,8 @@ class RedisBatches:
         ]
 
     def _run(self, script: Script, *args: str | float) -> Any:
-        call = script.call([self._names.live], [self._names.tag, self._limits, *args])
         with translated():
-            return run(self._redis, call, self._replication)
+            return run(self._redis, self._call(script, *args), self._replication)
 
 
 def _to_record(submission: BatchSubmission) -> list[str | int]:

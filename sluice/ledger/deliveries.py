@@ -25,7 +25,7 @@ from sluice.delivery import (
     SweptDeliveries,
 )
 from sluice.errors import Conflict, Gone, NotFound
-from sluice.ledger.scripts import load
+from sluice.ledger.scripts import Calls, load
 from sluice.redisio.connection import translated
 from sluice.redisio.names import Names
 from sluice.redisio.scripts import Script, run
@@ -34,19 +34,6 @@ from sluice.settings import WebhooksSettings
 _CLAIM, _SETTLE, _SWEEP, _REDELIVER, _FILE_TEST = (
     load(f"deliveries/{name}") for name in ("claim", "settle", "sweep", "redeliver", "file_test")
 )
-_LIMITS = {
-    *(
-        "lease_s",
-        "max_per_receiver",
-        "max_per_key",
-        "pause_after",
-        "first_pause_s",
-        "longest_pause_s",
-        "stop_s",
-        "give_up_s",
-    ),
-    *("keep_s", "retention_s", "max_dead", "max_logged", "max_output_bytes"),
-}
 _SHOWN = (
     "kind",
     "subject_id",
@@ -121,7 +108,8 @@ class RedisDeliveries:
     def __init__(self, client: "redis.Redis", queue: str, settings: WebhooksSettings) -> None:
         self._redis = client
         self._names = Names(queue)
-        self._limits = settings.model_dump_json(include=_LIMITS)
+        limits = settings.model_dump(mode="json", exclude={"signing_key"})
+        self._call = Calls(self._names, self._names.receiver_turns, limits)
 
     def claim(self, owner: str, most: int) -> ClaimedDeliveries:
         now, wait_s, entries = self._run(_CLAIM, owner, most)
@@ -183,9 +171,8 @@ class RedisDeliveries:
             return int(self._redis.zcard(self._names.deliveries_open))
 
     def _run(self, script: Script, *args: str | float | bytes) -> Any:
-        call = script.call([self._names.receiver_turns], [self._names.tag, self._limits, *args])
         with translated():
-            return run(self._redis, call)
+            return run(self._redis, self._call(script, *args))
 
     def _read(self, names: Sequence[str]) -> list[Delivery]:
         with translated(), self._redis.pipeline(transaction=False) as pipe:

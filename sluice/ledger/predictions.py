@@ -13,7 +13,7 @@ from sluice.errors import Conflict, IdReused, LeaseLost, QueueFull
 from sluice.ledger.answers import TOO_LATE, WORKER_LOST, Created, QueueLoad, Swept
 from sluice.ledger.memory import MemoryUse
 from sluice.ledger.record import check_size, from_record, read_record, to_record
-from sluice.ledger.scripts import load, script_limits
+from sluice.ledger.scripts import load, queue_calls
 from sluice.prediction import Claim, Prediction, Problem, Status, Submission
 from sluice.redisio.connection import translated
 from sluice.redisio.health import Health, examine
@@ -156,7 +156,7 @@ class RedisLedger:
         self._settings = settings
         self._names = Names(settings.name)
         self._memory = MemoryUse(client)
-        self._limits = script_limits(settings)
+        self._call = queue_calls(settings)
 
     def check_capacity(
         self, size: int, key: str = "default", max_backlog: int | None = None
@@ -383,9 +383,6 @@ class RedisLedger:
                 f"this attempt no longer owns prediction {claim.prediction.id!r}:"
                 " its lease lapsed, or it has ended"
             )
-
-    def _call(self, script: Script, *args: str | float) -> ScriptCall:
-        return script.call([self._names.live], [self._names.tag, self._limits, *args])
 
     def _run(
         self, script: Script, *args: str | float, replication: Replication | None = None

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import redis
 
-from sluice.ledger.scripts import load, script_limits
+from sluice.ledger.scripts import load, queue_calls
 from sluice.redisio.connection import translated
 from sluice.redisio.names import Names
 from sluice.redisio.scripts import run
@@ -51,7 +51,7 @@ class RedisPresence:
         self._redis = client
         self._worker = worker
         self._names = Names(settings.name)
-        self._limits = script_limits(settings)
+        self._call = queue_calls(settings)
         self._subscription: redis.client.PubSub | None = None
 
     def look(self) -> Look:
@@ -59,9 +59,7 @@ class RedisPresence:
             with translated():
                 if self._worker:
                     self._subscribe()
-                call = _PRESENCE.call(
-                    [self._names.live], [self._names.tag, self._limits, self._worker]
-                )
+                call = self._call(_PRESENCE, self._worker)
                 refusal, heard, gone, ended = run(self._redis, call)
         except BaseException:
             self.close()

@@ -5,9 +5,8 @@ from typing import NamedTuple, Protocol
 
 import redis
 
-from sluice.ledger.scripts import load, script_limits
+from sluice.ledger.scripts import load, queue_calls
 from sluice.redisio.connection import translated
-from sluice.redisio.names import Names
 from sluice.redisio.scripts import run
 from sluice.settings import QueueSettings
 
@@ -56,13 +55,11 @@ class RedisState:
 
     def __init__(self, client: "redis.Redis", settings: QueueSettings) -> None:
         self._redis = client
-        self._names = Names(settings.name)
-        self._limits = script_limits(settings)
+        self._call = queue_calls(settings)
 
     def read(self) -> QueueState:
-        call = _STATE.call([self._names.live], [self._names.tag, self._limits])
         with translated():
-            priorities, *counts = run(self._redis, call)
+            priorities, *counts = run(self._redis, self._call(_STATE))
         ready = {
             priority.decode(): ReadyState(waiting, float(oldest_s))
             for priority, waiting, oldest_s in priorities

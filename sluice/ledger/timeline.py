@@ -14,9 +14,8 @@ from typing import Any, Protocol
 
 import redis
 
-from sluice.ledger.scripts import load, script_limits
+from sluice.ledger.scripts import load, queue_calls
 from sluice.redisio.connection import translated
-from sluice.redisio.names import Names
 from sluice.redisio.scripts import Script, run
 from sluice.settings import QueueSettings
 
@@ -103,8 +102,7 @@ class RedisTimeline:
 
     def __init__(self, client: "redis.Redis", settings: QueueSettings) -> None:
         self._redis = client
-        self._names = Names(settings.name)
-        self._limits = script_limits(settings)
+        self._call = queue_calls(settings)
 
     def record(self, ends: Ends) -> None:
         self._run(_RECORD, *(part for pair in ends.fields().items() for part in pair))
@@ -113,9 +111,8 @@ class RedisTimeline:
         return [_minute(at, flat) for at, flat in self._run(_READ, minutes)]
 
     def _run(self, script: Script, *args: str | float) -> Any:
-        call = script.call([self._names.live], [self._names.tag, self._limits, *args])
         with translated():
-            return run(self._redis, call)
+            return run(self._redis, self._call(script, *args))
 
 
 def _minute(at: int, flat: Sequence[bytes]) -> Minute:

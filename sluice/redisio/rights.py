@@ -57,12 +57,13 @@ _WRITES = {
 
 # Redis 7 can be asked. In Redis 6.2 a command is tried, unless Redis is full.
 _LACKS = """\
-local rights_key, rights_full = (KEYS[1] or '') .. ':rights', false
+local rights_key, rights_full, may = (KEYS[1] or '') .. ':rights', false, redis.acl_check_cmd
 local function lacks(command, ...)
-  if redis.acl_check_cmd then return not redis.acl_check_cmd(command, rights_key, ...) end
+  if may then return not may(command, rights_key, ...) end
   if rights_full then return false end
   local answer = redis.pcall(command, rights_key, ...)
-  local said = type(answer) == 'table' and answer.err or ''
+  local said = type(answer) == 'table' and answer.err
+  if not said then return false end
   rights_full = string.find(said, 'OOM', 1, true) ~= nil
   return string.find(said, 'user executing the script', 1, true) ~= nil
 end"""
@@ -116,4 +117,4 @@ def _lacks(command: str) -> str:
 def _clean(commands: set[str]) -> list[str]:
     if not commands & _ADDING:
         return []
-    return ["if not redis.acl_check_cmd then redis.pcall('DEL', rights_key) end"]
+    return ["if not may then redis.pcall('DEL', rights_key) end"]

@@ -2,11 +2,14 @@
 
 A package keeps its scripts in `lua/` and their shared parts in `lua/include/`. A line
 `-- @include name` stands for the file `name.lua`: the package's own, or the one of
-`sluice/redisio/lua/include/`. Each file is included once, where it is first named.
+`sluice/redisio/lua/include/`. Each file is included once, where it is first named. Of a generated
+include, only the lines stay whose names the script uses: Redis runs each line at every call.
 """
 
+import functools
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -22,9 +25,13 @@ from sluice.redisio.replication import Replication
 _LOADS = 2
 """At most so often a call makes its script known: somebody may flush the scripts in between."""
 _SHARED = "sluice.redisio"
-_GUARD = "sluice/redisio/rights.py (generated)"
+_GENERATED = " (generated)"
+_GUARD = f"sluice/redisio/rights.py{_GENERATED}"
 _INCLUDE = re.compile(r"-- @include (\S+)\s*")
 _LINE_OF_SCRIPT = re.compile(r"@?user_script: ?(\d+)")
+_DEFINITION = re.compile(r"local (?:function )?(\w+)")
+_COMMENT = re.compile(r"--.*")
+_LIMIT = re.compile(r"\blimits\.(\w+)")
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,11 @@ class Script:
 
     def call(self, keys: Sequence[str], args: Sequence[str | float | bytes]) -> "ScriptCall":
         return ScriptCall(self, ("EVALSHA", self.sha, len(keys), *keys, *args))
+
+    @functools.cached_property
+    def limits(self) -> frozenset[str]:
+        """The names of the limits that the script uses, as `limits.<name>`."""
+        return frozenset(_LIMIT.findall(self.text))
 
     def locate(self, message: str) -> str:
         """An error message of Redis, with the lines of the text replaced by files and lines."""
@@ -91,7 +103,7 @@ def assemble(
 
     Before a script that writes stands a guard, which looks at the rights that it needs.
     """
-    lines = list(_join(name, text, package, generated or {}, set()))
+    lines = _shaken(list(_join(name, text, package, generated or {}, set())))
     guard = rights.guard("\n".join(line for line, _ in lines), name)
     lines = [*((line, (_GUARD, number)) for number, line in enumerate(guard, 1)), *lines]
     joined = "".join(f"{line}\n" for line, _ in lines)
@@ -158,10 +170,22 @@ def _join(
             yield from _join(*found, package, generated, included)
 
 
+def _shaken(lines: list[tuple[str, tuple[str, int]]]) -> list[tuple[str, tuple[str, int]]]:
+    """The lines without those generated ones whose name no other line has."""
+    code = (_COMMENT.sub("", line) for line, _ in lines)
+    words = Counter(word for line in code for word in re.findall(r"\w+", line))
+
+    def is_used(line: str, file: str) -> bool:
+        defined = _DEFINITION.match(line)
+        return not file.endswith(_GENERATED) or defined is None or words[defined[1]] > 1
+
+    return [(line, origin) for line, origin in lines if is_used(line, origin[0])]
+
+
 def _find(include: str, package: str, generated: Mapping[str, str]) -> tuple[str, str] | None:
     """The file of an include, and its text."""
     if include in generated:
-        return f"{_folder(package)}/include/{include}.lua (generated)", generated[include]
+        return f"{_folder(package)}/include/{include}.lua{_GENERATED}", generated[include]
     for owner in (package, _SHARED):
         path = files(owner).joinpath(f"lua/include/{include}.lua")
         if path.is_file():

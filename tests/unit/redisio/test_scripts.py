@@ -28,6 +28,17 @@ def test_a_generated_include_comes_before_a_file() -> None:
     assert "local time = {1, 2}" in script("-- @include clock", time="local time = {1, 2}").text
 
 
+def test_generated_names_that_no_line_uses_are_left_out() -> None:
+    names = "local a = 1\nlocal b = 2\nlocal function c(x) return x end"
+    assert script("-- @include names\n-- c\nreturn a", names=names).text == (
+        "local a = 1\n-- c\nreturn a\n"
+    )
+
+
+def test_a_script_knows_which_limits_it_uses() -> None:
+    assert script("return limits.a + limits.b_s").limits == {"a", "b_s"}
+
+
 def test_a_missing_include_is_named_with_its_line() -> None:
     with pytest.raises(LookupError, match=r"x\.lua:2: .*'nothing'"):
         script("\n-- @include nothing")
@@ -50,7 +61,7 @@ def test_an_error_in_a_script_names_the_file(
 
 
 def test_an_error_in_an_include_names_that_file(redis_client: "redis.Redis") -> None:
-    planted = script("-- @include clock\n-- @include part\nreturn 1", part="\nlocal x = nil + 1")
+    planted = script("-- @include clock\n-- @include part\nreturn x", part="\nlocal x = nil + 1")
     with pytest.raises(ResponseError, match=r"sluice/redisio/lua/include/part\.lua .*:2: "):
         run(redis_client, planted.call([], []))
 
