@@ -215,6 +215,7 @@ class RedisLedger:
             size,
             start_within_s,
             submission.key,
+            submission.priority.value,
             "" if max_backlog is None else max_backlog,
             submission.batch or "",
             *to_record(submission, digest),

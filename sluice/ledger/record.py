@@ -13,12 +13,11 @@ _TEXTS = ("image_url", "webhook", "base_url", "ticket", "batch", "traceparent", 
 
 
 def to_record(submission: Submission, digest: str) -> list[str]:
-    """Fields and values in turn. `key` and the fields that the scripts keep are not among them."""
+    """Fields and values in turn; `key`, `priority` and what the scripts keep are not among them."""
     fields = {
         "model": submission.model,
         "parameters": submission.parameters.model_dump_json(),
         "digest": digest,
-        "priority": submission.priority.value,
         "metadata": json.dumps(submission.metadata) if submission.metadata else None,
         "webhook_events": ",".join(submission.webhook_events) or None,
         "start_within_s": None

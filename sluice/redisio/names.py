@@ -102,7 +102,10 @@ class Names:
     """Sorted set: queued and running ids, scored by creation. The backlog; KEDA reads it."""
 
     recent = Key("recent")
-    """Sorted set: the one member `last`, scored by the last creation. Expires; KEDA reads it."""
+    """Sorted set: the one member `last`, scored by the last creation's second. Expires.
+
+    KEDA reads it.
+    """
 
     backlogs = Key("backlogs")
     """Hash: how many live predictions each `key_name` has."""

@@ -141,10 +141,8 @@ BUGS = [
         [
             Edit(
                 "sluice/ledger/lua/finish.lua",
-                "if not owned(prediction_id, owner) or not move(prediction_id, status)"
-                " then return 0 end\n"
-                "note(prediction_id, logs)\n",
-                "redis.call('HSET', prediction_key(prediction_id), 'status', status)\n",
+                "if not owned(record, owner) then return 0 end\n",
+                "record.status = 'processing'\n",
             )
         ],
         frozenset({"uncanceled", "changed"}),
@@ -199,7 +197,7 @@ BUGS = [
         [
             Edit(
                 "sluice/ledger/lua/include/finish.lua",
-                "  redis.call('EXPIRE', record, retention_s)\n",
+                "  redis.call('EXPIRE', key, retention_s)\n",
                 "",
             )
         ],

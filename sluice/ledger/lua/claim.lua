@@ -1,7 +1,8 @@
 -- Claim the prediction whose turn it is: `starting` becomes `processing`, under a lease.
 --
 -- Input: owner (new for every claim), lease_s, alone ('1': one of those that must run alone).
--- Output: {id, record}, or nil where nothing is due.
+-- Output: {id, record}, or nil where nothing is due. Of two values of a field in the record, the
+--   later one counts.
 -- Changes: the record and the queue; files the delivery of the start.
 --
 -- The turn goes by priority, within a priority by keys in turn, within a key by age. One of ten
@@ -9,7 +10,6 @@
 -- one.
 -- @include common
 -- @include due_in
--- @include prediction_fields
 -- @include move
 -- @include forget
 -- @include promote
@@ -17,20 +17,27 @@
 local owner, lease_s, alone = unpack(ARGV, 3)
 
 local function start(prediction_id)
-  local deadline = prediction_fields(prediction_id, 'deadline')
-  if not deadline then
-    forget(prediction_id) -- its record is gone
-  elseif tonumber(deadline) > now then -- else the next sweep aborts it
-    if not move(prediction_id, 'processing') then
-      forget(prediction_id)
+  local fields, record = redis.call('HGETALL', prediction_key(prediction_id)), {}
+  for at = 1, #fields, 2 do record[fields[at]] = fields[at + 1] end
+  if not record.deadline then
+    forget(prediction_id, record) -- its record is gone
+  elseif tonumber(record.deadline) > now then -- else the next sweep aborts it
+    local attempts = string.format('%d', (record.attempts or 0) + 1)
+    local changes = {'owner', owner, 'started_at', exact(now), 'attempts', attempts}
+    if not move(prediction_id, record, 'processing', unpack(changes)) then
+      forget(prediction_id, record)
       return nil
     end
     redis.call('ZREM', deadlines_key, prediction_id)
-    redis.call('HSET', prediction_key(prediction_id), 'owner', owner, 'started_at', exact(now))
-    local attempts = redis.call('HINCRBY', prediction_key(prediction_id), 'attempts', 1)
-    if attempts == 1 then file_delivery('prediction', prediction_id, 'start') end
     redis.call('ZADD', leases_key, exact(now + lease_s), prediction_id)
-    return {prediction_id, redis.call('HGETALL', prediction_key(prediction_id))}
+    if attempts == '1' and record.webhook then
+      file_delivery('prediction', prediction_id, 'start')
+    end
+    -- The record as it is now: of two values of a field, the later one counts.
+    for _, part in ipairs({'status', 'processing', unpack(changes)}) do
+      table.insert(fields, part)
+    end
+    return {prediction_id, fields}
   end
 end
 

@@ -5,15 +5,19 @@
 -- Output: 1, or 0 where the lease is no longer the owner's.
 -- Changes: the record and the queue.
 -- @include common
+-- @include read_prediction
 -- @include owned
 -- @include move
 -- @include note
 -- @include enqueue
-local prediction_id, owner, delay_s, retries, logs = unpack(ARGV, 3)
+local prediction_id, owner, delay_s, retries, line = unpack(ARGV, 3)
 
-if not owned(prediction_id, owner) or not move(prediction_id, 'starting') then return 0 end
-redis.call('HINCRBY', prediction_key(prediction_id), 'retries', retries)
-redis.call('HSET', prediction_key(prediction_id), 'queued_at', exact(now))
-note(prediction_id, logs)
-enqueue(prediction_id, now + delay_s)
+local record = read_prediction(prediction_id, 'status', 'owner', 'batch', 'logs', 'retries',
+  'deadline', 'lone_lapses', 'priority', 'key')
+if not owned(record, owner) then return 0 end
+retries = string.format('%d', (record.retries or 0) + retries)
+local moved = move(prediction_id, record, 'starting', 'retries', retries, 'queued_at', exact(now),
+  'owner', '', 'logs', note(record.logs, line))
+if not moved then return 0 end
+enqueue_again(prediction_id, record, now + delay_s)
 return 1

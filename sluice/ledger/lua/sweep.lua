@@ -10,7 +10,7 @@
 --   meanwhile.
 -- @include common
 -- @include due_in
--- @include prediction_fields
+-- @include read_prediction
 -- @include move
 -- @include note
 -- @include enqueue
@@ -26,40 +26,45 @@ local new_dead = 0
 -- A prediction that was silent too often while others ran beside it runs alone; one that is silent
 -- there too often, fails.
 local function handle_lapse(prediction_id)
-  local record = prediction_key(prediction_id)
-  if redis.call('EXISTS', record) == 0 then return forget(prediction_id) end
-  local counter = prediction_fields(prediction_id, 'lone_lapses') and 'lone_lapses' or 'lapses'
-  local lapses = redis.call('HINCRBY', record, counter, 1)
-  local attempt = prediction_fields(prediction_id, 'attempts') or 0
-  note(prediction_id, 'attempt ' .. attempt .. ': its worker fell silent')
+  local record = read_to_finish(
+    prediction_id, 'logs', 'deadline', 'lone_lapses', 'lapses', 'attempts')
+  if not record.status then return forget(prediction_id, record) end
+  local counter = record.lone_lapses and 'lone_lapses' or 'lapses'
+  local lapses = (record[counter] or 0) + 1
+  local line = 'attempt ' .. (record.attempts or 0) .. ': its worker fell silent'
+  local changes = {counter, string.format('%d', lapses), 'logs', note(record.logs, line)}
   local is_dead = counter == 'lone_lapses' and lapses >= limits.max_lone_lapses
-  if is_dead and move(prediction_id, 'failed') then
-    finish(prediction_id, limits.dead_retention_s, 'error', worker_lost)
+  if is_dead and finish(prediction_id, record, 'failed', limits.dead_retention_s, 'error',
+      worker_lost, unpack(changes)) then
     redis.call('ZADD', dead_key, exact(now), prediction_id)
     redis.call('ZADD', unkept_key, exact(now), prediction_id)
     new_dead = new_dead + 1
-  elseif move(prediction_id, 'starting') then
-    if counter == 'lapses' and lapses >= limits.max_shared_lapses then
-      redis.call('HSET', record, 'lone_lapses', 0)
-    end
-    redis.call('HSET', record, 'queued_at', exact(now))
-    enqueue(prediction_id, now)
+    return
+  end
+  if counter == 'lapses' and lapses >= limits.max_shared_lapses then
+    record.lone_lapses = '0'
+    table.insert(changes, 'lone_lapses')
+    table.insert(changes, '0')
+  end
+  if move(prediction_id, record, 'starting', 'queued_at', exact(now), 'owner', '',
+      unpack(changes)) then
+    enqueue_again(prediction_id, record, now)
     table.insert(requeued, prediction_id)
   else
-    forget(prediction_id)
+    forget(prediction_id, record)
   end
 end
 
 local function count_due(set) return redis.call('ZCOUNT', set, '-inf', exact(now)) end
 
 local function abort(prediction_id)
-  if not move(prediction_id, 'aborted') then
+  local record = read_to_finish(prediction_id, 'digest')
+  if not finish(prediction_id, record, 'aborted', limits.retention_s, 'error', too_late) then
     redis.call('ZREM', deadlines_key, prediction_id)
     return
   end
-  finish(prediction_id, limits.retention_s, 'error', too_late)
   table.insert(aborted, prediction_id)
-  table.insert(digests, prediction_fields(prediction_id, 'digest') or '')
+  table.insert(digests, record.digest or '')
 end
 
 for _, id in ipairs(due_in(leases_key, AT_A_TIME)) do handle_lapse(id) end

@@ -1,9 +1,7 @@
 -- Let a prediction wait for its turn. A key that had nothing ready gets a turn after those that
--- wait already.
--- @include prediction_fields
-local function join_ready(prediction_id, since)
-  local priority, key_name = prediction_fields(prediction_id, 'priority', 'key')
-  if not priority then return end
-  redis.call('ZADD', ready_key(priority, key_name), since, prediction_id)
-  redis.call('ZADD', turns_key(priority), 'NX', exact(now), key_name)
+-- wait already. The record has `priority` and `key`.
+local function join_ready(prediction_id, record, since)
+  if not record.priority then return end
+  redis.call('ZADD', ready_key(record.priority, record.key), since, prediction_id)
+  redis.call('ZADD', turns_key(record.priority), 'NX', exact(now), record.key)
 end

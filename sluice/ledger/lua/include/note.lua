@@ -1,8 +1,6 @@
--- Add a line to a prediction's logs; the oldest bytes go where there are too many.
--- @include prediction_fields
-local function note(prediction_id, line)
-  if line == '' then return end
-  local logs = (prediction_fields(prediction_id, 'logs') or '') .. line .. '\n'
-  logs = string.sub(logs, -limits.max_logs_bytes)
-  redis.call('HSET', prediction_key(prediction_id), 'logs', logs)
+-- A prediction's logs with one more line; the oldest bytes go where there are too many.
+local function note(logs, line)
+  logs = logs or ''
+  if line == '' then return logs end
+  return string.sub(logs .. line .. '\n', -limits.max_logs_bytes)
 end

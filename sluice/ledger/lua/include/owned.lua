@@ -1,6 +1,4 @@
--- Whether an attempt still holds the prediction's lease.
--- @include prediction_fields
-local function owned(prediction_id, owner)
-  local status, holder = prediction_fields(prediction_id, 'status', 'owner')
-  return status == 'processing' and holder == owner
+-- Whether an attempt still holds the prediction's lease. The record has `status` and `owner`.
+local function owned(record, owner)
+  return record.status == 'processing' and record.owner == owner
 end

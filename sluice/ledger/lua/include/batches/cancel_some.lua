@@ -3,9 +3,7 @@
 --
 -- Output: {1 where nothing is left, else 0; then the id and the digest of each canceled
 --   prediction}.
--- @include prediction_fields
 -- @include batches/batch_fields
--- @include move
 -- @include finish
 -- @include batches/end_batch
 local function cancel_some(batch_id)
@@ -17,12 +15,11 @@ local function cancel_some(batch_id)
   local first = math.max(0, before - AT_A_TIME)
   for index = before - 1, first, -1 do
     local prediction_id = batch_id .. '-' .. string.format('%d', index)
-    local status, batch, digest = prediction_fields(prediction_id, 'status', 'batch', 'digest')
-    if batch == batch_id and move(prediction_id, 'canceled') then
-      redis.call('HSET', prediction_key(prediction_id), 'canceled_from', status)
-      finish(prediction_id, limits.retention_s)
+    local record = read_to_finish(prediction_id, 'digest')
+    if record.batch == batch_id and finish(prediction_id, record, 'canceled', limits.retention_s,
+        'canceled_from', record.status) then
       table.insert(answer, prediction_id)
-      table.insert(answer, digest)
+      table.insert(answer, record.digest)
     end
   end
   redis.call('HSET', batch_key(batch_id), 'cancel_before', string.format('%d', first))

@@ -2,7 +2,7 @@
 -- sender would be of use.
 -- @include deliveries/key_name_of
 local function queue_delivery(delivery_id, receiver, at)
-  local paused_until = tonumber(redis.call('HGET', receiver_key(receiver), 'paused_until') or 0)
+  local paused_until = tonumber(redis.call('HMGET', receiver_key(receiver), 'paused_until')[1] or 0)
   redis.call('HSET', delivery_key(delivery_id), 'status', 'waiting', 'due', exact(at))
   redis.call('ZADD', receiver_ready_key(receiver), exact(at), delivery_id)
   if at <= now and paused_until <= now then
