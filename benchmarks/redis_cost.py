@@ -1,4 +1,4 @@
-"""What one prediction costs Redis, with a model that costs nothing: commands, time, memory.
+"""The cost of a prediction in Redis, with a model that costs nothing: commands, time, memory.
 
 The whole way is real: the api accepts, a worker claims and records the end, and the client gets the
 result by `Prefer: wait`. Only the pipeline does nothing. The baseline in the same run is the least
