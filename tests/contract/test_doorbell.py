@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -47,6 +48,32 @@ def test_a_rings_message_names_the_task_and_nothing_else(
     message = json.loads(redis_client.lrange("default", 0, -1)[0])
     assert message["headers"]["task"] == TASK
     assert len(json.dumps(message)) < 1500
+
+
+def _shape(value: Any) -> Any:
+    """A message without what differs between two messages of Celery."""
+    if isinstance(value, dict):
+        new = ("id", "root_id", "correlation_id", "delivery_tag", "reply_to", "origin")
+        return {name: "new" if name in new else _shape(part) for name, part in value.items()}
+    return value
+
+
+def test_a_rings_message_is_the_one_that_celery_sends(
+    redis_client: "redis.Redis", redis_url: str
+) -> None:
+    make_app(RedisAddress.parse(redis_url), "default").send_task(TASK, queue="default")
+    _celery(redis_url).ring()
+    ours, celerys = map(json.loads, redis_client.lrange("default", 0, -1))
+    assert _shape(ours) == _shape(celerys)
+
+
+def test_each_ring_has_an_id_of_its_own(redis_client: "redis.Redis", redis_url: str) -> None:
+    doorbell = _celery(redis_url)
+    doorbell.ring()
+    doorbell.ring()
+    messages = [json.loads(message) for message in redis_client.lrange("default", 0, -1)]
+    assert len({message["headers"]["id"] for message in messages}) == 2
+    assert len({message["properties"]["delivery_tag"] for message in messages}) == 2
 
 
 def test_an_unavailable_broker_raises_redis_unavailable_at_once() -> None:
