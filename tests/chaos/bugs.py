@@ -79,8 +79,8 @@ BUGS = [
         [
             Edit(
                 "sluice/ledger/lua/requeue.lua",
-                "enqueue(prediction_id, now + delay_s)",
-                "enqueue(prediction_id, now + 1000 * delay_s)",
+                "enqueue_again(prediction_id, record, now + delay_s)",
+                "enqueue_again(prediction_id, record, now + 1000 * delay_s)",
             )
         ],
         frozenset({"stuck"}),
