@@ -90,6 +90,7 @@ def _make_dead(client: "redis.Redis") -> None:
     now = time.time()
     record = {
         **dict(zip(flat[::2], flat[1::2], strict=True)),
+        "priority": "normal",
         "key": "me",
         "status": "failed",
         "created_at": now - 60,

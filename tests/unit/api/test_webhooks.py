@@ -107,6 +107,7 @@ async def test_openapi_describes_the_events_of_webhooks(http: httpx.AsyncClient)
     flat = to_record(Submission(model="codes", webhook=URL, base_url="http://test"), "d")
     record = dict(zip(flat[::2], flat[1::2], strict=True)) | {
         "status": "succeeded",
+        "priority": "normal",
         "key": "default",
         "created_at": "1",
     }

@@ -23,6 +23,7 @@ def record(**fields: str) -> dict[bytes, bytes]:
     flat = to_record(SUBMISSION, "d")
     kept = {
         "status": "succeeded",
+        "priority": "normal",
         "key": "camera",
         "created_at": "1667507170.1",
         "started_at": "1667507170.2",
