@@ -110,7 +110,7 @@ def test_each_submission_begins_the_time_anew(redis_client: "redis.Redis") -> No
     with pytest.raises(IdReused):
         ledger.create("a", Submission(model="codes"), "another")
     assert redis_client.ttl(recent) <= 5, "nothing was submitted"
-    redis_client.zadd(recent, {"last": 1})  # as after a second; the time begins anew once in each
+    redis_client.zadd(recent, {"last": 1})  # as in a later second
     ledger.create("b", Submission(model="codes"))
     assert redis_client.ttl(recent) > 100
 
