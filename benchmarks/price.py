@@ -117,6 +117,7 @@ def _serve(mode: str, work: str) -> None:
                 Stages(),
             )
 
+    app.conf.worker_redirect_stdouts = False  # the watchdog writes to the real stderr
     options = ["--pool=threads", f"--concurrency={CONCURRENCY}", "--loglevel=ERROR"]
     app.worker_main(
         [

@@ -6,14 +6,16 @@ that a queue of images does: SET, LPUSH, BRPOP, GET and UNLINK, each a round tri
 """
 
 import http.client
+import io
 import os
-import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import redis
+from PIL import Image
 from pydantic import SecretStr
 
 from benchmarks.common import IMAGE, client, cpu_s, process, stack
@@ -30,7 +32,7 @@ from worker.watchdog import LeaseWatchdog
 COUNT = int(os.environ.get("REDIS_COST_COUNT", "1000"))
 CLIENTS = (1, 16)
 IDLE_S = 5
-QUEUED = 500
+QUEUED = 1000
 _HEAD = {"Content-Type": "image/jpeg"}
 
 
@@ -122,13 +124,11 @@ def _submit(port: int, clients: int, count: int) -> None:
             answer = connection.getresponse()
             body = answer.read()
             if answer.status != 201 or b'"succeeded"' not in body:
-                sys.exit(f"{answer.status}: {body.decode(errors='replace')}")
+                raise RuntimeError(f"{answer.status}: {body.decode(errors='replace')}")
 
-    threads = [threading.Thread(target=send) for _ in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(clients) as threads:
+        for sender in [threads.submit(send) for _ in range(clients)]:
+            sender.result()
 
 
 def _idle(store: "redis.Redis") -> None:
@@ -145,17 +145,24 @@ def _idle(store: "redis.Redis") -> None:
 
 
 def _memory(running: Any, store: "redis.Redis") -> None:
-    """A queued prediction beyond its image: no worker runs yet."""
+    """A queued prediction beyond its image: no worker runs yet. The image is small, 64 x 48."""
     port = urlsplit(running.addresses.api).port or 0
-    info: Any = store.info("memory")
+    data = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(data, "JPEG")
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    used = info["used_memory"]
-    for _ in range(QUEUED):
-        connection.request("POST", "/v1/predictions", IMAGE, _HEAD)
-        connection.getresponse().read()
-    info = store.info("memory")
-    images = sum(int(store.memory_usage(key) or 0) for key in store.scan_iter("blob:*"))
-    print(f"a queued prediction: {(info['used_memory'] - used - images) / QUEUED:.0f} bytes")
+
+    def submit(count: int) -> int:
+        """Submit, and return the memory of Redis without its buffers."""
+        for _ in range(count):
+            connection.request("POST", "/v1/predictions", data.getvalue(), _HEAD)
+            connection.getresponse().read()
+        info: Any = store.info("memory")
+        used: int = info["used_memory"]
+        return used - int(info["mem_clients_normal"]) - int(info["mem_aof_buffer"])
+
+    before = submit(1)
+    used = (submit(QUEUED) - before) / QUEUED - len(data.getvalue())
+    print(f"a queued prediction: {used:.0f} bytes beyond its image")
 
 
 def _baseline(store: "redis.Redis") -> None:
@@ -180,6 +187,8 @@ def _serve() -> None:
     pipeline: Any = _Fetching(stores.blobs)
     runner = Runner(stores.ledger, stores.blobs, pipeline, watchdog, settings, worker="cost")
     tasks.register(stores.celery, runner)
+    # The watchdog writes to the real stderr, and ends without it.
+    stores.celery.conf.worker_redirect_stdouts = False
     options = ["--pool=threads", f"--concurrency={CONCURRENCY}", "--loglevel=ERROR"]
     without = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     stores.celery.worker_main(["--quiet", "worker", *options, *without])
