@@ -197,6 +197,7 @@ class OpenVino:
         if settings.get("cache_dir"):
             options["CACHE_DIR"] = settings["cache_dir"]
         core = openvino.Core()
+        _call_once(core)
         model = core.read_model(path)
         self.signature = Signature.of_model(model)
         alone = core.compile_model(model, "CPU", options)
@@ -222,6 +223,19 @@ class OpenVino:
             with suppress(RuntimeError):  # OpenVINO refuses during a run
                 compiled.release_memory()
         _trim()
+
+
+@functools.cache
+def _call_once(core: Any) -> None:
+    """Call OpenVINO's functions once from one thread.
+
+    At its first call, a function of OpenVINO's Python interface makes a table. Two threads that make
+    this call together may hang for ever. One holds the table and waits for Python's lock, and the
+    other has the lock and waits for the table.
+    """
+    request = _Request(core.compile_model(core.read_model(_IDENTITY), "CPU", {}))
+    request(["y"], {"x": np.zeros(1, np.float32)})
+    request(["y"], {"x": np.zeros(1, np.float32)})
 
 
 class _Request:
