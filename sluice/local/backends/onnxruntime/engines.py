@@ -229,9 +229,9 @@ class OpenVino:
 def _call_once(core: Any) -> None:
     """Call OpenVINO's functions once from one thread.
 
-    At its first call, a function of OpenVINO's Python interface makes a table. Two threads that make
-    this call together may hang for ever. One holds the table and waits for Python's lock, and the
-    other has the lock and waits for the table.
+    At its first call, a function of OpenVINO's Python interface makes a table. Two threads that
+    make this call together may hang for ever. One holds the table and waits for Python's lock, and
+    the other has the lock and waits for the table.
     """
     request = _Request(core.compile_model(core.read_model(_IDENTITY), "CPU", {}))
     request(["y"], {"x": np.zeros(1, np.float32)})
