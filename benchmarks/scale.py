@@ -34,8 +34,8 @@ class Costs:
 
 
 MEASURED = Costs(
-    api_ms=2.8,
-    worker_ms=5.6,
+    api_ms=2.25,
+    worker_ms=6.2,
     redis_ms=1.2,
     image_bytes=137_000,
     tensor_bytes=416 * 416 * 3,
