@@ -32,7 +32,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from benchmarks.common import client, cpu_s, process, resident_mb, stack
+from benchmarks.common import client, free_port, process, resident_mb, stack
+from benchmarks.speed.processes import cpu_s
 from sluice.local.paths import CHECKOUT
 
 SIZE = 100_000
@@ -103,9 +104,9 @@ def _compare(
 def _measure(
     store: "redis.Redis", port: int, pid: int, clients: int, count: int
 ) -> dict[str, float]:
-    before = cpu_s(pid)
+    before = cpu_s([pid])
     result = _load(store, port, clients, count)
-    return result | {"cpu_s": (cpu_s(pid) - before) / count}
+    return result | {"cpu_s": (cpu_s([pid]) - before) / count}
 
 
 def _load(store: "redis.Redis", port: int, clients: int, count: int) -> dict[str, float]:
@@ -142,9 +143,7 @@ def _image() -> bytes:
 @contextmanager
 def _served(kind: str, redis_url: str) -> Iterator[tuple[int, int]]:
     """Start another server; yields its port and its process id."""
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
+    port = free_port()
     with process("-m", "benchmarks.accept", kind, str(port), redis_url, environment={}) as pid:
         while True:
             try:

@@ -1,6 +1,7 @@
 """Helpers of the benchmarks: a stack, an image, processes, and their measurements."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -49,10 +50,11 @@ def process(*command: str, environment: dict[str, str]) -> Iterator[int]:
             running.wait(timeout=60)
 
 
-def cpu_s(pid: int) -> float:
-    """The processor time of a process in seconds, over all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def free_port() -> int:
+    """A port of this host that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def drained(left: Callable[[], int], total: int) -> float:

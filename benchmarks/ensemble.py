@@ -16,7 +16,8 @@ from pathlib import Path
 
 import cv2
 
-from benchmarks.common import IMAGE, client, cpu_s, stack
+from benchmarks.common import IMAGE, client, stack
+from benchmarks.speed.processes import cpu_s
 from sluice.blobs.store import RedisBlobs, input_key
 from sluice.local.paths import MODEL_REPOSITORY
 from sluice.local.supervision import reaper
@@ -69,12 +70,12 @@ def _repository() -> Iterator[Path]:
 
 def _cpu(triton: int) -> dict[str, float]:
     """The processor time so far in seconds, by the part of the work that a process does."""
-    found = Counter({"worker": time.process_time(), "triton server": cpu_s(triton)})
+    found = Counter({"worker": time.process_time(), "triton server": cpu_s([triton])})
     for process in reaper.processes():
         if process.parent == triton and process.state != "Z":
             words = Path(f"/proc/{process.pid}/cmdline").read_bytes().decode().split("\0")
             model = Path(words[1]).parent.parent.name
-            found[_part(model)] += cpu_s(process.pid)
+            found[_part(model)] += cpu_s([process.pid])
     return dict(found)
 
 

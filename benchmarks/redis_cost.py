@@ -8,9 +8,7 @@ that a queue of images does: SET, LPUSH, BRPOP, GET and UNLINK, each a round tri
 import http.client
 import io
 import os
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -18,9 +16,12 @@ import redis
 from PIL import Image
 from pydantic import SecretStr
 
-from benchmarks.common import IMAGE, client, cpu_s, process, stack
+from benchmarks.common import IMAGE, client, process, stack
 from benchmarks.price import CONCURRENCY, NoWork
+from benchmarks.speed.load import Job, send
+from benchmarks.speed.processes import cpu_s
 from sluice.blobs.store import Blobs, input_key
+from sluice.local.paths import SAMPLES
 from sluice.prediction import Prediction
 from sluice.settings import QueueSettings, RedisSettings, Settings
 from sluice.stores import Stores
@@ -34,6 +35,7 @@ CLIENTS = (1, 16)
 IDLE_S = 5
 QUEUED = 1000
 _HEAD = {"Content-Type": "image/jpeg"}
+_FILE = SAMPLES / "desk.jpg"
 
 
 class Reading(NamedTuple):
@@ -77,14 +79,12 @@ def _read(store: "redis.Redis") -> Reading:
 
 
 def _measure(store: "redis.Redis", port: int, clients: int, pids: dict[str, int]) -> None:
-    before, used = _read(store), {name: cpu_s(pid) for name, pid in pids.items()}
-    own, start = time.process_time(), time.perf_counter()
-    _submit(port, clients, COUNT)
-    seconds, own = time.perf_counter() - start, time.process_time() - own
+    before, used = _read(store), {name: cpu_s([pid]) for name, pid in pids.items()}
+    sent = _submit(port, clients, COUNT)
     cost = _read(store).since(before)
-    spent = {name: (cpu_s(pid) - used[name]) / COUNT * 1000 for name, pid in pids.items()}
-    spent |= {"redis": cost.cpu_s / COUNT * 1000, "clients": own / COUNT * 1000}
-    print(f"\n{clients} clients: {COUNT / seconds:.0f} predictions a second")
+    spent = {name: (cpu_s([pid]) - used[name]) / COUNT * 1000 for name, pid in pids.items()}
+    spent |= {"redis": cost.cpu_s / COUNT * 1000, "clients": sent["cpu_s"] / COUNT * 1000}
+    print(f"\n{clients} clients: {COUNT / sent['seconds']:.0f} predictions a second")
     print("  processor, ms a prediction: " + ", ".join(f"{k} {v:.2f}" for k, v in spent.items()))
     _show(cost, COUNT)
 
@@ -109,26 +109,10 @@ def _show(cost: Reading, count: int) -> None:
     )
 
 
-def _submit(port: int, clients: int, count: int) -> None:
-    """Send the image `count` times, and wait for each result."""
-    left = iter(range(count))
-    lock = threading.Lock()
-
-    def send() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-        while True:
-            with lock:
-                if next(left, None) is None:
-                    return
-            connection.request("POST", "/v1/predictions", IMAGE, {**_HEAD, "Prefer": "wait=30"})
-            answer = connection.getresponse()
-            body = answer.read()
-            if answer.status != 201 or b'"succeeded"' not in body:
-                raise RuntimeError(f"{answer.status}: {body.decode(errors='replace')}")
-
-    with ThreadPoolExecutor(clients) as threads:
-        for sender in [threads.submit(send) for _ in range(clients)]:
-            sender.result()
+def _submit(port: int, clients: int, count: int) -> dict[str, Any]:
+    """Send the image `count` times, and wait for each result; see `benchmarks.speed.load`."""
+    headers = {**_HEAD, "Prefer": "wait=30"}
+    return send(Job(port, "/v1/predictions", str(_FILE), clients, count, headers))
 
 
 def _idle(store: "redis.Redis") -> None:

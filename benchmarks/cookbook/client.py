@@ -6,7 +6,7 @@ The job is JSON with the fields of `Job`. The result is one line of JSON: `calls
 one list [start_s, accept_s, result_s, inside_s, status, error] for each call, `cpu_s` and `wall_s`.
 
 The client speaks HTTP/1.1 on bare asyncio transports with uvloop. Each call opens a connection,
-as the cookbook's client did. Only answers with a Content-Length are understood.
+as the cookbook's client did.
 """
 
 import asyncio
@@ -18,9 +18,11 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import uvloop
+
+from benchmarks.speed.load import Connection
 
 Call: TypeAlias = list[Any]
 POLL_S = 20
@@ -51,47 +53,6 @@ class Failed(Exception):
     """An answer that is no success."""
 
 
-class Connection(asyncio.Protocol):
-    """One connection, with one request at a time."""
-
-    def __init__(self) -> None:
-        self._answer = bytearray()
-        self._needed = 0  # bytes of the head and the body; 0 while the head is not read
-        self._done: asyncio.Future[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._answer += data
-        if not self._needed:
-            end = self._answer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            head = bytes(self._answer[:end]).lower()
-            length = head.partition(b"content-length:")[2].partition(b"\r\n")[0]
-            self._needed = end + 4 + int(length or 0)
-        if len(self._answer) >= self._needed and self._done and not self._done.done():
-            self._done.set_result(None)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self._done and not self._done.done():
-            self._done.set_exception(error or ConnectionResetError("the server closed it"))
-
-    async def ask(self, *request: bytes) -> tuple[int, bytes]:
-        """Send a request; return the status and the body. Raises OSError."""
-        self._answer.clear()
-        self._needed = 0
-        self._done = asyncio.get_running_loop().create_future()
-        self._transport.writelines(request)
-        await self._done
-        head, _, body = bytes(self._answer).partition(b"\r\n\r\n")
-        return int(head.split(b" ", 2)[1]), body
-
-    def close(self) -> None:
-        self._transport.close()
-
-
 class Caller:
     """Makes the calls of one job."""
 
@@ -103,8 +64,8 @@ class Caller:
             else ("/", "application/json", b'{"image": "%s"}' % base64.b64encode(image))
         )
         head = f"POST {path} HTTP/1.1\r\nHost: {job.host}:{job.port}\r\n"
-        self._post = f"{head}Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-        self._body = body
+        head += f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._post = head.encode() + body
         self._way = self._queue if job.queue else self._recipe
         self._start = 0.0
 
@@ -147,14 +108,14 @@ class Caller:
 
     async def _recipe(self, connection: Connection, start: float, accepted: list[float]) -> float:
         """The seconds inside. The first sign of acceptance is the result itself."""
-        answer = await self._ask(connection, 200, self._post, self._body)
+        answer = await self._ask(connection, 200, self._post)
         accepted.append(time.perf_counter() - start)
         if not answer["results"] or not answer["image"]:
             raise Failed("the answer has no detections or no drawing")
         return float(answer["process_time"])
 
     async def _queue(self, connection: Connection, start: float, accepted: list[float]) -> float:
-        answer = await self._ask(connection, 202, self._post, self._body)
+        answer = await self._ask(connection, 202, self._post)
         accepted.append(time.perf_counter() - start)
         path = f"/v1/predictions/{answer['id']}?wait={POLL_S}"
         poll = f"GET {path} HTTP/1.1\r\nHost: {self._job.host}:{self._job.port}\r\n\r\n".encode()
@@ -164,9 +125,9 @@ class Caller:
             raise Failed(f"the prediction ended as {answer['status']}, or has no detections")
         return float(answer["metrics"]["predict_time"])
 
-    async def _ask(self, connection: Connection, wanted: int, *request: bytes) -> dict[str, Any]:
+    async def _ask(self, connection: Connection, wanted: int, request: bytes) -> dict[str, Any]:
         async with asyncio.timeout(self._job.timeout_s):
-            status, body = await connection.ask(*request)
+            status, body = await connection.call(request)
         if status != wanted:
             raise Failed(f"{status} {body[:160].decode(errors='replace')}")
         parsed: dict[str, Any] = json.loads(body)

@@ -1,14 +1,13 @@
 """The servers under test: replicas of a recipe before Triton, or the whole stack."""
 
 import contextlib
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.common import process, stack
+from benchmarks.common import free_port, process, stack
 from sluice.local.stack import Stack
 
 HOST = "127.0.0.1"
@@ -45,7 +44,7 @@ def triton(models: Path) -> Iterator[Stack]:
 @contextlib.contextmanager
 def recipe(running: Stack, handler: str, replicas: int) -> Iterator[Target]:
     """Replicas of a recipe, as processes on one port, before the stack's Triton."""
-    port = _free_port()
+    port = free_port()
     model = "ensemble" if handler == "ensemble" else "recipe"
     command = ["-m", "benchmarks.cookbook.handlers", handler, "--port", str(port)]
     command += ["--triton", running.addresses.triton_grpc, "--model", model]
@@ -71,13 +70,6 @@ def queue_of(running: Stack, workers: int) -> Target:
     port = urlsplit(running.addresses.api).port
     assert port is not None
     return Target("queue", workers, port, "queue")
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def _wait(port: int, pids: list[int]) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
+from benchmarks.common import free_port
 from benchmarks.gpu import devices, server
 from benchmarks.speed import processes
 from benchmarks.speed.load import Job, send
@@ -117,7 +118,7 @@ def _running(chosen: argparse.Namespace) -> Iterator[tuple[Stack, server.Server]
         if chosen.cpu:
             parts |= {"triton"}
         else:
-            triton = server.Server("127.0.0.1", 18000, 18001)
+            triton = server.Server("127.0.0.1", free_port(), free_port())
             if chosen.triton:
                 host, http, grpc = chosen.triton.split(":")
                 triton = server.Server(host, int(http), int(grpc))

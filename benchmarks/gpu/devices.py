@@ -4,7 +4,6 @@ import shutil
 import statistics
 import subprocess
 import threading
-from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -44,7 +43,8 @@ class Busy:
     def _read(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            self.samples += shares([line])
+            if (text := line.strip()).isdigit():  # and not `[N/A]`
+                self.samples.append(int(text) / 100)
 
     def __exit__(
         self,
@@ -62,13 +62,3 @@ class Busy:
     def share(self) -> float | None:
         """From 0 to 1; None where nvidia-smi gave no sample."""
         return statistics.fmean(self.samples) if self.samples else None
-
-
-def shares(lines: Iterable[str]) -> list[float]:
-    """The shares in the lines of nvidia-smi. A line without a number, such as `[N/A]`, is none."""
-    found = []
-    for line in lines:
-        text = line.strip()
-        if text.isdigit():
-            found.append(int(text) / 100)
-    return found

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -11,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from benchmarks.common import free_port
 from benchmarks.speed import processes
 from benchmarks.speed.load import Job, send
 from benchmarks.speed.measure import CLIENTS, COUNTS, Sample
@@ -122,7 +122,7 @@ def running(name: str, files: Files, *, append_only: bool = True) -> Iterator[Pe
 
     Redis keeps an append-only file as the service's does. Otherwise Redis has its own defaults.
     """
-    port, store = _free_port(), _free_port()
+    port, store = free_port(), free_port()
     settings = {
         "PEERS_ENGINES": str(BACKENDS / "onnxruntime"),
         "PEERS_MODEL": str(files.detector),
@@ -196,9 +196,3 @@ def _form(field: str, data: bytes) -> bytes:
     head = f'Content-Disposition: form-data; name="{field}"; filename="image.jpg"'
     lines = f"--{_BOUNDARY}\r\n{head}\r\nContent-Type: image/jpeg\r\n\r\n"
     return lines.encode() + data + f"\r\n--{_BOUNDARY}--\r\n".encode()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

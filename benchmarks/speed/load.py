@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status >= 200:
+        if status >= 200 and not self._answer.done():  # done: the caller has given up
             self._answer.set_result(Answer(status, bytes(self._body)))
 
     def connection_lost(self, error: Exception | None) -> None:

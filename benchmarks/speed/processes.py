@@ -5,17 +5,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from sluice.local.supervision import reaper
+
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def parents() -> dict[int, int]:
     """The parent of each process of this machine."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(OSError):  # the process has ended
-                found[int(entry.name)] = int(_fields((entry / "stat").read_text())[1])
-    return found
+    return {process.pid: process.parent for process in reaper.processes()}
 
 
 def descendants(root: int, parent_of: Mapping[int, int], stop: Iterable[int] = ()) -> set[int]:
@@ -36,7 +33,8 @@ def cpu_s(pids: Iterable[int]) -> float:
     total = 0.0
     for pid in pids:
         with suppress(OSError):
-            fields = _fields(Path(f"/proc/{pid}/stat").read_text())
+            # The name in parentheses may hold any character.
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             total += (int(fields[11]) + int(fields[12])) / _TICKS
     return total
 
@@ -54,8 +52,3 @@ def pss_bytes(smaps: str) -> int:
     """The PSS that a `smaps` or `smaps_rollup` names, over all its mappings."""
     lines = (line.split() for line in smaps.splitlines() if line.startswith("Pss:"))
     return sum(int(fields[1]) * 1024 for fields in lines)
-
-
-def _fields(stat: str) -> list[str]:
-    """The fields of /proc/PID/stat from the state on. A name may hold blanks and brackets."""
-    return stat.rpartition(")")[2].split()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.common import free_port
 from benchmarks.cookbook import experiment, models, rows, servers
 from benchmarks.cookbook.servers import Target
 from sluice.local.stack import Stack, StackConfig
@@ -55,7 +56,7 @@ def test_a_handler_that_is_not_there_and_a_late_answer_are_told_apart(
     running: Stack, image: Path
 ) -> None:
     target = servers.queue_of(running, 1)
-    nobody = Target("queue", 1, servers._free_port(), "queue")
+    nobody = Target("queue", 1, free_port(), "queue")
     (gone,) = experiment.call(nobody, image, [0.0], 60)["calls"]
     assert gone[4] == "error"
     assert "ConnectionRefusedError" in gone[5]

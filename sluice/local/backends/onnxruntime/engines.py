@@ -225,7 +225,6 @@ class OpenVino:
         _trim()
 
 
-@functools.cache
 def _call_once(core: Any) -> None:
     """Call OpenVINO's functions once from one thread.
 
@@ -234,7 +233,6 @@ def _call_once(core: Any) -> None:
     the other has the lock and waits for the table.
     """
     request = _Request(core.compile_model(core.read_model(_IDENTITY), "CPU", {}))
-    request(["y"], {"x": np.zeros(1, np.float32)})
     request(["y"], {"x": np.zeros(1, np.float32)})
 
 
