@@ -231,19 +231,22 @@ def test_the_requests_of_a_sequence_are_answered(
     client: grpcclient.InferenceServerClient,
 ):
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    for number in range(8):
-        tensor = grpcclient.InferInput("x", (1, 1), "INT64")
-        tensor.set_data_from_numpy(np.array([[number % 4]]))
-        client.async_infer(
-            "sequence",
-            [tensor],
-            lambda result, error: answers.put((result, error)),
-            sequence_id=7,
-            sequence_start=number == 0,
-            sequence_end=number == 7,
-            client_timeout=60,
-        )
-    received = [answers.get(timeout=60) for _ in range(8)]
+    # Calls of their own may overtake each other on the way; a stream keeps their order.
+    client.start_stream(lambda result, error: answers.put((result, error)))
+    try:
+        for number in range(8):
+            tensor = grpcclient.InferInput("x", (1, 1), "INT64")
+            tensor.set_data_from_numpy(np.array([[number % 4]]))
+            client.async_stream_infer(
+                "sequence",
+                [tensor],
+                sequence_id=7,
+                sequence_start=number == 0,
+                sequence_end=number == 7,
+            )
+        received = [answers.get(timeout=60) for _ in range(8)]
+    finally:
+        client.stop_stream()
     assert [error for _, error in received] == [None] * 8
     assert sorted(result.as_numpy("y").item() for result, _ in received) == sorted(
         [0, 10, 20, 30] * 2
