@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
-# Most tests wait for real servers, so that four processes keep two cores busy. Each has servers of
+# Most tests wait for real servers, so that three processes keep two cores busy. Each has servers of
 # its own, of 1 to 1.5 GB.
-TEST_PROCESSES ?= 4
+TEST_PROCESSES ?= 3
 # Options of pytest for `make test`, such as folders to leave out.
 TEST_OPTIONS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
