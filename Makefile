@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 IMAGES ?=
-# Most tests wait for real servers, so that three processes keep two cores busy. Each has servers of
-# its own, of 1 to 1.5 GB.
-TEST_PROCESSES ?= 3
+# Two processes keep two cores busy: three and four took as long, and servers answered pings too
+# late. Each has servers of its own, of 1 to 1.5 GB.
+TEST_PROCESSES ?= 2
 # Options of pytest for `make test`, such as folders to leave out.
 TEST_OPTIONS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -171,6 +171,8 @@ def test_a_picture_of_the_webcam(page: Page) -> None:
     page.get_by_role("tab", name="Webcam").click()
     webcam = page.locator("#webcam")
     webcam.get_by_title("grant webcam access").click()
+    # A capture before the first picture of the camera is empty.
+    page.wait_for_function("document.querySelector('#webcam video')?.videoWidth > 0")
     webcam.get_by_role("button", name="capture photo").click()
     expect(webcam.locator("img")).to_be_visible()
     page.get_by_role("button", name="Run", exact=True).click()
