@@ -19,12 +19,15 @@ _PINGED_AFTER = 0.4  # the part of `silence_s` after which a ping asks; the rest
 _RECONNECT_MAX_S = 1.0
 
 # Several servers take turns. One that fails 85 % of its calls within 10 s gets none for 30 s, if
-# another one answers. The first policy that this gRPC knows is taken.
+# another one answers. By default each further time would take 30 s more, up to five minutes: a
+# server with a new model version would wait so long for its first call.
+# The first policy that this gRPC knows is taken.
 _ROUND_ROBIN: dict[str, Any] = {"round_robin": {}}
 _WITHOUT_OUTLIERS: dict[str, Any] = {
     "outlier_detection_experimental": {
         "interval": "10s",
         "baseEjectionTime": "30s",
+        "maxEjectionTime": "30s",
         "maxEjectionPercent": 50,
         "failurePercentageEjection": {"threshold": 85, "minimumHosts": 2, "requestVolume": 1},
         "childPolicy": [_ROUND_ROBIN],

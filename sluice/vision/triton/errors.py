@@ -22,6 +22,15 @@ ERRORS = EventCounts(
 # gRPC's policies say the first with the last error of any one server, which may be another one.
 _NO_SERVER = ("connections to all backends failing", "ejected by outlier detection")
 
+# The model is loading, or Triton starts or stops. No inference began, and another server may have
+# the version. A stopping Triton says any of the last three.
+_NOT_READY = (
+    "server not ready",
+    "is not at ready state",
+    "has stopped accepting new inference requests",
+    "has no available versions",
+)
+
 
 class ModelReplaced(TritonUnavailable):
     """Triton runs another version than the one that was described: describe it again, and repeat.
@@ -60,8 +69,7 @@ def _translate(error: InferenceServerException, model: str) -> tuple[str, Sluice
     ours: tuple[str, SluiceError]
     if "unable to find system shared memory region" in text:
         ours = "region_lost", RegionLost("Triton has restarted")
-    # The model is loading, or Triton is stopping: the version ends first, and is then gone.
-    elif "is not at ready state" in text or "has no available versions" in text:
+    elif any(words in text for words in _NOT_READY):
         ours = "not_ready", VersionNotReady(f"model {model!r} is not loaded at the moment")
     elif "unknown model" in text or status.endswith("NOT_FOUND"):
         ours = "unknown_model", UnknownModel(f"model {model!r} is not loaded")
