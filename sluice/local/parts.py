@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sluice.local.config import METRICS_OF, Addresses, StackConfig
 from sluice.local.paths import CHECKOUT
-from sluice.local.servers import probe, redis, triton, ui_env
+from sluice.local.servers import hangs, probe, redis, triton, ui_env
 from sluice.local.servers.triton_env import TritonEnv
 from sluice.local.supervision import shm
 from sluice.local.supervision.process import Spec
@@ -65,6 +65,7 @@ class Parts:
         ports = triton.TritonPorts(
             self._ports["triton_http"], self._ports["triton_grpc"], self._ports["metrics"]
         )
+        watch = hangs.HangWatch(hangs.stuck_after_s(self._env()), hangs.reader(ports.metrics))
         return Spec(
             "triton",
             triton.command(environment, folder, self._config.models.resolve(), ports, prefix),
@@ -75,7 +76,7 @@ class Parts:
             stop_signal=signal.SIGKILL,
             tier=1,
             clean=lambda: shm.remove(prefix),
-            trouble=triton.lost_model,
+            trouble=lambda pid: triton.lost_model(pid) or watch.trouble(pid),
         )
 
     def _worker(self, name: str) -> Spec:

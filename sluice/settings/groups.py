@@ -248,6 +248,15 @@ class TritonSettings(Group):
             "while an inference runs."
         ),
     )
+    stuck_after_s: float = Field(
+        60.0,
+        ge=0,
+        description=(
+            "Seconds without an answer of a model, although requests wait for it, after which the "
+            "embedded stack restarts Triton. 0: never. "
+            "Twice SLUICE_TRITON_TIMEOUT_S counts instead where that is longer."
+        ),
+    )
     shared_memory: Literal["auto", "off"] = Field(
         "auto",
         description=(

@@ -51,6 +51,7 @@ QUICKER = {
 }
 BY_UNIT_TEST = {
     "SluiceRedisFillsUp": "a forecast for hours needs hours of growth",
+    "SluiceModelHangs": "a backend that hangs; tests/integration/local/test_hangs.py has one",
 }
 FIRED: set[str] = set()
 needs_time = pytest.mark.skipif(

@@ -43,10 +43,7 @@ class Servers:
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.ports = local.TritonPorts(*free_ports(3))
         local.prepare(directory, self._env)
-        backend = directory / "backends" / "onnxruntime" / "model.py"
-        text = backend.read_text()
-        assert _EXECUTE in text
-        backend.write_text(text.replace(_EXECUTE, _EXECUTE + _HANGING))
+        change_execute(directory, _HANGING)
 
     def start(self, host: str, models: Path = ROOT / "model_repository") -> None:
         command = local.command(
@@ -117,6 +114,14 @@ class Servers:
         with contextlib.suppress(httpx.HTTPError):
             return httpx.get(f"http://{host}:{self.ports.http}/v2/health/ready").status_code == 200
         return False
+
+
+def change_execute(directory: Path, code: str) -> None:
+    """Put lines before each run of a model, in a folder that `prepare` has filled."""
+    backend = directory / "backends" / "onnxruntime" / "model.py"
+    text = backend.read_text()
+    assert _EXECUTE in text
+    backend.write_text(text.replace(_EXECUTE, _EXECUTE + code))
 
 
 def free_ports(count: int) -> list[int]:

@@ -20,6 +20,20 @@ def status(host: str, port: int, path: str, timeout_s: float = 1.0) -> int | Non
         connection.close()
 
 
+def text(host: str, port: int, path: str, timeout_s: float = 1.0) -> str | None:
+    """GET `path`; returns the body, or None when no answer comes or its status is not 200."""
+    connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    return body.decode(errors="replace") if answer.status == http.client.OK else None
+
+
 def post(host: str, port: int, path: str, timeout_s: float = 2.0) -> Any:
     """POST an empty object; returns the JSON of the answer. Raises OSError or ValueError."""
     connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
