@@ -114,6 +114,8 @@ def _build_list(
     `action`: the button's text, and what it does.
     """
     cursor = gr.State(None)
+    # Apart from the list: a reading that began before the action may end after it.
+    outcome = gr.HTML()
     message = gr.HTML()
     with gr.Row():
         refresh = gr.Button(f"Read the list of {kind} entries again", size="sm")
@@ -122,7 +124,7 @@ def _build_list(
     outputs = [entries, cursor, message, following]
     word, do = action
 
-    async def load(key: str, cursor: str | None, done: str = "") -> list[Any]:
+    async def load(key: str, cursor: str | None) -> list[Any]:
         try:
             page = await read(key, cursor)
         except ServiceError as error:
@@ -132,7 +134,7 @@ def _build_list(
         return [
             "".join(f'<div class="entry">{entry}</div>' for entry in shown),
             page.next,
-            notice(f"{done} {count}".strip()),
+            notice(count),
             gr.Button(interactive=page.next is not None),
         ]
 
@@ -143,13 +145,13 @@ def _build_list(
         try:
             done = await do(key, event.id)
         except ServiceError as error:
-            return [gr.skip(), gr.skip(), error_notice(error), gr.skip()]
-        return await load(key, None, done)
+            return [error_notice(error), *[gr.skip() for _ in outputs]]
+        return [notice(done), *await load(key, None)]
 
     for happens in (refresh.click, tab.select, context.entered.change):
         happens(load_first, context.key, outputs, **PRIVATE)
     following.click(load, [context.key, cursor], outputs, **PRIVATE)
-    entries.select(act, context.key, outputs, **PRIVATE)
+    entries.select(act, context.key, [outcome, *outputs], **PRIVATE)
 
 
 def _build_models(context: Context, tab: gr.Tab) -> None:

