@@ -252,8 +252,8 @@ class TritonSettings(Group):
         60.0,
         ge=0,
         description=(
-            "Seconds without an answer of a model, although requests wait for it, after which the "
-            "embedded stack restarts Triton. 0: never. "
+            "Seconds without an answer of Triton, or of a model for which requests wait. The "
+            "embedded stack then restarts Triton. 0: never. "
             "Twice SLUICE_TRITON_TIMEOUT_S counts instead where that is longer."
         ),
     )

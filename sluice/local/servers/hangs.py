@@ -1,4 +1,7 @@
-"""Notices a model that hangs, by Triton's metrics. Triton's health stays good meanwhile."""
+"""Notices a Triton that stands still, and a model in it that hangs, by Triton's metrics.
+
+Triton's health stays good while a model hangs.
+"""
 
 import re
 import time
@@ -8,7 +11,7 @@ from typing import NamedTuple
 from sluice.errors import LocalStackError
 from sluice.local.servers import probe
 
-LOOKS = 6  # in a row without an answer of the model
+LOOKS = 6  # in a row without an answer of the model, or of the whole server
 STUCK_AFTER_S = 60.0
 TIMEOUT_S = 10.0
 _SERIES = re.compile(
@@ -75,7 +78,10 @@ class Progress:
 
 
 class HangWatch:
-    """The trouble of a Triton in which a model hangs. `read` returns the text of its metrics."""
+    """The trouble of a Triton that stands still, or in which a model hangs.
+
+    `read` returns the text of its metrics, or None where no answer came.
+    """
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class HangWatch:
         self._clock = clock
         self._pid = -1
         self._progress = Progress()
+        self._silences = 0
         self._next = 0.0
         self._trouble: str | None = None
 
@@ -100,12 +107,17 @@ class HangWatch:
         now = self._clock()
         if pid != self._pid:
             self._pid, self._next = pid, now
-            self._progress, self._trouble = Progress(), None
+            self._progress, self._silences, self._trouble = Progress(), 0, None
         if self._stuck_after_s and now >= self._next:
             self._next = now + self._stuck_after_s / LOOKS
             metrics = self._read()
-            if metrics is not None:  # else the whole server may stand still, and no model is judged
+            if metrics is not None:
+                self._silences = 0
                 self._trouble = self._explain(self._progress.hanging(counts(metrics)))
+            else:  # no model is judged
+                self._silences += 1
+                if self._silences >= LOOKS:
+                    self._trouble = f"stands still: no answer came for {self._stuck_after_s:.0f} s"
         return self._trouble
 
     def _explain(self, hanging: Iterable[Version]) -> str | None:

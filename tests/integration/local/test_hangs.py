@@ -1,5 +1,7 @@
-"""A model that hangs for ever in a real Triton, and the stack that ends it."""
+"""A model that hangs for ever in a real Triton, a Triton that stands still, and their ends."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -112,6 +114,22 @@ def test_predictions_of_a_model_that_hangs_succeed_once_triton_is_restarted(
     assert hanging.deaths()
     for death in hanging.deaths():
         assert death.startswith("triton has a model that hangs (codes): requests waited for 3 s")
+
+
+def test_a_triton_that_stands_still_is_restarted(hanging: Hanging, echo: Path) -> None:
+    with hanging.stack(
+        "",
+        echo,
+        parts=frozenset({"triton"}),
+        SLUICE_TRITON_STUCK_AFTER_S="3",
+        SLUICE_TRITON_TIMEOUT_S="1",
+    ) as stack:
+        stopped = stack.pids["triton"]
+        os.kill(stopped, signal.SIGSTOP)
+        until(lambda: stack.pids.get("triton", stopped) != stopped, what="another Triton")
+        until(lambda: infer(stack, 1), what="an inference")
+    (death,) = hanging.deaths()
+    assert death.startswith("triton stands still: no answer came for 3 s")
 
 
 def test_a_slow_model_that_makes_progress_is_left_alone(hanging: Hanging, echo: Path) -> None:

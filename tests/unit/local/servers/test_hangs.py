@@ -128,13 +128,30 @@ def test_a_machine_that_slept_for_a_day_gets_one_look_for_it() -> None:
     assert not any(world.seconds(30))
 
 
-def test_a_server_that_does_not_answer_adds_no_look() -> None:
+def test_no_model_is_judged_while_the_server_does_not_answer() -> None:
     world = World()
     assert not any(world.seconds(10))
     world.waiting = 1
     assert not any(world.seconds(10))
     world.answers = False
-    assert not any(world.seconds(600))
+    assert not any(world.seconds(40))
+    world.answers = True
+    assert not any(world.seconds(30))
+
+
+def test_a_server_stands_still_after_looks_in_a_row_without_an_answer() -> None:
+    world = World()
+    assert not any(world.seconds(10))
+    for _ in range(3):
+        world.answers = False
+        assert not any(world.seconds(50))
+        world.answers = True
+        assert not any(world.seconds(10))
+    world.answers = False
+    troubles = list(world.seconds(70))
+    assert troubles[-1] == troubles[-2] == "stands still: no answer came for 60 s"
+    world.answers = True
+    assert not any(world.seconds(10, pid=2))
 
 
 def test_the_next_server_is_judged_by_itself() -> None:
