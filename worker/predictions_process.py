@@ -31,7 +31,7 @@ from sluice.vision.triton.client import Triton
 from sluice.vision.triton.errors import ERRORS
 from worker import tasks
 from worker.breaker import Breaker
-from worker.consumer import DoorbellConsumer
+from worker.celery_worker import CeleryWorker
 from worker.keeper import Keeper
 from worker.malloc import keep_freed
 from worker.memory import MemoryBudget
@@ -42,6 +42,8 @@ from worker.rounds import sweep_round
 from worker.runner import Runner
 from worker.tally import Tally
 from worker.watchdog import LeaseWatchdog
+
+log = logs.get(__name__)
 
 # Less than a supervisor waits before SIGKILL, even if Redis hangs. Leases lapse in any case.
 _REQUEUE_S = 5.0
@@ -72,7 +74,6 @@ def main() -> None:
     keeper = _keeper(stores, runner, watchdog, readiness, sweeps, tally, settings)
     presence = _presence(stores, runner, sweeps, settings.queue)
     tasks.register(stores.celery, runner)
-    stores.celery.conf.worker_consumer = DoorbellConsumer
     _connect_signals(runner, watchdog, readiness, settings.worker.grace_s)
     watch_redis(stores, settings)
     stop_metrics = serve(recorder, settings.metrics)
@@ -80,7 +81,7 @@ def main() -> None:
     keeper.start()
     presence.start()
     try:
-        stores.celery.worker_main(_celery_arguments(settings.worker.concurrency))
+        CeleryWorker(stores.celery, threads=settings.worker.concurrency).start()
     finally:
         readiness.end()
         presence.stop()
@@ -232,21 +233,13 @@ def _connect_signals(
     signals.worker_shutting_down.connect(limit_the_grace, weak=False)
 
 
-def _celery_arguments(concurrency: int) -> list[str]:
-    return [
-        "--quiet",
-        "worker",
-        f"--concurrency={concurrency}",
-        "--pool=threads",
-        "--loglevel=WARNING",
-        "--without-gossip",
-        "--without-mingle",
-        "--without-heartbeat",
-    ]
-
-
 def _end_after(grace_s: float, watchdog: LeaseWatchdog) -> None:
     """End the process after `grace_s`, and queue its predictions again within `_REQUEUE_S`."""
+    log.info(
+        "worker_stops",
+        "the process claims no more predictions, and ends after the running ones",
+        grace_s=grace_s,
+    )
     time.sleep(grace_s)
     requeueing = threading.Thread(target=watchdog.requeue_all, name="requeue", daemon=True)
     requeueing.start()

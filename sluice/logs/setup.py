@@ -11,8 +11,15 @@ from sluice.logs.formats import ConsoleFormatter, JsonFormatter
 from sluice.settings import LogSettings
 
 _OWN = ("api", "worker", "ui", "sluice")
-#: Libraries that write a line at INFO for each request.
-_QUIET = ("httpx", "httpcore", "urllib3", "opentelemetry")
+#: Modules of libraries that write a line at INFO for each request, or for each message.
+_QUIET = (
+    "httpx",
+    "httpcore",
+    "urllib3",
+    "opentelemetry",
+    "celery.worker.strategy",
+    "celery.app.trace",
+)
 
 log = get(__name__)
 

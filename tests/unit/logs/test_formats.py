@@ -85,6 +85,8 @@ def test_libraries_and_warnings_have_the_same_form(capsys: pytest.CaptureFixture
     logging.getLogger("celery.worker").info("started %s", "now")
     logging.getLogger("celery.worker").debug("headers: secret")
     logging.getLogger("httpx").info("HTTP Request: GET https://example.com/?token=1")
+    logging.getLogger("celery.worker.strategy").info("Task sluice.predict received")
+    logging.getLogger("celery.app.trace").info("Task sluice.predict succeeded")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("old", DeprecationWarning, stacklevel=1)
