@@ -82,6 +82,21 @@ class Stack:
         containers: list[dict[str, Any]] = json.loads(docker("inspect", *ids)) if ids else []
         return sorted(containers, key=lambda container: str(container["Name"]))
 
+    def lines(self, service: str, part: str) -> list[dict[str, Any]]:
+        """The log of the service's containers. Each line is JSON of the process `part`."""
+        # `docker compose logs` would add control sequences of a terminal.
+        logs = [["docker", "logs", container["Id"]] for container in self.containers(service)]
+        run = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "timeout": 60}
+        written = "".join(subprocess.run(log, check=True, **run).stdout for log in logs)
+        others = [line for line in written.splitlines() if not line.startswith('{"time":"')]
+        assert not others, f"{service} wrote lines that are no JSON: {others[:5]}"
+        lines: list[dict[str, Any]] = [json.loads(line) for line in written.splitlines()]
+        for line in lines:
+            first = ["time", "level", "part", "event", "message", "logger"]
+            assert list(line)[: len(first)] == first, line
+            assert line["part"] == part, line
+        return lines
+
     def healthy(self, service: str) -> bool:
         return all(
             container["State"].get("Health", {}).get("Status") == "healthy"

@@ -47,6 +47,13 @@ def test_the_page_runs_an_image_in_its_container(stack: Stack) -> None:
         browser.close()
 
 
+def test_the_page_writes_json_alone(stack: Stack) -> None:
+    with _profile(stack, "ui", "ui"):
+        stack.compose("--profile", "ui", "restart", "ui")
+        stack.until(lambda: stack.healthy("ui"))
+        assert stack.lines("ui", "ui")
+
+
 def test_prometheus_reaches_every_part_and_loads_the_rules(stack: Stack) -> None:
     config = json.loads(stack.compose("--profile", "monitoring", "config", "--format", "json"))
     image = config["services"]["prometheus"]["image"]

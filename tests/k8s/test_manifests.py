@@ -86,6 +86,16 @@ def test_sluice_accepts_the_environment_of_every_container(
                 assert (blobs.host, blobs.password) == ("redis-blobs", "x")
 
 
+@pytest.mark.parametrize("world", rendering.SYSTEMS, indirect=True)
+def test_every_process_of_our_own_writes_json(world: World) -> None:
+    processes = {"api", "worker", "keeper", "webhooks", "ui"}
+    found = [item for item in world.workloads if item["metadata"]["name"] in processes]
+    assert len(found) >= 4
+    for item in found:
+        settings = environment(world, pod(item)["containers"][0])
+        assert settings["SLUICE_LOG_FORMAT"] == "json", label(item)
+
+
 @pytest.fixture
 def environ() -> Iterator[dict[str, str]]:
     """The process's environment without settings; restored afterwards."""

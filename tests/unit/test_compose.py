@@ -82,6 +82,14 @@ def test_every_service_is_confined_and_restarts(everything: Config) -> None:
         assert own_image or "healthcheck" in service, name
 
 
+def test_every_service_of_our_own_writes_json(everything: Config) -> None:
+    assert {
+        name: service["environment"].get("SLUICE_LOG_FORMAT")
+        for name, service in everything["services"].items()
+        if service["image"].startswith("sluice-")
+    } == dict.fromkeys(("api", "worker", "keeper", "webhooks", "models", "ui"), "json")
+
+
 def test_only_the_api_is_published_and_only_to_this_machine(
     default: Config, everything: Config
 ) -> None:
