@@ -9,7 +9,9 @@ TEST_PROCESSES ?= 2
 TEST_OPTIONS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header
-COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.txt
+# Celery's command line is in no image. Its shell needs three packages.
+SHELL_PACKAGES := click-repl prompt-toolkit wcwidth
+COMPILE_IMAGE := $(COMPILE) --python-version 3.13 --constraint constraints/dev.txt $(SHELL_PACKAGES:%=--no-emit-package %)
 
 .PHONY: help setup demo up test check docs bench bench-peers guard chaos dist clean constraints
 
