@@ -3,9 +3,12 @@
 Only Triton's own processes have these modules on the import path.
 """
 
+import mmap
 import queue
 import sys
+import tempfile
 import threading
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -175,6 +178,38 @@ def test_lanes_of_onnx_runtime_give_the_answers_of_a_run_alone(golden: Path, thr
     for number, feed in enumerate(feeds):
         (alone,) = engine.run(["output0"], feed)
         np.testing.assert_allclose(answers[number][0], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_sessions_of_a_model_have_one_copy_of_its_weights(golden: Path, tmp_path, monkeypatch):
+    """Both sessions map one file, which is gone."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    engine = engines.OnnxRuntime(str(golden / "models" / "11-detect.onnx"), {}, threads=2)
+    mapped = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    weights = [line for line in mapped if str(tmp_path) in " ".join(line[5:])]
+    assert len({line[4] for line in weights}) == 1
+    pages = Counter()
+    for line in weights:
+        start, end = (int(address, 16) for address in line[0].split("-"))
+        offset = int(line[2], 16)
+        pages.update(range(offset, offset + end - start, mmap.PAGESIZE))
+    assert min(pages.values()) >= 2
+    assert all(line[-1] == "(deleted)" for line in weights)
+    assert list(tmp_path.iterdir()) == []
+    assert engine.signature.inputs
+
+
+def test_without_room_for_files_each_session_has_its_weights(golden: Path, tmp_path, monkeypatch):
+    path = str(golden / "models" / "11-detect.onnx")
+    feed = {"images": np.random.default_rng(0).random((1, 3, 64, 64), np.float32)}
+    (shared,) = engines.OnnxRuntime(path, {}, threads=2).lanes()[0](["output0"], feed)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    (own,) = engines.OnnxRuntime(path, {}, threads=2).lanes()[0](["output0"], feed)
+    np.testing.assert_array_equal(shared, own)
+
+
+@pytest.mark.parametrize(("settings", "on"), [({}, False), ({"enable_mem_pattern": "1"}, True)])
+def test_a_memory_pattern_is_used_where_the_config_asks(settings, on):
+    assert engines.session_options(settings, 1).enable_mem_pattern is on
 
 
 def test_the_rest_begins_once_after_the_last_work():

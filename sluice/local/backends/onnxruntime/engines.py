@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
+import one_copy
 from lanes import Feed, Run
 from signature import Signature
 
@@ -65,8 +66,8 @@ def integer(settings: dict[str, str], key: str, default: int) -> int:
         raise ValueError(f"parameter {key!r} must be a number, not {text!r}") from None
 
 
-def _on(settings: dict[str, str], key: str) -> bool:
-    return settings.get(key, "1") not in ("0", "false")
+def _on(settings: dict[str, str], key: str, default: str = "1") -> bool:
+    return settings.get(key, default) not in ("0", "false")
 
 
 def _trim() -> None:
@@ -104,11 +105,10 @@ class OnnxRuntime:
         """Raises ValueError for a bad setting, and ONNX Runtime's exceptions for a bad graph."""
         threads = integer(settings, "intra_op_thread_count", threads)
         self._lanes = lane_count(settings, threads)
-        self._session = _session(path, settings, threads)
-        # On many cores the lanes share the threads of one session: a session for each lane would
-        # hold the weights again.
+        # On many cores the lanes share the threads of one session.
         own = self._lanes > 1 and threads <= self._lanes
-        self._beside = _session(path, settings, 1) if own else self._session
+        sessions = _sessions(path, settings, [threads, 1] if own else [threads])
+        self._session, self._beside = sessions[0], sessions[-1]
         self._arena = _on(settings, "enable_mem_arena")
         self.signature = Signature.of_session(self._session)
 
@@ -144,7 +144,36 @@ def _share_arena() -> None:
     )
 
 
-def _session(path: str | bytes, settings: dict[str, str], threads: int) -> Any:
+def _sessions(path: str, settings: dict[str, str], threads: list[int]) -> list[Any]:
+    """A session for each number of threads. Several have one copy of the weights."""
+    if len(threads) > 1:
+        # Without room for files, or for a graph that can't be written, each has a copy of its own.
+        options = session_options(settings, 1)
+        with suppress(Exception), one_copy.optimized(path, options, _open) as graph:
+            return [_session(graph, settings, number, ready=True) for number in threads]
+    return [_session(path, settings, number) for number in threads]
+
+
+def _session(
+    graph: str | bytes, settings: dict[str, str], threads: int, *, ready: bool = False
+) -> Any:
+    """`ready` means that the graph is optimized."""
+    import onnxruntime  # noqa: PLC0415  see above
+
+    options = session_options(settings, threads)
+    if ready:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return _open(graph, options)
+
+
+def _open(graph: str | bytes, options: Any) -> Any:
+    import onnxruntime  # noqa: PLC0415  see above
+
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def session_options(settings: dict[str, str], threads: int) -> Any:
+    """ONNX Runtime's options for a session with these settings. Raises ValueError for a bad one."""
     import onnxruntime  # noqa: PLC0415  see above
 
     options = onnxruntime.SessionOptions()
@@ -154,13 +183,14 @@ def _session(path: str | bytes, settings: dict[str, str], threads: int) -> Any:
     if integer(settings, "execution_mode", 0) == 1:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL
     options.enable_cpu_mem_arena = _on(settings, "enable_mem_arena")
-    options.enable_mem_pattern = _on(settings, "enable_mem_pattern")
+    # A pattern takes the memory of a whole run as one block, beside what the arena has.
+    options.enable_mem_pattern = _on(settings, "enable_mem_pattern", "0")
     if options.enable_cpu_mem_arena:
         _share_arena()
         options.add_session_config_entry("session.use_env_allocators", "1")
     # A spinning thread would take a core from the worker that prepares the next image.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return options
 
 
 class OpenVino:

@@ -9,7 +9,8 @@ works here unchanged, and one model repository loads in both. Fields with a mean
                                     `precision` chooses another type
     gpu_execution_accelerator       ignored, with a line in the log: there is no GPU
     parameters                      intra_op_thread_count, inter_op_thread_count, execution_mode,
-                                    enable_mem_arena, enable_mem_pattern, num_streams
+                                    enable_mem_arena, enable_mem_pattern (off by default, unlike
+                                    in the native backend), num_streams
 
 The dynamic batcher hands over several requests at once. The requests run side by side, each on a
 share of the threads. `num_streams` is the number of such runs at a time. With 1, the requests run
