@@ -26,6 +26,7 @@ from sluice.access.keys import Keys
 from sluice.access.ratelimit import RateLimiter, RedisRateLimiter
 from sluice.blobs.files import Files, RedisFiles
 from sluice.blobs.store import Blobs
+from sluice.intake.doorbell import AsyncDoorbell
 from sluice.intake.fast import FastIntake
 from sluice.intake.intake import Intake
 from sluice.ledger.batches import Batches, RedisBatches
@@ -145,6 +146,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         tracer = open_tracer(settings.tracing, "api")
         if tracer:
             stack.push_async_callback(anyio.to_thread.run_sync, tracer.close)
+        small = _connection_for_small_calls(settings, stack)
         yield Services(
             settings=settings,
             ledger=stores.ledger,
@@ -163,8 +165,10 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             history=RedisHistory(stores.redis, settings.queue.name),
             guard=Guard(settings.netguard.allow),
             queue_load=QueueLoadCache(stores.ledger),
-            fast_intake=None if settings.blobs.bucket else _fast_intake(settings, stores, stack),
-            async_reads=_async_reads(settings, stack),
+            fast_intake=None
+            if settings.blobs.bucket
+            else _fast_intake(settings, stores, small, stack),
+            async_reads=AsyncReads(small, settings.queue.name),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             tracer=tracer,
             secrets=RedisSecrets(stores.redis, settings.queue.name),
@@ -190,13 +194,16 @@ def _observer(settings: Settings, stores: Stores) -> Observer:
     return Observer(stores.ledger, RedisState(stores.redis, settings.queue), servers)
 
 
-def _async_reads(settings: Settings, stack: AsyncExitStack) -> AsyncReads:
+def _connection_for_small_calls(settings: Settings, stack: AsyncExitStack) -> MultiplexedConnection:
+    """For what waits for no replicas, and not behind images that are on their way to Redis."""
     connection = MultiplexedConnection(settings.redis_address(settings.redis.timeout_s))
     stack.callback(connection.close)
-    return AsyncReads(connection, settings.queue.name)
+    return connection
 
 
-def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> FastIntake:
+def _fast_intake(
+    settings: Settings, stores: Stores, small: MultiplexedConnection, stack: AsyncExitStack
+) -> FastIntake:
     threads = stack.enter_context(
         ThreadPoolExecutor(_SUBMISSIONS_AT_ONCE, thread_name_prefix="intake")
     )
@@ -212,7 +219,7 @@ def _fast_intake(settings: Settings, stores: Stores, stack: AsyncExitStack) -> F
         connections[ledger],
         connections[blobs] if len(connections) > 1 else None,
         blob_ttl_s=settings.blobs.ttl_s,
-        ring=Coalescer(stores.intake.ring, threads),
+        ring=Coalescer(AsyncDoorbell(stores.doorbell, small).ring),
         expire_orphan=lambda blob_key: threads.submit(stores.intake.expire_orphan, blob_key),
         id_prefix=settings.queue.id_prefix,
     )

@@ -13,8 +13,10 @@ from typing import Any, Protocol
 import redis
 from celery import Celery
 from kombu.serialization import dumps
+from redis.exceptions import ConnectionError
 
 from sluice.redisio.connection import celery_options, translated
+from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.settings import RedisAddress
 
 TASK = "sluice.predict"
@@ -68,21 +70,54 @@ class CeleryDoorbell:
     def __init__(self, app: Celery, client: "redis.Redis", queue: str) -> None:
         self._app = app
         self._redis = client
-        self._queue = queue
+        self.queue = queue
         self._message: str | None = None
 
-    def ring(self) -> None:
+    def message(self) -> str:
+        """A new message: the one that a ring puts at the front of `queue`."""
         if self._message is None:
-            self._message = _message(self._app, self._queue)
-        message = self._message.replace(_PLACE_OF_ID, str(uuid.uuid4()))
+            self._message = _message(self._app, self.queue)
+        return self._message.replace(_PLACE_OF_ID, str(uuid.uuid4()))
+
+    def ring(self) -> None:
         with translated():
-            waiting: Any = self._redis.lpush(self._queue, message)
+            waiting: Any = self._redis.lpush(self.queue, self.message())
             if waiting > MAX_WAITING_RINGS:
-                self._redis.ltrim(self._queue, 0, MAX_WAITING_RINGS - 1)
+                self._redis.ltrim(self.queue, 0, MAX_WAITING_RINGS - 1)
 
     def waiting(self) -> int:
         with translated():
-            return int(self._redis.llen(self._queue))
+            return int(self._redis.llen(self.queue))
+
+
+class AsyncDoorbell:
+    """`CeleryDoorbell.ring` on an event loop. A change of threads would cost more than the ring.
+
+    `connection` waits for no replicas: a lost ring does no harm.
+    """
+
+    def __init__(self, doorbell: CeleryDoorbell, connection: MultiplexedConnection) -> None:
+        self._doorbell = doorbell
+        self._connection = connection
+        doorbell.message()  # the first one takes long
+
+    async def ring(self) -> None:
+        """Wake one worker. At most MAX_WAITING_RINGS rings wait. Raises RedisUnavailable."""
+        queue = self._doorbell.queue
+        with translated():
+            waiting = await self._send("LPUSH", queue, self._doorbell.message())
+            if waiting > MAX_WAITING_RINGS:
+                await self._send("LTRIM", queue, 0, MAX_WAITING_RINGS - 1)
+
+    async def _send(self, *command: Any) -> Any:
+        """Send a command, and once more where the connection had broken unnoticed."""
+        try:
+            (answer,) = await self._connection.send(command)
+        except ConnectionError:
+            (answer,) = await self._connection.send(command)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
 def _message(app: Celery, queue: str) -> str:

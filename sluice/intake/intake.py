@@ -134,13 +134,7 @@ class Intake:
         try:
             self._doorbell.ring()
         except Unavailable as error:
-            # The prediction is on record, and therefore accepted.
-            log.warning(
-                "no_worker_woken",
-                "a prediction is queued, and no worker was woken; the keeper will ring",
-                prediction=prediction_id,
-                error=error,
-            )
+            no_worker_woken(prediction_id, error)
 
     def _ring_for(self, created: Created) -> None:
         if needs_ring(created):
@@ -203,6 +197,16 @@ class Intake:
         self._blobs.put(blob_key, image, self._blob_ttl_s)
         if self._ledger.get(prediction_id).status.terminal:
             self._delete(blob_key)
+
+
+def no_worker_woken(prediction_id: str, error: Unavailable) -> None:
+    """Log a ring that failed. The prediction is on record, and therefore accepted."""
+    log.warning(
+        "no_worker_woken",
+        "a prediction is queued, and no worker was woken; the keeper will ring",
+        prediction=prediction_id,
+        error=error,
+    )
 
 
 def needs_ring(created: Created) -> bool:

@@ -8,8 +8,16 @@ import pytest
 import redis
 
 from sluice.errors import RedisUnavailable
-from sluice.intake.doorbell import MAX_WAITING_RINGS, TASK, CeleryDoorbell, Doorbell, make_app
+from sluice.intake.doorbell import (
+    MAX_WAITING_RINGS,
+    TASK,
+    AsyncDoorbell,
+    CeleryDoorbell,
+    Doorbell,
+    make_app,
+)
 from sluice.redisio import connection
+from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.settings import RedisAddress
 from tests.fakes.doorbell import CountingDoorbell
 from tests.support.servers import free_port, redis_server
@@ -105,3 +113,41 @@ def test_a_message_is_acknowledged_although_redis_is_unavailable(tmp_path: Path)
         assert not channel.qos.can_consume()
     message.ack()
     assert channel.qos.can_consume()
+
+
+@pytest.mark.anyio
+async def test_a_ring_on_an_event_loop_is_the_same_and_bounded(
+    redis_client: "redis.Redis", redis_url: str
+) -> None:
+    doorbell, connection = _celery(redis_url), MultiplexedConnection(RedisAddress.parse(redis_url))
+    on_loop = AsyncDoorbell(doorbell, connection)
+    doorbell.ring()
+    await on_loop.ring()
+    ours, threads = map(json.loads, redis_client.lrange("default", 0, -1))
+    assert _shape(ours) == _shape(threads)
+    assert ours["headers"]["id"] != threads["headers"]["id"]
+    for _ in range(MAX_WAITING_RINGS + 10):
+        await on_loop.ring()
+    assert doorbell.waiting() == MAX_WAITING_RINGS
+    connection.close()
+
+
+@pytest.mark.anyio
+async def test_a_ring_on_an_event_loop_outlives_a_break_of_its_connection(
+    redis_client: "redis.Redis", redis_url: str
+) -> None:
+    doorbell, connection = _celery(redis_url), MultiplexedConnection(RedisAddress.parse(redis_url))
+    on_loop = AsyncDoorbell(doorbell, connection)
+    await on_loop.ring()
+    redis_client.client_kill_filter(_type="normal", skipme=True)
+    await on_loop.ring()
+    assert doorbell.waiting() == 2
+    connection.close()
+
+
+@pytest.mark.anyio
+async def test_a_ring_on_an_event_loop_raises_redis_unavailable() -> None:
+    address = f"redis://127.0.0.1:{free_port()}/0"
+    connection = MultiplexedConnection(RedisAddress.parse(address))
+    with pytest.raises(RedisUnavailable):
+        await AsyncDoorbell(_celery(address), connection).ring()

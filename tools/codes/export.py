@@ -21,7 +21,7 @@ backend: "onnxruntime"
 max_batch_size: 16
 input [ {{ name: "images" data_type: TYPE_UINT8 dims: [ {size}, {size}, 3 ] }} ]
 output [ {{ name: "output0" data_type: TYPE_FP32 dims: [ {rows}, {top} ] }} ]
-dynamic_batching {{ max_queue_delay_microseconds: 1000 }}
+dynamic_batching {{ max_queue_delay_microseconds: 0 }}
 instance_group [ {{ count: 1 }} ]
 optimization {{ execution_accelerators {{ cpu_execution_accelerator \
 : [ {{ name : "openvino" }} ] }} }}
