@@ -18,6 +18,7 @@ from api.catalog import Catalog, TritonCatalog
 from api.follow import Following
 from api.metrics import Metrics
 from api.submitting import Submitting
+from api.traffic.arrivals import Arrivals
 from api.traffic.bulkhead import Bulkhead
 from api.traffic.coalescer import Coalescer
 from api.traffic.followers import Followers
@@ -70,6 +71,7 @@ class Services:
     queue_load: QueueLoadCache
     fast_intake: FastIntake | None
     """None with S3 and in tests: the fast intake needs images in a real Redis."""
+    arrivals: Arrivals = field(default_factory=Arrivals)
     async_reads: AsyncReads | None = None
     """None in tests, whose records are in memory."""
     deliveries: Deliveries
@@ -98,6 +100,7 @@ class Services:
             ledger=self.ledger,
             intake=self.intake,
             fast_intake=self.fast_intake,
+            arrivals=self.arrivals,
             files=self.files,
             guard=self.guard,
             catalog=self.catalog,
@@ -147,6 +150,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         if tracer:
             stack.push_async_callback(anyio.to_thread.run_sync, tracer.close)
         small = _connection_for_small_calls(settings, stack)
+        arrivals = Arrivals()
         yield Services(
             settings=settings,
             ledger=stores.ledger,
@@ -167,7 +171,8 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
             queue_load=QueueLoadCache(stores.ledger),
             fast_intake=None
             if settings.blobs.bucket
-            else _fast_intake(settings, stores, small, stack),
+            else _fast_intake(settings, stores, small, arrivals, stack),
+            arrivals=arrivals,
             async_reads=AsyncReads(small, settings.queue.name),
             deliveries=RedisDeliveries(stores.redis, settings.queue.name, settings.webhooks),
             tracer=tracer,
@@ -202,7 +207,11 @@ def _connection_for_small_calls(settings: Settings, stack: AsyncExitStack) -> Mu
 
 
 def _fast_intake(
-    settings: Settings, stores: Stores, small: MultiplexedConnection, stack: AsyncExitStack
+    settings: Settings,
+    stores: Stores,
+    small: MultiplexedConnection,
+    arrivals: Arrivals,
+    stack: AsyncExitStack,
 ) -> FastIntake:
     threads = stack.enter_context(
         ThreadPoolExecutor(_SUBMISSIONS_AT_ONCE, thread_name_prefix="intake")
@@ -219,7 +228,7 @@ def _fast_intake(
         connections[ledger],
         connections[blobs] if len(connections) > 1 else None,
         blob_ttl_s=settings.blobs.ttl_s,
-        ring=Coalescer(AsyncDoorbell(stores.doorbell, small).ring),
+        ring=Coalescer(AsyncDoorbell(stores.doorbell, small).ring, arrivals.are_many),
         expire_orphan=lambda blob_key: threads.submit(stores.intake.expire_orphan, blob_key),
         id_prefix=settings.queue.id_prefix,
     )

@@ -9,6 +9,7 @@ import anyio.to_thread
 from api.catalog import Catalog
 from api.requests.model_name import ModelName, chosen
 from api.requests.schemas import Options, Upload
+from api.traffic.arrivals import Arrivals
 from api.traffic.bulkhead import Bulkhead
 from api.traffic.load import QueueLoadCache
 from sluice import tracing
@@ -38,6 +39,7 @@ class Submitting:
     intake: Intake
     fast_intake: FastIntake | None
     """Accepts on the event loop; None where the images' store can't."""
+    arrivals: Arrivals
     files: Files
     guard: Guard
     catalog: Catalog

@@ -153,17 +153,18 @@ async def _respond(
         # A known id is answered even when the queue is full.
         if prediction_id is None and (caller.max_backlog or await load.is_nearly_full()):
             await submitting.check_capacity(caller, headers.declared_bytes(request) or 0)
-        with tracing.span("receive"):
-            upload = await read_upload(request, submitting.limits)
-        with tracing.span("accept"):
-            prediction = await submitting.submit(
-                upload,
-                caller,
-                url,
-                prediction_id=prediction_id,
-                model=model,
-                start_within_s=start_within_s,
-            )
+        with submitting.arrivals:
+            with tracing.span("receive"):
+                upload = await read_upload(request, submitting.limits)
+            with tracing.span("accept"):
+                prediction = await submitting.submit(
+                    upload,
+                    caller,
+                    url,
+                    prediction_id=prediction_id,
+                    model=model,
+                    start_within_s=start_within_s,
+                )
     except QueueFull as error:
         error.retry_after_s = await load.retry_after_full_s()
         raise

@@ -7,6 +7,10 @@ from sluice.errors import Unavailable
 from sluice.intake.intake import no_worker_woken
 
 _GAP_S = 0.005
+_LOOK_S = 0.002
+# A burst: its end is at most so long after its first submission, and after its last one.
+_BURST_S = 0.1
+_PAUSE_S = 0.02
 
 
 class Coalescer:
@@ -14,26 +18,41 @@ class Coalescer:
 
     A message costs Celery as much as accepting a prediction. One ring is enough for many
     predictions: a woken worker continues until no prediction is due.
+
+    While a burst arrives, the ring waits: inference would take the cores that accept the rest. The
+    wait is 0.1 s at most, and ends where nothing was accepted for 20 ms.
     """
 
-    def __init__(self, ring: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        ring: Callable[[], Awaitable[None]],
+        in_burst: Callable[[], bool] = lambda: False,
+    ) -> None:
         """`ring` raises Unavailable where no worker could be woken."""
         self._ring = ring
+        self._in_burst = in_burst
         self._pending_id: str | None = None
         self._not_before = 0.0
+        self._first_at = self._last_at = 0.0
         self._ringing: set[asyncio.Task[None]] = set()
 
     def __call__(self, prediction_id: str) -> None:
         """Ring for a prediction. Call this on the event loop."""
         scheduled, self._pending_id = self._pending_id is not None, prediction_id
+        loop = asyncio.get_running_loop()
+        self._last_at = loop.time()
         if scheduled:
             return
-        loop = asyncio.get_running_loop()
-        loop.call_at(max(self._not_before, loop.time()), self._go, loop)
+        self._first_at = self._last_at
+        loop.call_at(max(self._not_before, self._first_at), self._go, loop)
 
     def _go(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        if self._in_burst() and now < min(self._first_at + _BURST_S, self._last_at + _PAUSE_S):
+            loop.call_later(_LOOK_S, self._go, loop)
+            return
         prediction_id, self._pending_id = self._pending_id, None
-        self._not_before = loop.time() + _GAP_S
+        self._not_before = now + _GAP_S
         ringing = loop.create_task(self._ring_for(prediction_id or ""))
         self._ringing.add(ringing)  # the loop itself keeps no task alive
         ringing.add_done_callback(self._ringing.discard)

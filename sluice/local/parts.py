@@ -15,9 +15,6 @@ from sluice.local.supervision import shm
 from sluice.local.supervision.process import Spec
 from sluice.local.supervision.state import StateDirectory
 
-#: Accepting and answering go first, see docs/decisions/0088-who-goes-first.md.
-_TRITON_NICENESS, _WORKER_NICENESS = 10, 5
-
 
 class Parts:
     """Describes the processes of one stack. `ports` holds a port for each server."""
@@ -78,7 +75,6 @@ class Parts:
             # No client is left by then. An orderly end would take 3 s to unload the models.
             stop_signal=signal.SIGKILL,
             tier=1,
-            niceness=_TRITON_NICENESS,
             clean=lambda: shm.remove(prefix),
             trouble=lambda pid: triton.lost_model(pid) or watch.trouble(pid),
         )
@@ -105,7 +101,6 @@ class Parts:
             cwd=CHECKOUT,
             grace_s=3.0,
             tier=2,
-            niceness=_WORKER_NICENESS,
             clean=clean,
         )
 

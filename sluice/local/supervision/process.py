@@ -54,9 +54,6 @@ class Spec:
     tier: int = 0
     """The place in the order of stopping: one tier at a time, the highest first."""
 
-    niceness: int = 0
-    """How far others go first where processor time is short, from 0 to 19."""
-
     clean: Callable[[], None] = lambda: None
     """Removes leftovers. Called before each start, and after the last end."""
 
@@ -89,8 +86,6 @@ class Process:
                 cwd=spec.cwd,
                 start_new_session=True,  # only the supervisor handles the terminal's Ctrl-C
             )
-        if spec.niceness:
-            _give_way(self._popen.pid, spec.niceness)
         self._pidfd = self._open_pidfd()
 
     @property
@@ -161,14 +156,3 @@ class Process:
             return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         except ChildProcessError:  # another thread has waited for the process
             return True
-
-
-def _give_way(pid: int, niceness: int) -> None:
-    """Lower the priority of a process that is alone in its session, and of its children.
-
-    Linux may share processor time among sessions: the session has a priority of its own there.
-    """
-    with contextlib.suppress(OSError):  # the process has ended already
-        os.setpriority(os.PRIO_PROCESS, pid, niceness)
-    with contextlib.suppress(OSError):  # not every kernel has it, and it takes ten changes a second
-        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))

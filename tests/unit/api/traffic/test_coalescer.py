@@ -1,7 +1,9 @@
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
+from api.traffic.arrivals import Arrivals
 from api.traffic.coalescer import Coalescer
 from sluice.errors import RedisUnavailable
 
@@ -45,3 +47,72 @@ async def test_a_ring_that_fails_is_logged_and_the_next_one_rings(
             await asyncio.sleep(0.001)
     (record,) = caplog.records
     assert "no worker was woken" in record.getMessage()
+
+
+class Burst:
+    """A coalescer whose loop's clock stands still until the test moves it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.arrives = True
+        self.rings = 0
+        self._late_s = 0.0
+        loop = asyncio.get_running_loop()
+        real = loop.time
+        start = real()
+        monkeypatch.setattr(loop, "time", lambda: start + self._late_s)
+        self.ring = Coalescer(self._ring, lambda: self.arrives)
+
+    async def _ring(self) -> None:
+        self.rings += 1
+
+    async def pass_ms(self, milliseconds: int) -> None:
+        for _ in range(milliseconds):
+            self._late_s += 0.001
+            for _ in range(5):
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def burst(monkeypatch: pytest.MonkeyPatch) -> Burst:
+    return Burst(monkeypatch)
+
+
+async def test_no_worker_is_woken_while_a_burst_is_accepted(burst: Burst) -> None:
+    for number in range(6):
+        burst.ring(f"p{number}")
+        await burst.pass_ms(10)
+    assert not burst.rings
+    burst.arrives = False
+    await burst.pass_ms(10)
+    assert burst.rings == 1
+
+
+async def test_a_burst_without_end_wakes_a_worker_after_a_tenth_of_a_second(burst: Burst) -> None:
+    for number in range(9):
+        burst.ring(f"p{number}")
+        await burst.pass_ms(10)
+    assert not burst.rings
+    for number in range(3):
+        burst.ring(f"q{number}")
+        await burst.pass_ms(10)
+    assert burst.rings == 1
+
+
+async def test_slow_uploads_hold_up_nobody_for_long(burst: Burst) -> None:
+    """Many bodies may take minutes to arrive, and nothing is accepted meanwhile."""
+    burst.ring("p1")
+    await burst.pass_ms(15)
+    assert not burst.rings
+    await burst.pass_ms(10)
+    assert burst.rings == 1
+
+
+def test_eight_submissions_at_once_are_a_burst() -> None:
+    arrivals = Arrivals()
+    with ExitStack() as stack:
+        for _ in range(7):
+            stack.enter_context(arrivals)
+        assert not arrivals.are_many()
+        stack.enter_context(arrivals)
+        assert arrivals.are_many()
+    assert not arrivals.are_many()

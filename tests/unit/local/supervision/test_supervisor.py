@@ -104,15 +104,6 @@ def test_a_missing_program_is_reported(supervisor):
         until(supervisor.is_ready)
 
 
-def test_a_child_and_its_children_give_way_to_others(supervisor, tmp_path):
-    found = tmp_path / "found"
-    script = f"sleep 0.2; sleep 60 & echo $! > {found}.new; mv {found}.new {found}; wait"
-    supervisor.start([shell(script, niceness=5, is_ready=found.exists)])
-    until(supervisor.is_ready)
-    assert os.getpriority(os.PRIO_PROCESS, supervisor.pids["child"]) == 5
-    assert os.getpriority(os.PRIO_PROCESS, int(found.read_text())) == 5
-
-
 def test_a_child_in_trouble_is_restarted(supervisor, tmp_path, events):
     trouble = tmp_path / "trouble"
     supervisor.start(
