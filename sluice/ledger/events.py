@@ -18,6 +18,7 @@ from sluice.settings import RedisAddress
 log = logs.get(__name__)
 
 _RECONNECT_S = 1.0
+_STATUSES = {status.value: status for status in Status}
 RECENT_ENDS = 4096
 """The ends that are remembered. Only those of the last few milliseconds are ever asked for."""
 
@@ -108,16 +109,18 @@ class RedisEvents:
             if message["type"] == "subscribe":
                 self._wake()  # events may have been missed
             elif message["type"] == "message":
-                self._tell(*message["data"].decode().split(" "))
+                subject_id, _, status = message["data"].decode(errors="replace").partition(" ")
+                self._tell(subject_id, _STATUSES.get(status))
 
-    def _tell(self, subject_id: str, status: str) -> None:
-        terminal = Status(status).terminal
+    def _tell(self, subject_id: str, status: Status | None) -> None:
+        """Set the events of the subject. None: a newer version's status, which may be an end."""
+        terminal = status is not None and status.terminal
         if terminal:
             self._ended[subject_id] = None
             if len(self._ended) > RECENT_ENDS:
                 del self._ended[next(iter(self._ended))]
         for event, every_change in self._waiting.get(subject_id, {}).items():
-            if every_change or terminal:
+            if every_change or terminal or status is None:
                 event.set()
 
     def _wake(self) -> None:

@@ -177,3 +177,22 @@ async def test_in_redis_a_subscription_that_goes_silent_is_made_again(
                 redis_client.publish(CHANNEL, f"a {Status.SUCCEEDED}")
                 await event.wait()
         await events.stop()
+
+
+@pytest.mark.parametrize("text", [b"p1 resting", b"p1", b"p1 succeeded twice", b"p1 \xff"])
+async def test_an_event_of_a_newer_version_wakes_the_caller_and_is_no_last_one(
+    text: bytes, redis_client: "redis.Redis", redis_url: str
+) -> None:
+    """During an upgrade, workers of both versions publish."""
+    events = RedisEvents(RedisAddress.parse(redis_url), "default")
+    events.start()
+    await _until_subscribed(redis_client)
+    with events.expect("p1") as event:
+        event.clear()
+        redis_client.publish(CHANNEL, text)
+        await _wait(event)
+    with events.expect("p1") as event:
+        assert not event.is_set(), "the prediction may go on"
+        redis_client.publish(CHANNEL, "p1 succeeded")
+        await _wait(event)
+    await events.stop()
