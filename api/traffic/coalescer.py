@@ -20,7 +20,8 @@ class Coalescer:
     predictions: a woken worker continues until no prediction is due.
 
     While a burst arrives, the ring waits: inference would take the cores that accept the rest. The
-    wait is 0.1 s at most, and ends where nothing was accepted for 20 ms.
+    wait is 0.1 s at most, and ends where nothing was accepted for 20 ms. The rings that were left
+    out follow: each one wakes one thread of a worker.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Coalescer:
         self._ring = ring
         self._in_burst = in_burst
         self._pending_id: str | None = None
+        self._pending = 0
         self._not_before = 0.0
         self._first_at = self._last_at = 0.0
         self._ringing: set[asyncio.Task[None]] = set()
@@ -39,6 +41,7 @@ class Coalescer:
     def __call__(self, prediction_id: str) -> None:
         """Ring for a prediction. Call this on the event loop."""
         scheduled, self._pending_id = self._pending_id is not None, prediction_id
+        self._pending += 1
         loop = asyncio.get_running_loop()
         self._last_at = loop.time()
         if scheduled:
@@ -51,15 +54,18 @@ class Coalescer:
         if self._in_burst() and now < min(self._first_at + _BURST_S, self._last_at + _PAUSE_S):
             loop.call_later(_LOOK_S, self._go, loop)
             return
-        prediction_id, self._pending_id = self._pending_id, None
+        waited_s = now - max(self._first_at, self._not_before)
+        rings = min(self._pending, 1 + int(waited_s / _GAP_S))
+        ringing = loop.create_task(self._ring_for(self._pending_id or "", rings))
+        self._pending_id, self._pending = None, 0
         self._not_before = now + _GAP_S
-        ringing = loop.create_task(self._ring_for(prediction_id or ""))
         self._ringing.add(ringing)  # the loop itself keeps no task alive
         ringing.add_done_callback(self._ringing.discard)
 
-    async def _ring_for(self, prediction_id: str) -> None:
+    async def _ring_for(self, prediction_id: str, rings: int) -> None:
         """Ring, and name the last prediction that needed a worker where that fails."""
         try:
-            await self._ring()
+            for _ in range(rings):
+                await self._ring()
         except Unavailable as error:
             no_worker_woken(prediction_id, error)
