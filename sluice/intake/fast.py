@@ -21,9 +21,8 @@ from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.redisio.scripts import ScriptCall, run_async
 
 #: Submissions on their way to Redis at once. A time-out counts from the sending. A burst that stood
-#: in one connection's buffer would exceed it. Large images have a bound of their own.
-IN_FLIGHT, LARGE_IN_FLIGHT = 32, 8
-LARGE_BYTES = 250_000
+#: in one connection's buffer would exceed it.
+IN_FLIGHT = 8
 
 
 class FastIntake:
@@ -52,7 +51,7 @@ class FastIntake:
         self._blob_ttl_s = blob_ttl_s
         self._ring = ring
         self._expire_orphan = expire_orphan
-        self._turns, self._turns_of_large = Turns(IN_FLIGHT), Turns(LARGE_IN_FLIGHT)
+        self._turns = Turns(IN_FLIGHT)
 
     async def accept_new(
         self, image: bytes, submission: Submission, *, max_backlog: int | None = None
@@ -65,9 +64,8 @@ class FastIntake:
         blob_key = input_key(prediction_id, "")
         store = ("SET", stored_key(blob_key), image, "EX", self._blob_ttl_s)
         create = self._ledger.creation(prediction_id, submission, "", len(image), max_backlog)
-        turns = self._turns_of_large if len(image) > LARGE_BYTES else self._turns
         try:
-            async with turns:
+            async with self._turns:
                 answer = await self._send_with_retry(store, create)
             created = self._ledger.read_created(answer, prediction_id, submission, "")
         except (QueueFull, Unavailable):
