@@ -26,6 +26,7 @@ from sluice.prediction import Prediction
 from sluice.settings import QueueSettings, RedisSettings, Settings
 from sluice.stores import Stores
 from worker import tasks
+from worker.celery_worker import CeleryWorker
 from worker.runner import Runner
 from worker.stages import Stages
 from worker.watchdog import LeaseWatchdog
@@ -173,9 +174,7 @@ def _serve() -> None:
     tasks.register(stores.celery, runner)
     # The watchdog writes to the real stderr, and ends without it.
     stores.celery.conf.worker_redirect_stdouts = False
-    options = ["--pool=threads", f"--concurrency={CONCURRENCY}", "--loglevel=ERROR"]
-    without = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-    stores.celery.worker_main(["--quiet", "worker", *options, *without])
+    CeleryWorker(stores.celery, threads=CONCURRENCY).start()
 
 
 class _Fetching(NoWork):

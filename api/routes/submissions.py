@@ -153,7 +153,7 @@ async def _respond(
         # A known id is answered even when the queue is full.
         if prediction_id is None and (caller.max_backlog or await load.is_nearly_full()):
             await submitting.check_capacity(caller, headers.declared_bytes(request) or 0)
-        with submitting.arrivals:
+        with submitting.arrivals.counted():
             with tracing.span("receive"):
                 upload = await read_upload(request, submitting.limits)
             with tracing.span("accept"):

@@ -1,6 +1,7 @@
 """The submissions that arrive at the moment."""
 
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _MANY = 8
 
@@ -8,7 +9,7 @@ _MANY = 8
 class Arrivals:
     """Counts the submissions whose bodies are read, or that are put on record.
 
-    A context manager: each submission enters it. Belongs to one event loop.
+    Belongs to one event loop.
     """
 
     def __init__(self) -> None:
@@ -18,13 +19,11 @@ class Arrivals:
         """True while a burst arrives: at least eight submissions at once."""
         return self._count >= _MANY
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count one submission, until the block ends."""
         self._count += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._count -= 1
+        try:
+            yield
+        finally:
+            self._count -= 1

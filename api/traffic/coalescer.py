@@ -32,20 +32,18 @@ class Coalescer:
         """`ring` raises Unavailable where no worker could be woken."""
         self._ring = ring
         self._in_burst = in_burst
-        self._pending_id: str | None = None
-        self._pending = 0
+        self._pending, self._last_id = 0, ""
         self._not_before = 0.0
         self._first_at = self._last_at = 0.0
         self._ringing: set[asyncio.Task[None]] = set()
 
     def __call__(self, prediction_id: str) -> None:
         """Ring for a prediction. Call this on the event loop."""
-        scheduled, self._pending_id = self._pending_id is not None, prediction_id
-        self._pending += 1
         loop = asyncio.get_running_loop()
-        self._last_at = loop.time()
-        if scheduled:
-            return
+        self._last_at, self._last_id = loop.time(), prediction_id
+        self._pending += 1
+        if self._pending > 1:
+            return  # scheduled already
         self._first_at = self._last_at
         loop.call_at(max(self._not_before, self._first_at), self._go, loop)
 
@@ -56,8 +54,8 @@ class Coalescer:
             return
         waited_s = now - max(self._first_at, self._not_before)
         rings = min(self._pending, 1 + int(waited_s / _GAP_S))
-        ringing = loop.create_task(self._ring_for(self._pending_id or "", rings))
-        self._pending_id, self._pending = None, 0
+        ringing = loop.create_task(self._ring_for(self._last_id, rings))
+        self._pending = 0
         self._not_before = now + _GAP_S
         self._ringing.add(ringing)  # the loop itself keeps no task alive
         ringing.add_done_callback(self._ringing.discard)

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import redis
 from celery import Celery
 from kombu.serialization import dumps
-from redis.exceptions import ConnectionError
 
 from sluice.redisio.connection import celery_options, translated
 from sluice.redisio.multiplexed import MultiplexedConnection
@@ -105,19 +104,9 @@ class AsyncDoorbell:
         """Wake one worker. At most MAX_WAITING_RINGS rings wait. Raises RedisUnavailable."""
         queue = self._doorbell.queue
         with translated():
-            waiting = await self._send("LPUSH", queue, self._doorbell.message())
+            (waiting,) = await self._connection.ask(("LPUSH", queue, self._doorbell.message()))
             if waiting > MAX_WAITING_RINGS:
-                await self._send("LTRIM", queue, 0, MAX_WAITING_RINGS - 1)
-
-    async def _send(self, *command: Any) -> Any:
-        """Send a command, and once more where the connection had broken unnoticed."""
-        try:
-            (answer,) = await self._connection.send(command)
-        except ConnectionError:
-            (answer,) = await self._connection.send(command)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+                await self._connection.ask(("LTRIM", queue, 0, MAX_WAITING_RINGS - 1))
 
 
 def _message(app: Celery, queue: str) -> str:

@@ -1,7 +1,5 @@
 """`Ledger.get` on the event loop. A change of threads would cost more than the read itself."""
 
-from redis.exceptions import ConnectionError
-
 from sluice.ledger.record import read_record
 from sluice.prediction import Prediction
 from sluice.redisio.connection import translated
@@ -23,12 +21,5 @@ class AsyncReads:
             ("GET", self._names.gone(prediction_id)),
         )
         with translated():
-            try:
-                answers = await self._connection.send(*commands)
-            except ConnectionError:  # it may have broken unnoticed
-                answers = await self._connection.send(*commands)
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-        flat, gone = answers
+            flat, gone = await self._connection.ask(*commands)
         return read_record(prediction_id, key, dict(zip(flat[::2], flat[1::2], strict=True)), gone)

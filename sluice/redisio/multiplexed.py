@@ -56,6 +56,20 @@ class MultiplexedConnection:
             await wire.confirm(self._replication)
         return answers
 
+    async def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """`send`, and once more where the connection had broken unnoticed.
+
+        Only for commands that may run twice. Raises also an error that Redis answers.
+        """
+        try:
+            answers = await self.send(*commands)
+        except ConnectionError:
+            answers = await self.send(*commands)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
     def close(self) -> None:
         """Callers that still wait get a ConnectionError."""
         if self._connecting is not None:

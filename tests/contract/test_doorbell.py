@@ -1,6 +1,7 @@
 """The contract of `Doorbell`; a ring in Redis is one message in the list that KEDA counts."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,18 @@ def test_a_message_is_acknowledged_although_redis_is_unavailable(tmp_path: Path)
     assert channel.qos.can_consume()
 
 
+@pytest.fixture
+async def on_loop(redis_url: str) -> AsyncIterator[AsyncDoorbell]:
+    connection = MultiplexedConnection(RedisAddress.parse(redis_url))
+    yield AsyncDoorbell(_celery(redis_url), connection)
+    connection.close()
+
+
 @pytest.mark.anyio
 async def test_a_ring_on_an_event_loop_is_the_same_and_bounded(
-    redis_client: "redis.Redis", redis_url: str
+    redis_client: "redis.Redis", redis_url: str, on_loop: AsyncDoorbell
 ) -> None:
-    doorbell, connection = _celery(redis_url), MultiplexedConnection(RedisAddress.parse(redis_url))
-    on_loop = AsyncDoorbell(doorbell, connection)
+    doorbell = _celery(redis_url)
     doorbell.ring()
     await on_loop.ring()
     ours, threads = map(json.loads, redis_client.lrange("default", 0, -1))
@@ -129,20 +136,16 @@ async def test_a_ring_on_an_event_loop_is_the_same_and_bounded(
     for _ in range(MAX_WAITING_RINGS + 10):
         await on_loop.ring()
     assert doorbell.waiting() == MAX_WAITING_RINGS
-    connection.close()
 
 
 @pytest.mark.anyio
 async def test_a_ring_on_an_event_loop_outlives_a_break_of_its_connection(
-    redis_client: "redis.Redis", redis_url: str
+    redis_client: "redis.Redis", redis_url: str, on_loop: AsyncDoorbell
 ) -> None:
-    doorbell, connection = _celery(redis_url), MultiplexedConnection(RedisAddress.parse(redis_url))
-    on_loop = AsyncDoorbell(doorbell, connection)
     await on_loop.ring()
     redis_client.client_kill_filter(_type="normal", skipme=True)
     await on_loop.ring()
-    assert doorbell.waiting() == 2
-    connection.close()
+    assert _celery(redis_url).waiting() == 2
 
 
 @pytest.mark.anyio

@@ -121,8 +121,8 @@ def test_eight_submissions_at_once_are_a_burst() -> None:
     arrivals = Arrivals()
     with ExitStack() as stack:
         for _ in range(7):
-            stack.enter_context(arrivals)
+            stack.enter_context(arrivals.counted())
         assert not arrivals.are_many()
-        stack.enter_context(arrivals)
+        stack.enter_context(arrivals.counted())
         assert arrivals.are_many()
     assert not arrivals.are_many()
