@@ -20,4 +20,7 @@ class Context:
     key: gr.Textbox
     """The person's key: an input of every event that calls the api."""
     entered: gr.State
-    """Changes whenever the person has entered a key, and once when the page opens."""
+    """A hash of the key, and how often it was entered.
+
+    Changes with each entry, and once when the page opens. The page's process keeps no key.
+    """

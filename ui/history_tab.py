@@ -14,6 +14,7 @@ from sluice.client import AsyncClient, Prediction, ServiceError
 from ui import archive, cards
 from ui.context import PRIVATE, Context
 from ui.markup import PICK, error_notice, notice
+from ui.place import Place
 
 PAGE = 12
 _STATUSES = ("any", "starting", "processing", "succeeded", "failed", "canceled", "aborted")
@@ -62,7 +63,7 @@ def build(context: Context, tab: gr.Tab) -> None:
     message = gr.HTML()
     gallery = gr.HTML(js_on_load=PICK)
     filters = [context.key, status, model, submitted, owner]
-    listed = [shown, gallery, message, newer, older, cursors]
+    listed = Place([shown, gallery, message, newer, older, cursors])
 
     def load(cursor_of: Callable[[tuple[Any, Any]], str | None]) -> Callable[..., Awaitable[Any]]:
         async def load_page(
@@ -92,11 +93,11 @@ def build(context: Context, tab: gr.Tab) -> None:
 
         return load_page
 
-    first = load(lambda _: None)
-    for event in (newest.click, tab.select, context.entered.change, model.submit, owner.submit):
-        event(first, [*filters, cursors], listed, **PRIVATE)
-    newer.click(load(lambda both: both[0]), [*filters, cursors], listed, **PRIVATE)
-    older.click(load(lambda both: both[1]), [*filters, cursors], listed, **PRIVATE)
+    inputs = [*filters, cursors]
+    first = (newest.click, tab.select, context.entered.change, model.submit, owner.submit)
+    listed.fill(first, load(lambda _: None), inputs)
+    listed.fill([newer.click], load(lambda both: both[0]), inputs)
+    listed.fill([older.click], load(lambda both: both[1]), inputs)
     gallery.select(_open(context), context.key, opened, **PRIVATE)
     _build_download(shown)
     _build_opened(context, opened)

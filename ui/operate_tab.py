@@ -10,6 +10,7 @@ from sluice.client.results import Delivery, Model, Page
 from ui.cards import title
 from ui.context import PRIVATE, Context
 from ui.markup import PICK, button, error_notice, host_of, notice, table, time_of
+from ui.place import Place
 from ui.plots import numbers, plots
 
 REFRESH_S = 5.0
@@ -38,8 +39,8 @@ def build(context: Context, tab: gr.Tab) -> None:
         return plots(minutes), numbers(minutes)
 
     gr.Timer(REFRESH_S).tick(None, pulse, pulse, js=_PULSE, **PRIVATE)
-    for event in (tab.select, pulse.change, context.entered.change):
-        event(read_load, context.key, [load, in_numbers], **PRIVATE)
+    events = (tab.select, pulse.change, context.entered.change)
+    Place([load, in_numbers]).fill(events, read_load, [context.key])
     _build_dead_letters(context, tab)
     _build_deliveries(context, tab)
     _build_models(context, tab)
@@ -121,7 +122,7 @@ def _build_list(
         refresh = gr.Button(f"Read the list of {kind} entries again", size="sm")
         following = gr.Button("Older", size="sm", interactive=False)
     entries = gr.HTML(js_on_load=PICK)
-    outputs = [entries, cursor, message, following]
+    listed = Place([entries, cursor, message, following])
     word, do = action
 
     async def load(key: str, cursor: str | None) -> list[Any]:
@@ -141,17 +142,16 @@ def _build_list(
     async def load_first(key: str) -> list[Any]:
         return await load(key, None)
 
-    async def act(key: str, event: gr.EventData) -> list[Any]:
+    async def act(key: str, event: gr.EventData) -> str:
         try:
-            done = await do(key, event.id)
+            return notice(await do(key, event.id))
         except ServiceError as error:
-            return [error_notice(error), *[gr.skip() for _ in outputs]]
-        return [notice(done), *await load(key, None)]
+            return error_notice(error)
 
-    for happens in (refresh.click, tab.select, context.entered.change):
-        happens(load_first, context.key, outputs, **PRIVATE)
-    following.click(load, [context.key, cursor], outputs, **PRIVATE)
-    entries.select(act, context.key, [outcome, *outputs], **PRIVATE)
+    acted = entries.select(act, context.key, outcome, **PRIVATE)
+    first = (refresh.click, tab.select, context.entered.change, acted.then)
+    listed.fill(first, load_first, [context.key])
+    listed.fill([following.click], load, [context.key, cursor])
 
 
 def _build_models(context: Context, tab: gr.Tab) -> None:
@@ -170,8 +170,7 @@ def _build_models(context: Context, tab: gr.Tab) -> None:
             list(map(_model, models)),
         )
 
-    for event in (tab.select, context.entered.change):
-        event(read, context.key, listed, **PRIVATE)
+    Place([listed]).fill((tab.select, context.entered.change), read, [context.key])
 
 
 def _model(model: Model) -> list[object]:

@@ -36,7 +36,7 @@ def build(settings: UiSettings) -> gr.Blocks:
                 max_lines=1,
                 html_attributes=gr.InputHTMLAttributes(autocomplete="off", spellcheck=False),
             )
-        entered = gr.State(0)
+        entered = gr.State((0, 0))
         context = Context(settings, Access(settings.api_url), key, entered)
         with gr.Tabs():
             with gr.Tab("Try", id="try"):
@@ -46,9 +46,21 @@ def build(settings: UiSettings) -> gr.Blocks:
                     part.build(context, tab)
         key.change(None, key, js=_KEEP, api_visibility="private")
         recalled = blocks.load(None, key, key, js=_RECALL, api_visibility="private")
-        for done in (recalled.then, key.submit, key.blur):
-            done(lambda number: number + 1, entered, entered, api_visibility="private")
+        for done in (recalled.then, key.submit):
+            done(_again, [key, entered], entered, api_visibility="private")
+        # The field loses the focus at a click elsewhere. The same key is no new one.
+        key.blur(_once, [key, entered], entered, api_visibility="private")
     return blocks
+
+
+def _again(key: str, entered: tuple[int, int]) -> tuple[int, int]:
+    """Another value, even for the same key: the person asks once more."""
+    return hash(key), entered[1] + 1
+
+
+def _once(key: str, entered: tuple[int, int]) -> tuple[int, int]:
+    """Another value for another key only."""
+    return hash(key), entered[1]
 
 
 def theme() -> gr.themes.Base:

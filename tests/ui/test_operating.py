@@ -2,6 +2,7 @@
 
 import io
 import re
+import signal
 import threading
 import time
 import zipfile
@@ -144,6 +145,25 @@ def test_history_has_filters_and_pages(blank: Page, filled: Site) -> None:
     blank.get_by_role("option", name="canceled").click()
     blank.get_by_role("button", name="Show the newest").click()
     expect(blank.get_by_text("No prediction on this page.")).to_be_visible()
+
+
+def test_what_was_asked_for_last_is_shown_though_an_older_answer_comes_later(
+    blank: Page, filled: Site
+) -> None:
+    _open_tab(blank, filled, filled.key, "History")
+    expect(blank.locator(".card")).to_have_count(12)
+    filled.signal("api", signal.SIGSTOP)
+    try:
+        # The older page needs two answers of the api, for the list and for the annotated image.
+        blank.get_by_role("button", name="Older").click()
+        blank.get_by_label("Model").last.fill("another-model")
+        blank.get_by_label("Model").last.press("Enter")
+        blank.wait_for_timeout(500)
+    finally:
+        filled.signal("api", signal.SIGCONT)
+    expect(blank.get_by_text("No prediction on this page.")).to_be_visible()
+    blank.wait_for_timeout(1_500)  # the older answer would be shown by now
+    expect(blank.locator(".card")).to_have_count(0)
 
 
 def test_a_prediction_is_opened_submitted_again_and_packed(blank: Page, filled: Site) -> None:
