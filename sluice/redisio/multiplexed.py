@@ -20,7 +20,7 @@ from sluice.redisio.replication import Replication
 from sluice.redisio.statistics import ROUND_TRIPS
 from sluice.settings import RedisAddress
 
-_READ_S = 0.01
+_STEPS = 50  # of the clock, in a time-out
 
 
 class MultiplexedConnection:
@@ -95,6 +95,7 @@ class _Connection(asyncio.Protocol):
         self.broken = False
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
+        self._clock = _TurnsClock(timeout_s / _STEPS)
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=DefaultParser.parse_error
         )
@@ -112,15 +113,14 @@ class _Connection(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     async def send(self, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
-        now = self._loop.time()
         answered: asyncio.Future[list[Any]] = self._loop.create_future()
         if not self._waiting:
-            self._heard_at = now
-        self._waiting.append((now, len(commands), [], answered))
+            self._heard_at = self._clock.restart()
+        self._waiting.append((self._clock.time_s, len(commands), [], answered))
         for command in commands:  # joining them would copy the image once more
             self._transport.write(hiredis.pack_command(command))
         if self._watch is None:
-            self._watch = self._loop.call_later(self._timeout_s, self._look)
+            self._watch = self._loop.call_later(self._clock.step_s, self._look)
         return await answered
 
     async def confirm(self, replication: Replication) -> None:
@@ -171,7 +171,7 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        self._heard_at = self._clock.time_s
         try:
             self._reader.feed(data)
             while (answer := self._reader.gets()) is not False:
@@ -190,18 +190,14 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.fail(ConnectionError("Redis closed the connection"))
 
-    def _look(self, twice: bool = False) -> None:
+    def _look(self) -> None:
         """Callers that have waited too long get a TimeoutError.
 
         The connection is given up where no answer came for as long.
         """
-        # The process itself may have been held up: answers that came meanwhile are read before the
-        # second look.
-        if not twice:
-            self._watch = self._loop.call_later(_READ_S, self._look, True)
-            return
+        # A caller may have come just before a step of the clock, which it did not wait for.
+        oldest = self._clock.step() - self._timeout_s - self._clock.step_s
         self._watch = None
-        oldest = self._loop.time() - self._timeout_s
         error = TimeoutError("Redis did not answer in time")
         if self._waiting and self._heard_at <= oldest:
             self.fail(error)
@@ -213,8 +209,29 @@ class _Connection(asyncio.Protocol):
                 # The late answer is still read, and dropped.
                 answered.set_exception(TimeoutError(*error.args))
         if self._waiting:
-            first = next(
-                (sent_at for sent_at, *_, answered in self._waiting if not answered.done()),
-                self._loop.time(),
-            )
-            self._watch = self._loop.call_later(max(first - oldest, 0.001), self._look)
+            self._watch = self._loop.call_later(self._clock.step_s, self._look)
+
+
+class _TurnsClock:
+    """Seconds in which the event loop took its turns; a turn counts as two steps at most.
+
+    With thousands of bodies to read, a turn of the loop takes seconds. Redis has answered
+    meanwhile, and the loop would read it next. Such time is not Redis's.
+    """
+
+    def __init__(self, step_s: float) -> None:
+        self.step_s = step_s
+        self.time_s = 0.0
+        self._stepped_at = 0.0
+
+    def restart(self) -> float:
+        """Return the time; what passed since the last step does not count."""
+        self._stepped_at = time.monotonic()
+        return self.time_s
+
+    def step(self) -> float:
+        """Return the time. Called once in `step_s`, or later where the loop is busy."""
+        now = time.monotonic()
+        self.time_s += min(now - self._stepped_at, 2 * self.step_s)
+        self._stepped_at = now
+        return self.time_s

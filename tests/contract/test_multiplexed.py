@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -165,6 +166,18 @@ async def test_a_late_answer_times_out_its_own_caller_only(
     server.close()
     await server.wait_closed()
     await asyncio.sleep(0.1)  # for `slow` to see the end
+
+
+async def test_the_time_of_a_busy_event_loop_is_not_the_servers(redis_url: str) -> None:
+    """A burst's bodies hold the loop up for seconds, while a large command is half written."""
+    pipe = MultiplexedConnection(replace(RedisAddress.parse(redis_url), timeout_s=0.5))
+    await pipe.send(("PING",))
+    writing = asyncio.create_task(pipe.send(("SET", "large", bytes(50_000_000))))
+    for _ in range(15):
+        await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251  # the loop is held up on purpose
+    assert await writing == [b"OK"]
+    pipe.close()
 
 
 async def test_an_unexpected_answer_ends_the_connection() -> None:
