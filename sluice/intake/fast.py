@@ -20,9 +20,9 @@ from sluice.redisio.connection import translated
 from sluice.redisio.multiplexed import MultiplexedConnection
 from sluice.redisio.scripts import ScriptCall, run_async
 
-#: Submissions on their way to Redis at once. A time-out counts from the sending. A burst that stood
-#: in one connection's buffer would exceed it.
-IN_FLIGHT = 8
+#: Submissions on their way to Redis at once. The others of a burst wait outside the connection's
+#: buffer, where their images would stand twice in memory.
+IN_FLIGHT = 32
 
 
 class FastIntake:

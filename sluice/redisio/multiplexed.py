@@ -21,6 +21,8 @@ from sluice.redisio.statistics import ROUND_TRIPS
 from sluice.settings import RedisAddress
 
 _STEPS = 50  # of the clock, in a time-out
+# A caller's answer may take so many time-outs, while others get theirs: Redis is slow, not silent.
+_PATIENCE = 10
 
 
 class MultiplexedConnection:
@@ -100,7 +102,8 @@ class _Connection(asyncio.Protocol):
             protocolError=InvalidResponse, replyError=DefaultParser.parse_error
         )
         self._waiting: deque[tuple[float, int, list[Any], asyncio.Future[list[Any]]]] = deque()
-        self._heard_at = 0.0
+        self._moved_at = 0.0
+        self._written, self._left = 0, 0
         self._watch: asyncio.TimerHandle | None = None
         self._confirming: asyncio.Task[RedisError | None] | None = None
         self._next_confirming: asyncio.Task[RedisError | None] | None = None
@@ -115,10 +118,12 @@ class _Connection(asyncio.Protocol):
     async def send(self, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
         answered: asyncio.Future[list[Any]] = self._loop.create_future()
         if not self._waiting:
-            self._heard_at = self._clock.restart()
+            self._moved_at = self._clock.restart()
         self._waiting.append((self._clock.time_s, len(commands), [], answered))
         for command in commands:  # joining them would copy the image once more
-            self._transport.write(hiredis.pack_command(command))
+            packed = hiredis.pack_command(command)
+            self._written += len(packed)
+            self._transport.write(packed)
         if self._watch is None:
             self._watch = self._loop.call_later(self._clock.step_s, self._look)
         return await answered
@@ -171,7 +176,7 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._clock.time_s
+        self._moved_at = self._clock.time_s
         try:
             self._reader.feed(data)
             while (answer := self._reader.gets()) is not False:
@@ -191,17 +196,23 @@ class _Connection(asyncio.Protocol):
         self.fail(ConnectionError("Redis closed the connection"))
 
     def _look(self) -> None:
-        """Callers that have waited too long get a TimeoutError.
+        """The connection is given up where nothing moved on it for the time-out.
 
-        The connection is given up where no answer came for as long.
+        A caller whose own answer takes much longer gets a TimeoutError alone.
         """
-        # A caller may have come just before a step of the clock, which it did not wait for.
-        oldest = self._clock.step() - self._timeout_s - self._clock.step_s
+        now = self._clock.step()
         self._watch = None
+        # A large image over a slow network is written for longer than the time-out.
+        left = self._written - self._transport.get_write_buffer_size()
+        if left > self._left:
+            self._left, self._moved_at = left, now
+        # A caller may have come just before a step of the clock, which it did not wait for.
+        waited_s = now - self._moved_at - self._clock.step_s
         error = TimeoutError("Redis did not answer in time")
-        if self._waiting and self._heard_at <= oldest:
+        if self._waiting and waited_s >= self._timeout_s:
             self.fail(error)
             return
+        oldest = now - _PATIENCE * self._timeout_s
         for sent_at, _, _, answered in self._waiting:
             if sent_at > oldest:
                 break

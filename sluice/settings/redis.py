@@ -61,7 +61,7 @@ class RedisSettings(Group):
     timeout_s: float = Field(
         0.5,
         gt=0,
-        description="Seconds that the api waits for an answer of Redis, before it answers 503.",
+        description="Seconds without any answer of Redis, after which the api answers 503.",
     )
     worker_timeout_s: float = Field(
         10.0,

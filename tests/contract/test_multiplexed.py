@@ -147,10 +147,10 @@ async def test_a_late_answer_times_out_its_own_caller_only(
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while request := await reader.read(1000):
             if b"GET" in request:
-                writer.write(b"$1\r\n")  # the rest of the answer comes too late
-                await asyncio.sleep(0.3)
-                writer.write(b"a")
-                await asyncio.sleep(0.3)
+                writer.write(b"$60\r\n")  # the answer comes a byte at a time
+                for _ in range(60):
+                    await asyncio.sleep(0.05)
+                    writer.write(b"a")
                 writer.write(b"\r\n")
             else:
                 writer.write(b"+OK\r\n" * request.count(b"*"))
@@ -158,10 +158,32 @@ async def test_a_late_answer_times_out_its_own_caller_only(
 
     server = await asyncio.start_server(slow, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=0.5))
+    pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=0.2))
     with pytest.raises(TimeoutError):
         await pipe.send(("GET", "a"))
     assert await pipe.send(("PING",)) == [b"OK"]
+    pipe.close()
+    server.close()
+    await server.wait_closed()
+    await asyncio.sleep(0.1)  # for `slow` to see the end
+
+
+async def test_a_large_command_over_a_slow_network_is_no_hang() -> None:
+    """The server reads for longer than the time-out, and answers at the end."""
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while b"large" not in (request := await reader.read(1000)):
+            writer.write(b"+OK\r\n" * request.count(b"*"))
+        while not (await reader.read(200_000)).endswith(b"\r\n"):
+            await asyncio.sleep(0.01)
+        writer.write(b"+OK\r\n")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(slow, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=0.5))
+    assert await pipe.send(("SET", "large", bytes(20_000_000))) == [b"OK"]
     pipe.close()
     server.close()
     await server.wait_closed()
@@ -175,7 +197,7 @@ async def test_the_time_of_a_busy_event_loop_is_not_the_servers(redis_url: str) 
     writing = asyncio.create_task(pipe.send(("SET", "large", bytes(50_000_000))))
     for _ in range(15):
         await asyncio.sleep(0)
-        time.sleep(0.1)  # noqa: ASYNC251  # the loop is held up on purpose
+        time.sleep(0.1)  # the loop is held up on purpose
     assert await writing == [b"OK"]
     pipe.close()
 
