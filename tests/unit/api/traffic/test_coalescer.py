@@ -83,7 +83,7 @@ async def test_no_worker_is_woken_while_a_burst_is_accepted(burst: Burst) -> Non
         await burst.pass_ms(10)
     assert not burst.rings
     burst.arrives = False
-    await burst.pass_ms(10)
+    await burst.pass_ms(15)
     assert burst.rings == 6, "each ring wakes one thread of a worker"
 
 
@@ -111,9 +111,27 @@ async def test_a_burst_without_end_wakes_a_worker_after_a_tenth_of_a_second(burs
 async def test_slow_uploads_hold_up_nobody_for_long(burst: Burst) -> None:
     """Many bodies may take minutes to arrive, and nothing is accepted meanwhile."""
     burst.ring("p1")
-    await burst.pass_ms(15)
+    await burst.pass_ms(35)
     assert not burst.rings
     await burst.pass_ms(10)
+    assert burst.rings == 1
+
+
+async def test_a_moment_with_few_arrivals_is_no_end_of_the_burst(burst: Burst) -> None:
+    burst.ring("p1")
+    burst.arrives = False
+    await burst.pass_ms(7)
+    burst.ring("p2")
+    await burst.pass_ms(7)
+    burst.arrives = True
+    await burst.pass_ms(7)
+    assert not burst.rings
+
+
+async def test_a_lone_submission_waits_for_no_burst(burst: Burst) -> None:
+    burst.arrives = False
+    burst.ring("p1")
+    await burst.pass_ms(1)
     assert burst.rings == 1
 
 
