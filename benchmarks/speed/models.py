@@ -25,6 +25,7 @@ DETECTORS: dict[str, tuple[str, ...]] = {
 ALONE = {"ort": "ort", "codes": "codes"}
 #: All other models.
 TOGETHER = {name: name for name in ("ort-plain", "ov", "ov-plain", "nothing")}
+# With a version, as `sluice models add` writes it: else each answer is followed by a question.
 _NOTHING = """name: "nothing"
 backend: "onnxruntime"
 max_batch_size: 16
@@ -32,6 +33,8 @@ input [ { name: "images" data_type: TYPE_UINT8 dims: [ 640, 640, 3 ] } ]
 output [ { name: "output0" data_type: TYPE_FP32 dims: [ 7, 4 ] } ]
 dynamic_batching { max_queue_delay_microseconds: 0 }
 instance_group [ { count: 1 } ]
+version_policy { specific { versions: [ 1 ] } }
+parameters { key: "sluice.version" value: { string_value: "1" } }
 parameters { key: "sluice.task" value: { string_value: "detect" } }
 parameters { key: "sluice.layout" value: { string_value: "anchor-free" } }
 parameters { key: "sluice.names" value: { string_value: "[\\"a\\", \\"b\\", \\"c\\"]" } }
