@@ -11,6 +11,7 @@ from benchmarks.guard import Known
 from benchmarks.peers import command as peers
 from benchmarks.speed import network, processes, table
 from benchmarks.speed.redis_info import Cost
+from benchmarks.speed.run import mean
 from benchmarks.speed.table import Row, Spread
 
 SPEED = Row("speed", "speed", table.over("per_s", "loop"), "1.05", rises=True, guarded=0.1)
@@ -26,6 +27,10 @@ def test_spread_is_the_median_between_the_ends() -> None:
 def test_ratios_are_taken_within_a_round() -> None:
     rounds = [({"per_s": 10.0}, {"loop": 20.0}), ({"per_s": 30.0}, {"loop": 20.0})]
     assert table.spreads(rounds, [SPEED, CPU]) == {"speed": (1.0, 0.5, 1.5)}
+
+
+def test_baseline_is_the_mean_of_the_loop_before_and_after() -> None:
+    assert mean({"loop": 20.0, "ms": 4.0}, {"loop": 30.0, "ms": 5.0}) == {"loop": 25.0, "ms": 4.5}
 
 
 def test_table_leaves_out_rows_that_were_not_measured() -> None:
