@@ -26,7 +26,7 @@ IDLE_S = 15.0
 BARE_S = 3.0
 QUEUED = 1000
 #: The models that 16 clients send to, and how many images.
-COUNTS = {"ort": 80, "ort-plain": 64, "ov": 80, "ov-plain": 64, "codes": 320, "nothing": 480}
+COUNTS = {"ort": 160, "ort-plain": 96, "ov": 160, "ov-plain": 96, "codes": 960, "nothing": 1500}
 
 
 def bare_loops(files: Files, names: Collection[str] = ("ort", "ov", "codes")) -> Sample:
