@@ -92,10 +92,10 @@ class Rounds:
             self.sample["idle.cores"] = used / (time.perf_counter() - start)
         if self._want("memory", "memory-ort"):
             self.sample["memory.rest_mb"] = self._service.pss_mb()
-        if self._want("ort", "memory"):
-            self._throughput("ort")
         if self._want("codes", "memory"):
             self._throughput("codes")
+        if self._want("ort", "memory"):  # at last: after 10 s of rest, a model gives memory back
+            self._throughput("ort")
         if self._want("memory", "memory-ort"):
             self.sample["memory.loaded_mb"] = self._service.pss_mb()
         if self._want("one"):
