@@ -181,7 +181,7 @@ async def test_a_large_command_over_a_slow_network_is_no_hang() -> None:
         writer.close()
 
     listener = socket.socket()
-    # What the kernel holds counts as sent: with a small buffer, that is a tenth of the command.
+    # Bytes in the kernel count as sent. With a small buffer, they are a tenth of the command.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
     listener.bind(("127.0.0.1", 0))
     server = await asyncio.start_server(slow, sock=listener)
