@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import hiredis
@@ -101,9 +102,9 @@ class _Connection(asyncio.Protocol):
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=DefaultParser.parse_error
         )
-        self._waiting: deque[tuple[float, int, list[Any], asyncio.Future[list[Any]]]] = deque()
+        self._waiting: deque[_Call] = deque()
         self._moved_at = 0.0
-        self._written, self._left = 0, 0
+        self._written, self._flushed = 0, 0
         self._watch: asyncio.TimerHandle | None = None
         self._confirming: asyncio.Task[RedisError | None] | None = None
         self._next_confirming: asyncio.Task[RedisError | None] | None = None
@@ -116,17 +117,17 @@ class _Connection(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     async def send(self, commands: tuple[tuple[Any, ...], ...]) -> list[Any]:
-        answered: asyncio.Future[list[Any]] = self._loop.create_future()
         if not self._waiting:
             self._moved_at = self._clock.restart()
-        self._waiting.append((self._clock.time_s, len(commands), [], answered))
         for command in commands:  # joining them would copy the image once more
             packed = hiredis.pack_command(command)
             self._written += len(packed)
             self._transport.write(packed)
+        call = _Call(self._clock.time_s, self._written, len(commands), self._loop.create_future())
+        self._waiting.append(call)
         if self._watch is None:
             self._watch = self._loop.call_later(self._clock.step_s, self._look)
-        return await answered
+        return await call.answered
 
     async def confirm(self, replication: Replication) -> None:
         """Return once replicas have all that was answered on this connection until now.
@@ -169,7 +170,7 @@ class _Connection(asyncio.Protocol):
             self._watch.cancel()
             self._watch = None
         while self._waiting:
-            *_, answered = self._waiting.popleft()
+            answered = self._waiting.popleft().answered
             if not answered.done():
                 # Each caller gets its own exception, since raising one adds a traceback to it.
                 answered.set_exception(type(error)(*error.args))
@@ -183,12 +184,12 @@ class _Connection(asyncio.Protocol):
                 if self._primary.is_refused_by(self, answer):
                     self.fail(ConnectionError(f"Redis takes no writes: {answer}"))
                     return
-                _, count, answers, answered = self._waiting[0]
-                answers.append(answer)
-                if len(answers) == count:
+                call = self._waiting[0]
+                call.answers.append(answer)
+                if len(call.answers) == call.commands:
                     self._waiting.popleft()
-                    if not answered.done():  # else the caller has given up
-                        answered.set_result(answers)
+                    if not call.answered.done():  # else the caller has given up
+                        call.answered.set_result(call.answers)
         except (InvalidResponse, IndexError):
             self.fail(ConnectionError("Redis sent an answer that was not expected"))
 
@@ -202,25 +203,41 @@ class _Connection(asyncio.Protocol):
         """
         now = self._clock.step()
         self._watch = None
-        # A large image over a slow network is written for longer than the time-out.
-        left = self._written - self._transport.get_write_buffer_size()
-        if left > self._left:
-            self._left, self._moved_at = left, now
+        if not self._waiting:
+            return
+        flushed = self._written - self._transport.get_write_buffer_size()
+        # A large image over a slow network is written for longer than the time-out. Only the oldest
+        # caller's bytes count: the kernel takes those of new callers, though Redis hangs.
+        if self._flushed < min(flushed, self._waiting[0].end):
+            self._moved_at = now
+        self._flushed = flushed
         # A caller may have come just before a step of the clock, which it did not wait for.
         waited_s = now - self._moved_at - self._clock.step_s
         error = TimeoutError("Redis did not answer in time")
-        if self._waiting and waited_s >= self._timeout_s:
+        if waited_s >= self._timeout_s:
             self.fail(error)
             return
         oldest = now - _PATIENCE * self._timeout_s
-        for sent_at, _, _, answered in self._waiting:
-            if sent_at > oldest:
+        for call in self._waiting:
+            if call.sent_at > oldest:
                 break
-            if not answered.done():
+            if not call.answered.done():
                 # The late answer is still read, and dropped.
-                answered.set_exception(TimeoutError(*error.args))
-        if self._waiting:
-            self._watch = self._loop.call_later(self._clock.step_s, self._look)
+                call.answered.set_exception(TimeoutError(*error.args))
+        self._watch = self._loop.call_later(self._clock.step_s, self._look)
+
+
+@dataclass(slots=True)
+class _Call:
+    """A caller's commands on their way."""
+
+    sent_at: float
+    """The clock's time."""
+    end: int
+    """The connection's bytes up to the end of these commands."""
+    commands: int
+    answered: asyncio.Future[list[Any]]
+    answers: list[Any] = field(default_factory=list)
 
 
 class _TurnsClock:

@@ -5,7 +5,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +25,21 @@ from sluice.settings import RedisAddress
 from tests.support.servers import free_port
 
 pytestmark = pytest.mark.anyio
+
+
+@asynccontextmanager
+async def serving(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[int]:
+    """Serve by `answer` on the port that is given. The kernel keeps few bytes for each reader."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    listener.bind(("127.0.0.1", 0))
+    server = await asyncio.start_server(answer, sock=listener)
+    yield listener.getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    await asyncio.sleep(0.1)  # for `answer` to see the end
 
 
 @pytest.fixture
@@ -95,17 +111,13 @@ async def test_many_callers_of_a_silent_server_share_one_connection_and_one_time
         await reader.read()
         writer.close()
 
-    server = await asyncio.start_server(silent, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=0.5))
-    answers = await asyncio.gather(
-        *(pipe.send(("PING",)) for _ in range(50)), return_exceptions=True
-    )
-    assert {type(answer) for answer in answers} <= {TimeoutError, ConnectionError}
-    assert len(accepted) == 1
-    server.close()
-    await server.wait_closed()
-    await asyncio.sleep(0.1)  # for `silent` to see the end
+    async with serving(silent) as port:
+        pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=0.5))
+        answers = await asyncio.gather(
+            *(pipe.send(("PING",)) for _ in range(50)), return_exceptions=True
+        )
+        assert {type(answer) for answer in answers} <= {TimeoutError, ConnectionError}
+        assert len(accepted) == 1
 
 
 async def test_a_refused_connection_or_login_raises(redis_url: str) -> None:
@@ -139,9 +151,28 @@ async def test_callers_of_a_hanging_redis_get_a_time_out_and_no_late_answer(
     pipe.close()
 
 
-async def test_a_late_answer_times_out_its_own_caller_only(
+async def test_new_callers_are_no_sign_of_a_hanging_redis(
     redis_url: str, redis_client: "redis.Redis"
 ) -> None:
+    """The kernel takes their commands, though Redis reads nothing."""
+    pipe = MultiplexedConnection(replace(RedisAddress.parse(redis_url), timeout_s=0.5))
+    pid = redis_client.info("server")["process_id"]
+    await pipe.send(("SET", "a", "1"))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        calls = []
+        for _ in range(100):  # four time-outs long, and less than a caller's own limit
+            calls.append(asyncio.create_task(pipe.send(("GET", "a"))))
+            await asyncio.sleep(0.02)
+        assert calls[0].done()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert isinstance(answers[0], TimeoutError)
+    pipe.close()
+
+
+async def test_a_late_answer_times_out_its_own_caller_only() -> None:
     """The connection is kept while answers come: later callers have waited for less."""
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -156,16 +187,12 @@ async def test_a_late_answer_times_out_its_own_caller_only(
                 writer.write(b"+OK\r\n" * request.count(b"*"))
         writer.close()
 
-    server = await asyncio.start_server(slow, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=0.2))
-    with pytest.raises(TimeoutError):
-        await pipe.send(("GET", "a"))
-    assert await pipe.send(("PING",)) == [b"OK"]
-    pipe.close()
-    server.close()
-    await server.wait_closed()
-    await asyncio.sleep(0.1)  # for `slow` to see the end
+    async with serving(slow) as port:
+        pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=0.2))
+        with pytest.raises(TimeoutError):
+            await pipe.send(("GET", "a"))
+        assert await pipe.send(("PING",)) == [b"OK"]
+        pipe.close()
 
 
 async def test_a_large_command_over_a_slow_network_is_no_hang() -> None:
@@ -180,17 +207,11 @@ async def test_a_large_command_over_a_slow_network_is_no_hang() -> None:
         await reader.read()
         writer.close()
 
-    listener = socket.socket()
-    # Bytes in the kernel count as sent. With a small buffer, they are a tenth of the command.
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-    listener.bind(("127.0.0.1", 0))
-    server = await asyncio.start_server(slow, sock=listener)
-    pipe = MultiplexedConnection(RedisAddress(port=listener.getsockname()[1], timeout_s=1.5))
-    assert await pipe.send(("SET", "large", bytes(40_000_000))) == [b"OK"]
-    pipe.close()
-    server.close()
-    await server.wait_closed()
-    await asyncio.sleep(0.1)  # for `slow` to see the end
+    # Bytes in the kernel count as sent: here a tenth of the command.
+    async with serving(slow) as port:
+        pipe = MultiplexedConnection(RedisAddress(port=port, timeout_s=1.5))
+        assert await pipe.send(("SET", "large", bytes(40_000_000))) == [b"OK"]
+        pipe.close()
 
 
 async def test_the_time_of_a_busy_event_loop_is_not_the_servers(redis_url: str) -> None:
